@@ -1,0 +1,39 @@
+# `make demo` and `make test` are all a new user needs; both build the environment first.
+
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test lint bench clean
+
+demo: .venv/installed  ## index the sample pictures and open the search page
+	$(BIN)/python data/build_sample.py
+	$(BIN)/python -m pipelines insert data/sample.csv --uri demo.db --model builtin
+	$(BIN)/python -m app --uri demo.db
+
+test: .venv/installed-dev  ## all tests
+	$(BIN)/python -m pytest
+
+lint: .venv/installed-dev  ## style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import ensurepip, venv' || { echo 'error: this Python cannot make virtual environments; on Debian: apt install python3-venv'; exit 3; }
+	$(PYTHON) -m venv .venv
+
+.venv/installed: .venv/bin/python requirements.txt
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet -r requirements.txt
+	@touch $@
+
+.venv/installed-dev: .venv/installed requirements-dev.txt
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet -r requirements-dev.txt
+	@touch $@
+
+# A real Milvus server for the tests that need one, in an environment of its own (its requirements are old).
+.venv-milvus/bin/milvus-server:
+	$(PYTHON) -m venv .venv-milvus
+	.venv-milvus/bin/python -m pip install --disable-pip-version-check --quiet 'milvus==2.3.5' 'setuptools<81'
+
+clean:
+	rm -rf .venv .venv-milvus demo.db data/sample.csv

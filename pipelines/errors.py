@@ -1,0 +1,56 @@
+"""Every error that a user can meet, in one tree. A message names the thing, the cause and the way out.
+
+SearchError
+├── InputError          a CSV, a folder, a picture, an option or a filter is not as it must be   (exit 2)
+│   └── ModelMismatch   the collection was made by another model
+├── ModelError          a model's weights cannot be had or read                                   (exit 3)
+└── StoreError          Milvus cannot do what was asked                                           (exit 3)
+    ├── StoreLocked     another process holds the Milvus Lite file
+    ├── StoreUnavailable  no server answers, or it went away and stayed away
+    ├── StoreFull       the disk is full
+    └── CollectionNotFound
+"""
+
+from __future__ import annotations
+
+
+class SearchError(Exception):
+    """Base of all errors that are shown to a person as one line."""
+
+    exit_code = 2
+
+
+class InputError(SearchError):
+    """What the user gave cannot be used."""
+
+
+class ModelMismatch(InputError):
+    """The collection holds embeddings of another model."""
+
+
+class ModelError(SearchError):
+    """A model's weights are missing, damaged or of another model."""
+
+    exit_code = 3
+
+
+class StoreError(SearchError):
+    """Milvus refused or failed."""
+
+    exit_code = 3
+
+
+class StoreLocked(StoreError):
+    """The Milvus Lite file is open in another process."""
+
+
+class StoreUnavailable(StoreError):
+    """No Milvus server answers at this address."""
+
+
+class StoreFull(StoreError):
+    """The disk under the Milvus Lite file is full."""
+
+
+class CollectionNotFound(StoreError):
+    """There is no such collection; nothing has been inserted yet."""

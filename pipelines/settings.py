@@ -1,0 +1,80 @@
+"""Every setting of the program with its default and its environment variable, in one place.
+
+The command line, the page and the notebook all start from `Settings.from_env()`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .errors import InputError
+
+ENV_PREFIX = "IMAGE_SEARCH_"
+DEFAULT_MODEL = "clip_vit_base_patch32"
+
+
+def env_name(field: str) -> str:
+    """The environment variable of a setting: `batch_size` → `IMAGE_SEARCH_BATCH_SIZE`."""
+    return ENV_PREFIX + field.upper()
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What both pipelines need to know. Field names are the option names, with underscores.
+
+    uri: a Milvus Lite file (`./search.db`), a server (`http://host:19530`) or a Zilliz Cloud endpoint.
+    model: a name of the registry; '' takes the one that made the collection, for a new one DEFAULT_MODEL.
+    batch_size: pictures per model call; 0 chooses by device.
+    weights: a weights file to use instead of the registry's.
+    """
+
+    uri: str = "./search.db"
+    token: str = ""
+    collection: str = "images"
+    model: str = ""
+    weights: str = ""
+    device: str = "auto"
+    batch_size: int = 0
+    host: str = "127.0.0.1"
+    port: int = 7860
+
+    @classmethod
+    def from_env(cls, **overrides: Any) -> Settings:
+        """Defaults, then the environment, then the given values (None means "not given").
+
+        Raises:
+            InputError: a variable that must be a number is none.
+        """
+        values: dict[str, Any] = {}
+        for field in dataclasses.fields(cls):
+            raw = os.environ.get(env_name(field.name), "")
+            if raw:
+                values[field.name] = _parse(field, raw)
+        values.update({name: value for name, value in overrides.items() if value is not None})
+        return cls(**values)
+
+    def with_model_of(self, tag: str) -> Settings:
+        """Settles the model: the one given, else that of a collection's tag (`name@fingerprint`), else the default."""
+        return self if self.model else dataclasses.replace(self, model=tag.split("@")[0] or DEFAULT_MODEL)
+
+
+def _parse(field: dataclasses.Field[Any], raw: str) -> Any:
+    if not isinstance(field.default, int):
+        return raw
+    try:
+        return int(raw)
+    except ValueError:
+        raise InputError(f"{env_name(field.name)} must be a whole number, not '{raw}'") from None
+
+
+def cache_dir() -> Path:
+    """Where downloaded weights are kept: IMAGE_SEARCH_CACHE, else the platform's cache folder."""
+    explicit = os.environ.get(env_name("cache"))
+    if explicit:
+        return Path(explicit).expanduser()
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "image-search"
