@@ -1,0 +1,183 @@
+"""Fixtures that several test files share. Everything real: Milvus Lite, a Milvus server, photographs, processes."""
+
+from __future__ import annotations
+
+import csv
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipelines import Settings
+from pipelines.connection import close_all
+
+ROOT = Path(__file__).resolve().parents[1]
+SHARED = ROOT.parent / "shared" / "data"
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("IMAGE_SEARCH_")]:
+        monkeypatch.delenv(name)
+
+
+def require_or_skip(variable: str, reason: str) -> None:
+    """Skips a test whose real counterpart is absent; CI sets the variable, and then it fails."""
+    if os.environ.get(variable) == "1":
+        pytest.fail(f"{reason} ({variable}=1)")
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def shared_csv() -> Path:
+    """The tutorial's 1,000 photographs, where the developers' data folder lies beside the repository."""
+    path = SHARED / "reverse_image_search" / "reverse_image_search.csv"
+    if not path.exists():
+        pytest.skip("the evaluation photographs are not here (a developers' data folder, no part of the product)")
+    return path
+
+
+@pytest.fixture(scope="session")
+def milvus_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Address of a real Milvus server: a 2.3.5 started for this session, or the one named by MILVUS_URI."""
+    if os.environ.get("MILVUS_URI"):
+        yield os.environ["MILVUS_URI"]
+        return
+    program = os.environ.get("MILVUS_SERVER") or shutil.which("milvus-server")
+    program = program or str(ROOT / ".venv-milvus" / "bin" / "milvus-server")
+    if not os.path.exists(program):
+        require_or_skip("REQUIRE_MILVUS", "no milvus-server here: make .venv-milvus/bin/milvus-server")
+    port, folder = _free_port(), tmp_path_factory.mktemp("milvus")
+    with open(folder / "log", "w") as log:
+        server = subprocess.Popen(
+            [program, "--data", str(folder / "data"), "--proxy-port", str(port)],
+            stdout=log, stderr=log, start_new_session=True,
+        )  # fmt: skip
+    try:
+        _wait_for_milvus(f"http://127.0.0.1:{port}", server, folder / "log")
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        close_all()
+        os.killpg(server.pid, signal.SIGKILL)  # the program is a wrapper: its child is the server
+        server.wait()
+
+
+def _wait_for_milvus(uri: str, server: subprocess.Popen[bytes], log: Path) -> None:
+    from pymilvus import MilvusClient
+
+    for _ in range(120):
+        if server.poll() is not None:
+            pytest.fail(f"milvus-server ended: {log.read_text()[-500:]}")
+        try:
+            MilvusClient(uri, timeout=5).list_collections(timeout=5)
+            return
+        except Exception:  # not up yet: refused, timed out, "not ready"
+            time.sleep(1)
+    pytest.fail(f"milvus-server does not answer: {log.read_text()[-500:]}")
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture(params=["lite", "server"])
+def uri(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """A Milvus: once a Lite file, once a server."""
+    if request.param == "lite":
+        yield str(tmp_path / "search.db")
+        close_all()
+    else:
+        yield request.getfixturevalue("milvus_server")
+
+
+@pytest.fixture
+def settings(uri: str) -> Settings:
+    """The small model and a collection of this test's own, on Milvus Lite and on a server."""
+    return Settings(uri=uri, collection=f"t_{uuid.uuid4().hex[:12]}", model="builtin")
+
+
+@pytest.fixture
+def lite(tmp_path: Path) -> Iterator[Settings]:
+    """The small model and a Milvus Lite file of this test's own."""
+    yield Settings(uri=str(tmp_path / "search.db"), model="builtin")
+    close_all()
+
+
+class Photos(NamedTuple):
+    """A folder of pictures and the CSV that lists them."""
+
+    folder: Path
+    csv: Path
+    paths: list[Path]
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Photos:
+    """Twelve distinct pictures with id, path, label, year."""
+    folder = tmp_path / "photos"
+    paths = draw_pictures(folder, 12)
+    rows = [[number, f"photos/{path.name}", f"label{number % 3}", 2010 + number] for number, path in enumerate(paths)]
+    table = write_csv(tmp_path / "photos.csv", ["id", "path", "label", "year"], rows)
+    return Photos(folder, table, paths)
+
+
+def draw_pictures(folder: Path, count: int, size: tuple[int, int] = (96, 72)) -> list[Path]:
+    """Distinct colour pictures, smooth enough for JPEG to keep them distinct."""
+    folder.mkdir(parents=True, exist_ok=True)
+    random = np.random.default_rng(0)
+    paths = []
+    for number in range(count):
+        coarse = Image.fromarray(random.integers(0, 255, (6, 8, 3), dtype=np.uint8))
+        paths.append(folder / f"{number:05}.jpg")
+        coarse.resize(size, Image.Resampling.BICUBIC).save(paths[-1], quality=92)
+    return paths
+
+
+def write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[object]]) -> Path:
+    """A CSV in UTF-8."""
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([header, *rows])
+    return path
+
+
+class CommandResult(NamedTuple):
+    """How a command of the program ended."""
+
+    status: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def command(tmp_path: Path) -> Callable[..., CommandResult]:
+    """Runs `python -m pipelines …` as a user would, in an empty folder."""
+
+    def run(*arguments: object, env: dict[str, str] | None = None, timeout: float = 120) -> CommandResult:
+        folder = tmp_path / "cwd"
+        folder.mkdir(exist_ok=True)
+        done = subprocess.run(
+            [sys.executable, "-m", "pipelines", *map(str, arguments)],
+            cwd=folder, env=program_env(env), capture_output=True, text=True, timeout=timeout,
+        )  # fmt: skip
+        return CommandResult(done.returncode, done.stdout, done.stderr)
+
+    return run
+
+
+def program_env(extra: dict[str, str] | None = None) -> dict[str, str]:
+    """The environment of a program run by a test: this repository on the path, no settings of the user's."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("IMAGE_SEARCH_")}
+    return {**clean, "PYTHONPATH": str(ROOT), **(extra or {})}

@@ -1,0 +1,261 @@
+"""The insert run, on Milvus Lite and on a server: what is stored, what a second run does, what a bad picture costs."""
+
+from __future__ import annotations
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import Photos, draw_pictures, program_env, write_csv
+
+from pipelines import Settings, Summary, run_insert
+from pipelines.engine import run
+from pipelines.errors import InputError, ModelMismatch, SearchError, StoreError, StoreLocked, StoreUnavailable
+from pipelines.insert import build_insert_pipeline
+from pipelines.schema import EMBEDDING
+from pipelines.store import Store
+
+
+def counts(summary: Summary) -> tuple[int, int, int, int]:
+    return summary.inserted, summary.updated, summary.unchanged, summary.rejected
+
+
+def store_of(settings: Settings) -> Store:
+    return Store(settings.uri, settings.collection)
+
+
+def read_rejects(path: Path) -> list[dict[str, str]]:
+    with open(path, encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_rows_are_stored_with_path_fields_and_a_unit_embedding(settings: Settings, photos: Photos) -> None:
+    summary = run_insert(photos.csv, settings)
+    assert counts(summary) == (12, 0, 0, 0)
+    stored = store_of(settings).get(list(range(12)), ["path", "label", "year", EMBEDDING])
+    assert len(stored) == 12
+    assert stored[7]["path"] == str(photos.paths[7])
+    assert (stored[7]["label"], stored[7]["year"]) == ("label1", 2017)
+    assert np.linalg.norm(stored[7][EMBEDDING]) == pytest.approx(1, abs=1e-5)
+    assert store_of(settings).count() == 12
+
+
+def test_a_second_run_changes_nothing(settings: Settings, photos: Photos) -> None:
+    run_insert(photos.csv, settings)
+    assert counts(run_insert(photos.csv, settings)) == (0, 0, 12, 0)
+    assert store_of(settings).count() == 12
+
+
+def test_changed_pictures_and_changed_fields_are_updated(settings: Settings, photos: Photos) -> None:
+    run_insert(photos.csv, settings)
+    before = store_of(settings).get([3], [EMBEDDING])[3][EMBEDDING]
+    photos.paths[3].write_bytes(photos.paths[8].read_bytes())
+    os.utime(photos.paths[3], ns=(1, 1))
+    text = photos.csv.read_text().replace("label2,2012", "other,2012")
+    photos.csv.write_text(text)
+    assert counts(run_insert(photos.csv, settings)) == (0, 2, 10, 0)
+    stored = store_of(settings).get([2, 3, 8], ["label", EMBEDDING])
+    assert stored[2]["label"] == "other"
+    assert np.dot(stored[3][EMBEDDING], stored[8][EMBEDDING]) > 0.999
+    assert not np.allclose(before, stored[3][EMBEDDING])
+    assert store_of(settings).count() == 12
+
+
+def test_bad_pictures_are_listed_and_cost_nobody_else(settings: Settings, photos: Photos, tmp_path: Path) -> None:
+    photos.paths[0].write_bytes(b"")
+    photos.paths[5].write_bytes(photos.paths[5].read_bytes()[:700])
+    photos.paths[11].unlink()
+    rejects = tmp_path / "out" / "rejects.csv"
+    rejects.parent.mkdir()
+    summary = run_insert(photos.csv, settings, rejects=str(rejects))
+    assert counts(summary) == (9, 0, 0, 3)
+    rows = read_rejects(rejects)
+    assert [row["id"] for row in rows] == ["0", "5", "11"]
+    assert rows[0] == {"id": "0", "path": str(photos.paths[0]), "reason": "the file is empty"}
+    assert "truncated" in rows[1]["reason"]
+    assert rows[2]["reason"] == "no such file"
+    assert set(store_of(settings).get(list(range(12)), ["path"])) == set(range(12)) - {0, 5, 11}
+
+
+def test_a_batch_of_nothing_but_bad_pictures_is_no_problem(lite: Settings, photos: Photos, tmp_path: Path) -> None:
+    for path in photos.paths:
+        path.write_bytes(b"no picture")
+    summary = run_insert(photos.csv, lite, rejects=str(tmp_path / "r.csv"))
+    assert counts(summary) == (0, 0, 0, 12)
+    assert store_of(lite).count() == 0
+
+
+@pytest.mark.parametrize("batch_size", [1, 5, 12, 100])
+def test_the_batch_size_does_not_change_the_result(lite: Settings, photos: Photos, batch_size: int) -> None:
+    settings = Settings(uri=lite.uri, model="builtin", collection=f"b{batch_size}", batch_size=batch_size)
+    assert counts(run_insert(photos.csv, settings)) == (12, 0, 0, 0)
+    stored = store_of(settings).get(list(range(12)), ["path"])
+    assert [stored[number]["path"] for number in range(12)] == list(map(str, photos.paths))
+
+
+def test_empty_cells_are_null_for_numbers_on_milvus_lite(lite: Settings, photos: Photos) -> None:
+    text = photos.csv.read_text().replace("label0,2010", ",")
+    photos.csv.write_text(text)
+    run_insert(photos.csv, lite)
+    stored = store_of(lite).get([0, 1], ["label", "year"])
+    assert (stored[0]["label"], stored[0]["year"]) == ("", None)
+    assert stored[1]["year"] == 2011
+
+
+def test_empty_number_cells_are_refused_by_a_milvus_that_cannot_store_them(
+    milvus_server: str, photos: Photos
+) -> None:
+    photos.csv.write_text(photos.csv.read_text().replace("2010", ""))
+    settings = Settings(uri=milvus_server, collection="gaps", model="builtin")
+    if "2.3" not in Store(milvus_server, "x").client.get_server_version():
+        pytest.skip("this Milvus stores NULL")
+    with pytest.raises(InputError, match="column 'year' has empty cells"):
+        run_insert(photos.csv, settings)
+    assert not store_of(settings).exists()
+
+
+def test_a_folder_is_indexed_with_its_names_as_labels(lite: Settings, tmp_path: Path) -> None:
+    draw_pictures(tmp_path / "album" / "cats", 3)
+    draw_pictures(tmp_path / "album" / "dogs", 2)
+    assert counts(run_insert(tmp_path / "album", lite)) == (5, 0, 0, 0)
+    rows = store_of(lite).query("label == 'cats'", ["label"])
+    assert len(rows) == 3
+
+
+def test_two_sources_share_a_collection(lite: Settings, tmp_path: Path) -> None:
+    """Ids that are derived from paths do not collide between folders with equal names in them."""
+    draw_pictures(tmp_path / "a", 3)
+    draw_pictures(tmp_path / "b", 3)
+    run_insert(tmp_path / "a", lite)
+    assert counts(run_insert(tmp_path / "b", lite)) == (3, 0, 0, 0)
+    assert store_of(lite).count() == 6
+
+
+def test_limit_takes_the_first_rows(lite: Settings, photos: Photos) -> None:
+    assert counts(run_insert(photos.csv, lite, limit=5)) == (5, 0, 0, 0)
+
+
+def test_progress_reaches_the_end(lite: Settings, photos: Photos) -> None:
+    seen: list[tuple[int, int]] = []
+    run_insert(photos.csv, lite, on_progress=lambda summary, total: seen.append((summary.rows, total)))
+    assert seen[-1] == (12, 12)
+    assert seen == sorted(seen)
+
+
+def test_columns_the_collection_does_not_have_are_refused(settings: Settings, photos: Photos, tmp_path: Path) -> None:
+    run_insert(photos.csv, settings)
+    other = write_csv(tmp_path / "o.csv", ["id", "path", "colour"], [[99, "photos/00001.jpg", "red"]])
+    with pytest.raises(InputError, match=r"no field 'colour' \(its fields: label, year\)"):
+        run_insert(other, settings)
+    words = write_csv(tmp_path / "w.csv", ["id", "path", "year"], [[99, "photos/00001.jpg", "long ago"]])
+    with pytest.raises(InputError, match="'year' is text, the collection stores int"):
+        run_insert(words, settings)
+
+
+def test_missing_columns_are_stored_empty(lite: Settings, photos: Photos, tmp_path: Path) -> None:
+    run_insert(photos.csv, lite)
+    bare = write_csv(tmp_path / "bare.csv", ["id", "path"], [[99, "photos/00001.jpg"]])
+    assert counts(run_insert(bare, lite)) == (1, 0, 0, 0)
+    assert store_of(lite).get([99], ["label", "year"])[99]["label"] == ""
+
+
+def test_another_models_collection_is_refused(lite: Settings, photos: Photos) -> None:
+
+    run_insert(photos.csv, lite)
+    rows = store_of(lite).get(list(range(12)), ["*", EMBEDDING])
+    store_of(lite).upsert({**row, "_model": "other@123"} for row in rows.values())
+    with pytest.raises(ModelMismatch, match=r"was made by other@123, this is builtin@"):
+        run_insert(photos.csv, lite)
+
+
+def test_the_pipeline_itself_can_be_called_and_profiled(lite: Settings, photos: Photos) -> None:
+    run_insert(photos.csv, lite, limit=1)
+    pipeline = build_insert_pipeline(lite)
+    row = {"id": 500, "path": "x", "_mtime_ns": 0, "_size": 0, "_model": "m", "label": "", "year": 1}
+    assert run(pipeline, [row], [str(photos.paths[1])]) == [[""], [True]]
+    view = pipeline.debug([row], [str(photos.paths[1])], profiler=True)
+    names = [report["node"] for report in view.profiler.pipes_profiler[0].node_report.values()]
+    assert [name.split("-")[0] for name in names[1:-1]] == ["image", "image", "towhee/np", "ann"]
+
+
+def test_profile_reports_every_step(lite: Settings, photos: Photos) -> None:
+    steps = run_insert(photos.csv, lite, profile=True).step_seconds
+    expected = {"image-decode/cv2", "image-text-embedding/clip", "towhee/np-normalize", "ann-insert/milvus-rows"}
+    assert expected | {"compare with the collection"} == set(steps)
+    assert steps["image-text-embedding/clip"] > 0
+
+
+def test_a_failing_milvus_ends_the_run_with_its_own_error(lite: Settings, photos: Photos) -> None:
+    """An exception inside an operator comes out as itself, not as Towhee's text of it."""
+    run_insert(photos.csv, lite, limit=1)
+    pipeline = build_insert_pipeline(lite)
+    with pytest.raises(SearchError, match="Milvus"):
+        run(pipeline, [{"id": 5}], [str(photos.paths[1])])
+
+
+def test_no_server_is_one_clear_line(photos: Photos) -> None:
+    with pytest.raises(StoreUnavailable, match=r"no Milvus answers at http://127\.0\.0\.1:9"):
+        run_insert(photos.csv, Settings(uri="http://127.0.0.1:9", model="builtin"))
+
+
+def test_unusable_lite_files_are_named_with_the_way_out(photos: Photos, tmp_path: Path) -> None:
+    old = tmp_path / "old.db"
+    old.write_bytes(b"SQLite format 3\0" + b"\0" * 100)
+    with pytest.raises(StoreError, match="made by Milvus Lite 2"):
+        run_insert(photos.csv, Settings(uri=str(old), model="builtin"))
+    with pytest.raises(InputError, match=r"ending in \.db"):
+        run_insert(photos.csv, Settings(uri=str(tmp_path / "index"), model="builtin"))
+
+
+def test_a_file_in_use_names_the_process(photos: Photos, lite: Settings) -> None:
+    code = (
+        "import sys, time; from pipelines.connection import connect; connect(sys.argv[1]);"
+        "print('open', flush=True); time.sleep(60)"
+    )
+    holder = subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-c", code, lite.uri], env=program_env(), stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert holder.stdout is not None
+        assert holder.stdout.readline().strip() == "open"
+        with pytest.raises(StoreLocked, match=rf"open in another process \(pid {holder.pid}: "):
+            run_insert(photos.csv, lite)
+    finally:
+        holder.kill()
+        holder.wait()
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_an_interrupted_run_loses_nothing_and_can_go_on(
+    lite: Settings, photos: Photos, tmp_path: Path, how: signal.Signals
+) -> None:
+    """Ctrl-C ends with a summary and status 130; after Ctrl-C and after a kill the next run does just the rest."""
+    rows = [[number, str(photos.paths[number % 12])] for number in range(20_000)]
+    table = write_csv(tmp_path / "long.csv", ["id", "path"], rows)
+    arguments = [sys.executable, "-m", "pipelines", "insert", str(table), "--uri", lite.uri, "--model", "builtin"]
+    process = subprocess.Popen(
+        arguments, cwd=tmp_path, env=program_env(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    wal = Path(lite.uri)
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and sum(f.stat().st_size for f in wal.rglob("*") if f.is_file()) < 1_000_000:
+        time.sleep(0.05)
+    process.send_signal(how)
+    out, err = process.communicate(timeout=60)
+    if how is signal.SIGINT:
+        assert process.returncode == 130, err
+        assert "run the same command again to go on" in out
+        assert "Traceback" not in err
+    stored = store_of(lite).count()
+    assert 0 < stored < 20_000
+    if how is signal.SIGINT:
+        assert f"{stored:,} inserted" in out
+    rest = run_insert(table, lite, limit=stored + 500)
+    assert rest.inserted + rest.unchanged == stored + 500
+    assert rest.unchanged == stored
