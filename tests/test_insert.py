@@ -108,9 +108,7 @@ def test_empty_cells_are_null_for_numbers_on_milvus_lite(lite: Settings, photos:
     assert stored[1]["year"] == 2011
 
 
-def test_empty_number_cells_are_refused_by_a_milvus_that_cannot_store_them(
-    milvus_server: str, photos: Photos
-) -> None:
+def test_empty_number_cells_are_refused_by_a_milvus_that_cannot_store_them(milvus_server: str, photos: Photos) -> None:
     photos.csv.write_text(photos.csv.read_text().replace("2010", ""))
     settings = Settings(uri=milvus_server, collection="gaps", model="builtin")
     if "2.3" not in Store(milvus_server, "x").client.get_server_version():
@@ -189,6 +187,37 @@ def test_profile_reports_every_step(lite: Settings, photos: Photos) -> None:
     expected = {"image-decode/cv2", "image-text-embedding/clip", "towhee/np-normalize", "ann-insert/milvus-rows"}
     assert expected | {"compare with the collection"} == set(steps)
     assert steps["image-text-embedding/clip"] > 0
+
+
+def test_decoding_overlaps_with_embedding(lite: Settings, photos: Photos, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While one batch is in the model, another is being decoded."""
+    from pipelines.operators.clip import ClipEmbedding
+    from pipelines.operators.image_decode import ImageDecode
+
+    spans: dict[str, list[tuple[float, float]]] = {"decode": [], "embed": []}
+
+    def record(operator: type, name: str) -> None:
+        original = operator.__call__
+
+        def timed(self: object, items: object) -> object:
+            start = time.perf_counter()
+            result = original(self, items)
+            spans[name].append((start, time.perf_counter()))
+            return result
+
+        monkeypatch.setattr(operator, "__call__", timed)
+
+    record(ImageDecode, "decode")
+    record(ClipEmbedding, "embed")
+    rows = [[number, photos.paths[number % 12]] for number in range(1000)]
+    run_insert(write_csv(photos.folder / "long.csv", ["id", "path"], rows), lite)
+    overlapping = [
+        (start, end)
+        for start, end in spans["embed"]
+        if any(other_start < end and start < other_end for other_start, other_end in spans["decode"])
+    ]
+    assert len(spans["embed"]) == 16
+    assert len(overlapping) > 8
 
 
 def test_a_failing_milvus_ends_the_run_with_its_own_error(lite: Settings, photos: Photos) -> None:

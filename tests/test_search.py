@@ -116,7 +116,8 @@ def test_nothing_inserted_yet_says_how_to(tmp_path: Path) -> None:
 
 
 def test_hostile_labels_are_found_by_their_literal(lite: Settings, tmp_path: Path) -> None:
-    labels = ['a "quoted" one', "it's", "back\\slash", "new\nline", "tab\tone", "<img src=x>", '" or id >= 0 or "', "é日"]
+    labels = ['a "quoted" one', "it's", "back\\slash", "new\nline", "tab\tone", "<img src=x>", "é日"]
+    labels.append('" or id >= 0 or "')
     paths = draw_pictures(tmp_path / "p", len(labels))
     table = write_csv(tmp_path / "l.csv", ["path", "label"], list(zip(paths, labels, strict=True)))
     run_insert(table, lite)

@@ -1,0 +1,41 @@
+"""The demo's own pictures: found in an installed package, indexed, and found again by what they show."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+
+from benchmarks.sample import QUERIES, load_builder, ranks
+from pipelines import Searcher, Settings, run_insert
+
+
+@pytest.fixture
+def searcher(lite: Settings, tmp_path: Path) -> Searcher:
+    table = tmp_path / "sample.csv"
+    rows = load_builder().build_sample(table)  # type: ignore[attr-defined]
+    assert run_insert(table, lite).inserted == rows
+    return Searcher(lite)
+
+
+def test_every_sample_has_a_label_and_an_attribution(tmp_path: Path) -> None:
+    load_builder().build_sample(tmp_path / "sample.csv")  # type: ignore[attr-defined]
+    with open(tmp_path / "sample.csv", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["id", "path", "label", "attribution"]
+    assert all(row["label"] and row["attribution"] and Path(row["path"]).is_file() for row in rows)
+
+
+def test_words_find_the_sample_pictures(searcher: Searcher) -> None:
+    """At least 7 in 10 of the queries bring their picture within the first three."""
+    found = ranks(searcher)
+    within = sum(rank <= 3 for rank in found.values())
+    assert within >= 0.7 * len(QUERIES), found
+
+
+def test_each_sample_picture_finds_itself_first(searcher: Searcher) -> None:
+    for row in searcher.store.query("id > 0", ["id", "path"], limit=100):
+        best = searcher.by_image(row["path"], 1).hits[0]
+        assert best.id == row["id"]
+        assert best.score > 0.999
