@@ -1,39 +1,43 @@
 """A CSV of pictures: `id,path,label` and any further columns. pandas reads it in chunks, twice.
 
 The first pass checks everything that would stop the run later and finds each column's type; the second yields the
-rows. A million rows need the memory of one chunk and 8 bytes a row for the ids.
+rows. A million rows need the memory of one chunk and 12 bytes a row, for the ids and their row numbers.
+
+The standard library's reader has the header, and the search for the row where pandas gave up.
 """
 
 from __future__ import annotations
 
 import codecs
+import csv
 import os
 import re
+from array import array
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from .cell_types import PARSERS, TypeGuess
 from .errors import InputError
-from .schema import ID, PATH, Field, FieldType, field_name
-from .source import Row, path_id
-
-if TYPE_CHECKING:
-    import pandas as pd
+from .schema import ID, PATH, Field, field_name
+from .source import Row, in_chunks, path_id
 
 SCAN_ROWS = 20_000
-HEADER_ROWS = 1  # so that row numbers are those a spreadsheet shows
+READ_ROWS = 5_000
+# Room for cells beyond the columns, so that they are seen and not cut off.
+SPARE_COLUMNS = 4
 
-_INT = re.compile(r"[+-]?(0|[1-9]\d{0,17})")  # a leading zero makes it a code, not a number
-_FLOAT = re.compile(r"[+-]?((0|[1-9]\d*)(\.\d*)?|\.\d+)([eE][+-]?\d{1,3})?")
-_BOOL = re.compile(r"true|false", re.IGNORECASE)
+_ID = re.compile(r"[+-]?\d{1,19}", re.ASCII)
 
 
 class _Format(NamedTuple):
     encoding: str
     separator: str
     columns: list[str]
+    row: int  # where the header is: 1, if no empty rows come first
 
 
 class CsvFile:
@@ -48,175 +52,201 @@ class CsvFile:
         self._base = os.path.abspath(path.parent)
         self._limit = limit
         self._format = _sniff(path)
-        self._has_id = ID in self._format.columns
-        self._names = _field_names(path, self._format.columns)
+        self._names = _field_names(path, self._format)
+        self._path_at = self._format.columns.index(PATH)
+        self._id_at = self._format.columns.index(ID) if ID in self._format.columns else None
         self.fields, self.total = self._scan()
 
     def chunks(self, size: int) -> Iterator[list[Row]]:
         """The rows, `size` at a time."""
-        parse = {field.name: (field, _PARSERS[field.type]) for field in self.fields}
-        line = HEADER_ROWS
-        for table in self._read(size):
-            ids = table[ID].astype("int64").tolist() if self._has_id else None
-            columns = {name: table[column].tolist() for column, name in self._names.items()}
-            rows: list[Row] = []
-            for index, raw_path in enumerate(table[PATH].tolist()):
-                line += 1
-                path = self._absolute(raw_path)
-                values = {
-                    name: parser(column[index]) if column[index] else field.default
-                    for (name, column), (field, parser) in zip(columns.items(), parse.values(), strict=True)
-                }
-                rows.append(Row(ids[index] if ids else path_id(path), path, line, values))
+        parsers = [(at, field, PARSERS[field.type]) for at, field in zip(self._names, self.fields, strict=True)]
+        for table in in_chunks(self._table(), size):
+            rows = []
+            for line, cells in table:
+                path = self._absolute(cells[self._path_at])
+                try:
+                    key = path_id(path) if self._id_at is None else int(cells[self._id_at])
+                    values = {
+                        field.name: parse(cells[at]) if cells[at] else field.default for at, field, parse in parsers
+                    }
+                except ValueError:
+                    raise InputError(f"{self._path}, row {line}: the file was changed during the run") from None
+                rows.append(Row(key, path, line, values))
             yield rows
 
     def _absolute(self, path: str) -> str:
         return os.path.normpath(os.path.join(self._base, os.path.expanduser(path))) if path else ""
 
-    def _read(self, size: int) -> Iterator[pd.DataFrame]:
-        """The table, every cell as text, at most `limit` rows."""
+    def _table(self) -> Iterator[tuple[int, list[str]]]:
+        """Each row below the header that holds anything, at most `limit`: its number and a cell for each column."""
+        width = len(self._format.columns)
+        count, line = 0, 0
+        for chunk in self._pandas_chunks():
+            for cells in chunk:
+                line += 1
+                if line <= self._format.row or not any(cells):
+                    continue
+                if any(cells[width:]):
+                    self._refuse_malformed()
+                yield line, cells[:width]
+                count += 1
+                if count == self._limit:
+                    return
+
+    def _pandas_chunks(self) -> Iterator[list[list[str]]]:
+        """All records of the file as text, header and empty rows included, so that they can be counted."""
         import pandas as pd
 
+        spare = [f"spare {number}" for number in range(SPARE_COLUMNS)]
         try:
-            yield from pd.read_csv(
-                self._path, dtype=str, keep_default_na=False, na_filter=False, skipinitialspace=True, chunksize=size,
-                encoding=self._format.encoding, sep=self._format.separator, nrows=self._limit or None,
-                names=self._format.columns, header=0, index_col=False,
+            reader = pd.read_csv(
+                self._path, chunksize=READ_ROWS, header=None, names=[*self._format.columns, *spare], index_col=False,
+                dtype=str, keep_default_na=False, na_filter=False, skip_blank_lines=False, skipinitialspace=True,
+                encoding=self._format.encoding, sep=self._format.separator,
             )  # fmt: skip
-        except UnicodeDecodeError as error:
-            raise InputError(_encoding_message(self._path, error)) from error
-        except pd.errors.ParserError as error:
-            reason = str(error).split("error:")[-1].strip()
-            raise InputError(f"{self._path} is not a well-formed CSV: {reason}") from error
+            for chunk in reader:
+                yield chunk.to_numpy().tolist()
+        except UnicodeError as error:
+            raise InputError(_encoding_message(self._path, self._format)) from error
+        except (pd.errors.ParserError, OSError) as error:
+            self._refuse_malformed()
+            raise InputError(f"{self._path} cannot be read: {' '.join(str(error).split())}") from error
+
+    def _refuse_malformed(self) -> None:
+        """Raises for the first row that is malformed. The standard library's reader knows the row; pandas a line."""
+        width = len(self._format.columns)
+        for line, cells in _records(self._path, self._format.encoding, self._format.separator, "replace"):
+            if len(cells) > width and any(cells[width:]):  # only empty ones are a spreadsheet's trailing separators
+                raise InputError(f"{self._path}, row {line}: {len(cells)} cells for {width} columns")
 
     def _scan(self) -> tuple[tuple[Field, ...], int]:
-        guesses = {column: _Guess() for column in self._names}
-        keys: list[np.ndarray] = []
-        total = 0
-        for table in self._read(SCAN_ROWS):
-            keys.append(self._keys(table, total + HEADER_ROWS + 1))
-            total += len(table)
-            for column, guess in guesses.items():
-                guess.look_at(table[column].unique())
-        if not total:
+        guesses = {at: TypeGuess() for at in self._names}
+        keys, lines = array("q"), array("I")
+        for table in in_chunks(self._table(), SCAN_ROWS):
+            for line, cells in table:
+                keys.append(self._key(line, cells))
+                lines.append(line)
+            columns = list(zip(*(cells for _, cells in table), strict=True))
+            for at, guess in guesses.items():
+                guess.look_at(set(columns[at]))
+        if not keys:
             raise InputError(f"{self._path} has a header but no rows")
-        self._refuse_duplicates(np.concatenate(keys))
-        guesses.get("label", _Guess()).kinds = [FieldType.TEXT]  # labels are names, also where they look like numbers
-        fields = tuple(
-            Field(name, guesses[column].type, guesses[column].has_gaps) for column, name in self._names.items()
+        self._refuse_duplicates(np.frombuffer(keys, np.int64), lines)
+        fields = (Field(name, guesses[at].type_for(name), guesses[at].has_gaps) for at, name in self._names.items())
+        return tuple(fields), len(keys)
+
+    def _key(self, line: int, cells: list[str]) -> int:
+        """The row's id, given or derived."""
+        if self._id_at is None:
+            path = cells[self._path_at]
+            # Rows without a path are rejected one by one later: they are no duplicates of each other.
+            return path_id(self._absolute(path)) if path else -line
+        text = cells[self._id_at]
+        if _ID.fullmatch(text.strip()) and -(2**63) <= int(text) < 2**63:
+            return int(text)
+        raise InputError(
+            f"{self._path}, row {line}, column 'id': '{_shown(text)}' is not a whole number of 64 bits; "
+            "rename the column and ids are derived from the paths"
         )
-        return fields, total
 
-    def _keys(self, table: pd.DataFrame, first_line: int) -> np.ndarray:
-        """int64 ids of a chunk, given or derived."""
-        if not self._has_id:
-            return np.array([path_id(self._absolute(path)) for path in table[PATH]], np.int64)
-        keys = np.empty(len(table), np.int64)
-        for index, text in enumerate(table[ID]):
-            try:
-                keys[index] = int(text)
-            except (ValueError, OverflowError):
-                raise InputError(
-                    f"{self._path}, row {first_line + index}, column 'id': '{text}' is not a whole number of 64 bits; "
-                    "rename the column and ids are derived from the paths"
-                ) from None
-        return keys
-
-    def _refuse_duplicates(self, keys: np.ndarray) -> None:
+    def _refuse_duplicates(self, keys: np.ndarray, lines: array[int]) -> None:
         order = np.argsort(keys, kind="stable")
-        repeats = np.flatnonzero(keys[order][1:] == keys[order][:-1])
+        ordered = keys[order]
+        repeats = np.flatnonzero(ordered[1:] == ordered[:-1])
         if not repeats.size:
             return
-        lines = order + HEADER_ROWS + 1
-        at = repeats[np.argmin(lines[repeats + 1])]
-        what = f"id {keys[order][at]}" if self._has_id else "path"
-        column = ID if self._has_id else PATH
+        at = repeats[np.argmin(order[repeats + 1])]  # the first one a reader of the file meets
+        column, what = (PATH, "path") if self._id_at is None else (ID, f"id {ordered[at]}")
         more = f" ({repeats.size} repeats in all)" if repeats.size > 1 else ""
-        raise InputError(
-            f"{self._path}, rows {lines[at]} and {lines[at + 1]}, column '{column}': the same {what} twice{more}"
-        )
+        rows = f"{lines[order[at]]} and {lines[order[at + 1]]}"
+        raise InputError(f"{self._path}, rows {rows}, column '{column}': the same {what} twice{more}")
 
 
-class _Guess:
-    """Narrows a column's type as its values are seen."""
-
-    def __init__(self) -> None:
-        self.kinds = [FieldType.BOOL, FieldType.INT, FieldType.FLOAT]
-        self.has_gaps = False
-        self._seen = False
-
-    def look_at(self, values: Any) -> None:
-        """Values as text; '' is an empty cell."""
-        patterns = {FieldType.BOOL: _BOOL, FieldType.INT: _INT, FieldType.FLOAT: _FLOAT}
-        for value in values:
-            if value == "":
-                self.has_gaps = True
-                continue
-            self._seen = True
-            self.kinds = [kind for kind in self.kinds if kind in patterns and patterns[kind].fullmatch(value)]
-            if not self.kinds and self.has_gaps:
-                return
-
-    @property
-    def type(self) -> FieldType:
-        """The narrowest type all values fit, text where none does or nothing was seen."""
-        return self.kinds[0] if self.kinds and (self._seen or self.kinds == [FieldType.TEXT]) else FieldType.TEXT
+def _records(path: Path, encoding: str, separator: str, errors: str = "strict") -> Iterator[tuple[int, list[str]]]:
+    """All rows that hold anything, with their numbers as a spreadsheet shows them (empty rows count)."""
+    number = 0
+    with _open(path, encoding, errors) as file:
+        # Strict, so that a quote which is never closed is an error here and not a cell that swallows the file.
+        reader = csv.reader(file, delimiter=separator, skipinitialspace=True, strict=True)
+        try:
+            for number, cells in enumerate(reader, 1):
+                if any(cells):
+                    yield number, cells
+        except csv.Error as error:
+            raise InputError(f"{path}, row {number + 1}: {error} (is there a quote too many or too few?)") from error
 
 
-_PARSERS: dict[FieldType, Any] = {
-    FieldType.INT: int,
-    FieldType.FLOAT: float,
-    FieldType.BOOL: lambda text: text.lower() == "true",
-    FieldType.TEXT: str,
-}
+def _open(path: Path, *how: str) -> Any:
+    """The file, as text where an encoding and its error handling are given, else as bytes."""
+    try:
+        return open(path, encoding=how[0], errors=how[1], newline="") if how else open(path, "rb")
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from error
 
 
 def _sniff(path: Path) -> _Format:
     """Encoding by the byte-order mark (else UTF-8), separator by which one makes a `path` column."""
-    with open(path, "rb") as file:
+    with _open(path) as file:
         start = file.read(1 << 16)
-    if not start.strip():
-        raise InputError(f"{path} is empty")
-    wide = start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-    encoding = "utf-16" if wide else "utf-8-sig"
+    encoding = "utf-16" if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
     text = codecs.getincrementaldecoder(encoding)(errors="replace").decode(start)
+    if not text.strip():
+        raise InputError(f"{path} is empty")
     if "\0" in text:
         raise InputError(f"{path} is not a CSV (it holds binary data)")
-    header = text.lstrip("\r\n").splitlines()[0]
+    seen: list[str] = []
     for separator in ",;\t":
-        columns = [column.strip().strip('"').strip() for column in header.split(separator)]
-        if PATH in columns:
-            break
+        with suppress(InputError):  # not a header in this reading
+            row, cells = next(_records(path, encoding, separator, "replace"), (1, []))
+            columns = [cell.strip() for cell in cells]
+            if PATH in columns:
+                break
+            seen = seen or columns
     else:
-        names = ", ".join(column.strip().strip('"') for column in header.split(","))
-        raise InputError(f"{path}, row 1: there is no column 'path' (the columns are: {names[:200]})")
-    twice = sorted({column for column in columns if columns.count(column) > 1})
-    if twice:
-        raise InputError(f"{path}, row 1: there are two columns '{twice[0]}'")
-    return _Format(encoding, separator, columns)
+        raise InputError(f"{path}, row 1: there is no column 'path' (the columns are: {_shown(', '.join(seen), 200)})")
+    while columns[-1] == "":  # a spreadsheet's trailing separators
+        columns.pop()
+    layout = _Format(encoding, separator, columns, row)
+    if "\ufffd" in "".join(columns):
+        raise InputError(_encoding_message(path, layout))
+    return layout
 
 
-def _field_names(path: Path, columns: list[str]) -> dict[str, str]:
-    """Column → field, for all columns but id and path."""
-    names: dict[str, str] = {}
-    for column in columns:
+def _field_names(path: Path, layout: _Format) -> dict[int, str]:
+    """Position → field, for all columns but id and path."""
+    names: dict[int, str] = {}
+    for at, column in enumerate(layout.columns):
+        where = f"{path}, row {layout.row}"
+        if column in layout.columns[:at]:
+            raise InputError(f"{where}: there are two columns '{_shown(column)}'")
         if column in (ID, PATH):
             continue
-        name = field_name(column)
+        if not column:
+            raise InputError(f"{where}: column {at + 1} has no name")
+        try:
+            name = field_name(column)
+        except InputError as error:
+            raise InputError(f"{where}: {_shown(str(error), 200)}") from None
         if name in names.values():
-            raise InputError(f"{path}, row 1: two columns become the field '{name}'; rename '{column}'")
-        names[column] = name
+            raise InputError(f"{where}: two columns become the field '{name}'; rename '{_shown(column)}'")
+        names[at] = name
     return names
 
 
-def _encoding_message(path: Path, error: UnicodeDecodeError) -> str:
-    """Says in which row the first byte is that is not UTF-8; pandas only knows a place in its buffer."""
-    decoder = codecs.getincrementaldecoder("utf-8")()
-    with open(path, "rb") as file:
-        for number, line in enumerate(file, 1):
-            try:
-                decoder.decode(line)
-            except UnicodeDecodeError as first:
-                byte = line[first.start] if first.start < len(line) else 0
-                return f"{path}, row {number}: byte 0x{byte:02x} is not UTF-8; save the file as UTF-8 and run again"
-    return f"{path} is not UTF-8 ({error.reason}); save the file as UTF-8 and run again"
+def _encoding_message(path: Path, layout: _Format) -> str:
+    """Says which cell holds the first byte that is no text; a decoder only knows a place in its buffer."""
+    advice = "save the file as UTF-8 and run again"
+    with suppress(UnicodeError, InputError):
+        for line, cells in _records(path, layout.encoding, layout.separator, "surrogateescape"):
+            for column, cell in zip(layout.columns, cells, strict=False):
+                try:
+                    cell.encode()
+                except UnicodeEncodeError as first:
+                    byte = ord(cell[first.start]) & 0xFF
+                    return f"{path}, row {line}, column '{column}': byte 0x{byte:02x} is not UTF-8; {advice}"
+    return f"{path} is neither UTF-8 nor whole UTF-16; {advice}"
+
+
+def _shown(text: str, length: int = 60) -> str:
+    """A piece of the file for a message of one line."""
+    return " ".join(text.split())[:length]

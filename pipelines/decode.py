@@ -8,6 +8,7 @@ Pillow.
 
 from __future__ import annotations
 
+import codecs
 import io
 import os
 import stat
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 MAX_BYTES = 64 * 2**20
 MAX_PIXELS_STORED = 256_000_000  # what a header may claim
 MAX_PIXELS_DECODED = 128_000_000  # what may be held in memory, 3 bytes each
+STRIP_PIXELS = 4_000_000
+# Their decoders take up to 20 bytes a pixel and many seconds: half as many, room for a phone's 48 megapixels.
+HEAVY_FORMATS = frozenset({"JPEG2000", "AVIF", "HEIF"})
 
 # Formats Pillow may open. Never EPS: that starts Ghostscript.
 FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF", "JPEG2000", "HEIF")
@@ -59,11 +63,11 @@ def decode(source: str | os.PathLike[str] | bytes, size: int | None = None) -> n
     data = source if isinstance(source, bytes) else read_file(source)
     header = _read_header(data)
     shrink = _jpeg_shrink(header, size)
-    if header.width * header.height > MAX_PIXELS_DECODED * shrink**2:
+    if header.width * header.height > _pixel_limit(header.picture, shrink):
         raise UnreadablePicture(f"too many pixels ({header.width}×{header.height})")
-    pixels = _decode_opencv(data, shrink) if _opencv_is_right(header.picture) else None
+    pixels = _decode_opencv(data, shrink) if _opencv_is_right(header.picture) and _chunks_fit(data) else None
     if pixels is None:
-        pixels = _decode_pillow(header.picture)
+        pixels = _decode_pillow(header, shrink)
     if size is None:
         return pixels
     turned = (pixels.shape[0] > pixels.shape[1]) != (header.height > header.width)
@@ -125,6 +129,7 @@ def _prepare_libraries() -> tuple[str, ...]:
     """Once a process: no chatter on stderr, and the formats this Pillow can open (HEIC with pillow-heif)."""
     from PIL import Image
 
+    warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")  # damaged metadata, no file named
     warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # the limit here is our own
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # read when cv2 is first imported
     try:
@@ -138,7 +143,7 @@ def _prepare_libraries() -> tuple[str, ...]:
 
 
 def _describe_unknown(data: bytes) -> str:
-    head = data[:512].lstrip()
+    head = data[:512].removeprefix(codecs.BOM_UTF8).lstrip()
     if data[4:8] == b"ftyp" and data[8:12] in (b"heic", b"heix", b"mif1", b"msf1", b"hevc"):
         return "HEIC needs one more package: pip install pillow-heif"
     if head.startswith(b"<"):
@@ -159,9 +164,27 @@ def _jpeg_shrink(header: _Header, size: int | None) -> int:
     return next((factor for factor in (8, 4, 2) if short >= 2 * size * factor), 1)
 
 
+def _pixel_limit(picture: Image, shrink: int) -> int:
+    """How large a picture may be that is decoded at 1/shrink of its size."""
+    if picture.format in HEAVY_FORMATS:
+        return MAX_PIXELS_DECODED // 2
+    # Of a progressive JPEG libjpeg holds all coefficients in full size, however small it decodes.
+    return MAX_PIXELS_DECODED if picture.info.get("progressive") else MAX_PIXELS_DECODED * shrink**2
+
+
 def _opencv_is_right(picture: Image) -> bool:
     transparent = picture.has_transparency_data
     return picture.format in OPENCV_FORMATS and picture.mode in OPENCV_MODES and not transparent
+
+
+def _chunks_fit(data: bytes) -> bool:
+    """False for a PNG with a chunk that claims to reach beyond the file: OpenCV would allocate the 4 GB it claims."""
+    if not data.startswith(b"\x89PNG"):
+        return True
+    at = 8
+    while at + 8 <= len(data) and data[at + 4 : at + 8] != b"IEND":
+        at += 12 + int.from_bytes(data[at : at + 4], "big")
+    return at + 8 <= len(data)
 
 
 def _decode_opencv(data: bytes, shrink: int) -> np.ndarray | None:
@@ -176,20 +199,42 @@ def _decode_opencv(data: bytes, shrink: int) -> np.ndarray | None:
         return None
 
 
-def _decode_pillow(picture: Image) -> np.ndarray:
+def _decode_pillow(header: _Header, shrink: int) -> np.ndarray:
     """The rest, and the reason where Pillow cannot either."""
-    from PIL import Image, ImageOps
+    from PIL import ImageOps
 
+    picture = header.picture
     try:
+        picture.draft(None, (header.width // shrink, header.height // shrink))  # a JPEG is shrunk here, too
         if picture.mode == "F":
             raise UnreadablePicture("floating-point pixels are not supported")
-        picture = ImageOps.exif_transpose(picture)
-        if picture.has_transparency_data:
-            picture = picture.convert("RGBA")
-            white = Image.new("RGBA", picture.size, "white")
-            picture = Image.alpha_composite(white, picture)
-        return np.array(picture.convert("RGB"))
+        ImageOps.exif_transpose(picture, in_place=True)
+        return _grey_of_16_bits(picture) if picture.mode.startswith("I;16") else _over_white(picture)
     except UnreadablePicture:
         raise
     except Exception as error:  # Pillow's plugins raise nearly anything on damaged data
         raise UnreadablePicture(f"damaged: {' '.join(str(error).split())[:160] or type(error).__name__}") from error
+
+
+def _over_white(picture: Image) -> np.ndarray:
+    """RGB, transparency laid over white. In strips: four copies of a 128-megapixel picture would take 3 GB."""
+    from PIL import Image
+
+    width, height = picture.size
+    rows = max(1, STRIP_PIXELS // width)
+    pixels = np.empty((height, width, 3), np.uint8)
+    for top in range(0, height, rows):
+        strip = picture.crop((0, top, width, min(top + rows, height)))
+        if strip.has_transparency_data:
+            strip = strip.convert("RGBA")
+            strip = Image.alpha_composite(Image.new("RGBA", strip.size, "white"), strip)
+        pixels[top : top + rows] = np.asarray(strip.convert("RGB"))
+    return pixels
+
+
+def _grey_of_16_bits(picture: Image) -> np.ndarray:
+    """Pillow's own conversion clips at 255: nearly everything would be white."""
+    values = np.asarray(picture)
+    grey = (values >> 8).astype(np.uint8)
+    grey[values == picture.info.get("transparency", -1)] = 255
+    return np.repeat(grey[..., None], 3, axis=-1)

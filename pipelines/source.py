@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from .errors import InputError
 from .schema import Field, FieldType
@@ -16,6 +17,9 @@ PICTURE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
     | {".avif", ".heic", ".heif", ".jp2", ".ppm", ".pgm", ".pbm"}
 )
+
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +51,13 @@ def open_source(path: str | os.PathLike[str], limit: int = 0) -> Source:
     Raises:
         InputError: nothing there, or something in it that would stop the run later.
     """
-    location = Path(path).expanduser()
-    if location.is_dir():
+    location = Path(os.path.expanduser(path))
+    if os.path.isdir(location):
         return Folder(location, limit)
-    if not location.exists():
+    if not os.path.exists(location):
         raise InputError(f"there is no file or folder {location}")
+    if not os.path.isfile(location):
+        raise InputError(f"{location} is not a regular file, and a CSV is read twice: save it as a file first")
     if location.suffix.lower() in PICTURE_SUFFIXES:
         raise InputError(f"{location} is a picture: give a CSV of paths, or the folder that holds it")
     from .csv_source import CsvFile
@@ -65,8 +71,15 @@ def path_id(path: str) -> int:
     return int.from_bytes(digest, "big") >> 1
 
 
+def in_chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Lists of `size` items, the last one shorter."""
+    remaining = iter(items)
+    while chunk := list(islice(remaining, size)):
+        yield chunk
+
+
 class Folder:
-    """All pictures below a folder, in the order of their paths. The label is the name of the folder they lie in."""
+    """All pictures below a folder, folder by folder, sorted by name. The label is the name of the folder."""
 
     def __init__(self, root: Path, limit: int = 0) -> None:
         self._root = root.resolve()
@@ -78,14 +91,7 @@ class Folder:
 
     def chunks(self, size: int) -> Iterator[list[Row]]:
         """The rows, `size` at a time."""
-        chunk: list[Row] = []
-        for row in self._rows():
-            chunk.append(row)
-            if len(chunk) == size:
-                yield chunk
-                chunk = []
-        if chunk:
-            yield chunk
+        yield from in_chunks(self._rows(), size)
 
     def _rows(self) -> Iterator[Row]:
         count = 0

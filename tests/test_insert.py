@@ -83,6 +83,24 @@ def test_bad_pictures_are_listed_and_cost_nobody_else(settings: Settings, photos
     assert set(store_of(settings).get(list(range(12)), ["path"])) == set(range(12)) - {0, 5, 11}
 
 
+def test_what_milvus_cannot_store_costs_one_row(settings: Settings, photos: Photos, tmp_path: Path) -> None:
+    photos.csv.write_text(photos.csv.read_text().replace("label1,2014", f"{'é' * 40_000},2014"))
+    summary = run_insert(photos.csv, settings, rejects=str(tmp_path / "r.csv"))
+    assert counts(summary) == (11, 0, 0, 1)
+    assert read_rejects(tmp_path / "r.csv")[0]["reason"] == "column 'label' is longer than 65535 bytes"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only there file names are bytes")
+def test_a_file_name_that_is_not_utf_8_costs_one_row(lite: Settings, photos: Photos, tmp_path: Path) -> None:
+    odd = os.fsencode(photos.folder) + b"/\xff\xfe.jpg"
+    os.rename(photos.paths[0], odd)
+    summary = run_insert(photos.folder, lite, rejects=str(tmp_path / "r.csv"))
+    assert counts(summary) == (11, 0, 0, 1)
+    (row,) = read_rejects(tmp_path / "r.csv")
+    assert row["path"].endswith(r"\udcff\udcfe.jpg")
+    assert row["reason"] == "the file name is not valid UTF-8; rename the file"
+
+
 def test_a_batch_of_nothing_but_bad_pictures_is_no_problem(lite: Settings, photos: Photos, tmp_path: Path) -> None:
     for path in photos.paths:
         path.write_bytes(b"no picture")

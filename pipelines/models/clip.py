@@ -72,6 +72,8 @@ class ClipModel:
         """n texts → float32[n, dim], not normalised. A text beyond 77 tokens is cut."""
         import torch
 
+        if not texts:
+            return np.empty((0, self.spec.dim), np.float32)
         tokens = tokenize(texts, self.spec.architecture.context_length)
         with self._lock, torch.inference_mode(), self._autocast():
             features = encode_text(self._network, torch.from_numpy(tokens).to(self.device))

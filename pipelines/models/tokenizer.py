@@ -30,10 +30,15 @@ def tokenize(texts: Sequence[str], context_length: int = 77) -> np.ndarray:
     """
     with _lock:
         tokenizer = _tokenizer()
-        encoded = [tokenizer.encode(text) for text in texts]
+        encoded = [tokenizer.encode(_encodable(text)) for text in texts]
     start, end = tokenizer.encoder["<|startoftext|>"], tokenizer.encoder["<|endoftext|>"]
     tokens = np.zeros((len(texts), context_length), np.int64)
     for row, ids in zip(tokens, encoded, strict=True):
         ids = [start, *ids[: context_length - 2], end]
         row[: len(ids)] = ids
     return tokens
+
+
+def _encodable(text: str) -> str:
+    """Half a surrogate pair, as a terminal passes on bytes that are not UTF-8, has no tokens: it becomes '?'."""
+    return text.encode(errors="replace").decode()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,8 +42,8 @@ def locate(spec: ModelSpec, weights: str = "") -> Path:
 def load_state_dict(path: Path) -> dict[str, torch.Tensor]:
     """Reads safetensors, a state dict saved by torch, or OpenAI's TorchScript archive, as float32.
 
-    Nothing in the file is executed: pickles are read with `weights_only`. An int8 tensor `NAME` beside a
-    `NAME.scale` is a quantised one (how `builtin` fits under 25 MB).
+    Nothing in the file is executed: pickles may hold tensors and nothing else, TorchScript is not run. An int8
+    tensor `NAME` beside a `NAME.scale` is a quantised one (how `builtin` fits under 25 MB).
 
     Raises:
         ModelError: none of these, or damaged.
@@ -51,6 +52,8 @@ def load_state_dict(path: Path) -> dict[str, torch.Tensor]:
         state = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
     except Exception as error:
         reason = " ".join(str(error).split())[:160] or type(error).__name__
+        if isinstance(error, pickle.UnpicklingError):  # torch's own text advises to switch the check off
+            reason = "it is damaged, or a pickle of more than tensors, which is never loaded"
         raise ModelError(f"{path} holds no weights that can be read: {reason}") from error
     scales = {name: state.pop(name) for name in [*state] if name.endswith(".scale") and name[: -len(".scale")] in state}
     for name, scale in scales.items():
@@ -68,17 +71,12 @@ def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
 def _read_torch(path: Path) -> dict[str, torch.Tensor]:
     import torch
 
-    if _is_torchscript(path):
-        return dict(torch.jit.load(str(path), map_location="cpu").state_dict())
+    from .torchscript import is_torchscript, read_torchscript
+
+    if is_torchscript(path):
+        return read_torchscript(path)
     loaded: Any = torch.load(path, map_location="cpu", weights_only=True)
+    if not isinstance(loaded, dict):
+        raise ValueError("it is no state dict")
     state = loaded.get("state_dict", loaded)
     return {name.removeprefix("module."): value for name, value in state.items() if isinstance(value, torch.Tensor)}
-
-
-def _is_torchscript(path: Path) -> bool:
-    import zipfile
-
-    if not zipfile.is_zipfile(path):
-        return False
-    with zipfile.ZipFile(path) as archive:
-        return any(name.endswith("/constants.pkl") for name in archive.namelist())

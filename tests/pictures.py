@@ -1,0 +1,124 @@
+"""Pictures for tests, all made here: upright ones, turned ones, odd ones and hostile ones."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageOps
+
+RED, GREEN, BLUE, YELLOW = (220, 30, 30), (30, 200, 40), (30, 40, 220), (230, 220, 30)
+QUADRANTS = ((RED, GREEN), (BLUE, YELLOW))
+
+# How a picture has to be stored so that this EXIF orientation makes it upright again.
+_STORED_AS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_90,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_270,
+}
+
+
+def quadrants(width: int = 120, height: int = 80) -> Image.Image:
+    """Red and green above, blue and yellow below."""
+    picture = np.empty((height, width, 3), np.uint8)
+    for row, colours in enumerate(QUADRANTS):
+        for column, colour in enumerate(colours):
+            ys = slice(row * height // 2, (row + 1) * height // 2)
+            picture[ys, column * width // 2 : (column + 1) * width // 2] = colour
+    return Image.fromarray(picture)
+
+
+def photograph(width: int, height: int, seed: int = 1) -> Image.Image:
+    """What a camera gives, to a resampler: smooth light, sharp edges, fine texture, grain."""
+    random = np.random.default_rng(seed)
+    y, x = np.mgrid[0:height, 0:width].astype(np.float32)
+    x, y = x / width, y / height
+    light = np.stack([x, y, 1 - (x + y) / 2], -1) * 170 + 30
+    for _ in range(6):
+        left, top, radius = random.uniform(0, 1), random.uniform(0, 1), random.uniform(0.05, 0.25)
+        light[(x - left) ** 2 + (y - top) ** 2 < radius**2] = random.uniform(20, 235, 3)
+    light += (12 * np.sin(90 * x + 40 * y * x))[..., None]
+    light += random.normal(0, 4, light.shape)
+    return Image.fromarray(light.clip(0, 255).astype(np.uint8))
+
+
+def encode(picture: Image.Image, form: str, orientation: int = 0, **options: Any) -> bytes:
+    """The picture as a file; with an EXIF orientation it is stored turned, so that it still is to be shown upright."""
+    if orientation:
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        options["exif"] = exif.tobytes()
+        picture = picture.transpose(_STORED_AS[orientation]) if orientation in _STORED_AS else picture
+    buffer = io.BytesIO()
+    picture.save(buffer, form, **options)
+    return buffer.getvalue()
+
+
+def grey_ramp_16bit(form: str = "PNG") -> bytes:
+    """16 bits a pixel, black on the left, white on the right."""
+    ramp = np.tile(np.linspace(0, 65535, 256).astype(np.uint16), (64, 1))
+    return encode(Image.fromarray(ramp), form)
+
+
+def hidden_colours(colour: tuple[int, int, int], form: str, **options: Any) -> bytes:
+    """Left half: `colour` in full; right half: the same colour, but fully transparent."""
+    pixels = np.full((40, 80, 4), (*colour, 255), np.uint8)
+    pixels[:, 40:, 3] = 0
+    return encode(Image.fromarray(pixels, "RGBA"), form, **options)
+
+
+def png_bomb(edge: int) -> bytes:
+    """A PNG of edge × edge pixels, one bit each, all black: 48 KB for 20,000."""
+    packer = zlib.compressobj(9)
+    rows = b"".join(packer.compress(bytes(1 + (edge + 7) // 8)) for _ in range(edge)) + packer.flush()
+    header = struct.pack(">IIBBBBB", edge, edge, 1, 0, 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"IDAT", rows), (b"IEND", b""))
+    body = (
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
+    )
+    return b"\x89PNG\r\n\x1a\n" + b"".join(body)
+
+
+def jpeg_claiming(width: int, height: int) -> bytes:
+    """A small JPEG whose header says it is huge."""
+    data = bytearray(encode(photograph(64, 64), "JPEG"))
+    at = data.index(b"\xff\xc0")
+    data[at + 5 : at + 9] = struct.pack(">HH", height, width)
+    return bytes(data)
+
+
+def reference(data: bytes, size: int) -> np.ndarray:
+    """What CLIP's own preprocessing makes of a file: PIL's bicubic resize of the short side, then the middle square.
+
+    Sizes are computed as `Resize` and `CenterCrop` of torchvision do.
+    """
+    picture = ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert("RGB")
+    width, height = picture.size
+    short = min(width, height)
+    width, height = (size, int(size * height / short)) if width == short else (int(size * width / short), size)
+    picture = picture.resize((width, height), Image.Resampling.BICUBIC)
+    left, top = round((width - size) / 2.0), round((height - size) / 2.0)
+    return np.array(picture.crop((left, top, left + size, top + size)))
+
+
+def colours_at_corners(pixels: np.ndarray) -> list[str]:
+    """The names of the four quadrants' colours, row by row; '?' for anything else."""
+    height, width = pixels.shape[:2]
+    names = {RED: "red", GREEN: "green", BLUE: "blue", YELLOW: "yellow"}
+    found = []
+    for y in (height // 4, 3 * height // 4):
+        for x in (width // 4, 3 * width // 4):
+            pixel = pixels[y, x].astype(int)
+            close = [name for colour, name in names.items() if np.abs(pixel - colour).max() < 25]
+            found.append(close[0] if close else f"? {pixel}")
+    return found
+
+
+UPRIGHT = ["red", "green", "blue", "yellow"]
