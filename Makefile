@@ -30,6 +30,11 @@ lint: .venv/installed-dev  ## style and types
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet -r requirements-dev.txt
 	@touch $@
 
+bench: .venv/installed  ## what benchmarks/README.md shows; CSV=… adds the precision on your own labels
+	$(BIN)/python -W ignore -m benchmarks.sample
+	$(BIN)/python -W ignore -m benchmarks.memory
+	$(if $(CSV),$(BIN)/python -W ignore -m benchmarks.label_precision $(CSV))
+
 # A real Milvus server for the tests that need one, in an environment of its own (its requirements are old).
 .venv-milvus/bin/milvus-server:
 	$(PYTHON) -m venv .venv-milvus

@@ -8,19 +8,16 @@ The standard library's reader has the header, and the search for the row where p
 
 from __future__ import annotations
 
-import codecs
-import csv
 import os
 import re
 from array import array
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
 
 from .cell_types import PARSERS, TypeGuess
+from .csv_text import Layout, explain_encoding, records, shown, sniff
 from .errors import InputError
 from .schema import ID, PATH, Field, field_name
 from .source import Row, in_chunks, path_id
@@ -31,13 +28,6 @@ READ_ROWS = 5_000
 SPARE_COLUMNS = 4
 
 _ID = re.compile(r"[+-]?\d{1,19}", re.ASCII)
-
-
-class _Format(NamedTuple):
-    encoding: str
-    separator: str
-    columns: list[str]
-    row: int  # where the header is: 1, if no empty rows come first
 
 
 class CsvFile:
@@ -51,10 +41,10 @@ class CsvFile:
         self._path = path
         self._base = os.path.abspath(path.parent)
         self._limit = limit
-        self._format = _sniff(path)
-        self._names = _field_names(path, self._format)
-        self._path_at = self._format.columns.index(PATH)
-        self._id_at = self._format.columns.index(ID) if ID in self._format.columns else None
+        self._layout = sniff(path)
+        self._names = _field_names(path, self._layout)
+        self._path_at = self._layout.columns.index(PATH)
+        self._id_at = self._layout.columns.index(ID) if ID in self._layout.columns else None
         self.fields, self.total = self._scan()
 
     def chunks(self, size: int) -> Iterator[list[Row]]:
@@ -79,12 +69,12 @@ class CsvFile:
 
     def _table(self) -> Iterator[tuple[int, list[str]]]:
         """Each row below the header that holds anything, at most `limit`: its number and a cell for each column."""
-        width = len(self._format.columns)
+        width = len(self._layout.columns)
         count, line = 0, 0
         for chunk in self._pandas_chunks():
             for cells in chunk:
                 line += 1
-                if line <= self._format.row or not any(cells):
+                if line <= self._layout.row or not any(cells):
                     continue
                 if any(cells[width:]):
                     self._refuse_malformed()
@@ -100,22 +90,22 @@ class CsvFile:
         spare = [f"spare {number}" for number in range(SPARE_COLUMNS)]
         try:
             reader = pd.read_csv(
-                self._path, chunksize=READ_ROWS, header=None, names=[*self._format.columns, *spare], index_col=False,
+                self._path, chunksize=READ_ROWS, header=None, names=[*self._layout.columns, *spare], index_col=False,
                 dtype=str, keep_default_na=False, na_filter=False, skip_blank_lines=False, skipinitialspace=True,
-                encoding=self._format.encoding, sep=self._format.separator,
+                encoding=self._layout.encoding, sep=self._layout.separator,
             )  # fmt: skip
             for chunk in reader:
                 yield chunk.to_numpy().tolist()
         except UnicodeError as error:
-            raise InputError(_encoding_message(self._path, self._format)) from error
+            raise InputError(explain_encoding(self._path, self._layout)) from error
         except (pd.errors.ParserError, OSError) as error:
             self._refuse_malformed()
             raise InputError(f"{self._path} cannot be read: {' '.join(str(error).split())}") from error
 
     def _refuse_malformed(self) -> None:
         """Raises for the first row that is malformed. The standard library's reader knows the row; pandas a line."""
-        width = len(self._format.columns)
-        for line, cells in _records(self._path, self._format.encoding, self._format.separator, "replace"):
+        width = len(self._layout.columns)
+        for line, cells in records(self._path, self._layout.encoding, self._layout.separator, "replace"):
             if len(cells) > width and any(cells[width:]):  # only empty ones are a spreadsheet's trailing separators
                 raise InputError(f"{self._path}, row {line}: {len(cells)} cells for {width} columns")
 
@@ -145,7 +135,7 @@ class CsvFile:
         if _ID.fullmatch(text.strip()) and -(2**63) <= int(text) < 2**63:
             return int(text)
         raise InputError(
-            f"{self._path}, row {line}, column 'id': '{_shown(text)}' is not a whole number of 64 bits; "
+            f"{self._path}, row {line}, column 'id': '{shown(text)}' is not a whole number of 64 bits; "
             "rename the column and ids are derived from the paths"
         )
 
@@ -162,63 +152,13 @@ class CsvFile:
         raise InputError(f"{self._path}, rows {rows}, column '{column}': the same {what} twice{more}")
 
 
-def _records(path: Path, encoding: str, separator: str, errors: str = "strict") -> Iterator[tuple[int, list[str]]]:
-    """All rows that hold anything, with their numbers as a spreadsheet shows them (empty rows count)."""
-    number = 0
-    with _open(path, encoding, errors) as file:
-        # Strict, so that a quote which is never closed is an error here and not a cell that swallows the file.
-        reader = csv.reader(file, delimiter=separator, skipinitialspace=True, strict=True)
-        try:
-            for number, cells in enumerate(reader, 1):
-                if any(cells):
-                    yield number, cells
-        except csv.Error as error:
-            raise InputError(f"{path}, row {number + 1}: {error} (is there a quote too many or too few?)") from error
-
-
-def _open(path: Path, *how: str) -> Any:
-    """The file, as text where an encoding and its error handling are given, else as bytes."""
-    try:
-        return open(path, encoding=how[0], errors=how[1], newline="") if how else open(path, "rb")
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}") from error
-
-
-def _sniff(path: Path) -> _Format:
-    """Encoding by the byte-order mark (else UTF-8), separator by which one makes a `path` column."""
-    with _open(path) as file:
-        start = file.read(1 << 16)
-    encoding = "utf-16" if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
-    text = codecs.getincrementaldecoder(encoding)(errors="replace").decode(start)
-    if not text.strip():
-        raise InputError(f"{path} is empty")
-    if "\0" in text:
-        raise InputError(f"{path} is not a CSV (it holds binary data)")
-    seen: list[str] = []
-    for separator in ",;\t":
-        with suppress(InputError):  # not a header in this reading
-            row, cells = next(_records(path, encoding, separator, "replace"), (1, []))
-            columns = [cell.strip() for cell in cells]
-            if PATH in columns:
-                break
-            seen = seen or columns
-    else:
-        raise InputError(f"{path}, row 1: there is no column 'path' (the columns are: {_shown(', '.join(seen), 200)})")
-    while columns[-1] == "":  # a spreadsheet's trailing separators
-        columns.pop()
-    layout = _Format(encoding, separator, columns, row)
-    if "\ufffd" in "".join(columns):
-        raise InputError(_encoding_message(path, layout))
-    return layout
-
-
-def _field_names(path: Path, layout: _Format) -> dict[int, str]:
+def _field_names(path: Path, layout: Layout) -> dict[int, str]:
     """Position → field, for all columns but id and path."""
     names: dict[int, str] = {}
     for at, column in enumerate(layout.columns):
         where = f"{path}, row {layout.row}"
         if column in layout.columns[:at]:
-            raise InputError(f"{where}: there are two columns '{_shown(column)}'")
+            raise InputError(f"{where}: there are two columns '{shown(column)}'")
         if column in (ID, PATH):
             continue
         if not column:
@@ -226,27 +166,8 @@ def _field_names(path: Path, layout: _Format) -> dict[int, str]:
         try:
             name = field_name(column)
         except InputError as error:
-            raise InputError(f"{where}: {_shown(str(error), 200)}") from None
+            raise InputError(f"{where}: {shown(str(error), 200)}") from None
         if name in names.values():
-            raise InputError(f"{where}: two columns become the field '{name}'; rename '{_shown(column)}'")
+            raise InputError(f"{where}: two columns become the field '{name}'; rename '{shown(column)}'")
         names[at] = name
     return names
-
-
-def _encoding_message(path: Path, layout: _Format) -> str:
-    """Says which cell holds the first byte that is no text; a decoder only knows a place in its buffer."""
-    advice = "save the file as UTF-8 and run again"
-    with suppress(UnicodeError, InputError):
-        for line, cells in _records(path, layout.encoding, layout.separator, "surrogateescape"):
-            for column, cell in zip(layout.columns, cells, strict=False):
-                try:
-                    cell.encode()
-                except UnicodeEncodeError as first:
-                    byte = ord(cell[first.start]) & 0xFF
-                    return f"{path}, row {line}, column '{column}': byte 0x{byte:02x} is not UTF-8; {advice}"
-    return f"{path} is neither UTF-8 nor whole UTF-16; {advice}"
-
-
-def _shown(text: str, length: int = 60) -> str:
-    """A piece of the file for a message of one line."""
-    return " ".join(text.split())[:length]
