@@ -60,16 +60,24 @@ def connect(uri: str, token: str = "") -> MilvusClient:
         return client
 
 
-def close_all() -> None:
-    """Closes every client and releases the locks of the Milvus Lite files (closing a client alone does not)."""
+def close(uri: str, token: str = "") -> None:
+    """Closes the client of one Milvus, and releases the lock of a Milvus Lite file (closing a client alone does not)."""
+    uri = normalise_uri(uri)
     with _clients_lock:
-        for (uri, _), client in _clients.items():
-            client.close()
-            if is_lite(uri):
-                from milvus_lite.server_manager import server_manager_instance
+        client = _clients.pop((uri, token), None)
+        if client is None:
+            return
+        client.close()
+        if is_lite(uri):
+            from milvus_lite.server_manager import server_manager_instance
 
-                server_manager_instance.release_server(uri)
-        _clients.clear()
+            server_manager_instance.release_server(uri)
+
+
+def close_all() -> None:
+    """Closes every client."""
+    for uri, token in list(_clients):
+        close(uri, token)
 
 
 def _open_lite(path: str) -> MilvusClient:

@@ -13,11 +13,11 @@ import numpy as np
 
 from . import schema
 from .engine import run
-from .errors import InputError, ModelMismatch
+from .errors import CollectionNotFound, InputError, ModelMismatch
 from .models.clip import ClipModel, load_model
 from .models.registry import get_model
 from .settings import Settings
-from .store import CollectionInfo, Store
+from .store import INSERT_COMMAND, CollectionInfo, Store
 
 if TYPE_CHECKING:
     from towhee.runtime.runtime_pipeline import RuntimePipeline
@@ -88,6 +88,8 @@ class Searcher:
     def __init__(self, settings: Settings) -> None:
         self.store = Store(settings.uri, settings.collection, settings.token)
         made_by = self.store.model()
+        if not made_by:
+            raise CollectionNotFound(f"the collection '{settings.collection}' is empty; fill it with: {INSERT_COMMAND}")
         self.settings = settings = settings.with_model_of(made_by)
         self.field_names = [field.name for field in self.store.fields()]
         self._output_fields = [schema.PATH, *self.field_names]
@@ -170,7 +172,7 @@ class Searcher:
             return build_image_search(self.settings, self._output_fields)
 
     def _check_model(self, made_by: str) -> None:
-        if made_by not in ("", self._model.tag):
+        if made_by != self._model.tag:
             name = made_by.split("@")[0]
             way_out = (
                 f"search with --model {name}" if name != self.settings.model else "use the weights it was made with"

@@ -25,6 +25,7 @@ T = TypeVar("T")
 _write_lock = threading.RLock()
 # Rows of one RPC: the fastest for Milvus Lite, and far below a server's 64 MB message limit.
 ROWS_PER_CALL = 1000
+INSERT_COMMAND = "python -m pipelines insert CSV_OR_FOLDER"
 # A filter or paging can reach this far on a server.
 MAX_LIMIT = 16_384
 
@@ -89,8 +90,7 @@ class Store:
             return
         if not self.exists():
             raise CollectionNotFound(
-                f"there is no collection '{self.collection}' in {self.uri}; "
-                "fill it with: python -m pipelines insert CSV_OR_FOLDER"
+                f"there is no collection '{self.collection}' in {self.uri}; fill it with: {INSERT_COMMAND}"
             )
         call(self.client.load_collection, self.collection)
         if is_lite(self.uri):

@@ -115,6 +115,14 @@ def test_nothing_inserted_yet_says_how_to(tmp_path: Path) -> None:
     assert not (tmp_path / "none.db").exists()
 
 
+def test_an_empty_collection_says_so(lite: Settings, photos: Photos, tmp_path: Path) -> None:
+    for path in photos.paths:
+        path.write_bytes(b"no picture")
+    run_insert(photos.csv, lite, rejects=str(tmp_path / "rejected.csv"))
+    with pytest.raises(CollectionNotFound, match="'images' is empty"):
+        Searcher(lite)
+
+
 def test_hostile_labels_are_found_by_their_literal(lite: Settings, tmp_path: Path) -> None:
     labels = ['a "quoted" one', "it's", "back\\slash", "new\nline", "tab\tone", "<img src=x>", "é日"]
     labels.append('" or id >= 0 or "')

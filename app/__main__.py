@@ -1,0 +1,70 @@
+"""`python -m app`: starts the search page."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from pipelines.errors import SearchError
+from pipelines.settings import Settings, env_name
+
+
+def _option(name: str, text: str, *flags: str) -> Any:
+    default = getattr(Settings(), name, "")
+    return typer.Option(
+        *(flags or (f"--{name}",)), envvar=env_name(name), help=text, show_default=str(default) if default else False
+    )
+
+
+def main(
+    uri: Annotated[str | None, _option("uri", "A Milvus Lite file, or the address of a Milvus server.")] = None,
+    token: Annotated[str | None, _option("token", "User and password or API key of the server.")] = None,
+    collection: Annotated[str | None, _option("collection", "The collection to search.")] = None,
+    model: Annotated[str | None, _option("model", "The model; by default the one that made the collection.")] = None,
+    weights: Annotated[str | None, _option("weights", "A weights file for the model.")] = None,
+    device: Annotated[str | None, _option("device", "cpu, cuda, mps or auto.")] = None,
+    host: Annotated[str | None, _option("host", "Where to listen; 0.0.0.0 opens the page to the network.")] = None,
+    port: Annotated[int | None, _option("port", "The port to listen on.")] = None,
+    allowed_hosts: Annotated[
+        str, _option("allowed_hosts", "Further host names the page answers to, with commas between.", "--allowed-hosts")
+    ] = "",
+) -> None:
+    """Starts the search page for a collection made by `python -m pipelines insert`.
+
+    A Milvus Lite file belongs to one process: stop the page before inserting into it.
+    """
+    given = {"uri": uri, "token": token, "collection": collection, "model": model, "weights": weights}
+    try:
+        settings = Settings.from_env(**given, device=device, host=host, port=port)
+        _serve(settings, [name.strip() for name in allowed_hosts.split(",") if name.strip()])
+    except SearchError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise typer.Exit(error.exit_code) from None
+    except KeyboardInterrupt:
+        print()  # the shell's prompt starts a line of its own
+
+
+def _serve(settings: Settings, hosts: list[str]) -> None:
+    # Imported here: --help has to answer before PyTorch and Gradio are loaded.
+    from .server import listen
+
+    listener = listen(settings.host, settings.port)
+    if settings.host not in ("127.0.0.1", "localhost", "::1"):
+        print("note: everyone who can reach this machine sees these pictures; there is no password", file=sys.stderr)
+    from pipelines.connection import close_all
+
+    from .library import Library
+    from .server import serve
+
+    library = Library(settings)
+    try:
+        library.open()
+        serve(library, listener, [settings.host, *hosts])
+    finally:
+        close_all()
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,121 @@
+"""Pictures for the browser: always by id, always through a decoder or a check of their first bytes."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import tempfile
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pipelines.decode import UnreadablePicture, decode, read_file
+from pipelines.settings import cache_dir
+
+EDGE = 320
+_VERSION = "1"  # part of every key: raise it when thumbnails are made differently
+_LARGEST_EDGE = 4096
+_QUALITY = 82
+# A decoded picture can take 384 MB: so many at a time, whatever the browser asks for.
+_decoding = threading.BoundedSemaphore(2)
+
+# Formats that every browser shows and that cannot carry a script, by their first bytes.
+_MAGIC = {
+    b"\xff\xd8\xff": "image/jpeg",
+    b"\x89PNG\r\n\x1a\n": "image/png",
+    b"GIF87a": "image/gif",
+    b"GIF89a": "image/gif",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """A picture as it is sent."""
+
+    data: bytes
+    media_type: str
+
+
+def file_key(path: str, variant: str) -> str:
+    """Names one state of one file; changes when the file does.
+
+    Raises:
+        UnreadablePicture: it is gone.
+    """
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError) as error:
+        raise UnreadablePicture("no such file") from error
+    parts = f"{_VERSION}\0{variant}\0{status.st_mtime_ns}\0{status.st_size}\0".encode() + os.fsencode(path)
+    return hashlib.blake2b(parts, digest_size=16).hexdigest()
+
+
+class Thumbnails:
+    """Square WebP thumbnails of EDGE pixels, kept on disk from one run to the next."""
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self._folder = folder or cache_dir() / "thumbnails"
+
+    def get(self, path: str, key: str) -> Encoded:
+        """The thumbnail of a file whose key is known.
+
+        Raises:
+            UnreadablePicture: it cannot be decoded.
+        """
+        kept = self._folder / key[:2] / f"{key}.webp"
+        try:
+            return Encoded(kept.read_bytes(), "image/webp")
+        except OSError:
+            pass
+        with _decoding:
+            pixels = decode(path, size=EDGE)
+        made = _encode(pixels, "WEBP")
+        _keep(kept, made.data)
+        return made
+
+
+def full_picture(path: str) -> Encoded:
+    """The file itself where its first bytes say that a browser may have it, else a JPEG of its pixels.
+
+    Raises:
+        UnreadablePicture: it is gone or no picture.
+    """
+    data = read_file(path)
+    media_type = sniff(data)
+    if media_type:
+        return Encoded(data, media_type)
+    with _decoding:
+        pixels = decode(data)
+    return _encode(pixels, "JPEG")
+
+
+def sniff(data: bytes) -> str:
+    """The media type of a picture that may be sent as it is, '' for everything else."""
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "image/webp"
+    return next((media_type for magic, media_type in _MAGIC.items() if data.startswith(magic)), "")
+
+
+def _encode(pixels: np.ndarray, format_name: str) -> Encoded:
+    from PIL import Image
+
+    picture = Image.fromarray(pixels)
+    picture.thumbnail((_LARGEST_EDGE, _LARGEST_EDGE))
+    buffer = io.BytesIO()
+    picture.save(buffer, format_name, quality=_QUALITY)
+    return Encoded(buffer.getvalue(), f"image/{format_name.lower()}")
+
+
+def _keep(target: Path, data: bytes) -> None:
+    """Written aside and renamed, so that no reader sees half a file. A full disk only costs the cache."""
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, aside = tempfile.mkstemp(dir=target.parent, suffix=".part")
+        with open(descriptor, "wb") as file:
+            file.write(data)
+        os.replace(aside, target)
+    except OSError:
+        pass
