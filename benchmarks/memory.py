@@ -19,7 +19,7 @@ from tabulate import tabulate
 _MEASURE = """
 import json, sys
 from pipelines import Settings, run_insert
-summary = run_insert(sys.argv[1], Settings(uri=sys.argv[2], model="builtin"))
+summary = run_insert(sys.argv[1], Settings(uri=sys.argv[2], model="builtin"), rejects=sys.argv[2] + ".csv")
 # Not getrusage: its peak can be that of the parent process.
 peak = int(open("/proc/self/status").read().split("VmHWM:")[1].split()[0]) / 1024
 print(json.dumps({"inserted": summary.inserted, "rate": summary.images_per_second, "peak": peak}))

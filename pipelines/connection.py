@@ -61,7 +61,7 @@ def connect(uri: str, token: str = "") -> MilvusClient:
 
 
 def close(uri: str, token: str = "") -> None:
-    """Closes the client of one Milvus, and releases the lock of a Milvus Lite file (closing a client alone does not)."""
+    """Closes the client of one Milvus and releases a Milvus Lite file's lock, which closing a client alone does not."""
     uri = normalise_uri(uri)
     with _clients_lock:
         client = _clients.pop((uri, token), None)
