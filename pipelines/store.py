@@ -13,11 +13,12 @@ import numpy as np
 
 from . import schema
 from .connection import call, connect, is_lite, normalise_uri
-from .errors import CollectionNotFound, InputError
+from .errors import CollectionNotFound, InputError, StoreError
 from .index import build_params, choose_index, search_params
 
 if TYPE_CHECKING:
     from pymilvus import MilvusClient
+    from pymilvus.milvus_client import IndexParams
 
 T = TypeVar("T")
 
@@ -68,11 +69,8 @@ class Store:
         Raises:
             InputError: a number column has empty cells and this Milvus (before 2.5) cannot store NULL.
         """
-        index_type = choose_index(self.uri, rows=0)
-        index = self.client.prepare_index_params()
-        params = build_params(self.uri, index_type)
-        index.add_index(schema.EMBEDDING, index_type=index_type, metric_type=schema.METRIC_TYPE, params=params)
         definition = schema.build_schema(self.client, dim, fields)
+        index = self._index_params(choose_index(self.uri, rows=0))
         call(self.client.create_collection, self.collection, schema=definition, index_params=index)
         nullable = {field.name for field in self.fields() if field.has_gaps or field.type is schema.FieldType.TEXT}
         for field in fields:
@@ -88,17 +86,24 @@ class Store:
         """
         if self._loaded:
             return
-        if not self.exists():
-            raise CollectionNotFound(
-                f"there is no collection '{self.collection}' in {self.uri}; fill it with: {INSERT_COMMAND}"
-            )
+        self.describe()
+        if not call(self.client.list_indexes, self.collection):  # a run was killed while it changed the index
+            call(self.client.create_index, self.collection, self._index_params(choose_index(self.uri, rows=0)))
         call(self.client.load_collection, self.collection)
         if is_lite(self.uri):
             self.flush()  # rows replayed from the log are searched one by one in Python, 50 µs each
         self._loaded = True
 
     def describe(self) -> dict[str, Any]:
-        """Milvus's own description of the collection."""
+        """Milvus's own description of the collection.
+
+        Raises:
+            CollectionNotFound: it does not exist.
+        """
+        if not self.exists():
+            raise CollectionNotFound(
+                f"there is no collection '{self.collection}' in {self.uri}; fill it with: {INSERT_COMMAND}"
+            )
         return call(self.client.describe_collection, self.collection)
 
     def fields(self) -> tuple[schema.Field, ...]:
@@ -111,7 +116,15 @@ class Store:
         return int(vector["params"]["dim"])
 
     def model(self) -> str:
-        """Tag of the model that made the embeddings, '' while the collection is empty."""
+        """Tag of the model that made the embeddings, '' while the collection is empty.
+
+        Raises:
+            StoreError: somebody else's collection, with other fields.
+        """
+        if schema.MODEL not in {field["name"] for field in self.describe()["fields"]}:
+            raise StoreError(
+                f"collection '{self.collection}' was not made by this program; choose another (--collection)"
+            )
         rows = self.query("", [schema.MODEL], limit=1)
         return str(rows[0][schema.MODEL]) if rows else ""
 
@@ -194,6 +207,12 @@ class Store:
         names = call(self.client.list_indexes, self.collection)
         return call(self.client.describe_index, self.collection, names[0]) or {} if names else {}
 
+    def _index_params(self, index_type: str) -> IndexParams:
+        index = self.client.prepare_index_params()
+        params = build_params(self.uri, index_type)
+        index.add_index(schema.EMBEDDING, index_type=index_type, metric_type=schema.METRIC_TYPE, params=params)
+        return index
+
     def info(self) -> CollectionInfo:
         """Everything `info` shows."""
         self.load()
@@ -216,10 +235,7 @@ class Store:
         with _write_lock:
             call(self.client.release_collection, self.collection)
             call(self.client.drop_index, self.collection, schema.EMBEDDING)
-            index = self.client.prepare_index_params()
-            params = build_params(self.uri, wanted)
-            index.add_index(schema.EMBEDDING, index_type=wanted, metric_type=schema.METRIC_TYPE, params=params)
-            call(self.client.create_index, self.collection, index)
+            call(self.client.create_index, self.collection, self._index_params(wanted))
             call(self.client.load_collection, self.collection)
         self.__dict__.pop("index_type", None)
 

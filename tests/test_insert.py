@@ -190,6 +190,13 @@ def test_another_models_collection_is_refused(lite: Settings, photos: Photos) ->
         run_insert(photos.csv, lite)
 
 
+def test_somebody_elses_collection_is_left_alone(settings: Settings, photos: Photos) -> None:
+    client = store_of(settings).client
+    client.create_collection(settings.collection, dimension=256)
+    with pytest.raises(StoreError, match="was not made by this program"):
+        run_insert(photos.csv, settings)
+
+
 def test_the_pipeline_itself_can_be_called_and_profiled(lite: Settings, photos: Photos) -> None:
     run_insert(photos.csv, lite, limit=1)
     pipeline = build_insert_pipeline(lite)

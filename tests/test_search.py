@@ -165,6 +165,16 @@ def test_large_lite_collections_change_to_an_exact_faster_index(lite: Settings, 
     assert searcher.by_image(paths[30], 1).hits[0].score > 0.999
 
 
+def test_a_collection_whose_index_is_gone_gets_one_again(lite: Settings, photos: Photos) -> None:
+    """As a run leaves it that is killed while it changes the index."""
+    run_insert(photos.csv, lite)
+    store = Searcher(lite).store
+    store.client.release_collection(lite.collection)
+    store.client.drop_index(lite.collection, "embedding")
+    assert Searcher(lite).by_image(photos.paths[3], 1).hits[0].id == 3
+    assert store.client.list_indexes(lite.collection)
+
+
 def test_the_tutorials_photographs(lite: Settings, shared_csv: Path) -> None:
     """1,000 photographs in, a second run changes nothing, any test picture finds 10 with label and path."""
     assert run_insert(shared_csv, lite).inserted == 1000
