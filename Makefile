@@ -18,9 +18,11 @@ lint: .venv/installed-dev  ## style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# Debian takes ensurepip out of its Python: there the system's own pip, if it is installed, fills the environment.
 .venv/bin/python:
-	@$(PYTHON) -c 'import ensurepip, venv' || { echo 'error: this Python cannot make virtual environments; on Debian: apt install python3-venv'; exit 3; }
-	$(PYTHON) -m venv .venv
+	@$(PYTHON) -m venv .venv >/dev/null \
+	|| { $(PYTHON) -m venv --clear --without-pip .venv && $(PYTHON) -m pip --python $@ install --quiet pip; } 2>/dev/null \
+	|| { rm -rf .venv; echo 'error: this Python cannot make environments with pip; on Debian: apt install python3-venv'; exit 3; }
 
 .venv/installed: .venv/bin/python requirements.txt
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet -r requirements.txt
