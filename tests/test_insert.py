@@ -294,8 +294,9 @@ def test_an_interrupted_run_loses_nothing_and_can_go_on(
     table = write_csv(tmp_path / "long.csv", ["id", "path"], rows)
     arguments = [sys.executable, "-m", "pipelines", "insert", str(table), "--uri", lite.uri, "--model", "builtin"]
     process = subprocess.Popen(
-        arguments, cwd=tmp_path, env=program_env(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+        arguments, cwd=tmp_path, env=program_env(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # a background job ignores it
+    )  # fmt: skip
     wal = Path(lite.uri)
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and sum(f.stat().st_size for f in wal.rglob("*") if f.is_file()) < 1_000_000:

@@ -1,0 +1,169 @@
+"""Trains the `builtin` model: python -m pipelines.training --photos DIR --work DIR --out FILE.
+
+Every stage leaves its result in the work folder; a run that finds one there goes on from it. Where two cores are
+shared with other work, two processes of one thread learn more than one of two: while the image stage runs, start
+a second one with `--beside` as soon as `map.pt` is in the work folder; it trains the text tower.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from . import data, evaluate, export, image_tower, joint, loop, model, teacher, text_tower
+
+STAGES = ("prepare", "image", "text", "joint", "export", "evaluate")
+
+
+@dataclass
+class Run:
+    """The state that stages hand on."""
+
+    options: argparse.Namespace
+    photos: data.Photos
+    student: image_tower.ImageStudent | None
+    clip: Any
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m pipelines.training", description=__doc__)
+    add = parser.add_argument
+    add("--photos", type=Path, required=True, help="folder of .parquet files: set, label, captions, image")
+    add("--work", type=Path, required=True, help="folder for what the stages leave; needs about 3 GB")
+    add("--out", type=Path, help="the weights file to write")
+    add("--stage", choices=STAGES, default="export", help="stop after this; evaluate needs --evaluation")
+    add("--beside", action="store_true", help="only train the text tower, beside a running image stage")
+    add("--evaluation", type=Path, help="folder with reverse_image_search/ and flickr8k_test/")
+    add("--image-minutes", type=float, default=50)
+    add("--text-minutes", type=float, default=20)
+    add("--joint-minutes", type=float, default=10, help="0 leaves this stage out")
+    add("--phrases", type=int, default=160_000, help="phrases of words for the text tower")
+    add("--vocabulary", type=int, default=0, help="use the first so many tokens only, for trials; 0 is all")
+    add("--max-steps", type=int, default=0, help="end every stage after so many steps, for trials")
+    add("--batch", type=int, default=256)
+    add("--seed", type=int, default=20261120)
+    add("--threads", type=int, default=torch.get_num_threads())
+    options = parser.parse_args(arguments)
+    writes = not options.beside and STAGES.index(options.stage) >= STAGES.index("export")
+    if writes and options.out is None:
+        parser.error("--out is missing: where the weights file goes")
+    if options.evaluation is None and options.stage == "evaluate":
+        parser.error("--evaluation is missing: the folder with the held-out pictures")
+    return options
+
+
+def settings(options: argparse.Namespace, minutes: float, rate: float, batch: int) -> loop.StageSettings:
+    """A stage's settings with what the command line says about all stages."""
+    return loop.StageSettings(minutes=minutes, learning_rate=rate, batch=batch, max_steps=options.max_steps)
+
+
+def train_image(options: argparse.Namespace, photos: data.Photos) -> image_tower.ImageStudent:
+    """Stage 1."""
+    bank = image_tower.embed_texts(photos, options.work)
+    wanted = settings(options, options.image_minutes, 1.2e-3, options.batch)
+    return image_tower.train(photos, bank, wanted, options.work, options.seed)
+
+
+def train_text(run: Run) -> text_tower.Corpus:
+    """Stage 2: the text side of `run.clip`; the image side is that of stage 1."""
+    options = run.options
+    context = run.clip.context_length
+    corpus = text_tower.build_corpus(
+        run.photos, options.phrases, options.vocabulary, context, options.work, options.seed
+    )
+    wanted = settings(options, options.text_minutes, 1e-3, 2 * options.batch)
+    mapping = image_tower.load_map(options.work / "map.pt")
+    run.clip = text_tower.train(run.clip, mapping, corpus, wanted, options.work, options.seed)
+    if run.student is not None:
+        run.clip.visual.load_state_dict(run.student.visual.state_dict())
+        run.clip.logit_scale.data.copy_(run.student.logit_scale.data)
+    return corpus
+
+
+def train_joint(run: Run, corpus: text_tower.Corpus) -> None:
+    """Stage 3."""
+    options = run.options
+    rows, held_out = run.photos.split(image_tower.VALIDATION_SHARE, options.seed)
+    sampler = image_tower.Sampler(run.photos, rows, options.batch, options.seed + 1)
+    bank = image_tower.embed_texts(run.photos, options.work)
+    targets = text_tower.map_targets(image_tower.load_map(options.work / "map.pt"), corpus)
+    lesson = joint.prepare_lesson(run.photos, bank, corpus, targets, sampler, run.clip.context_length)
+    wanted = replace(settings(options, options.joint_minutes, 2e-4, options.batch), warmup_steps=50)
+    run.clip = joint.train(run.clip, run.photos, lesson, held_out, wanted, options.work)
+
+
+def write(run: Run) -> None:
+    """Writes the weights file."""
+    options = run.options
+    made = {
+        "model": "builtin",
+        "version": "1",
+        "date": datetime.date.today().isoformat(),
+        "seed": str(options.seed),
+        "torch": torch.__version__,
+        "embed_dim": str(run.clip.text_projection.shape[1]),
+        "image_resolution": str(run.clip.visual.input_resolution),
+        "int8": "NAME times NAME.scale, one scale an output row",
+    }
+    size = export.save(run.clip.state_dict(), options.out, made)
+    print(f"wrote {options.out.name}: {size:,} bytes", flush=True)
+
+
+def measure(run: Run, with_joint: bool) -> None:
+    """Prints the figures of every stage that is there, and of the weights file."""
+    options = run.options
+    held_out = evaluate.HeldOut(options.evaluation, run.clip.visual.input_resolution)
+    assert run.student is not None
+    guide, student = teacher.Teacher(), run.student.eval()
+    images = evaluate.clip_encoders(run.clip)[0]
+    clip = model.build(options.seed).eval()
+    held_out.report(
+        "image tower with the teacher's map",
+        lambda pixels: torch.cat([student.images(part) for part in pixels.split(256)]),
+        lambda sentences: student.texts(torch.from_numpy(guide.encode(sentences))),
+    )
+    clip.visual.load_state_dict(student.visual.state_dict())
+    clip.load_state_dict(torch.load(options.work / "text_tower.pt", weights_only=True), strict=False)
+    held_out.report("image and text tower", *evaluate.clip_encoders(clip))
+    if with_joint:
+        held_out.report("after the joint stage", images, evaluate.clip_encoders(run.clip)[1])
+    clip.load_state_dict(export.read(options.out), strict=False)
+    held_out.report("the weights file", *evaluate.clip_encoders(clip))
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs the stages in order, up to the one asked for."""
+    options = parse(arguments)
+    last = STAGES.index(options.stage)
+    torch.set_num_threads(options.threads)
+    options.work.mkdir(parents=True, exist_ok=True)
+    data.prepare(options.photos, options.work)
+    if last < STAGES.index("image"):
+        return
+    photos = data.load(options.work)
+    if options.beside:
+        train_text(Run(options, photos, None, model.build(options.seed)))
+        return
+    student = train_image(options, photos)
+    if last < STAGES.index("text"):
+        return
+    run = Run(options, photos, student, model.build(options.seed))
+    corpus = train_text(run)
+    with_joint = last >= STAGES.index("joint") and options.joint_minutes > 0
+    if with_joint:
+        train_joint(run, corpus)
+    if last >= STAGES.index("export"):
+        write(run)
+    if last >= STAGES.index("evaluate"):
+        measure(run, with_joint)
+
+
+if __name__ == "__main__":
+    main()

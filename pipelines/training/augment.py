@@ -1,0 +1,62 @@
+"""Random changes of a batch of training pictures, and the exact preprocessing of the product."""
+
+from __future__ import annotations
+
+import torch
+from torch.nn import functional as F
+
+from ..models.registry import CLIP_MEAN, CLIP_STD
+
+# Pictures that share one crop window: sizes differ between groups, so each group is resized by itself.
+_GROUP = 32
+_SMALLEST_CROP = 48
+_GREY_SHARE = 0.05
+
+
+def normalise(pixels: torch.Tensor) -> torch.Tensor:
+    """0..1 RGB to what CLIP expects."""
+    mean = torch.tensor(CLIP_MEAN).view(3, 1, 1)
+    std = torch.tensor(CLIP_STD).view(3, 1, 1)
+    return (pixels - mean) / std
+
+
+def preprocess(picture: torch.Tensor, size: int) -> torch.Tensor:
+    """As the product does: uint8 CHW, short side to `size` (bicubic, antialiased), centre crop."""
+    height, width = picture.shape[1:]
+    scale = size / min(height, width)
+    target = (max(size, round(height * scale)), max(size, round(width * scale)))
+    resized = F.interpolate(picture.unsqueeze(0), size=target, mode="bicubic", antialias=True)[0]
+    top, left = (target[0] - size) // 2, (target[1] - size) // 2
+    return normalise(resized[:, top : top + size, left : left + size].float() / 255)
+
+
+def _between(low: float, high: float, count: int, channels: int = 1) -> torch.Tensor:
+    return torch.empty(count, channels, 1, 1).uniform_(low, high)
+
+
+def crop_and_flip(pixels: torch.Tensor, size: int) -> torch.Tensor:
+    """Random square windows of uint8 NHWC pictures, resized to `size`, half of them mirrored; 0..255."""
+    stored = pixels.shape[1]
+    groups = []
+    for group in pixels.split(_GROUP):
+        window = int(torch.randint(min(_SMALLEST_CROP, stored), stored + 1, ()))
+        top, left = torch.randint(0, stored - window + 1, (2,)).tolist()
+        part = group[:, top : top + window, left : left + window].permute(0, 3, 1, 2).float()
+        if window != size:
+            part = F.interpolate(part, size=(size, size), mode="bilinear", antialias=True)
+        groups.append(part)
+    batch = torch.cat(groups)
+    return torch.where(torch.rand(len(batch), 1, 1, 1) < 0.5, batch.flip(3), batch)
+
+
+def augment(pixels: torch.Tensor, size: int) -> torch.Tensor:
+    """Random crop, mirror, brightness, contrast, saturation and tint: a normalised float batch."""
+    batch = crop_and_flip(pixels, size) / 255
+    count = len(batch)
+    grey = batch.mean(1, keepdim=True)
+    saturation = _between(0.7, 1.3, count) * (torch.rand(count, 1, 1, 1) >= _GREY_SHARE)
+    batch = grey + (batch - grey) * saturation
+    middle = batch.mean((1, 2, 3), keepdim=True)
+    batch = middle + (batch - middle) * _between(0.7, 1.3, count)
+    batch = batch * _between(0.75, 1.25, count) * _between(0.93, 1.07, count, channels=3)
+    return normalise(batch.clamp_(0, 1))

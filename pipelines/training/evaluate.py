@@ -1,0 +1,138 @@
+"""Measures on pictures that no stage trains on or selects by: two photo sets and scikit-image's samples."""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.nn import functional as F
+
+from . import augment, model, text_tower
+
+ImageEncoder = Callable[[torch.Tensor], torch.Tensor]
+TextEncoder = Callable[[Sequence[str]], torch.Tensor]
+
+LABEL_TEMPLATE = "a photo of a {}"
+# Queries and the sample pictures that answer them.
+SAMPLE_QUERIES = {
+    "an astronaut": ("astronaut.png",),
+    "a cat": ("chelsea.png",),
+    "a cup of coffee": ("coffee.png",),
+    "a rocket": ("rocket.jpg",),
+    "a motorcycle": ("motorcycle_left.png", "motorcycle_right.png"),
+    "a man with a camera": ("camera.png",),
+    "galaxies in space": ("hubble_deep_field.jpg",),
+    "old coins": ("coins.png",),
+    "a brick wall": ("brick.png",),
+    "green grass": ("grass.png",),
+    "gravel": ("gravel.png",),
+    "handwriting": ("text.png",),
+    "the moon": ("moon.png",),
+    "a clock": ("clock_motion.png",),
+}
+SAMPLES = (
+    *sorted({file for files in SAMPLE_QUERIES.values() for file in files}),
+    "cell.png", "chessboard_RGB.png", "horse.png", "ihc.png", "logo.png", "microaneurysms.png", "page.png",
+    "phantom.png", "retina.jpg",
+)  # fmt: skip
+
+
+def read_pictures(files: Sequence[Path], size: int) -> torch.Tensor:
+    """Decodes to RGB and preprocesses as the product does."""
+    import numpy as np
+    from PIL import Image
+
+    pictures = []
+    for file in files:
+        with Image.open(file) as picture:
+            pixels = torch.from_numpy(np.array(picture.convert("RGB"))).permute(2, 0, 1)
+        pictures.append(augment.preprocess(pixels, size))
+    return torch.stack(pictures)
+
+
+def _rows(file: Path) -> list[dict[str, str]]:
+    with file.open(newline="", encoding="utf-8") as handle:
+        return list(csv.DictReader(handle))
+
+
+def by_class_name(images: torch.Tensor, labels: Sequence[str], encode: TextEncoder) -> tuple[float, float]:
+    """P@10 and hit@10, in percent, of the class names as queries."""
+    names = sorted(set(labels))
+    queries = encode([LABEL_TEMPLATE.format(name.replace("_", " ")) for name in names])
+    top = (queries @ images.T).topk(min(10, len(labels))).indices
+    right = torch.tensor([[labels[row] == name for row in rows] for name, rows in zip(names, top, strict=True)])
+    return 100 * float(right.float().mean()), 100 * float(right.any(1).float().mean())
+
+
+def by_caption(images: torch.Tensor, captions: Sequence[str], rows: torch.Tensor, encode: TextEncoder) -> list[float]:
+    """R@1, R@5 and R@10, in percent: how often a caption's own picture is among the first."""
+    scores = torch.cat([encode(captions[start : start + 512]) @ images.T for start in range(0, len(captions), 512)])
+    ranks = (scores > scores.gather(1, rows.unsqueeze(1))).sum(1)
+    return [100 * float((ranks < first).float().mean()) for first in (1, 5, 10)]
+
+
+def by_sample_query(images: torch.Tensor, encode: TextEncoder) -> dict[str, int]:
+    """Rank of the best right picture among scikit-image's samples, by query."""
+    ranks = {}
+    for query, files in SAMPLE_QUERIES.items():
+        order = (encode([query]) @ images.T)[0].argsort(descending=True).tolist()
+        ranks[query] = 1 + min(order.index(SAMPLES.index(file)) for file in files)
+    return ranks
+
+
+class HeldOut:
+    """The held-out pictures, decoded once for all the models that are measured.
+
+    `folder` holds `reverse_image_search/` and `flickr8k_test/`, each with its CSV files.
+    """
+
+    def __init__(self, folder: Path, size: int) -> None:
+        classes = folder / "reverse_image_search"
+        rows = _rows(classes / "reverse_image_search.csv")
+        self.labels = [row["label"] for row in rows]
+        self.classes = read_pictures([classes / row["path"] for row in rows], size)
+        told = folder / "flickr8k_test"
+        rows = _rows(told / "images.csv")
+        places = {row["id"]: place for place, row in enumerate(rows)}
+        self.told = read_pictures([told / row["path"] for row in rows], size)
+        captions = _rows(told / "captions.csv")
+        self.captions = [row["caption"] for row in captions]
+        self.caption_rows = torch.tensor([places[row["id"]] for row in captions])
+        package = importlib.util.find_spec("skimage")
+        samples = Path(package.origin).parent / "data" if package and package.origin else None
+        self.samples = read_pictures([samples / name for name in SAMPLES], size) if samples else None
+
+    @torch.inference_mode()
+    def report(self, name: str, image: ImageEncoder, text: TextEncoder) -> None:
+        """Prints one model's figures."""
+        precision, hit = by_class_name(image(self.classes), self.labels, text)
+        recalls = by_caption(image(self.told), self.captions, self.caption_rows, text)
+        print(
+            f"{name}: class name P@10 {precision:.1f} % hit@10 {hit:.0f} %; "
+            f"caption R@1/5/10 {recalls[0]:.1f}/{recalls[1]:.1f}/{recalls[2]:.1f} %",
+            flush=True,
+        )
+        if self.samples is not None:
+            ranks = by_sample_query(image(self.samples), text)
+            first = sum(rank <= 3 for rank in ranks.values())
+            told = ", ".join(f"{query} {rank}" for query, rank in ranks.items())
+            print(f"{name}: samples, rank of the right picture among {len(SAMPLES)}: {told}")
+            print(f"{name}: samples, in the first 3 for {first} of {len(ranks)} queries", flush=True)
+
+
+def clip_encoders(clip: Any) -> tuple[ImageEncoder, TextEncoder]:
+    """Both towers in full precision, as the product runs them on a machine without bf16."""
+    tokenizer = text_tower.make_tokenizer()
+
+    def image(pixels: torch.Tensor) -> torch.Tensor:
+        return torch.cat([F.normalize(clip.visual(part), dim=-1) for part in pixels.split(256)])
+
+    def text(sentences: Sequence[str]) -> torch.Tensor:
+        tokens = text_tower.tokenize(tokenizer, sentences, clip.context_length)
+        return F.normalize(model.encode_tokens(clip, tokens.long()), dim=-1)
+
+    return image, text

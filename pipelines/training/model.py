@@ -1,0 +1,36 @@
+"""The network under training, and its two forward passes."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import torch
+
+from ..models.registry import BUILTIN, Architecture
+from ..towhee_compat import import_clip
+
+
+def build(seed: int, architecture: Architecture = BUILTIN.architecture) -> Any:
+    """A `towhee.models.clip.CLIP` with random weights."""
+    torch.manual_seed(seed)
+    clip: Any = import_clip()
+    return clip.CLIP(**asdict(architecture))
+
+
+def encode_tokens(model: Any, tokens: torch.Tensor) -> torch.Tensor:
+    """`CLIP.encode_text` for rows that are cut after the longest text.
+
+    Attention is causal and the embedding is read at the end-of-text token, so the positions after it change
+    nothing; leaving them out is several times faster than computing all 77.
+    """
+    length = tokens.shape[1]
+    states = (model.token_embedding(tokens) + model.positional_embedding[:length]).permute(1, 0, 2)
+    for block in model.transformer.resblocks:
+        normed = block.ln_1(states)
+        mask = block.attn_mask[:length, :length].to(normed.dtype)
+        states = states + block.attn(normed, normed, normed, need_weights=False, attn_mask=mask)[0]
+        states = states + block.mlp(block.ln_2(states))
+    states = model.ln_final(states.permute(1, 0, 2))
+    ends = states[torch.arange(len(tokens)), tokens.argmax(dim=-1)]
+    return ends @ model.text_projection
