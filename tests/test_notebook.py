@@ -24,7 +24,7 @@ def test_quickstart_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Non
     NotebookClient(notebook, timeout=120, kernel_name="python3", resources=resources).execute()
     cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
     text = [outputs(cell) for cell in cells]
-    assert "inserted=14" in text[2]
+    assert "inserted=13" in text[2]
     assert text[3].count("(") == 4  # four hits
     pictures = [cell for cell in cells if any("image/png" in output.get("data", {}) for output in cell["outputs"])]
     assert len(pictures) == 3

@@ -28,10 +28,9 @@ def test_every_sample_has_a_label_and_an_attribution(tmp_path: Path) -> None:
 
 
 def test_words_find_the_sample_pictures(searcher: Searcher) -> None:
-    """The shipped model brings 8 of the 13 within the first three; a worse one must not replace it unnoticed."""
+    """At least 7 in 10 of the queries bring their picture within the first three."""
     found = ranks(searcher)
-    assert len(found) == len(QUERIES)
-    assert sum(rank <= 3 for rank in found.values()) >= 8, found
+    assert sum(rank <= 3 for rank in found.values()) >= 0.7 * len(QUERIES), found
 
 
 def test_each_sample_picture_finds_itself_first(searcher: Searcher) -> None:
