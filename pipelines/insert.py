@@ -37,6 +37,7 @@ def build_insert_pipeline(settings: Settings) -> RuntimePipeline:
     """Declares the insert pipeline. One call takes one batch and returns why each picture was left out."""
     from towhee import ops, pipe
 
+    settings = settings.with_model_of("")
     size = get_model(settings.model).image_size
     return (
         pipe.input("rows", "paths")

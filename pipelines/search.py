@@ -48,6 +48,7 @@ def build_text_search(settings: Settings, output_fields: list[str]) -> RuntimePi
     """Declares the search by text: (text, limit, filter) → rows `[id, score, *output_fields]`."""
     from towhee import ops, pipe
 
+    settings = settings.with_model_of("")
     return (
         pipe.input("text", "limit", "filter")
         .map("text", "embedding", ops.image_text_embedding.clip(
@@ -63,6 +64,7 @@ def build_image_search(settings: Settings, output_fields: list[str]) -> RuntimeP
     """Declares the search by picture: (path or bytes, limit, filter) → (why it cannot be read or '', rows)."""
     from towhee import ops, pipe
 
+    settings = settings.with_model_of("")
     size = get_model(settings.model).image_size
     return (
         pipe.input("source", "limit", "filter")
