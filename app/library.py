@@ -5,14 +5,12 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import dataclass, field
-from pathlib import Path
 
-from pipelines.connection import close, is_lite, normalise_uri
+from pipelines.connection import close
 from pipelines.errors import CollectionNotFound
 from pipelines.schema import ID, text_literal
 from pipelines.search import Hit, Results, Searcher
 from pipelines.settings import Settings
-from pipelines.store import Store
 
 from .query import Query
 
@@ -109,15 +107,12 @@ class Library:
 
 
 def _open(settings: Settings) -> Searcher | None:
-    # Looked for before anything connects: opening a Milvus Lite file makes it, and locks it against the insert
-    # that the page is about to ask for.
-    if is_lite(settings.uri) and not Path(normalise_uri(settings.uri)).exists():
-        return None
-    store = Store(settings.uri, settings.collection, settings.token)
-    if store.exists() and store.model():  # no model is known where there is no row
+    try:
         return Searcher(settings)
-    close(settings.uri, settings.token)
-    return None
+    except CollectionNotFound:
+        # An open Milvus Lite file is locked against the insert that the page is about to ask for.
+        close(settings.uri, settings.token)
+        return None
 
 
 def _sample(searcher: Searcher) -> list[Hit]:

@@ -17,7 +17,7 @@ from .errors import CollectionNotFound, InputError, ModelMismatch
 from .models.clip import ClipModel, load_model
 from .models.registry import get_model
 from .settings import Settings
-from .store import INSERT_COMMAND, CollectionInfo, Store
+from .store import INSERT_COMMAND, CollectionInfo, Store, hit_row
 
 if TYPE_CHECKING:
     from towhee.runtime.runtime_pipeline import RuntimePipeline
@@ -142,10 +142,7 @@ class Searcher:
         expression = f"({expression}) and {others}" if expression else others
         embedding = np.asarray(stored[schema.EMBEDDING], np.float32)
         found = self.store.search(embedding[None], limit, expression, self._output_fields)[0]
-        rows = [
-            [hit["id"], hit["distance"], *(hit["entity"].get(name) for name in self._output_fields)] for hit in found
-        ]
-        return self._results(rows, start)
+        return self._results([hit_row(hit, self._output_fields) for hit in found], start)
 
     def get(self, picture_id: int) -> Hit | None:
         """One picture of the collection by id, with its fields; rank 0, score 1."""

@@ -251,6 +251,11 @@ class Store:
         return {} if is_lite(self.uri) else {"consistency_level": "Strong"}
 
 
+def hit_row(hit: Mapping[str, Any], output_fields: Sequence[str]) -> list[Any]:
+    """A hit of `Store.search` as the hub's operator gives it: `[id, score, *output_fields]`."""
+    return [hit[schema.ID], hit["distance"], *(hit["entity"].get(field) for field in output_fields)]
+
+
 def chunked(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
     """Slices of at most `size` items."""
     return (items[start : start + size] for start in range(0, len(items), size))

@@ -10,7 +10,7 @@ import numpy as np
 
 from .. import schema
 from ..connection import call
-from ..store import Store
+from ..store import Store, hit_row
 
 log = logging.getLogger(__name__)
 
@@ -101,9 +101,7 @@ class MilvusSearch:
             return []
         expression = self._expression if expr is None else expr
         hits = self._store.search(np.atleast_2d(embedding), limit or self._limit, expression, self._fields)[0]
-        return [
-            [hit[schema.ID], hit["distance"], *(hit["entity"].get(field) for field in self._fields)] for hit in hits
-        ]
+        return [hit_row(hit, self._fields) for hit in hits]
 
 
 def _is_finite(value: Any) -> bool:
