@@ -53,7 +53,7 @@ def _serve(settings: Settings, hosts: list[str]) -> None:
     listener = listen(settings.host, settings.port)
     if settings.host not in ("127.0.0.1", "localhost", "::1"):
         print("note: everyone who can reach this machine sees these pictures; there is no password", file=sys.stderr)
-    from pipelines.connection import close_all
+    from pipelines.milvus.connection import close_all
 
     from .library import Library
     from .server import serve

@@ -6,9 +6,9 @@ import threading
 import time
 from dataclasses import dataclass, field
 
-from pipelines.connection import close
 from pipelines.errors import CollectionNotFound
-from pipelines.schema import ID, text_literal
+from pipelines.milvus.connection import close
+from pipelines.milvus.schema import ID, text_literal
 from pipelines.search import Hit, Results, Searcher
 from pipelines.settings import Settings
 

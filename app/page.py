@@ -10,8 +10,8 @@ from typing import Any
 
 import gradio as gr
 
-from pipelines.decode import UnreadablePicture, read_file
 from pipelines.errors import SearchError, StoreLocked
+from pipelines.images.decode import UnreadablePicture, read_file
 
 from .cards import TITLE, View, error_view, readable, results_view, start_view, unfilled_view
 from .library import Library, Overview

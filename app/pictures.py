@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 from fastapi import APIRouter, Request, Response
 
-from pipelines.decode import UnreadablePicture
 from pipelines.errors import SearchError
+from pipelines.images.decode import UnreadablePicture
 
 from .library import Library
 from .query import parse_id

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipelines.decode import UnreadablePicture, decode, read_file
+from pipelines.images.decode import UnreadablePicture, decode, read_file
 from pipelines.settings import cache_dir
 
 EDGE = 320

@@ -10,16 +10,16 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
-from .compare import Comparer, Pending
 from .engine import Profile, run
 from .errors import ModelMismatch
+from .indexing.compare import Comparer, Pending
+from .indexing.rejects import RejectFile
+from .milvus.schema import reconcile
+from .milvus.store import Store
 from .models.clip import ClipModel, load_model
 from .models.registry import get_model
-from .rejects import RejectFile
-from .schema import reconcile
 from .settings import Settings
-from .source import Row, Source, open_source
-from .store import Store
+from .sources.source import Row, Source, open_source
 
 if TYPE_CHECKING:
     from towhee.runtime.runtime_pipeline import RuntimePipeline

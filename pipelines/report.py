@@ -13,8 +13,8 @@ from .settings import cache_dir
 
 if TYPE_CHECKING:
     from .insert import Summary
+    from .milvus.store import CollectionInfo
     from .search import Results
-    from .store import CollectionInfo
 
 
 class ProgressBar:

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import schema
 from .engine import run
 from .errors import CollectionNotFound, InputError, ModelMismatch
+from .milvus import schema
+from .milvus.store import INSERT_COMMAND, CollectionInfo, Store, hit_row
 from .models.clip import ClipModel, load_model
 from .models.registry import get_model
 from .settings import Settings
-from .store import INSERT_COMMAND, CollectionInfo, Store, hit_row
 
 if TYPE_CHECKING:
     from towhee.runtime.runtime_pipeline import RuntimePipeline

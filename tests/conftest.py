@@ -20,7 +20,7 @@ import pytest
 from PIL import Image
 
 from pipelines import Settings
-from pipelines.connection import close_all
+from pipelines.milvus.connection import close_all
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared" / "data"

@@ -20,7 +20,7 @@ from pictures import (
 )
 from PIL import Image, features
 
-from pipelines.decode import UnreadablePicture, decode
+from pipelines.images.decode import UnreadablePicture, decode
 from pipelines.operators.image_decode import ImageDecode
 
 SIZE = 224

@@ -18,8 +18,8 @@ from pipelines import Settings, Summary, run_insert
 from pipelines.engine import run
 from pipelines.errors import InputError, ModelMismatch, SearchError, StoreError, StoreLocked, StoreUnavailable
 from pipelines.insert import build_insert_pipeline
-from pipelines.schema import EMBEDDING
-from pipelines.store import Store
+from pipelines.milvus.schema import EMBEDDING
+from pipelines.milvus.store import Store
 
 
 def counts(summary: Summary) -> tuple[int, int, int, int]:
@@ -269,7 +269,7 @@ def test_unusable_lite_files_are_named_with_the_way_out(photos: Photos, tmp_path
 
 def test_a_file_in_use_names_the_process(photos: Photos, lite: Settings) -> None:
     code = (
-        "import sys, time; from pipelines.connection import connect; connect(sys.argv[1]);"
+        "import sys, time; from pipelines.milvus.connection import connect; connect(sys.argv[1]);"
         "print('open', flush=True); time.sleep(60)"
     )
     holder = subprocess.Popen(

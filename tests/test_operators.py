@@ -15,7 +15,7 @@ from pymilvus import DataType, MilvusClient
 from towhee import DataCollection, ops, pipe
 
 from pipelines import Settings
-from pipelines.connection import connect
+from pipelines.milvus.connection import connect
 from pipelines.models.clip import load_model
 from pipelines.operators.clip import ClipEmbedding
 from pipelines.operators.image_decode import ImageDecode
@@ -179,7 +179,7 @@ def test_insert_refuses_a_wrong_number_of_values(lite: Settings) -> None:
 
 
 def test_upsert_operator_leaves_out_rows_without_a_finite_embedding(lite: Settings) -> None:
-    from pipelines.store import Store
+    from pipelines.milvus.store import Store
 
     store = Store(lite.uri, lite.collection)
     store.create(4, ())

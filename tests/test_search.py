@@ -10,7 +10,7 @@ from conftest import Photos, draw_pictures, write_csv
 
 from pipelines import Searcher, Settings, run_insert
 from pipelines.errors import CollectionNotFound, InputError, ModelMismatch
-from pipelines.schema import text_literal
+from pipelines.milvus.schema import text_literal
 
 
 @pytest.fixture

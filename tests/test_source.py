@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from pipelines.errors import InputError
-from pipelines.schema import Field, FieldType, reconcile, text_literal
-from pipelines.source import Row, open_source, path_id
+from pipelines.milvus.schema import Field, FieldType, reconcile, text_literal
+from pipelines.sources.source import Row, open_source, path_id
 
 INT, FLOAT, BOOL, TEXT = FieldType.INT, FieldType.FLOAT, FieldType.BOOL, FieldType.TEXT
 
@@ -316,7 +316,7 @@ def test_a_folder_without_pictures_is_refused(tmp_path: Path) -> None:
 # VmHWM and not ru_maxrss: the latter starts with the peak of the process that forked.
 _COUNT = """
 import re, sys
-from pipelines.source import open_source
+from pipelines.sources.source import open_source
 source = open_source(sys.argv[1])
 count = sum(map(len, source.chunks(1000)))
 print(source.total, count, int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1]) >> 10)

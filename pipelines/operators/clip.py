@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from ..images.preprocess import resize_and_crop
 from ..models.clip import ClipModel, load_model
-from ..preprocess import resize_and_crop
 
 
 class ClipEmbedding:

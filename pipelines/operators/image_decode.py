@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..decode import UnreadablePicture, decode
+from ..images.decode import UnreadablePicture, decode
 
 log = logging.getLogger(__name__)
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from .. import schema
-from ..connection import call
-from ..store import Store, hit_row
+from ..milvus import schema
+from ..milvus.connection import call
+from ..milvus.store import Store, hit_row
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +71,7 @@ class MilvusInsert:
 
 
 class MilvusUpsert:
-    """Upserts a batch of rows and their embeddings into a collection of `pipelines.schema`."""
+    """Upserts a batch of rows and their embeddings into a collection of `pipelines.milvus.schema`."""
 
     def __init__(self, uri: str, collection_name: str, token: str = "") -> None:
         self._store = Store(uri, collection_name, token)

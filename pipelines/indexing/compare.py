@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from . import schema
-from .source import Row
-from .store import Store
+from ..milvus import schema
+from ..milvus.store import Store
+from ..sources.source import Row
 
 
 @dataclass(frozen=True, slots=True)

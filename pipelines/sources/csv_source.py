@@ -16,10 +16,10 @@ from pathlib import Path
 
 import numpy as np
 
+from ..errors import InputError
+from ..milvus.schema import ID, PATH, Field, field_name
 from .cell_types import PARSERS, TypeGuess
 from .csv_text import Layout, explain_encoding, records, shown, sniff
-from .errors import InputError
-from .schema import ID, PATH, Field, field_name
 from .source import Row, in_chunks, path_id
 
 SCAN_ROWS = 20_000

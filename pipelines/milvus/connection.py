@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from .errors import CollectionNotFound, InputError, SearchError, StoreError, StoreFull, StoreLocked, StoreUnavailable
+from ..errors import CollectionNotFound, InputError, SearchError, StoreError, StoreFull, StoreLocked, StoreUnavailable
 
 if TYPE_CHECKING:
     from pymilvus import MilvusClient

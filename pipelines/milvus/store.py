@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
+from ..errors import CollectionNotFound, InputError, StoreError
 from . import schema
 from .connection import call, connect, is_lite, normalise_uri
-from .errors import CollectionNotFound, InputError, StoreError
 from .index import build_params, choose_index, search_params
 
 if TYPE_CHECKING:

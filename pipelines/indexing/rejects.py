@@ -6,8 +6,8 @@ import csv
 from pathlib import Path
 from typing import IO, Any
 
-from .errors import InputError
-from .source import Row
+from ..errors import InputError
+from ..sources.source import Row
 
 DEFAULT_FILE = "rejected.csv"
 

@@ -9,8 +9,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .errors import InputError
-from .schema import PATH
+from ..errors import InputError
+from ..milvus.schema import PATH
 
 
 class Layout(NamedTuple):

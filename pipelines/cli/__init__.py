@@ -1,0 +1,50 @@
+"""The command line: insert, search, info, drop, models. Every option has an environment variable (see --help).
+
+Exit status: 0 all done · 1 some pictures were rejected · 2 usage or input · 3 Milvus or a model cannot be reached ·
+130 interrupted (run the same command again to go on).
+"""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from ..errors import SearchError
+from .collection import drop, info
+from .insert import EXIT_INTERRUPTED, insert
+from .models import models
+from .search import search
+
+app = typer.Typer(
+    name="pipelines",
+    help="Text-to-image search: index a CSV or a folder of pictures, then find them by words or by picture.",
+    epilog="Exit status: 0 done; 1 some pictures were rejected; 2 usage or input; 3 Milvus or a model out of reach.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
+for command in (insert, search, info, drop, models):
+    app.command()(command)
+
+
+def run(typer_app: typer.Typer, name: str) -> None:
+    """Runs a typer application; our errors become one line on stderr and their exit status."""
+    try:
+        typer_app(prog_name=name)
+    except SearchError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(EXIT_INTERRUPTED)
+    except BrokenPipeError:  # `… | head`
+        sys.stderr.close()
+        sys.exit(0)
+
+
+def main() -> None:
+    """`python -m pipelines`."""
+    run(app, "python -m pipelines")

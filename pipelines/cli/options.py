@@ -1,0 +1,47 @@
+"""Options that several commands share. Each can also be given by its environment variable."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from ..errors import InputError
+from ..settings import Settings, env_name
+
+DEFAULTS = Settings()
+
+
+def option(name: str, help_text: str, *flags: str) -> Any:
+    """An option that can also be given by its environment variable."""
+    return typer.Option(f"--{name.replace('_', '-')}", *flags, envvar=env_name(name), help=help_text, show_default=True)
+
+
+def not_negative(name: str, value: int) -> int:
+    """The value, if it is one that can be counted to.
+
+    Raises:
+        InputError: it is below zero.
+    """
+    if value < 0:
+        raise InputError(f"--{name} cannot be negative")
+    return value
+
+
+Uri = Annotated[
+    str, option("uri", "Milvus: a file (./search.db), a server (http://host:19530) or a Zilliz Cloud endpoint.")
+]
+Token = Annotated[str, option("token", "Token or user:password of a Milvus server or Zilliz Cloud.")]
+Collection = Annotated[str, option("collection", "Name of the collection.")]
+Model = Annotated[
+    str,
+    option(
+        "model",
+        "Model name, see `models`. Default: the one that made the collection, for a new one clip_vit_base_patch32.",
+    ),
+]
+Weights = Annotated[
+    str, option("weights", "Weights file to use instead of the model's own (OpenAI .pt, state dict, safetensors).")
+]
+Device = Annotated[str, option("device", "auto, cpu, cuda, cuda:1 or mps.")]
+Json = Annotated[bool, option("json", "Print JSON instead of a table.")]
