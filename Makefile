@@ -11,7 +11,7 @@ demo: .venv/installed  ## index the sample pictures and open the search page
 	$(BIN)/python -m app --uri demo.db
 
 test: .venv/installed-dev  ## all tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 lint: .venv/installed-dev  ## style and types
 	$(BIN)/ruff check .
