@@ -28,6 +28,8 @@ MAX_REDIRECTS = 5
 PAUSES = (0.5, 2.0)
 BUSY = frozenset({429, 502, 503, 504})
 CONNECTIONS = 64
+# A thousand rows of a host that is gone must not each wait for it.
+SILENCE_SECONDS = 30.0
 HEADERS = {
     "User-Agent": "image-search/0.1 (python-httpx)",
     "Accept": "image/*,*/*;q=0.8",
@@ -137,7 +139,7 @@ def _explained(error: Exception, where: str, limits: Limits) -> Exception:
     if name == "ConnectError":
         secure = "CERTIFICATE" in detail or "SSL" in detail
         return UnreadablePicture(f"{where}{'no secure connection' if secure else 'cannot connect'}: {detail}")
-    if name in ("UnsupportedProtocol", "InvalidURL", "ValueError"):
+    if name in ("UnsupportedProtocol", "InvalidURL", "ValueError") or "location header" in detail:
         return UnreadablePicture(f"{where}not an address that can be fetched")
     if name == "DecodingError":
         return UnreadablePicture(f"{where}the server's compression is damaged")
@@ -187,11 +189,14 @@ class _Network(httpcore.NetworkBackend):
     def __init__(self, allow_private: bool) -> None:
         self._allow_private = allow_private
         self._inner = httpcore.SyncBackend()
+        self._silent: dict[str, float] = {}  # hosts that did not answer, and until when they are not asked again
 
     def connect_tcp(
         self, host: str, port: int, timeout: float | None = None, local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.NetworkStream:  # fmt: skip
+        if self._silent.get(host, 0) > time.monotonic():
+            raise httpcore.ConnectTimeout("not asked again")
         failure: Exception | None = None
         for address in self._addresses(host, port):
             try:
@@ -200,6 +205,8 @@ class _Network(httpcore.NetworkBackend):
             except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
                 failure = error
         assert failure is not None
+        if isinstance(failure, httpcore.ConnectTimeout):
+            self._silent[host] = time.monotonic() + SILENCE_SECONDS
         raise failure
 
     def _addresses(self, host: str, port: int) -> list[str]:
@@ -210,9 +217,8 @@ class _Network(httpcore.NetworkBackend):
         addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
         allowed = [address for address in addresses if self._allow_private or is_public(address)]
         if not allowed:
-            raise UnreadablePicture(
-                f"{host} is a private address ({addresses[0]}); --allow-private-urls lets it be fetched"
-            )
+            named = host if host == addresses[0] else f"{host} ({addresses[0]})"
+            raise UnreadablePicture(f"{named} is a private address; --allow-private-urls lets it be fetched")
         return allowed
 
 
