@@ -8,7 +8,6 @@ Pillow.
 
 from __future__ import annotations
 
-import codecs
 import io
 import os
 import warnings
@@ -19,6 +18,7 @@ import numpy as np
 
 from .preprocess import resize_and_crop
 from .reading import UnreadablePicture, read_file
+from .unknown import describe
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -87,7 +87,7 @@ def _read_header(data: bytes) -> _Header:
     except Image.DecompressionBombError:
         raise UnreadablePicture("too many pixels") from None
     except Exception as error:
-        raise UnreadablePicture(_describe_unknown(data)) from error
+        raise UnreadablePicture(describe(data)) from error
     width, height = picture.size
     if width * height > MAX_PIXELS_STORED:
         raise UnreadablePicture(f"too many pixels ({width}×{height})")
@@ -110,17 +110,6 @@ def _prepare_libraries() -> tuple[str, ...]:
         pillow_heif.register_heif_opener()
     Image.init()
     return tuple(name for name in FORMATS if name in Image.OPEN)
-
-
-def _describe_unknown(data: bytes) -> str:
-    head = data[:512].removeprefix(codecs.BOM_UTF8).lstrip()
-    if data[4:8] == b"ftyp" and data[8:12] in (b"heic", b"heix", b"mif1", b"msf1", b"hevc"):
-        return "HEIC needs one more package: pip install pillow-heif"
-    if head.startswith(b"<"):
-        return "markup (HTML, SVG or XML), not a picture"
-    if head.startswith(b"%PDF"):
-        return "a PDF, not a picture"
-    return "not a picture of a known format, or damaged at its start"
 
 
 def _jpeg_shrink(header: _Header, size: int | None) -> int:
