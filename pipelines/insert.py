@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, NamedTuple
 from .engine import Profile, run
 from .errors import ModelMismatch
 from .indexing.compare import Comparer, Pending
-from .indexing.rejects import RejectFile
+from .indexing.rejects import DEFAULT_FILE, RejectFile
 from .milvus.schema import reconcile
 from .milvus.store import Store
 from .models.clip import ClipModel, load_model
 from .models.registry import get_model
 from .settings import Settings
+from .sources.shard import WHOLE, Shard
 from .sources.source import Row, Source, open_source
 
 if TYPE_CHECKING:
@@ -41,7 +42,8 @@ def build_insert_pipeline(settings: Settings) -> RuntimePipeline:
     size = get_model(settings.model).image_size
     return (
         pipe.input("rows", "paths")
-        .map("paths", ("pictures", "reasons"), ops.image_decode.cv2("rgb", size=size, reasons=True))
+        .map("paths", ("pictures", "reasons"), ops.image_decode.cv2(
+            "rgb", size=size, reasons=True, allow_private=settings.allow_private_urls))
         .map("pictures", "embeddings", ops.image_text_embedding.clip(
             model_name=settings.model, modality="image", device=settings.device, weights=settings.weights))
         .map("embeddings", "embeddings", ops.towhee.np_normalize())
@@ -75,14 +77,16 @@ def run_insert(
     settings: Settings,
     *,
     limit: int = 0,
+    shard: str = "",
     rejects: str = "",
     profile: bool = False,
     on_progress: Progress | None = None,
 ) -> Summary:
-    """Indexes a CSV or a folder. A second run touches only what is new or changed.
+    """Indexes a CSV or a folder, here or at an address. A second run touches only what is new or changed.
 
     Args:
         limit: only the first so many rows; 0 takes all.
+        shard: `3/16` takes the third of sixteen parts of them, by the rows' ids; '' takes all.
         rejects: the CSV (`id,path,reason`) for pictures that could not be used; by default `rejected.csv`,
             written only when there are any.
         on_progress: called with the summary so far and the total number of rows.
@@ -92,16 +96,21 @@ def run_insert(
         ModelMismatch: the collection was made by another model.
         ModelError, StoreError: the model or Milvus cannot be reached.
     """
-    rows = open_source(source, limit)
-    return _InsertRun(rows, os.fspath(source), settings, rejects, profile, on_progress).run()
+    part = Shard.parse(shard)
+    rows = open_source(source, limit, part, settings.allow_private_urls)
+    # Shards may share a folder, and each writes a list of its own.
+    by_default = DEFAULT_FILE if part == WHOLE else f"rejected-{part.number}-of-{part.of}.csv"
+    reject_file = RejectFile(rejects, by_default)
+    return _InsertRun(rows, os.fspath(source), settings, reject_file, profile, on_progress).run()
 
 
 class _InsertRun:
     """One run: compare each chunk with the collection, feed what is new to the pipeline, count what comes back."""
 
     def __init__(
-        self, source: Source, name: str, settings: Settings, rejects: str, profile: bool, on_progress: Progress | None
-    ) -> None:
+        self, source: Source, name: str, settings: Settings, rejects: RejectFile, profile: bool,
+        on_progress: Progress | None,
+    ) -> None:  # fmt: skip
         self._source = source
         store = Store(settings.uri, settings.collection, settings.token)
         settings = settings.with_model_of(store.model() if store.exists() else "")
@@ -113,7 +122,7 @@ class _InsertRun:
         self._batch_size = settings.batch_size or model.default_batch_size
         self._profile = Profile() if profile else None
         self._on_progress = on_progress or (lambda summary, total: None)
-        self._rejects = RejectFile(rejects)
+        self._rejects = rejects
         self._summary = Summary(name, settings.collection, model.tag)
 
     def run(self) -> Summary:

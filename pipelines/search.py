@@ -68,7 +68,8 @@ def build_image_search(settings: Settings, output_fields: list[str]) -> RuntimeP
     size = get_model(settings.model).image_size
     return (
         pipe.input("source", "limit", "filter")
-        .map("source", ("picture", "reason"), ops.image_decode.cv2("rgb", size=size, reasons=True))
+        .map("source", ("picture", "reason"), ops.image_decode.cv2(
+            "rgb", size=size, reasons=True, allow_private=settings.allow_private_urls))
         .map("picture", "embedding", ops.image_text_embedding.clip(
             model_name=settings.model, modality="image", device=settings.device, weights=settings.weights))
         .map("embedding", "embedding", ops.towhee.np_normalize())

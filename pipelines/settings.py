@@ -30,6 +30,7 @@ class Settings:
     model: a name of the registry; '' takes the one that made the collection, for a new one DEFAULT_MODEL.
     batch_size: pictures per model call; 0 chooses by device.
     weights: a weights file to use instead of the registry's.
+    allow_private_urls: also fetch pictures from private, loopback and link-local addresses.
     """
 
     uri: str = "./search.db"
@@ -41,6 +42,7 @@ class Settings:
     batch_size: int = 0
     host: str = "127.0.0.1"
     port: int = 7860
+    allow_private_urls: bool = False
 
     @classmethod
     def from_env(cls, **overrides: Any) -> Settings:
@@ -63,6 +65,8 @@ class Settings:
 
 
 def _parse(field: dataclasses.Field[Any], raw: str) -> Any:
+    if isinstance(field.default, bool):
+        return raw.lower() in ("1", "true", "yes", "on")
     if not isinstance(field.default, int):
         return raw
     try:

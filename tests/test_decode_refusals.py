@@ -13,7 +13,7 @@ import pytest
 from pictures import encode, jpeg_claiming, photograph, png_bomb, quadrants
 from PIL import Image
 
-from pipelines.images.decode import MAX_BYTES
+from pipelines.images.reading import MAX_BYTES
 from pipelines.operators.image_decode import ImageDecode
 
 SIZE = 224

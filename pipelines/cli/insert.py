@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from ..settings import Settings
-from .options import DEFAULTS, Collection, Device, Json, Model, Token, Uri, Weights, not_negative, option
+from .options import (
+    DEFAULTS,
+    AllowPrivateUrls,
+    Collection,
+    Device,
+    Json,
+    Model,
+    Token,
+    Uri,
+    Weights,
+    not_negative,
+    option,
+)
 
 EXIT_REJECTED = 1
 EXIT_INTERRUPTED = 130
@@ -16,9 +27,10 @@ EXIT_INTERRUPTED = 130
 
 def insert(
     source: Annotated[
-        Path,
+        str,
         typer.Argument(
-            metavar="SOURCE", help="A CSV with the columns id,path,label (only path is needed), or a folder."
+            metavar="SOURCE",
+            help="A CSV with the columns id,path,label (only path is needed), or a folder; either may be an address.",
         ),
     ],
     uri: Uri = DEFAULTS.uri,
@@ -29,6 +41,11 @@ def insert(
     device: Device = DEFAULTS.device,
     batch_size: Annotated[int, option("batch_size", "Pictures per model call; 0 chooses by device.")] = 0,
     limit: Annotated[int, option("limit", "Only the first so many rows; 0 takes all.")] = 0,
+    shard: Annotated[
+        str,
+        option("shard", "One part of the rows, as 3/16: the same rows whatever the other parts do. For many machines."),
+    ] = "",
+    allow_private_urls: AllowPrivateUrls = False,
     rejects: Annotated[
         str,
         option(
@@ -46,12 +63,16 @@ def insert(
     from ..insert import run_insert
     from ..report import ProgressBar, print_summary
 
-    settings = Settings(uri, token, collection, model, weights, device, not_negative("batch-size", batch_size))
+    settings = Settings(
+        uri, token, collection, model, weights, device, not_negative("batch-size", batch_size),
+        allow_private_urls=allow_private_urls,
+    )  # fmt: skip
     with ProgressBar(hidden=json) as bar:
         summary = run_insert(
             source,
             settings,
             limit=not_negative("limit", limit),
+            shard=shard,
             rejects=rejects,
             profile=profile,
             on_progress=bar.update,

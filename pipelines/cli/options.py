@@ -44,4 +44,7 @@ Weights = Annotated[
     str, option("weights", "Weights file to use instead of the model's own (OpenAI .pt, state dict, safetensors).")
 ]
 Device = Annotated[str, option("device", "auto, cpu, cuda, cuda:1 or mps.")]
+AllowPrivateUrls = Annotated[
+    bool, option("allow_private_urls", "Also fetch pictures from private, loopback and link-local addresses.")
+]
 Json = Annotated[bool, option("json", "Print JSON instead of a table.")]

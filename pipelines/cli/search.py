@@ -8,12 +8,12 @@ import typer
 
 from ..errors import InputError
 from ..settings import Settings
-from .options import DEFAULTS, Collection, Device, Json, Model, Token, Uri, Weights, option
+from .options import DEFAULTS, AllowPrivateUrls, Collection, Device, Json, Model, Token, Uri, Weights, option
 
 
 def search(
     text: Annotated[str, typer.Argument(metavar="[TEXT]", help="What to look for, in words.")] = "",
-    image: Annotated[str, option("image", "A picture to look for instead of words.")] = "",
+    image: Annotated[str, option("image", "A picture (a path or an address) to look for instead of words.")] = "",
     k: Annotated[int, option("k", "Number of hits.", "-k")] = 10,
     filter: Annotated[
         str, option("filter", 'Milvus filter on the CSV\'s columns, for example: label == "cat" and year >= 2020')
@@ -24,6 +24,7 @@ def search(
     model: Model = DEFAULTS.model,
     weights: Weights = DEFAULTS.weights,
     device: Device = DEFAULTS.device,
+    allow_private_urls: AllowPrivateUrls = False,
     json: Json = False,
 ) -> None:
     """Find pictures by words or by picture.
@@ -37,6 +38,6 @@ def search(
     from ..report import print_hits
     from ..search import Searcher
 
-    searcher = Searcher(Settings(uri, token, collection, model, weights, device))
+    searcher = Searcher(Settings(uri, token, collection, model, weights, device, allow_private_urls=allow_private_urls))
     results = searcher.by_image(image, k, filter) if image else searcher.by_text(text, k, filter)
     print_hits(results, searcher.field_names, as_json=json)

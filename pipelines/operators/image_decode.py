@@ -1,16 +1,21 @@
-"""Picture decoding by OpenCV: `ops.image_decode.cv2('rgb')`."""
+"""Picture fetching and decoding by OpenCV: `ops.image_decode.cv2('rgb')`."""
 
 from __future__ import annotations
 
 import logging
 import os
+import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 
-from ..images.decode import UnreadablePicture, decode
+from ..images.decode import decode
+from ..images.reading import UnreadablePicture, is_remote, read_file
+
+# Remote pictures on their way at once. The network is what they wait for, not a core.
+FETCHES = 32
 
 log = logging.getLogger(__name__)
 
@@ -29,28 +34,39 @@ class ImageDecode:
             held in full).
         reasons: also return why a picture could not be decoded ('' where it could). Without, it is logged.
         workers: threads for a list; 0 takes one a core. OpenCV and the resize release the GIL.
+        allow_private: also fetch URLs on private, loopback and link-local addresses.
     """
 
-    def __init__(self, mode: str = "rgb", size: int | None = None, reasons: bool = False, workers: int = 0) -> None:
+    def __init__(
+        self, mode: str = "rgb", size: int | None = None, reasons: bool = False, workers: int = 0,
+        allow_private: bool = False,
+    ) -> None:  # fmt: skip
         if mode.lower() not in ("rgb", "bgr"):
             raise ValueError(f"mode is 'rgb' or 'bgr', not '{mode}'")
         self._bgr = mode.lower() == "bgr"
         self._size = size
         self._reasons = reasons
-        self._pool = ThreadPoolExecutor(workers or os.cpu_count() or 1, thread_name_prefix="decode")
+        workers = workers or os.cpu_count() or 1
+        self._allow_private = allow_private
+        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
+        # A remote picture is decoded by the thread that fetched it, as soon as it is there: so no more than FETCHES
+        # files wait in memory, whatever the batch size, and a slow server keeps no local picture waiting.
+        self._fetchers = ThreadPoolExecutor(FETCHES, thread_name_prefix="fetch")
+        self._decoding = threading.BoundedSemaphore(workers)
 
     def __call__(self, source: Source | Sequence[Source]) -> Any:
-        """A path or a file's bytes → uint8[h, w, 3]; a list → a list. With `reasons`, a pair (pictures, reasons)."""
+        """A path, URL or file's bytes → uint8[h, w, 3]; a list → a list. With `reasons`, a pair (pictures, reasons)."""
         if isinstance(source, (str, bytes, os.PathLike)):
             picture, reason = self._decode(source)
             return (picture, reason) if self._reasons else picture
-        decoded = list(self._pool.map(self._decode, source))
+        pending = [(self._fetchers if is_remote(one) else self._pool).submit(self._decode, one) for one in source]
+        decoded = [future.result() for future in pending]
         pictures = [picture for picture, _ in decoded]
         return (pictures, [reason for _, reason in decoded]) if self._reasons else pictures
 
     def _decode(self, source: Source) -> tuple[np.ndarray, str]:
         try:
-            pixels = decode(source, self._size)
+            pixels = self._decode_remote(source) if is_remote(source) else decode(source, self._size)
         except UnreadablePicture as error:
             reason = str(error)
         except Exception as error:  # whatever a decoder raises, it costs this one picture only
@@ -60,3 +76,8 @@ class ImageDecode:
         if not self._reasons:
             log.warning("%s: %s", "picture" if isinstance(source, bytes) else os.fspath(source), reason)
         return np.empty((0, 0, 3), np.uint8), reason
+
+    def _decode_remote(self, url: str) -> np.ndarray:
+        data = read_file(url, self._allow_private)
+        with self._decoding:
+            return decode(data, self._size)
