@@ -8,11 +8,12 @@ import sys
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from .milvus.index import loses_filtered_hits
 from .models.registry import list_models
 from .settings import cache_dir
 
 if TYPE_CHECKING:
-    from .insert import Summary
+    from .indexing.summary import Summary
     from .milvus.store import CollectionInfo
     from .search import Results
 
@@ -51,9 +52,12 @@ def print_summary(summary: Summary, as_json: bool) -> None:
     if as_json:
         print(json.dumps(dataclasses.asdict(summary), ensure_ascii=False))
         return
-    kinds = ("inserted", "updated", "unchanged", "rejected")
-    counts = ", ".join(f"{getattr(summary, kind):,} {kind}" for kind in kinds)
-    print(f"{summary.rows:,} rows: {counts}")
+    always = ("inserted", "updated", "unchanged", "rejected")
+    kinds = ("inserted", "updated", "reused", "retagged", "unchanged", "rejected")
+    counts = {kind: getattr(summary, kind) for kind in kinds}
+    print(f"{summary.rows:,} rows: " + ", ".join(f"{n:,} {kind}" for kind, n in counts.items() if n or kind in always))
+    if summary.removed:
+        print(f"removed {summary.removed:,} rows whose file or line is gone")
     speed = f", {summary.images_per_second:,.0f} images/s" if summary.images_per_second else ""
     print(f"{summary.seconds:.1f} s{speed}, collection '{summary.collection}', model {summary.model}")
     if summary.rejected:
@@ -87,9 +91,15 @@ def print_info(info: CollectionInfo, as_json: bool) -> None:
     """What a collection holds."""
     fields = {field.name: field.type.value for field in info.fields}
     values = {**dataclasses.asdict(info), "fields": fields}
+    values["index"], values["metric"] = info.index.type, info.index.metric
+    values["index_params"] = dict(info.index.params)
     if as_json:
         print(json.dumps(values, ensure_ascii=False))
         return
+    values["index"] = str(info.index)
+    del values["index_params"]
+    if loses_filtered_hits(info.uri, info.index.type):
+        values["index"] += "; with a filter it can miss hits on Milvus Lite: insert again with --index auto"
     values["rows"] = f"{info.rows:,}"
     values["model"] = info.model or "(none yet)"
     values["fields"] = ", ".join(f"{name} ({kind})" for name, kind in fields.items()) or "(none)"

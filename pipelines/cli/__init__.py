@@ -6,6 +6,7 @@ Exit status: 0 all done · 1 some pictures were rejected · 2 usage or input · 
 
 from __future__ import annotations
 
+import os
 import sys
 
 import typer
@@ -38,8 +39,9 @@ def run(typer_app: typer.Typer, name: str) -> None:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        sys.exit(EXIT_INTERRUPTED)
+        print("interrupted", file=sys.stderr, flush=True)
+        sys.stdout.flush()
+        os._exit(EXIT_INTERRUPTED)  # not sys.exit, which waits for what is in flight: all that is stored is safe
     except BrokenPipeError:  # `… | head`
         sys.stderr.close()
         sys.exit(0)
