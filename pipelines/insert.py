@@ -104,6 +104,8 @@ def run_insert(
             swap(replaces, store)
         if prune is not None:
             summary.removed = prune_gone(store, source_name(source), comparer.present, prune)
+        if summary.removed or summary.rows > summary.unchanged + summary.rejected:
+            store.flush()
         store.optimize(index)
     feed.finish()
     return summary

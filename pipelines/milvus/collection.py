@@ -204,12 +204,11 @@ class Collection:
             call(self.client.flush, self.collection)
 
     def optimize(self, wanted: Index | None = None) -> None:
-        """After a load: seal it, and change to the index that is wanted, or that fits the number of rows.
+        """After a load: change to the index that is wanted, or that fits the number of rows.
 
         Raises:
             StoreError: the index cannot be built; the collection keeps the one it has.
         """
-        self.flush()
         if wanted is None:
             if not is_lite(self.uri) or self.index.type != "FLAT" or self.count() < FLAT_BELOW:
                 return
@@ -226,6 +225,7 @@ class Collection:
                 self._create_index(target)
             except StoreError as error:
                 with suppress(StoreError):
+                    call(self.client.release_collection, self.collection)
                     call(self.client.drop_index, self.collection, schema.EMBEDDING)
                 self._create_index(current)
                 raise StoreError(

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+# Calls with a filter of the user's: what these refuse is the user's to change.
+TAKES_FILTER = ("search", "query", "query_iterator")
+
 _clients: dict[tuple[str, str], MilvusClient] = {}
 _clients_lock = threading.Lock()
 
@@ -175,6 +178,8 @@ def call(function: Callable[..., T], *args: Any, deadline: float = 60.0, **kwarg
             kind = classify(error)
             if kind is None:
                 raise
+            if kind is InputError and getattr(function, "__name__", "") not in TAKES_FILTER:
+                kind = StoreError
             if kind is not StoreUnavailable or time.monotonic() - start >= deadline:
                 raise kind(_message(kind, error)) from error
             time.sleep(pause * random.uniform(0.5, 1.0))

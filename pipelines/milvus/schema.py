@@ -143,6 +143,12 @@ def reconcile(source: tuple[Field, ...], stored: tuple[Field, ...]) -> tuple[Fie
         if field.has_gaps and not target.has_gaps and target.type is not FieldType.TEXT:
             raise InputError(cannot_store_gaps(field.name))
         adopted.append(Field(field.name, target.type, field.has_gaps))
+    for target in stored:
+        if target.name not in {field.name for field in source} and not (target.has_gaps or target.default == ""):
+            raise InputError(
+                f"there is no column '{target.name}' here, and this Milvus (before 2.5) cannot store a number field "
+                f"without a value; add the column, or {way_out}"
+            )
     return tuple(adopted)
 
 

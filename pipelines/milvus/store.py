@@ -11,7 +11,7 @@ import numpy as np
 from ..errors import InputError
 from . import schema
 from .collection import INSERT_COMMAND, Collection, CollectionInfo
-from .connection import call
+from .connection import call, is_lite
 from .disk import writing
 from .index import cosine, search_params
 
@@ -53,17 +53,21 @@ class Store(Collection):
                 found[row[schema.HASH]] = row[schema.ID]
         return found
 
-    def scan(self, expression: str, output_fields: Sequence[str], size: int = 0) -> Iterator[list[dict[str, Any]]]:
-        """All rows that match, in key order, `size` (0: as fits) at a time, in bounded memory."""
-        self.load()
+    def scan(self, expression: str, output_fields: Sequence[str]) -> Iterator[list[dict[str, Any]]]:
+        """All rows that match, some thousand at a time; memory for their ids and one part."""
+        if is_lite(self.uri):  # its own iterator looks at every key again for each page
+            ids = [row[schema.ID] for row in self.query(expression, [schema.ID])]
+            for part in chunked(ids, ROWS_PER_CALL):
+                yield list(self.get(part, output_fields).values()) if output_fields else [{schema.ID: i} for i in part]
+            return
+        # An iterator takes no consistency level. Once a strong read has waited for the latest writes it sees them, too.
+        self.count()
         iterator = call(
             self.client.query_iterator,
             self.collection,
-            # Milvus Lite sorts all keys for each page: few large ones.
-            batch_size=size or (MAX_LIMIT if schema.EMBEDDING not in output_fields else SCAN_ROWS),
+            batch_size=SCAN_ROWS,
             filter=expression,
             output_fields=[schema.ID, *output_fields],
-            **self._strong,
         )
         try:
             while rows := call(iterator.next):
