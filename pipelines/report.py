@@ -8,11 +8,13 @@ import sys
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from .milvus.index import loses_filtered_hits
 from .models.registry import list_models
 from .settings import cache_dir
 
 if TYPE_CHECKING:
-    from .insert import Summary
+    from .indexing.summary import Summary
+    from .milvus.copy import CopySummary
     from .milvus.store import CollectionInfo
     from .search import Results
 
@@ -20,8 +22,9 @@ if TYPE_CHECKING:
 class ProgressBar:
     """Pictures done, pictures a second and time left, on stderr; nothing where nobody watches."""
 
-    def __init__(self, hidden: bool = False) -> None:
+    def __init__(self, hidden: bool = False, unit: str = "img") -> None:
         self._hidden = hidden or not sys.stderr.isatty()
+        self._unit = unit
         self._bar: Any = None
 
     def __enter__(self) -> ProgressBar:
@@ -34,16 +37,21 @@ class ProgressBar:
             self._bar.close()
 
     def update(self, summary: Summary, total: int) -> None:
-        """Moves the bar to where the run is."""
+        """Moves the bar to where an insert run is."""
+        self.show(summary.rows, total, **({"rejected": summary.rejected} if summary.rejected else {}))
+
+    def show(self, done: int, total: int, **extra: int) -> None:
+        """Moves the bar."""
         if self._hidden:
             return
         if self._bar is None:
             from tqdm import tqdm
 
-            self._bar = tqdm(total=total, unit="img", dynamic_ncols=True, smoothing=0.1)
-        self._bar.update(summary.rows - self._bar.n)
-        if summary.rejected:
-            self._bar.set_postfix(rejected=summary.rejected, refresh=False)
+            self._bar = tqdm(total=total, unit=self._unit, dynamic_ncols=True, smoothing=0.1)
+        self._bar.total = total
+        self._bar.update(done - self._bar.n)
+        if extra:
+            self._bar.set_postfix(extra, refresh=False)
 
 
 def print_summary(summary: Summary, as_json: bool) -> None:
@@ -51,9 +59,12 @@ def print_summary(summary: Summary, as_json: bool) -> None:
     if as_json:
         print(json.dumps(dataclasses.asdict(summary), ensure_ascii=False))
         return
-    kinds = ("inserted", "updated", "unchanged", "rejected")
-    counts = ", ".join(f"{getattr(summary, kind):,} {kind}" for kind in kinds)
-    print(f"{summary.rows:,} rows: {counts}")
+    always = ("inserted", "updated", "unchanged", "rejected")
+    kinds = ("inserted", "updated", "reused", "retagged", "unchanged", "rejected")
+    counts = {kind: getattr(summary, kind) for kind in kinds}
+    print(f"{summary.rows:,} rows: " + ", ".join(f"{n:,} {kind}" for kind, n in counts.items() if n or kind in always))
+    if summary.removed:
+        print(f"removed {summary.removed:,} rows whose file or line is gone")
     speed = f", {summary.images_per_second:,.0f} images/s" if summary.images_per_second else ""
     print(f"{summary.seconds:.1f} s{speed}, collection '{summary.collection}', model {summary.model}")
     if summary.rejected:
@@ -63,6 +74,21 @@ def print_summary(summary: Summary, as_json: bool) -> None:
         _table([[step, f"{seconds:.3f}"] for step, seconds in summary.step_seconds.items()], ["step", "seconds"])
     if summary.interrupted:
         print("interrupted; everything counted above is stored: run the same command again to go on")
+
+
+def print_copy(summary: CopySummary, as_json: bool) -> None:
+    """The end of a copy."""
+    if as_json:
+        print(json.dumps({**dataclasses.asdict(summary), "verified": summary.verified}, ensure_ascii=False))
+        return
+    print(f"{summary.rows:,} rows: {summary.copied:,} copied, {summary.unchanged:,} were there already")
+    print(f"{summary.seconds:.1f} s, {summary.rows_per_second:,.0f} rows/s, to {summary.target}")
+    checked = f"{summary.sampled:,} rows compared value by value"
+    counts = f"{summary.rows_in_source:,} rows in the source, {summary.rows_in_target:,} in the target"
+    if summary.verified:
+        print(f"verified: {counts}; {checked}, all equal")
+    else:
+        print(f"NOT verified: {counts}, {summary.rows:,} read; {checked}, {summary.different:,} differ: run it again")
 
 
 def print_hits(results: Results, field_names: list[str], as_json: bool) -> None:
@@ -87,9 +113,15 @@ def print_info(info: CollectionInfo, as_json: bool) -> None:
     """What a collection holds."""
     fields = {field.name: field.type.value for field in info.fields}
     values = {**dataclasses.asdict(info), "fields": fields}
+    values["index"], values["metric"] = info.index.type, info.index.metric
+    values["index_params"] = dict(info.index.params)
     if as_json:
         print(json.dumps(values, ensure_ascii=False))
         return
+    values["index"] = str(info.index)
+    del values["index_params"]
+    if loses_filtered_hits(info.uri, info.index.type):
+        values["index"] += "; with a filter it can miss hits on Milvus Lite: insert again with --index auto"
     values["rows"] = f"{info.rows:,}"
     values["model"] = info.model or "(none yet)"
     values["fields"] = ", ".join(f"{name} ({kind})" for name, kind in fields.items()) or "(none)"

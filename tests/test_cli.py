@@ -100,7 +100,7 @@ def test_options_come_from_the_environment(command: Command, photos: Photos, db:
     assert (summary["rows"], summary["collection"]) == (4, "mine")
 
 
-@pytest.mark.parametrize("name", sorted({"insert", "search", "info", "drop", "models"}))
+@pytest.mark.parametrize("name", sorted({"insert", "search", "info", "copy", "drop", "models"}))
 def test_every_option_names_its_environment_variable(name: str) -> None:
     import typer
 

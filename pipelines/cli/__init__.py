@@ -1,4 +1,4 @@
-"""The command line: insert, search, info, drop, models. Every option has an environment variable (see --help).
+"""The command line: insert, search, info, copy, drop, models. Every option has an environment variable (see --help).
 
 Exit status: 0 all done · 1 some pictures were rejected · 2 usage or input · 3 Milvus or a model cannot be reached ·
 130 interrupted (run the same command again to go on).
@@ -6,12 +6,14 @@ Exit status: 0 all done · 1 some pictures were rejected · 2 usage or input · 
 
 from __future__ import annotations
 
+import os
 import sys
 
 import typer
 
 from ..errors import SearchError
 from .collection import drop, info
+from .copy import copy
 from .insert import EXIT_INTERRUPTED, insert
 from .models import models
 from .search import search
@@ -26,7 +28,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
-for command in (insert, search, info, drop, models):
+for command in (insert, search, info, copy, drop, models):
     app.command()(command)
 
 
@@ -38,8 +40,9 @@ def run(typer_app: typer.Typer, name: str) -> None:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        sys.exit(EXIT_INTERRUPTED)
+        print("interrupted", file=sys.stderr, flush=True)
+        sys.stdout.flush()
+        os._exit(EXIT_INTERRUPTED)  # not sys.exit, which waits for what is in flight: all that is stored is safe
     except BrokenPipeError:  # `… | head`
         sys.stderr.close()
         sys.exit(0)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
 
+from ..errors import InputError
 from ..settings import Settings
 from .options import (
     DEFAULTS,
@@ -53,6 +56,23 @@ def insert(
             "CSV (id,path,reason) for pictures that cannot be used. [default: rejected.csv, if there are any]",
         ),
     ] = "",
+    checksum: Annotated[
+        bool, option("checksum", "Compare the content of files, not their time and size; reads every file.")
+    ] = False,
+    reembed: Annotated[
+        bool, option("reembed", "Where another model made the collection: embed all of it again by this one.")
+    ] = False,
+    prune: Annotated[
+        bool, option("prune", "Afterwards remove rows of this source whose file or CSV line is gone. Asks first.")
+    ] = False,
+    yes: Annotated[bool, option("yes", "Do not ask, remove what --prune finds.", "-y")] = False,
+    index: Annotated[
+        str, option("index", "Vector index: auto, flat, hnsw, ivf_flat, … [default: auto for a new collection]")
+    ] = "",
+    metric: Annotated[str, option("metric", "cosine, ip or l2. [default: cosine for a new collection]")] = "",
+    index_param: Annotated[
+        list[str] | None, option("index_param", "name=value, may be repeated: M=32, efConstruction=400, nlist=1024.")
+    ] = None,
     profile: Annotated[bool, option("profile", "Print the seconds each step took.")] = False,
     json: Json = False,
 ) -> None:
@@ -61,8 +81,12 @@ def insert(
     Example:  python -m pipelines insert photos.csv --model builtin
     """
     from ..insert import run_insert
+    from ..milvus.index import choose_index
     from ..report import ProgressBar, print_summary
 
+    if prune and not yes and not sys.stdin.isatty():
+        raise InputError("--prune asks before it removes anything, and here is nobody to answer: add --yes")
+    chosen = choose_index(uri, index, metric, index_param or ())
     settings = Settings(
         uri, token, collection, model, weights, device, not_negative("batch-size", batch_size),
         allow_private_urls=allow_private_urls,
@@ -75,9 +99,28 @@ def insert(
             shard=shard,
             rejects=rejects,
             profile=profile,
+            checksum=checksum,
+            reembed=reembed,
+            prune=_confirm(source, yes) if prune else None,
+            index=chosen,
             on_progress=bar.update,
         )
     print_summary(summary, as_json=json)
     if summary.interrupted:
         raise typer.Exit(EXIT_INTERRUPTED)
     raise typer.Exit(EXIT_REJECTED if summary.rejected else 0)
+
+
+def _confirm(source: str, yes: bool) -> Callable[[int, int], bool]:
+    """Asks before `--prune` removes anything; a source that lost most of its pictures is more likely a mistake."""
+
+    def confirm(gone: int, total: int) -> bool:
+        print(f"{gone:,} of {total:,} rows of {source} have no file or no line any more", file=sys.stderr)
+        if yes:
+            return True
+        if gone * 2 > total:
+            print("that is more than half, so nothing was removed: add --yes if it is meant", file=sys.stderr)
+            return False
+        return typer.confirm("Remove them from the collection?", err=True)
+
+    return confirm

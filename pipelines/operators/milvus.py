@@ -10,6 +10,7 @@ import numpy as np
 
 from ..milvus import schema
 from ..milvus.connection import call
+from ..milvus.disk import writing
 from ..milvus.store import Store, hit_row
 
 log = logging.getLogger(__name__)
@@ -58,11 +59,13 @@ class MilvusInsert:
         kept = [row for row in rows if all(_is_finite(value) for value in row.values())]
         if len(kept) < len(rows):
             log.warning("%d rows without an embedding were not inserted", len(rows) - len(kept))
-        if kept and self._auto_id:
-            self._store.client.insert(self._store.collection, kept)
-        elif kept:
-            unique = {row[self._key]: row for row in kept}
-            call(self._store.client.upsert, self._store.collection, list(unique.values()))
+        client, collection = self._store.client, self._store.collection
+        with writing(self._store.uri):
+            if kept and self._auto_id:  # repeated, it would write a second time: one try
+                call(client.insert, collection, kept, deadline=0)
+            elif kept:
+                unique = {row[self._key]: row for row in kept}
+                call(client.upsert, collection, list(unique.values()))
         return len(kept)
 
     def flush(self) -> None:
