@@ -61,8 +61,9 @@ def milvus_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     if not os.path.exists(program):
         require_or_skip("REQUIRE_MILVUS", "no milvus-server here: make .venv-milvus/bin/milvus-server")
     server = SharedServer(program, shared_folder(tmp_path_factory))
+    address = server.enter()
     try:
-        yield server.enter()
+        yield address
     finally:
         close_all()
         server.leave()
@@ -79,7 +80,7 @@ class SharedServer:
 
     def __init__(self, program: str, folder: Path) -> None:
         self._program, self._folder = program, folder
-        self._lock = FileLock(folder / "milvus.lock", timeout=180)
+        self._lock = FileLock(folder / "milvus.lock", timeout=280)
         self._state = folder / "milvus.json"
 
     def enter(self) -> str:
@@ -108,14 +109,18 @@ class SharedServer:
                 [self._program, "--data", str(self._folder / f"milvus-{port}"), "--proxy-port", str(port)],
                 stdout=output, stderr=output, start_new_session=True,
             )  # fmt: skip
-        _wait_for_milvus(uri, server, log)
+        try:
+            _wait_for_milvus(uri, server, log)
+        except BaseException:
+            os.killpg(server.pid, signal.SIGKILL)
+            raise
         return {"uri": uri, "pid": server.pid, "users": 0}
 
 
 def _wait_for_milvus(uri: str, server: subprocess.Popen[bytes], log: Path) -> None:
     from pymilvus import MilvusClient
 
-    for _ in range(120):
+    for _ in range(240):
         if server.poll() is not None:
             pytest.fail(f"milvus-server ended: {log.read_text()[-500:]}")
         try:

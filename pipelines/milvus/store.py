@@ -29,8 +29,8 @@ MAX_LIMIT = 16_384
 class Store(Collection):
     """A collection and its rows. Cheap to make; connects on first use; may be shared by threads."""
 
-    def get(self, ids: Sequence[int], output_fields: Sequence[str]) -> dict[int, dict[str, Any]]:
-        """Stored rows by id; unknown ids are left out."""
+    def get(self, ids: Sequence[int], output_fields: Sequence[str], strong: bool = True) -> dict[int, dict[str, Any]]:
+        """Stored rows by id; unknown ids are left out. `strong` as in `query`."""
         self.load()
         found: dict[int, dict[str, Any]] = {}
         for part in chunked(ids, ROWS_PER_CALL):
@@ -39,7 +39,7 @@ class Store(Collection):
                 self.collection,
                 ids=list(part),
                 output_fields=[schema.ID, *output_fields],
-                **self._strong,
+                **(self._strong if strong else {}),
             )
             found.update((row[schema.ID], row) for row in rows)
         return found

@@ -19,7 +19,7 @@ FETCHES = 32
 
 log = logging.getLogger(__name__)
 
-Source = str | os.PathLike[str] | bytes
+Source = str | os.PathLike[str] | bytes | np.ndarray
 
 
 class ImageDecode:
@@ -55,8 +55,11 @@ class ImageDecode:
         self._decoding = threading.BoundedSemaphore(workers)
 
     def __call__(self, source: Source | Sequence[Source]) -> Any:
-        """A path, URL or file's bytes → uint8[h, w, 3]; a list → a list. With `reasons`, a pair (pictures, reasons)."""
-        if isinstance(source, (str, bytes, os.PathLike)):
+        """A path, URL or file's bytes → uint8[h, w, 3]; a list → a list. With `reasons`, a pair (pictures, reasons).
+
+        Pixels, uint8[h, w, 3] RGB, are taken as they are.
+        """
+        if isinstance(source, (str, bytes, os.PathLike, np.ndarray)):
             picture, reason = self._decode(source)
             return (picture, reason) if self._reasons else picture
         pending = [(self._fetchers if is_remote(one) else self._pool).submit(self._decode, one) for one in source]
@@ -66,7 +69,10 @@ class ImageDecode:
 
     def _decode(self, source: Source) -> tuple[np.ndarray, str]:
         try:
-            pixels = self._decode_remote(source) if is_remote(source) else decode(source, self._size)
+            if isinstance(source, np.ndarray):
+                pixels = _checked(source)
+            else:
+                pixels = self._decode_remote(source) if is_remote(source) else decode(source, self._size)
         except UnreadablePicture as error:
             reason = str(error)
         except Exception as error:  # whatever a decoder raises, it costs this one picture only
@@ -74,10 +80,16 @@ class ImageDecode:
         else:
             return (np.ascontiguousarray(pixels[..., ::-1]) if self._bgr else pixels), ""
         if not self._reasons:
-            log.warning("%s: %s", "picture" if isinstance(source, bytes) else os.fspath(source), reason)
+            log.warning("%s: %s", "picture" if isinstance(source, (bytes, np.ndarray)) else os.fspath(source), reason)
         return np.empty((0, 0, 3), np.uint8), reason
 
     def _decode_remote(self, url: str) -> np.ndarray:
         data = read_file(url, self._allow_private)
         with self._decoding:
             return decode(data, self._size)
+
+
+def _checked(pixels: np.ndarray) -> np.ndarray:
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
+        raise UnreadablePicture(f"an array must be uint8[height, width, 3] RGB, not {pixels.dtype}{list(pixels.shape)}")
+    return pixels
