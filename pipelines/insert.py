@@ -41,9 +41,11 @@ def build_insert_pipeline(settings: Settings) -> RuntimePipeline:
     size = get_model(settings.model).image_size
     return (
         pipe.input("rows", "paths")
-        .map("paths", ("pictures", "reasons"), ops.image_decode.cv2("rgb", size=size, reasons=True))
+        .map("paths", ("pictures", "reasons"), ops.image_decode.cv2(
+            "rgb", size=size, reasons=True, exact=settings.exact_preprocess))
         .map("pictures", "embeddings", ops.image_text_embedding.clip(
-            model_name=settings.model, modality="image", device=settings.device, weights=settings.weights))
+            model_name=settings.model, modality="image", device=settings.device, weights=settings.weights,
+            runtime=settings.runtime))
         .map("embeddings", "embeddings", ops.towhee.np_normalize())
         .map(("rows", "embeddings"), "written", ops.ann_insert.milvus_rows(
             uri=settings.uri, collection_name=settings.collection, token=settings.token))
@@ -67,6 +69,7 @@ class Summary:
     images_per_second: float = 0.0
     interrupted: bool = False
     rejects_file: str = ""
+    runtime: str = ""
     step_seconds: dict[str, float] = field(default_factory=dict)
 
 
@@ -105,7 +108,7 @@ class _InsertRun:
         self._source = source
         store = Store(settings.uri, settings.collection, settings.token)
         settings = settings.with_model_of(store.model() if store.exists() else "")
-        model = load_model(settings.model, settings.weights, settings.device)
+        model = load_model(settings.model, settings.weights, settings.device, settings.runtime)
         _prepare_collection(store, model, source)
         self._store = store
         self._comparer = Comparer(store, model.tag)
@@ -115,6 +118,7 @@ class _InsertRun:
         self._on_progress = on_progress or (lambda summary, total: None)
         self._rejects = RejectFile(rejects)
         self._summary = Summary(name, settings.collection, model.tag)
+        self._summary.runtime = f"{model.description}, batch {self._batch_size}"
 
     def run(self) -> Summary:
         """Feeds the pipeline to the end, or to Ctrl-C, and leaves the collection sealed and searchable."""

@@ -8,7 +8,7 @@ import sys
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from .models.registry import list_models
+from .models.registry import ModelSpec, list_models
 from .settings import cache_dir
 
 if TYPE_CHECKING:
@@ -59,6 +59,7 @@ def print_summary(summary: Summary, as_json: bool) -> None:
     if summary.rejected:
         print(f"the rejected pictures and why: {summary.rejects_file}")
     if summary.step_seconds:
+        print(f"the model ran by {summary.runtime}")
         print("\nseconds per step (steps overlap, so the sum exceeds the wall-clock time)")
         _table([[step, f"{seconds:.3f}"] for step, seconds in summary.step_seconds.items()], ["step", "seconds"])
     if summary.interrupted:
@@ -99,16 +100,25 @@ def print_info(info: CollectionInfo, as_json: bool) -> None:
 
 def print_models(as_json: bool) -> None:
     """The registry, and where each model's weights are."""
-    rows = []
-    for spec in list_models():
-        path = spec.weights.path or cache_dir() / spec.weights.file
-        state = "shipped" if spec.weights.path else str(path) if path.exists() else "downloaded on first use"
-        rows.append([spec.name, str(spec.dim), str(spec.image_size), spec.licence, state])
-    names = ["name", "dim", "pixels", "licence", "weights"]
+    specs = [_model_row(spec) for spec in list_models()]
     if as_json:
-        print(json.dumps([dict(zip(names, row, strict=True)) for row in rows], indent=2))
-    else:
-        _table(rows, names)
+        print(json.dumps(specs, indent=2))
+        return
+    shown = ("name", "dim", "pixels", "flickr30k", "coco", "licence", "weights")
+    _table([["" if row[name] is None else str(row[name]) for name in shown] for row in specs], list(shown))
+    print("\nflickr30k, coco: how often a caption finds its picture first, in percent (text→image recall@1, zero-shot;")
+    print("docs/openclip_retrieval_results.csv of open_clip); to be downloaded once, then checked by SHA-256")
+
+
+def _model_row(spec: ModelSpec) -> dict[str, Any]:
+    path = spec.weights.path or cache_dir() / spec.weights.file
+    state = "shipped" if spec.weights.path else str(path) if path.exists() else "downloaded on first use"
+    flickr, coco = spec.quality or (None, None)
+    return {
+        "name": spec.name, "dim": spec.dim, "pixels": spec.image_size, "activation": spec.activation,
+        "flickr30k": flickr, "coco": coco, "licence": spec.licence.split(" (")[0], "weights": state,
+        "repository": spec.weights.repository, "revision": spec.weights.revision, "sha256": spec.weights.sha256,
+    }  # fmt: skip
 
 
 def _cell(value: Any) -> str:

@@ -52,7 +52,8 @@ def build_text_search(settings: Settings, output_fields: list[str]) -> RuntimePi
     return (
         pipe.input("text", "limit", "filter")
         .map("text", "embedding", ops.image_text_embedding.clip(
-            model_name=settings.model, modality="text", device=settings.device, weights=settings.weights))
+            model_name=settings.model, modality="text", device=settings.device, weights=settings.weights,
+            runtime=settings.runtime))
         .map("embedding", "embedding", ops.towhee.np_normalize())
         .map(("embedding", "limit", "filter"), "hits", ops.ann_search.milvus_client(
             uri=settings.uri, collection_name=settings.collection, token=settings.token, output_fields=output_fields))
@@ -68,9 +69,11 @@ def build_image_search(settings: Settings, output_fields: list[str]) -> RuntimeP
     size = get_model(settings.model).image_size
     return (
         pipe.input("source", "limit", "filter")
-        .map("source", ("picture", "reason"), ops.image_decode.cv2("rgb", size=size, reasons=True))
+        .map("source", ("picture", "reason"), ops.image_decode.cv2(
+            "rgb", size=size, reasons=True, exact=settings.exact_preprocess))
         .map("picture", "embedding", ops.image_text_embedding.clip(
-            model_name=settings.model, modality="image", device=settings.device, weights=settings.weights))
+            model_name=settings.model, modality="image", device=settings.device, weights=settings.weights,
+            runtime=settings.runtime))
         .map("embedding", "embedding", ops.towhee.np_normalize())
         .map(("embedding", "limit", "filter"), "hits", ops.ann_search.milvus_client(
             uri=settings.uri, collection_name=settings.collection, token=settings.token, output_fields=output_fields))
@@ -95,7 +98,7 @@ class Searcher:
         self.settings = settings = settings.with_model_of(made_by)
         self.field_names = [field.name for field in self.store.fields()]
         self._output_fields = [schema.PATH, *self.field_names]
-        self._model: ClipModel = load_model(settings.model, settings.weights, settings.device)
+        self._model: ClipModel = load_model(settings.model, settings.weights, settings.device, settings.runtime)
         self._build = threading.Lock()
         self._check_model(made_by)
 

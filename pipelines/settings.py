@@ -30,6 +30,8 @@ class Settings:
     model: a name of the registry; '' takes the one that made the collection, for a new one DEFAULT_MODEL.
     batch_size: pictures per model call; 0 chooses by device.
     weights: a weights file to use instead of the registry's.
+    runtime: what runs the model: 'pytorch', 'openvino', or 'auto' for the faster one here.
+    exact_preprocess: decode large JPEGs in full before resizing, as the reference does.
     """
 
     uri: str = "./search.db"
@@ -41,6 +43,8 @@ class Settings:
     batch_size: int = 0
     host: str = "127.0.0.1"
     port: int = 7860
+    runtime: str = "auto"
+    exact_preprocess: bool = False
 
     @classmethod
     def from_env(cls, **overrides: Any) -> Settings:
@@ -63,12 +67,21 @@ class Settings:
 
 
 def _parse(field: dataclasses.Field[Any], raw: str) -> Any:
+    if isinstance(field.default, bool):
+        return _parse_bool(field.name, raw)
     if not isinstance(field.default, int):
         return raw
     try:
         return int(raw)
     except ValueError:
         raise InputError(f"{env_name(field.name)} must be a whole number, not '{raw}'") from None
+
+
+def _parse_bool(name: str, raw: str) -> bool:
+    value = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}.get(raw.lower())
+    if value is None:
+        raise InputError(f"{env_name(name)} must be 1 or 0, not '{raw}'")
+    return value
 
 
 def cache_dir() -> Path:

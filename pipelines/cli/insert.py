@@ -8,7 +8,20 @@ from typing import Annotated
 import typer
 
 from ..settings import Settings
-from .options import DEFAULTS, Collection, Device, Json, Model, Token, Uri, Weights, not_negative, option
+from .options import (
+    DEFAULTS,
+    Collection,
+    Device,
+    ExactPreprocess,
+    Json,
+    Model,
+    Runtime,
+    Token,
+    Uri,
+    Weights,
+    not_negative,
+    option,
+)
 
 EXIT_REJECTED = 1
 EXIT_INTERRUPTED = 130
@@ -27,7 +40,9 @@ def insert(
     model: Model = DEFAULTS.model,
     weights: Weights = DEFAULTS.weights,
     device: Device = DEFAULTS.device,
+    runtime: Runtime = DEFAULTS.runtime,
     batch_size: Annotated[int, option("batch_size", "Pictures per model call; 0 chooses by device.")] = 0,
+    exact_preprocess: ExactPreprocess = DEFAULTS.exact_preprocess,
     limit: Annotated[int, option("limit", "Only the first so many rows; 0 takes all.")] = 0,
     rejects: Annotated[
         str,
@@ -46,7 +61,10 @@ def insert(
     from ..insert import run_insert
     from ..report import ProgressBar, print_summary
 
-    settings = Settings(uri, token, collection, model, weights, device, not_negative("batch-size", batch_size))
+    settings = Settings(
+        uri, token, collection, model, weights, device, not_negative("batch-size", batch_size),
+        runtime=runtime, exact_preprocess=exact_preprocess,
+    )  # fmt: skip
     with ProgressBar(hidden=json) as bar:
         summary = run_insert(
             source,

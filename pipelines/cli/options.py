@@ -44,4 +44,8 @@ Weights = Annotated[
     str, option("weights", "Weights file to use instead of the model's own (OpenAI .pt, state dict, safetensors).")
 ]
 Device = Annotated[str, option("device", "auto, cpu, cuda, cuda:1 or mps.")]
+Runtime = Annotated[str, option("runtime", "What runs the model: auto (the faster one here), pytorch or openvino.")]
+ExactPreprocess = Annotated[
+    bool, option("exact_preprocess", "Decode large JPEGs in full before resizing, as the reference does; slower.")
+]
 Json = Annotated[bool, option("json", "Print JSON instead of a table.")]

@@ -8,7 +8,19 @@ import typer
 
 from ..errors import InputError
 from ..settings import Settings
-from .options import DEFAULTS, Collection, Device, Json, Model, Token, Uri, Weights, option
+from .options import (
+    DEFAULTS,
+    Collection,
+    Device,
+    ExactPreprocess,
+    Json,
+    Model,
+    Runtime,
+    Token,
+    Uri,
+    Weights,
+    option,
+)
 
 
 def search(
@@ -24,6 +36,8 @@ def search(
     model: Model = DEFAULTS.model,
     weights: Weights = DEFAULTS.weights,
     device: Device = DEFAULTS.device,
+    runtime: Runtime = DEFAULTS.runtime,
+    exact_preprocess: ExactPreprocess = DEFAULTS.exact_preprocess,
     json: Json = False,
 ) -> None:
     """Find pictures by words or by picture.
@@ -37,6 +51,9 @@ def search(
     from ..report import print_hits
     from ..search import Searcher
 
-    searcher = Searcher(Settings(uri, token, collection, model, weights, device))
+    settings = Settings(
+        uri, token, collection, model, weights, device, runtime=runtime, exact_preprocess=exact_preprocess
+    )
+    searcher = Searcher(settings)
     results = searcher.by_image(image, k, filter) if image else searcher.by_text(text, k, filter)
     print_hits(results, searcher.field_names, as_json=json)

@@ -47,12 +47,13 @@ class _Header(NamedTuple):
     height: int
 
 
-def decode(source: str | os.PathLike[str] | bytes, size: int | None = None) -> np.ndarray:
+def decode(source: str | os.PathLike[str] | bytes, size: int | None = None, exact: bool = False) -> np.ndarray:
     """Decodes one picture, upright (EXIF), transparency over white.
 
     Args:
         source: a path, or the file's bytes.
         size: edge of a model's square input; the picture is then resized and cropped to it.
+        exact: never shrink a JPEG while it is decoded.
 
     Returns:
         uint8[height, width, 3] RGB, or uint8[size, size, 3].
@@ -62,7 +63,7 @@ def decode(source: str | os.PathLike[str] | bytes, size: int | None = None) -> n
     """
     data = source if isinstance(source, bytes) else read_file(source)
     header = _read_header(data)
-    shrink = _jpeg_shrink(header, size)
+    shrink = 1 if exact else _jpeg_shrink(header, size)
     if header.width * header.height > _pixel_limit(header.picture, shrink):
         raise UnreadablePicture(f"too many pixels ({header.width}×{header.height})")
     pixels = _decode_opencv(data, shrink) if _opencv_is_right(header.picture) and _chunks_fit(data) else None

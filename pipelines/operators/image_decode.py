@@ -28,15 +28,19 @@ class ImageDecode:
         size: decode straight to a model's square input of this edge, in pixels (a large JPEG is then never
             held in full).
         reasons: also return why a picture could not be decoded ('' where it could). Without, it is logged.
+        exact: decode a large JPEG in full before resizing, as the reference does.
         workers: threads for a list; 0 takes one a core. OpenCV and the resize release the GIL.
     """
 
-    def __init__(self, mode: str = "rgb", size: int | None = None, reasons: bool = False, workers: int = 0) -> None:
+    def __init__(
+        self, mode: str = "rgb", size: int | None = None, reasons: bool = False, exact: bool = False, workers: int = 0
+    ) -> None:
         if mode.lower() not in ("rgb", "bgr"):
             raise ValueError(f"mode is 'rgb' or 'bgr', not '{mode}'")
         self._bgr = mode.lower() == "bgr"
         self._size = size
         self._reasons = reasons
+        self._exact = exact
         self._pool = ThreadPoolExecutor(workers or os.cpu_count() or 1, thread_name_prefix="decode")
 
     def __call__(self, source: Source | Sequence[Source]) -> Any:
@@ -50,7 +54,7 @@ class ImageDecode:
 
     def _decode(self, source: Source) -> tuple[np.ndarray, str]:
         try:
-            pixels = decode(source, self._size)
+            pixels = decode(source, self._size, self._exact)
         except UnreadablePicture as error:
             reason = str(error)
         except Exception as error:  # whatever a decoder raises, it costs this one picture only
