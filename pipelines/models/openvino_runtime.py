@@ -9,17 +9,25 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sys
 import threading
+import warnings
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import openvino
 
 from ..errors import ModelError
 from ..settings import cache_dir
 from .registry import ModelSpec
+
+# OpenVINO reports its use to a web service, from a forked process, on import; without this package it does not.
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+import openvino  # noqa: E402
+
+if TYPE_CHECKING:
+    import torch
 
 # To be raised when `towers.py` changes what is converted.
 CONVERSION = 1
@@ -108,7 +116,7 @@ class _Tower:
         with torch.inference_mode():
             example = torch.from_numpy(self._probe)
             expected = tower(example).numpy()
-            model = openvino.convert_model(torch.jit.trace(tower, example, check_trace=False), example_input=example)
+            model = _from_torch(tower, example)
         size = self._spec.image_size
         model.reshape([-1, size, size, 3] if is_image else [-1, -1])
         self._file.parent.mkdir(parents=True, exist_ok=True)
@@ -117,6 +125,20 @@ class _Tower:
         np.save(part.with_suffix(".npy"), expected)
         for suffix in (".bin", ".npy", ".xml"):  # the last one says that it is complete
             part.with_suffix(suffix).replace(self._file.with_suffix(suffix))
+
+
+def _from_torch(tower: torch.nn.Module, example: torch.Tensor) -> openvino.Model:
+    """What `openvino.convert_model` does, in a tenth of its time: that traces twice and rewrites the whole graph."""
+    import torch
+    from openvino.frontend import FrontEndManager
+    from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of tracing, by torch
+        traced = torch.jit.trace(tower, example, check_trace=False)
+    frontend = FrontEndManager().load_by_framework("pytorch")
+    decoder = TorchScriptPythonDecoder(traced)  # OpenVINO does not keep it alive
+    return frontend.convert(frontend.load(decoder))
 
 
 def _build(spec: ModelSpec, weights: Path) -> Any:
