@@ -9,7 +9,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from .models.registry import ModelSpec, list_models
-from .settings import cache_dir
+from .models.runtime import choose_runtime
+from .settings import Settings, cache_dir
 
 if TYPE_CHECKING:
     from .insert import Summary
@@ -87,7 +88,9 @@ def print_hits(results: Results, field_names: list[str], as_json: bool) -> None:
 def print_info(info: CollectionInfo, as_json: bool) -> None:
     """What a collection holds."""
     fields = {field.name: field.type.value for field in info.fields}
-    values = {**dataclasses.asdict(info), "fields": fields}
+    settings = Settings.from_env()
+    runtime = choose_runtime(settings.runtime, settings.device)
+    values = {**dataclasses.asdict(info), "fields": fields, "runtime": runtime}
     if as_json:
         print(json.dumps(values, ensure_ascii=False))
         return

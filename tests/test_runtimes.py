@@ -202,10 +202,12 @@ def test_a_search_by_words_loads_no_pytorch(command: Callable, photos, tmp_path:
     assert done.status == 0
     assert "import 'openvino'" in done.err
     assert "import 'torch'" not in done.err
+    assert "import 'openvino_telemetry" not in done.err
 
 
 def test_the_profile_names_what_ran_the_model(command: Callable, photos, tmp_path: Path) -> None:
     arguments = ("insert", photos.csv, "--uri", tmp_path / "x.db", "--model", "builtin", "--profile")
     done = command(*arguments, "--runtime", "pytorch", "--batch-size", 5)
+    assert "runtime    openvino" in command("info", "--uri", tmp_path / "x.db").out
     assert "the model ran by pytorch" in done.out
     assert "on cpu, batch 5" in done.out
