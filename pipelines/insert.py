@@ -38,12 +38,10 @@ def build_insert_pipeline(settings: Settings) -> RuntimePipeline:
     return (
         pipe.input("rows", "paths")
         .map("paths", ("pictures", "reasons"), ops.image_decode.cv2(
-            "rgb", size=size, reasons=True, allow_private=settings.allow_private_urls))
-        .map("pictures", "embeddings", ops.image_text_embedding.clip(
-            model_name=settings.model, modality="image", device=settings.device, weights=settings.weights))
+            "rgb", size=size, reasons=True, **settings.decode_options))
+        .map("pictures", "embeddings", ops.image_text_embedding.clip(modality="image", **settings.model_options))
         .map("embeddings", "embeddings", ops.towhee.np_normalize())
-        .map(("rows", "embeddings"), "written", ops.ann_insert.milvus_rows(
-            uri=settings.uri, collection_name=settings.collection, token=settings.token))
+        .map(("rows", "embeddings"), "written", ops.ann_insert.milvus_rows(**settings.milvus_options))
         .output("reasons", "written")
     )  # fmt: skip
 
@@ -90,8 +88,10 @@ def run_insert(
     store = Store(settings.uri, settings.collection, settings.token)
     finish_swap(store)
     settings = settings.with_model_of(store.model() if store.exists() else "")
-    model = load_model(settings.model, settings.weights, settings.device)
+    model = load_model(settings.model, settings.weights, settings.device, settings.runtime)
+    batch_size = settings.batch_size or model.default_batch_size
     summary = Summary(os.fspath(source), settings.collection, model.tag)
+    summary.runtime = f"{model.description}, batch {batch_size}"
     replaces = store if reembed and store.exists() and store.model() not in ("", model.tag) else None
     if replaces is not None:
         store = replacement_of(store, model.tag)
@@ -100,7 +100,7 @@ def run_insert(
     # Shards may share a folder, and each writes a list of its own.
     default_list = DEFAULT_FILE if part == WHOLE else f"rejected-{part.number}-of-{part.of}.csv"
     feed = Feed(
-        store, build_insert_pipeline(settings), settings.batch_size or model.default_batch_size, IN_FLIGHT,
+        store, build_insert_pipeline(settings), batch_size, IN_FLIGHT,
         summary, RejectFile(rejects, default_list), profile, on_progress,
     )  # fmt: skip
     with feed:

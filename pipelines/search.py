@@ -74,8 +74,7 @@ def build_text_embedding(settings: Settings) -> RuntimePipeline:
     settings = settings.with_model_of("")
     return (
         pipe.input("texts")
-        .map("texts", "embeddings", ops.image_text_embedding.clip(
-            model_name=settings.model, modality="text", device=settings.device, weights=settings.weights))
+        .map("texts", "embeddings", ops.image_text_embedding.clip(modality="text", **settings.model_options))
         .map("embeddings", "embeddings", ops.towhee.np_normalize())
         .output("embeddings")
     )  # fmt: skip
@@ -90,9 +89,8 @@ def build_picture_embedding(settings: Settings) -> RuntimePipeline:
     return (
         pipe.input("sources")
         .map("sources", ("pictures", "reasons"), ops.image_decode.cv2(
-            "rgb", size=size, reasons=True, allow_private=settings.allow_private_urls))
-        .map("pictures", "embeddings", ops.image_text_embedding.clip(
-            model_name=settings.model, modality="image", device=settings.device, weights=settings.weights))
+            "rgb", size=size, reasons=True, **settings.decode_options))
+        .map("pictures", "embeddings", ops.image_text_embedding.clip(modality="image", **settings.model_options))
         .map("embeddings", "embeddings", ops.towhee.np_normalize())
         .output("reasons", "embeddings")
     )  # fmt: skip
@@ -111,8 +109,7 @@ def build_search(settings: Settings, output_fields: Sequence[str]) -> RuntimePip
         .map(("embeddings", "weights"), "queries", ops.embedding.weighted_sum())
         .map("queries", "queries", ops.towhee.np_normalize())
         .map(("queries", "limit", "filter"), "hits", ops.ann_search.milvus_client(
-            uri=settings.uri, collection_name=settings.collection, token=settings.token,
-            output_fields=list(output_fields)))
+            output_fields=list(output_fields), **settings.milvus_options))
         .output("queries", "hits")
     )  # fmt: skip
 
@@ -283,7 +280,7 @@ class Searcher:
         return self.is_lite and "HNSW" not in self.store.index.type
 
     def _check_model(self) -> None:
-        tag = load_model(self.settings.model, self.settings.weights, self.settings.device).tag
+        tag = load_model(self.settings.model, self.settings.weights, self.settings.device, self.settings.runtime).tag
         if tag != self._made_by:
             raise self._mismatch(tag)
 

@@ -30,6 +30,8 @@ class Settings:
     model: a name of the registry; '' takes the one that made the collection, for a new one DEFAULT_MODEL.
     batch_size: pictures per model call; 0 chooses by device.
     weights: a weights file to use instead of the registry's.
+    runtime: what runs the model: 'pytorch', 'openvino', or 'auto' for the faster one here.
+    exact_preprocess: decode large JPEGs in full before resizing, as the reference does.
     auth: `user:password` that the page and the API ask for; '' asks for none.
     rate_limit: searches and uploads a second that one client of the page or the API may make; 0 sets no limit.
     allow_private_urls: also fetch pictures from private, loopback and link-local addresses.
@@ -44,6 +46,8 @@ class Settings:
     batch_size: int = 0
     host: str = "127.0.0.1"
     port: int = 7860
+    runtime: str = "auto"
+    exact_preprocess: bool = False
     auth: str = dataclasses.field(default="", repr=False)
     rate_limit: int = 50
     allow_private_urls: bool = False
@@ -63,6 +67,23 @@ class Settings:
         values.update({name: value for name, value in overrides.items() if value is not None})
         return cls(**values)
 
+    @property
+    def model_options(self) -> dict[str, Any]:
+        """What the embedding operators take of these."""
+        return {
+            "model_name": self.model, "device": self.device, "weights": self.weights, "runtime": self.runtime,
+        }  # fmt: skip
+
+    @property
+    def decode_options(self) -> dict[str, Any]:
+        """What the decode operator takes of these."""
+        return {"exact": self.exact_preprocess, "allow_private": self.allow_private_urls}
+
+    @property
+    def milvus_options(self) -> dict[str, Any]:
+        """What the Milvus operators take of these."""
+        return {"uri": self.uri, "collection_name": self.collection, "token": self.token}
+
     def with_model_of(self, tag: str) -> Settings:
         """Settles the model: the one given, else that of a collection's tag (`name@fingerprint`), else the default."""
         return self if self.model else dataclasses.replace(self, model=tag.split("@")[0] or DEFAULT_MODEL)
@@ -70,13 +91,20 @@ class Settings:
 
 def _parse(field: dataclasses.Field[Any], raw: str) -> Any:
     if isinstance(field.default, bool):
-        return raw.lower() in ("1", "true", "yes", "on")
+        return _parse_bool(field.name, raw)
     if not isinstance(field.default, int):
         return raw
     try:
         return int(raw)
     except ValueError:
         raise InputError(f"{env_name(field.name)} must be a whole number, not '{raw}'") from None
+
+
+def _parse_bool(name: str, raw: str) -> bool:
+    value = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}.get(raw.lower())
+    if value is None:
+        raise InputError(f"{env_name(name)} must be 1 or 0, not '{raw}'")
+    return value
 
 
 def cache_dir() -> Path:

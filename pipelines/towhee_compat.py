@@ -6,7 +6,13 @@ torchvision, whose compiled operators cannot load beside a CPU-only torch. CLIP 
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
+import os
+import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
@@ -48,10 +54,41 @@ def import_torchvision() -> ModuleType:
 def import_clip() -> ModuleType:
     """Returns the module `towhee.models.clip.clip` with the network classes.
 
-    Its import silences every UserWarning of the process; that filter is taken back.
+    Its import silences every UserWarning of the process; that filter is taken back. Of torchvision it gets the
+    transforms alone: the whole package takes longer to import than torch, and all else in it goes unused.
     """
     quiet_known_warnings()
-    import_torchvision()
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _only_transforms_of_torchvision():
         from towhee.models.clip import clip
     return clip
+
+
+def load_tokenizer_class() -> Any:
+    """Returns Towhee's `SimpleTokenizer` from its own file: the package around it imports torch and torchvision."""
+    quiet_known_warnings()
+    folder = importlib.util.find_spec("towhee.models")
+    assert folder is not None
+    assert folder.submodule_search_locations is not None
+    path = os.path.join(folder.submodule_search_locations[0], "clip", "simple_tokenizer.py")
+    spec = importlib.util.spec_from_file_location("towhee_simple_tokenizer", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.SimpleTokenizer
+
+
+@contextmanager
+def _only_transforms_of_torchvision() -> Iterator[None]:
+    """While this lasts `import torchvision` finds a package that runs no code of its own; its parts load as ever."""
+    found = importlib.util.find_spec("torchvision") if "torchvision" not in sys.modules else None
+    if found is None:
+        yield
+        return
+    package = importlib.util.module_from_spec(found)  # not executed
+    sys.modules["torchvision"] = package
+    try:
+        importlib.import_module("torchvision.transforms")
+        yield
+    finally:
+        sys.modules.pop("torchvision", None)  # a later import gets the real one

@@ -15,8 +15,10 @@ from .options import (
     AllowPrivateUrls,
     Collection,
     Device,
+    ExactPreprocess,
     Json,
     Model,
+    Runtime,
     Token,
     Uri,
     Weights,
@@ -42,7 +44,9 @@ def insert(
     model: Model = DEFAULTS.model,
     weights: Weights = DEFAULTS.weights,
     device: Device = DEFAULTS.device,
+    runtime: Runtime = DEFAULTS.runtime,
     batch_size: Annotated[int, option("batch_size", "Pictures per model call; 0 chooses by device.")] = 0,
+    exact_preprocess: ExactPreprocess = DEFAULTS.exact_preprocess,
     limit: Annotated[int, option("limit", "Only the first so many rows; 0 takes all.")] = 0,
     shard: Annotated[
         str,
@@ -89,7 +93,7 @@ def insert(
     chosen = choose_index(uri, index, metric, index_param or ())
     settings = Settings(
         uri, token, collection, model, weights, device, not_negative("batch-size", batch_size),
-        allow_private_urls=allow_private_urls,
+        runtime=runtime, exact_preprocess=exact_preprocess, allow_private_urls=allow_private_urls,
     )  # fmt: skip
     with ProgressBar(hidden=json) as bar:
         summary = run_insert(

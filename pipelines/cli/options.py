@@ -44,6 +44,10 @@ Weights = Annotated[
     str, option("weights", "Weights file to use instead of the model's own (OpenAI .pt, state dict, safetensors).")
 ]
 Device = Annotated[str, option("device", "auto, cpu, cuda, cuda:1 or mps.")]
+Runtime = Annotated[str, option("runtime", "What runs the model: auto (the faster one here), pytorch or openvino.")]
+ExactPreprocess = Annotated[
+    bool, option("exact_preprocess", "Decode large JPEGs in full before resizing, as the reference does; slower.")
+]
 AllowPrivateUrls = Annotated[
     bool, option("allow_private_urls", "Also fetch pictures from private, loopback and link-local addresses.")
 ]

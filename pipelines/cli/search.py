@@ -8,7 +8,20 @@ import typer
 
 from ..errors import InputError
 from ..settings import Settings
-from .options import DEFAULTS, AllowPrivateUrls, Collection, Device, Json, Model, Token, Uri, Weights, option
+from .options import (
+    DEFAULTS,
+    AllowPrivateUrls,
+    Collection,
+    Device,
+    ExactPreprocess,
+    Json,
+    Model,
+    Runtime,
+    Token,
+    Uri,
+    Weights,
+    option,
+)
 
 if TYPE_CHECKING:
     from ..query import Part
@@ -46,6 +59,8 @@ def search(
     model: Model = DEFAULTS.model,
     weights: Weights = DEFAULTS.weights,
     device: Device = DEFAULTS.device,
+    runtime: Runtime = DEFAULTS.runtime,
+    exact_preprocess: ExactPreprocess = DEFAULTS.exact_preprocess,
     allow_private_urls: AllowPrivateUrls = False,
     json: Json = False,
     csv: Annotated[bool, option("csv", "Print CSV instead of a table.")] = False,
@@ -79,7 +94,11 @@ def search(
     from ..report import print_hits
     from ..search import Searcher
 
-    searcher = Searcher(Settings(uri, token, collection, model, weights, device, allow_private_urls=allow_private_urls))
+    settings = Settings(
+        uri, token, collection, model, weights, device,
+        runtime=runtime, exact_preprocess=exact_preprocess, allow_private_urls=allow_private_urls,
+    )  # fmt: skip
+    searcher = Searcher(settings)
     print_hits(searcher.search(query), searcher.field_names, "json" if json else "csv" if csv else "table", bool(fold))
 
 

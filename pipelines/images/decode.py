@@ -42,13 +42,16 @@ class _Header(NamedTuple):
     height: int
 
 
-def decode(source: str | os.PathLike[str] | bytes, size: int | None = None, allow_private: bool = False) -> np.ndarray:
+def decode(
+    source: str | os.PathLike[str] | bytes, size: int | None = None, allow_private: bool = False, exact: bool = False
+) -> np.ndarray:
     """Decodes one picture, upright (EXIF), transparency over white.
 
     Args:
         source: a path, a URL, or the file's bytes.
         size: edge of a model's square input; the picture is then resized and cropped to it.
         allow_private: a URL may lead to a private address.
+        exact: never shrink a JPEG while it is decoded.
 
     Returns:
         uint8[height, width, 3] RGB, or uint8[size, size, 3].
@@ -58,7 +61,7 @@ def decode(source: str | os.PathLike[str] | bytes, size: int | None = None, allo
     """
     data = source if isinstance(source, bytes) else read_file(source, allow_private)
     header = _read_header(data)
-    shrink = _jpeg_shrink(header, size)
+    shrink = 1 if exact else _jpeg_shrink(header, size)
     if header.width * header.height > _pixel_limit(header.picture, shrink):
         raise UnreadablePicture(f"too many pixels ({header.width}×{header.height})")
     pixels = _decode_opencv(data, shrink) if _opencv_is_right(header.picture) and _chunks_fit(data) else None

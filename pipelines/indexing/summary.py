@@ -17,6 +17,7 @@ class Summary:
     unchanged: nothing was done.
     rejected: could not be used; `rejects_file` says why.
     removed: rows that `--prune` took out; not among `rows`.
+    runtime: what ran the model, and how many pictures at a time.
     """
 
     source: str
@@ -34,6 +35,7 @@ class Summary:
     images_per_second: float = 0.0
     interrupted: bool = False
     rejects_file: str = ""
+    runtime: str = ""
     step_seconds: dict[str, float] = field(default_factory=dict)
 
     def count(self, outcome: str) -> None:

@@ -2,41 +2,47 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 import numpy as np
 
-from ..towhee_compat import import_clip
+from ..towhee_compat import load_tokenizer_class
 
+log = logging.getLogger(__name__)
 _lock = threading.Lock()
 
 
-@lru_cache(maxsize=1)
+@cache
 def _tokenizer() -> Any:
-    import_clip()
-    from towhee.models.clip.simple_tokenizer import SimpleTokenizer
-
-    return SimpleTokenizer()
+    return load_tokenizer_class()()
 
 
 def tokenize(texts: Sequence[str], context_length: int = 77) -> np.ndarray:
     """Texts → int64[n, context_length]: start of text, tokens, end of text, zeros.
 
     A text that is too long is cut so that the end-of-text token stays the last one, as CLIP's reference does
-    with `truncate=True`.
+    with `truncate=True`; the first time this happens a warning says so.
     """
     with _lock:
         tokenizer = _tokenizer()
         encoded = [tokenizer.encode(_encodable(text)) for text in texts]
     start, end = tokenizer.encoder["<|startoftext|>"], tokenizer.encoder["<|endoftext|>"]
     tokens = np.zeros((len(texts), context_length), np.int64)
+    if any(len(ids) > context_length - 2 for ids in encoded):
+        _warn_of_cut(context_length)
     for row, ids in zip(tokens, encoded, strict=True):
         ids = [start, *ids[: context_length - 2], end]
         row[: len(ids)] = ids
     return tokens
+
+
+@cache  # once
+def _warn_of_cut(context_length: int) -> None:
+    log.warning("a text is longer than the model reads (%d tokens): what follows is left out", context_length - 2)
 
 
 def _encodable(text: str) -> str:

@@ -1,18 +1,26 @@
-"""Where weights come from (shipped, a given file, the cache, a download) and how a file becomes tensors."""
+"""Where weights come from (shipped, a given file, the cache, a download), and how a file becomes tensors."""
 
 from __future__ import annotations
 
+import hashlib
+import json
+import os
 import pickle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ModelError
 from ..settings import cache_dir
-from .download import download
+from .download import download, sha256_of
+from .layouts import with_openai_names
 from .registry import ModelSpec
 
 if TYPE_CHECKING:
     import torch
+
+
+# Below this a file is hashed in less time than its note takes to read.
+REMEMBER_BYTES = 64 * 2**20
 
 
 def locate(spec: ModelSpec, weights: str = "") -> Path:
@@ -39,8 +47,34 @@ def locate(spec: ModelSpec, weights: str = "") -> Path:
     return path
 
 
+def fingerprint(path: Path) -> str:
+    """SHA-256 of a weights file, hexadecimal; of a large one remembered for as long as the file is not touched."""
+    status = path.stat()
+    if status.st_size < REMEMBER_BYTES:
+        return sha256_of(path)
+    state = [str(path.resolve()), status.st_size, status.st_mtime_ns]
+    note = cache_dir() / "fingerprints" / f"{hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:20]}.json"
+    try:
+        *known, sha256 = json.loads(note.read_text())
+        if known == state:
+            return str(sha256)
+    except (OSError, ValueError):
+        pass
+    sha256 = sha256_of(path)
+    try:
+        note.parent.mkdir(parents=True, exist_ok=True)
+        part = note.with_name(f"{os.getpid()}-{note.name}")
+        part.write_text(json.dumps([*state, sha256]))
+        part.replace(note)
+    except OSError:  # no place to remember it: it is computed each time
+        pass
+    return sha256
+
+
 def load_state_dict(path: Path) -> dict[str, torch.Tensor]:
-    """Reads safetensors, a state dict saved by torch, or OpenAI's TorchScript archive, as float32.
+    """Reads safetensors, a state dict saved by torch, or OpenAI's TorchScript archive, as float32 by OpenAI's names.
+
+    The tensors may be OpenAI's, open_clip's, a training run's or those of Hugging Face's `CLIPModel`.
 
     Nothing in the file is executed: pickles may hold tensors and nothing else, TorchScript is not run. An int8
     tensor `NAME` beside a `NAME.scale` is a quantised one (how `builtin` fits under 25 MB).
@@ -59,7 +93,7 @@ def load_state_dict(path: Path) -> dict[str, torch.Tensor]:
     for name, scale in scales.items():
         weight = name[: -len(".scale")]
         state[weight] = state[weight].float() * scale.float()
-    return {name: tensor.float() for name, tensor in state.items()}
+    return {name: tensor.float() for name, tensor in with_openai_names(state).items()}
 
 
 def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
@@ -79,4 +113,4 @@ def _read_torch(path: Path) -> dict[str, torch.Tensor]:
     if not isinstance(loaded, dict):
         raise ValueError("it is no state dict")
     state = loaded.get("state_dict", loaded)
-    return {name.removeprefix("module."): value for name, value in state.items() if isinstance(value, torch.Tensor)}
+    return {name: value for name, value in state.items() if isinstance(value, torch.Tensor)}

@@ -19,13 +19,17 @@ class ClipEmbedding:
         modality: 'image' or 'text'.
         device: 'auto', 'cpu', 'cuda', 'mps', or a number as the hub's operator takes it (0 is 'cuda:0', -1 the CPU).
         weights: a weights file to use instead of the registry's.
+        runtime: 'pytorch', 'openvino', or 'auto' for the faster one here.
     """
 
-    def __init__(self, model_name: str, modality: str, device: str | int | None = "auto", weights: str = "") -> None:
+    def __init__(
+        self, model_name: str, modality: str, device: str | int | None = "auto",
+        weights: str = "", runtime: str = "auto",
+    ) -> None:  # fmt: skip
         if modality not in ("image", "text"):
             raise ValueError(f"modality is 'image' or 'text', not '{modality}'")
         self._is_text = modality == "text"
-        self._model: ClipModel = load_model(model_name, weights, _device_name(device))
+        self._model: ClipModel = load_model(model_name, weights, _device_name(device), runtime)
 
     def __call__(self, items: Any) -> np.ndarray:
         """A text, or a picture as uint8[h, w, 3] RGB → float32[dim]; a list of n → float32[n, dim].

@@ -34,18 +34,20 @@ class ImageDecode:
             held in full).
         reasons: also return why a picture could not be decoded ('' where it could). Without, it is logged.
         workers: threads for a list; 0 takes one a core. OpenCV and the resize release the GIL.
+        exact: decode a large JPEG in full before resizing, as the reference does.
         allow_private: also fetch URLs on private, loopback and link-local addresses.
     """
 
     def __init__(
         self, mode: str = "rgb", size: int | None = None, reasons: bool = False, workers: int = 0,
-        allow_private: bool = False,
+        allow_private: bool = False, exact: bool = False,
     ) -> None:  # fmt: skip
         if mode.lower() not in ("rgb", "bgr"):
             raise ValueError(f"mode is 'rgb' or 'bgr', not '{mode}'")
         self._bgr = mode.lower() == "bgr"
         self._size = size
         self._reasons = reasons
+        self._exact = exact
         workers = workers or os.cpu_count() or 1
         self._allow_private = allow_private
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
@@ -71,8 +73,10 @@ class ImageDecode:
         try:
             if isinstance(source, np.ndarray):
                 pixels = _checked(source)
+            elif is_remote(source):
+                pixels = self._decode_remote(source)
             else:
-                pixels = self._decode_remote(source) if is_remote(source) else decode(source, self._size)
+                pixels = decode(source, self._size, exact=self._exact)
         except UnreadablePicture as error:
             reason = str(error)
         except Exception as error:  # whatever a decoder raises, it costs this one picture only
@@ -86,7 +90,7 @@ class ImageDecode:
     def _decode_remote(self, url: str) -> np.ndarray:
         data = read_file(url, self._allow_private)
         with self._decoding:
-            return decode(data, self._size)
+            return decode(data, self._size, exact=self._exact)
 
 
 def _checked(pixels: np.ndarray) -> np.ndarray:

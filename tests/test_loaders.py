@@ -1,149 +1,32 @@
-"""Models: the tokens and numbers are Towhee's own, and a weights file is read whatever its form, or refused unrun."""
+"""Weights files: the same numbers from every kind of file, or a refusal in one line, and nothing in them ever runs."""
 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import pickle
-import random
 import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
-from pictures import photograph
+import torch
+from model_support import PICTURES, RESNET, TEXTS, VIT, random_network, spec_of
 
-from pipelines.errors import InputError, ModelError
-from pipelines.models import clip
-from pipelines.models.registry import BUILTIN, Architecture, Weights, get_model, list_models
+from pipelines.errors import ModelError
+from pipelines.models import registry, weights
+from pipelines.models.clip import ClipModel
+from pipelines.models.network import build_network
+from pipelines.models.pytorch_runtime import PyTorchRuntime
+from pipelines.models.registry import BUILTIN, Architecture, Weights, get_model
 from pipelines.models.tokenizer import tokenize
-from pipelines.models.weights import load_state_dict, locate
-from pipelines.towhee_compat import import_clip
-
-torch = pytest.importorskip("torch")
-
-VIT = Architecture(
-    embed_dim=16, image_resolution=32, vision_layers=2, vision_width=64, vision_patch_size=8,
-    transformer_width=64, transformer_heads=1, transformer_layers=2, context_length=20,
-)  # fmt: skip
-RESNET = dataclasses.replace(VIT, vision_layers=(1, 1, 1, 1), vision_width=16, vision_patch_size=None)
-PICTURES = np.stack([np.array(photograph(32, 32, seed)) for seed in range(3)])
-TEXTS = ["a dog", "", "two red cats on a green sofa, photographed from above " * 3]
-
-
-def spec_of(architecture: Architecture) -> clip.ModelSpec:
-    return dataclasses.replace(BUILTIN, name="tiny", architecture=architecture, weights=Weights("tiny.pt"))
-
-
-def random_network(architecture: Architecture) -> torch.nn.Module:
-    torch.manual_seed(3)
-    network = import_clip().CLIP(**dataclasses.asdict(architecture)).eval()
-    for name, tensor in network.state_dict().items():
-        if tensor.dim() == 4 or "bn3.weight" in name or "running_mean" in name:  # else all pictures look alike
-            torch.nn.init.normal_(tensor, std=0.2)
-    # What fp16 can hold, so that files in fp16 and fp32 hold the same.
-    network.load_state_dict({name: tensor.half().float() for name, tensor in network.state_dict().items()})
-    return network
-
-
-def embeddings(
-    path: Path, architecture: Architecture, monkeypatch: pytest.MonkeyPatch
-) -> tuple[np.ndarray, np.ndarray]:
-    """Of three pictures and three texts, in fp32, by the weights in a file."""
-    monkeypatch.setattr(clip, "_fast_dtype", lambda device: torch.float32)
-    model = clip.ClipModel(spec_of(architecture), str(path), "cpu")
-    return model.embed_images(PICTURES), model.embed_texts(TEXTS)
-
-
-# --- Tokens ----------------------------------------------------------------------------------------------------------
-
-
-def odd_texts() -> list[str]:
-    """A few hundred texts as people, pages and programs write them."""
-    chance = random.Random(5)
-    alphabets = [
-        "abc xyz'’-",
-        "äßéñÅ ",
-        "猫在沙发上。",
-        "ねこ カワイイ",
-        "кошка ",
-        "😀👨‍👩‍👧🏽🇩🇪",
-        "\t\n\r\0\x07\x1b\x7f",
-        "0123456789.,%€$",
-        "&amp;&lt;b&gt; ",
-        "<|endoftext|> ",
-        "\u200b\ufeff\u2028 ",
-        "ﬁ½①ℌ",
-    ]
-    made = ["".join(chance.choices("".join(chance.sample(alphabets, 3)), k=chance.randint(1, 60))) for _ in range(250)]
-    return [
-        *made, "", " ", "\n", "a" * 1000, "dog " * 75, "dog " * 76, "dog " * 500, "!" * 200, "don't we'll I'M",
-        "&amp;amp; &eacute; &#128512;", "<|startoftext|>", "<|endoftext|> a dog", "â€œmojibakeâ€\x9d",
-        "A Photo OF a   DOG", "é", "e\u0301", "\U0010ffff",
-    ]  # fmt: skip
-
-
-def test_tokens_are_those_of_towhees_own_tokenizer() -> None:
-    texts = odd_texts()
-    # One call for all: Towhee builds its tokenizer anew each time.
-    expected = import_clip().tokenize(texts, truncate=True).numpy()
-    wrong = [
-        text for text, ours, theirs in zip(texts, tokenize(texts), expected, strict=True) if (ours != theirs).any()
-    ]
-    assert wrong == []
-
-
-def test_a_text_that_is_too_long_still_ends_with_the_end_of_text() -> None:
-    tokens = tokenize(["dog " * 500, "dog"], context_length=20)
-    assert tokens.shape == (2, 20)
-    assert tokens[0, -1] == 49407
-    assert list(tokens[1, :4]) == [49406, 1929, 49407, 0]
-
-
-def test_bytes_that_are_no_text_are_searched_for_as_question_marks() -> None:
-    assert np.array_equal(tokenize(["a \udcff dog"]), tokenize(["a ? dog"]))
-
-
-# --- The text tower --------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def builtin() -> torch.nn.Module:
-    return clip.build_network(BUILTIN, locate(BUILTIN))
-
-
-def test_a_text_tower_cut_at_the_last_end_of_text_equals_towhees_whole_one(builtin: torch.nn.Module) -> None:
-    texts = ["dog", "", "a dog on a sofa " * 40, *odd_texts()[::25]]
-    tokens = torch.from_numpy(tokenize(texts))
-    with torch.inference_mode():
-        whole = builtin.encode_text(tokens, device="cpu")
-        assert torch.allclose(clip.encode_text(builtin, tokens), whole, atol=1e-5)
-        one_by_one = torch.cat([clip.encode_text(builtin, row[None]) for row in tokens])
-    assert torch.allclose(one_by_one, whole, atol=1e-5)
-    assert whole.std(0).max() > 1e-3, "all texts have the same embedding: this test would see nothing"
-
-
-def test_half_precision_agrees_with_full_precision(monkeypatch: pytest.MonkeyPatch) -> None:
-    fast = clip.ClipModel(BUILTIN, device="cpu")
-    if fast.dtype is torch.float32:
-        pytest.skip("this CPU has no bf16 matrix instructions")
-    monkeypatch.setattr(clip, "_fast_dtype", lambda device: torch.float32)
-    exact = clip.ClipModel(BUILTIN, device="cpu")
-    pictures = np.stack([np.array(photograph(64, 64, seed)) for seed in range(8)])
-    for ours, theirs in (
-        (fast.embed_images(pictures), exact.embed_images(pictures)),
-        (fast.embed_texts(TEXTS), exact.embed_texts(TEXTS)),
-    ):
-        cosine = (ours * theirs).sum(1) / np.linalg.norm(ours, axis=1) / np.linalg.norm(theirs, axis=1)
-        assert cosine.min() >= 0.999
-
-
-# --- Weights files ---------------------------------------------------------------------------------------------------
+from pipelines.models.weights import fingerprint, load_state_dict, locate
 
 
 def test_the_builtin_weights_ship_and_are_small() -> None:
     path = locate(BUILTIN)
     assert path.stat().st_size < 25_000_000
-    assert path.parent == Path(clip.__file__).parent
+    assert path.parent == Path(weights.__file__).parent
 
 
 def torchscript(network: torch.nn.Module, path: Path) -> None:
@@ -188,7 +71,7 @@ FORMS = ("safetensors", "safetensors fp16", "torch", "torch, old zipless format"
     ("form", "architecture"), [*((form, VIT) for form in FORMS), ("safetensors", RESNET), ("torchscript", RESNET)]
 )
 def test_the_same_weights_give_the_same_embeddings_from_every_kind_of_file(
-    form: str, architecture: Architecture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    form: str, architecture: Architecture, tmp_path: Path
 ) -> None:
     network = random_network(architecture)
     mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (BUILTIN.mean, BUILTIN.std))
@@ -197,9 +80,10 @@ def test_the_same_weights_give_the_same_embeddings_from_every_kind_of_file(
         expected_images = network.encode_image((pixels - mean) / std).numpy()
         tokens = torch.from_numpy(tokenize(TEXTS, architecture.context_length))
         expected_texts = network.encode_text(tokens, device="cpu").numpy()
-    images, texts = embeddings(save_as(form, network, tmp_path), architecture, monkeypatch)
+    model = PyTorchRuntime(spec_of(architecture), save_as(form, network, tmp_path), "cpu", torch.float32)
+    images = model.embed_images(PICTURES)
     np.testing.assert_allclose(images, expected_images, atol=1e-4, rtol=1e-4)
-    np.testing.assert_allclose(texts, expected_texts, atol=1e-4, rtol=1e-4)
+    np.testing.assert_allclose(model.embed_texts(tokens.numpy()), expected_texts, atol=1e-4, rtol=1e-4)
     assert np.abs(images[0] - images[1]).max() > 0.01
 
 
@@ -295,7 +179,7 @@ def test_a_file_that_is_not_the_models_is_refused_in_one_line(name: str, damage:
     else:
         torch.save([torch.ones(2)], path)
     with pytest.raises(ModelError) as caught:
-        clip.build_network(spec_of(architecture), path)
+        build_network(spec_of(architecture), path)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
     if damage == "another model":
@@ -310,19 +194,59 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         locate(gone)
 
 
-# --- The registry ----------------------------------------------------------------------------------------------------
-
-
-def test_an_unknown_model_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(InputError) as caught:
-        get_model("clip_vit_b32")
-    assert all(spec.name in str(caught.value) for spec in list_models())
-
-
-@pytest.mark.parametrize("spec", list_models(), ids=lambda spec: spec.name)
-def test_every_model_of_the_registry_can_be_built(spec: clip.ModelSpec) -> None:
+@pytest.mark.parametrize("held", ["clip_vit_base_patch16", "clip_vit_base_patch32", "clip_resnet_r50"])
+def test_a_file_of_another_model_is_refused_with_the_name_of_the_model_that_it_seems_to_hold(
+    held: str, tmp_path: Path
+) -> None:
+    """In sizes only: the tensors take no memory, on disk neither."""
     with torch.device("meta"):
-        network = import_clip().CLIP(**dataclasses.asdict(spec.architecture))
-    assert network.text_projection.shape[1] == spec.dim
-    assert bool(spec.weights.path) != bool(spec.weights.url)
-    assert not spec.weights.url or spec.weights.sha256 in spec.weights.url
+        names = build_shapes(get_model(held).architecture)
+    state = {name: torch.zeros(()).expand(shape) for name, shape in names.items()}
+    torch.save(state, tmp_path / "held.pt")
+    with pytest.raises(ModelError) as caught:
+        build_network(get_model("clip_vit_large_patch14"), tmp_path / "held.pt")
+    assert "does not hold clip_vit_large_patch14" in str(caught.value)
+    assert f"it seems to be {held}" in str(caught.value)
+
+
+def build_shapes(architecture: Architecture) -> dict[str, tuple[int, ...]]:
+    """Names and sizes of a model's tensors."""
+    from pipelines.towhee_compat import import_clip
+
+    network = import_clip().CLIP(**dataclasses.asdict(architecture))
+    return {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+
+
+def test_a_file_that_is_no_clip_is_called_so(tmp_path: Path) -> None:
+    torch.save({"fc.weight": torch.ones(2, 2)}, tmp_path / "w.pt")
+    with pytest.raises(ModelError, match="it is no CLIP that this program knows"):
+        build_network(spec_of(VIT), tmp_path / "w.pt")
+
+
+def test_a_known_file_of_equal_sizes_is_told_by_its_hash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """LAION's ViT-B/32 in the place of OpenAI's would load, and find less: only the activation differs."""
+    path = save_as("safetensors", random_network(VIT), tmp_path)
+    other = dataclasses.replace(
+        spec_of(VIT), name="tiny_gelu", weights=Weights("other", sha256=hashlib.sha256(path.read_bytes()).hexdigest())
+    )
+    monkeypatch.setattr(registry, "_MODELS", (*registry._MODELS, other))
+    with pytest.raises(ModelError, match=r"holds tiny_gelu, not tiny: use --model tiny_gelu"):
+        ClipModel(spec_of(VIT), str(path), "cpu", "pytorch")
+
+
+def test_a_large_file_is_hashed_once_until_it_is_touched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("IMAGE_SEARCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(weights, "REMEMBER_BYTES", 1)
+    hashed: list[Path] = []
+    real = weights.sha256_of
+    monkeypatch.setattr(weights, "sha256_of", lambda path: hashed.append(path) or real(path))
+    path = tmp_path / "w.safetensors"
+    path.write_bytes(b"one")
+    assert fingerprint(path) == fingerprint(path) == hashlib.sha256(b"one").hexdigest()
+    assert len(hashed) == 1
+    path.write_bytes(b"other")
+    assert fingerprint(path) == hashlib.sha256(b"other").hexdigest()
+    assert len(hashed) == 2
+    (note,) = (tmp_path / "cache" / "fingerprints").iterdir()
+    note.write_text("{damaged")
+    assert fingerprint(path) == hashlib.sha256(b"other").hexdigest()

@@ -1,0 +1,111 @@
+"""What the benchmarks share: random weights, photographs, a process for each measurement, and its peak memory."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+MODEL = "clip_vit_base_patch32"
+
+
+def random_weights(folder: Path, model: str = MODEL) -> Path:
+    """A weights file with random numbers: the arithmetic is that of the published ones, nothing is downloaded."""
+    import dataclasses
+
+    import torch
+    from safetensors.torch import save_file
+
+    from pipelines.models.registry import get_model
+    from pipelines.towhee_compat import import_clip
+
+    path = folder / f"{model}.safetensors"
+    if not path.exists():
+        torch.manual_seed(0)
+        network = import_clip().CLIP(**dataclasses.asdict(get_model(model).architecture))
+        save_file(network.state_dict(), path)
+    return path
+
+
+def photographs(source: str, folder: Path, count: int) -> list[Path]:
+    """The first pictures of a CSV; without one, pictures of 500×375 pixels made here."""
+    if source:
+        with open(source, newline="", encoding="utf-8") as file:
+            paths = [Path(source).parent / row["path"] for row in csv.DictReader(file)]
+        return [path.resolve() for path in paths[:count]]
+    paths = [folder / f"{number}.jpg" for number in range(min(count, 100))]
+    for number, path in enumerate(paths):
+        if not path.exists():
+            large_picture(500, 375, number).save(path, quality=92)
+    return [paths[number % len(paths)] for number in range(count)]
+
+
+def large_picture(width: int, height: int, seed: int = 0) -> Image.Image:
+    """A photograph of scikit-image, enlarged, with the grain of a camera."""
+    from skimage import data
+
+    names = ("astronaut", "chelsea", "coffee", "rocket")
+    picture = Image.fromarray(getattr(data, names[seed % len(names)])())
+    pixels = np.asarray(picture.resize((width, height), Image.Resampling.BICUBIC)).astype(np.float32)
+    grain = np.random.default_rng(seed).normal(0, 4, pixels.shape).astype(np.float32)
+    return Image.fromarray((pixels + grain).clip(0, 255).astype(np.uint8))
+
+
+def write_table(paths: list[Path], table: Path) -> Path:
+    """A CSV that lists pictures."""
+    with open(table, "w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([["id", "path"], *enumerate(paths)])
+    return table
+
+
+def measure(module: str, subject: str, **arguments: Any) -> dict[str, Any]:
+    """Runs one subject of a benchmark in a process of its own; returns what it measured and its peak memory in MB."""
+    command = [sys.executable, "-W", "ignore", "-m", module, "--subject", subject, "--arguments", json.dumps(arguments)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(f"{module} --subject {subject} failed:\n{done.stderr[-2000:]}")
+    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return result
+
+
+def report(result: dict[str, Any]) -> None:
+    """The last line of a subject's process. The peak is that of the process alone, not of workers it started."""
+    print(json.dumps({**result, "peak_mb": _peak_mb()}), flush=True)
+
+
+def _peak_mb() -> float:
+    # Not getrusage of the process itself: it inherits the peak of the one that started it.
+    with open("/proc/self/status") as status:
+        return int(status.read().split("VmHWM:")[1].split()[0]) / 1024
+
+
+def machine() -> str:
+    """The machine in one line."""
+    from importlib.metadata import version
+
+    model = platform.processor() or platform.machine()
+    try:
+        with open("/proc/cpuinfo") as file:
+            text = file.read()
+        model = text.split("model name")[1].split(":")[1].splitlines()[0].strip()
+        flags = text.split("flags")[1].split(":")[1].splitlines()[0].split()
+        has = [name for name in ("avx2", "avx512f", "avx512_bf16", "amx_tile") if name in flags]
+    except (OSError, IndexError):
+        has = []
+    packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "openvino", "towhee", "pymilvus"))
+    return f"{os.cpu_count()} cores of {model} ({', '.join(has)}); {packages}"
+
+
+def table(rows: list[list[Any]], headers: list[str]) -> None:
+    """A Markdown table."""
+    from tabulate import tabulate
+
+    print(tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True), flush=True)

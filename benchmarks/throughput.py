@@ -1,0 +1,176 @@
+"""How many pictures a second, from files to a searchable collection? `python -m benchmarks.throughput [--csv CSV]`
+
+ViT-B/32 with random weights into Milvus Lite, each way in a process of its own: the Milvus quickstart's loop, the
+shape of the Towhee tutorial, clip-retrieval's way, this program, and what the model alone could do.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .harness import MODEL, machine, measure, photographs, random_weights, report, table, write_table
+
+NAMES = {
+    "quickstart": "Milvus quickstart: one picture a call, PIL, fp32",
+    "tutorial": "Towhee tutorial: one row at a time, fp32",
+    "data loader": "batches of 64, DataLoader, PIL, fp32 (clip-retrieval)",
+    "ours": "this program",
+    "model": "the model alone (the ceiling)",
+}
+# The slow ways get fewer pictures: their rate is the same.
+COUNTS = {"quickstart": 64, "tutorial": 64, "data loader": 192}
+BATCHES = (1, 8, 32, 64, 128)
+
+
+def main() -> None:
+    """Prints one table with the ratios, and one of the model's rate by batch size."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--csv", default="", help="a CSV of photographs; without one they are made here")
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    parser.add_argument("--pictures", type=int, default=1000)
+    parser.add_argument("--subject", help=argparse.SUPPRESS)
+    parser.add_argument("--arguments", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.subject:
+        report(_run(options.subject, **json.loads(options.arguments)))
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        _report(Path(folder), options)
+
+
+def _report(folder: Path, options: argparse.Namespace) -> None:
+    weights = str(random_weights(folder))
+    paths = [str(path) for path in photographs(options.csv, folder, options.pictures)]
+    common = {"weights": weights, "device": options.device, "folder": str(folder)}
+    measure(__name__, "warm up", **common)  # converts the model, once a machine
+    results = {
+        subject: measure(__name__, subject, paths=paths[: COUNTS.get(subject, len(paths))], **common)
+        for subject in ("quickstart", "tutorial", "data loader", "ours", "model")
+    }
+    ours, ceiling = results["ours"]["rate"], results["model"]["rate"]
+    print(f"{machine()}\n\nmodel {MODEL}, random weights; ours by {results['ours']['runtime']}\n")
+    rows = [
+        [
+            NAMES[subject], f"{result['pictures']:,}", f"{result['rate']:.1f}",
+            "" if subject == "ours" else f"{ours / result['rate']:.2f} ×", f"{result['peak_mb']:,.0f}", result["limit"],
+        ]
+        for subject, result in results.items()
+    ]  # fmt: skip
+    table(rows, ["way", "pictures", "pictures/s", "this program is", "peak memory (MB)", "where the time goes"])
+    print(f"\nthis program reaches {ours / ceiling:.0%} of what the model alone reaches")
+    peak = measure(__name__, "peak", **common)
+    print(
+        f"float32 matrix products alone run at {peak['gflops']:,.0f} GFLOP/s here; a picture takes "
+        f"{peak['gflop_reference']:.2f} GFLOP in the reference's network and {peak['gflop']:.2f} in ours: in float32 "
+        f"{peak['gflops'] / peak['gflop']:.1f} pictures/s is the most that this machine can do\n"
+    )
+    batches = measure(__name__, "batches", **common)["rates"]
+    table(
+        [[size, f"{rate:.1f}"] for size, rate in zip(BATCHES, batches, strict=True)],
+        ["batch", "pictures/s, model alone"],
+    )
+
+
+def _run(subject: str, weights: str, device: str, folder: str, paths: list[str] | None = None) -> dict[str, Any]:
+    from .baselines import BASELINES, new_uri
+
+    paths = paths or []
+    if subject in BASELINES:
+        seconds = BASELINES[subject](paths, weights, device, new_uri(folder, subject))
+        return {"pictures": len(paths), "rate": len(paths) / seconds.pop("total"), "limit": _limit(seconds)}
+    if subject == "ours":
+        return _ours(paths, weights, device, folder)
+    if subject == "peak":
+        return _peak(weights)
+    return _model_alone(subject, len(paths), weights, device)
+
+
+def _ours(paths: list[str], weights: str, device: str, folder: str) -> dict[str, Any]:
+    from pipelines import Settings, run_insert
+
+    source = write_table([Path(path) for path in paths], Path(folder, "ours.csv"))
+    settings = Settings(uri=str(Path(folder, "ours.db")), model=MODEL, weights=weights, device=device)
+    summary = run_insert(source, settings, profile=True)
+    steps = {"decode": "image-decode", "model": "image-text-embedding", "Milvus": "ann-insert"}
+    seconds = {
+        stage: sum(value for step, value in summary.step_seconds.items() if part in step)
+        for stage, part in steps.items()
+    }
+    return {
+        "pictures": summary.inserted, "rate": summary.inserted / summary.seconds, "limit": _limit(seconds),
+        "runtime": summary.runtime,
+    }  # fmt: skip
+
+
+def _model_alone(subject: str, pictures: int, weights: str, device: str) -> dict[str, Any]:
+    """Decoded pictures in, embeddings out, in the batches that the program chooses."""
+    from pipelines.models.clip import load_model
+
+    model = load_model(MODEL, weights, device)
+    size = model.spec.image_size
+    pixels = np.random.default_rng(0).integers(0, 256, (256, size, size, 3), dtype=np.uint8)
+    model.embed_images(pixels[:2])
+    model.embed_texts(["a dog"])
+    if subject == "warm up":
+        return {}
+    if subject == "batches":
+        return {"rates": [_rate(model, pixels, batch, max(batch, 48)) for batch in BATCHES]}
+    rate = _rate(model, pixels, model.default_batch_size, 256)
+    return {"pictures": 256, "rate": rate, "limit": "model"}
+
+
+def _rate(model: Any, pixels: np.ndarray, batch: int, count: int) -> float:
+    model.embed_images(pixels[:batch])
+    start = time.perf_counter()
+    for at in range(0, count, batch):
+        model.embed_images(pixels[at : at + batch])
+    return -(-count // batch) * batch / (time.perf_counter() - start)
+
+
+def _peak(weights: str) -> dict[str, Any]:
+    """The speed of one large float32 matrix product, and the operations that a picture takes."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from pipelines.models.network import build_network
+    from pipelines.models.registry import get_model
+    from pipelines.models.towers import image_tower
+
+    left, right = torch.randn(1600, 768), torch.randn(768, 3072)
+    best = min(_seconds(lambda: left @ right) for _ in range(30))
+    spec = get_model(MODEL)
+    network = build_network(spec, Path(weights))
+    with torch.inference_mode(), FlopCounterMode(display=False) as reference:
+        network.encode_image(torch.zeros(1, 3, spec.image_size, spec.image_size))
+    tower = image_tower(network, spec)
+    with torch.inference_mode(), FlopCounterMode(display=False) as ours:
+        tower(torch.zeros(1, spec.image_size, spec.image_size, 3, dtype=torch.uint8))
+    return {
+        "gflops": 2 * 1600 * 768 * 3072 / best / 1e9,
+        "gflop": ours.get_total_flops() / 1e9,
+        "gflop_reference": reference.get_total_flops() / 1e9,
+    }
+
+
+def _seconds(function: Any) -> float:
+    start = time.perf_counter()
+    function()
+    return time.perf_counter() - start
+
+
+def _limit(seconds: dict[str, float]) -> str:
+    """The stages with their share of all stages' seconds, the largest first."""
+    total = sum(seconds.values()) or 1.0
+    ordered = sorted(seconds.items(), key=lambda item: -item[1])
+    return ", ".join(f"{stage} {value / total:.0%}" for stage, value in ordered)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,162 @@
+"""Runs a model on the CPU by OpenVINO: bf16 where the CPU has instructions for it, and no PyTorch once converted.
+
+A tower is converted on first use, by PyTorch, and kept in the cache folder under the weights' fingerprint and the
+versions of both. Beside it lies what PyTorch gave for one known input: each time a converted tower is loaded it must
+give the same, or it is converted again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+import threading
+import warnings
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..errors import ModelError
+from ..settings import cache_dir
+from .registry import ModelSpec
+
+# OpenVINO reports its use to a web service, from a forked process, on import; without this package it does not.
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+import openvino  # noqa: E402
+
+if TYPE_CHECKING:
+    import torch
+
+# To be raised when `towers.py` changes what is converted.
+CONVERSION = 1
+# How near bf16 comes to float32; a damaged file does not.
+MIN_COSINE = 0.999
+
+
+class OpenVinoRuntime:
+    """Both towers on the CPU, compiled when first used. Each takes one call at a time, with all cores."""
+
+    def __init__(self, spec: ModelSpec, path: Path, fingerprint: str) -> None:
+        self.name, self.device = "openvino", "cpu"
+        self._core = openvino.Core()
+        has_bf16 = "BF16" in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        self.precision = "bf16" if has_bf16 else "fp32"
+        self.default_batch_size = 64 if has_bf16 else 32
+        self._towers = {kind: _Tower(self._core, kind, self.precision, spec, path, fingerprint) for kind in PROBES}
+        if not any(tower.is_converted() for tower in self._towers.values()):
+            self._towers["text"].network = self._towers["image"].network = _build(spec, path)  # a wrong file shows now
+
+    def embed_images(self, pictures: np.ndarray) -> np.ndarray:
+        """uint8[n, size, size, 3] RGB → float32[n, dim], not normalised."""
+        return self._towers["image"](pictures)
+
+    def embed_texts(self, tokens: np.ndarray) -> np.ndarray:
+        """int64[n, length] → float32[n, dim], not normalised."""
+        return self._towers["text"](tokens)
+
+
+class _Tower:
+    """One tower: converted, checked, compiled."""
+
+    def __init__(
+        self, core: Any, kind: str, precision: str, spec: ModelSpec, weights: Path, fingerprint: str
+    ) -> None:  # fmt: skip
+        self._core, self._kind, self._spec, self._weights = core, kind, spec, weights
+        self._hints = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": precision.replace("fp", "f")}
+        self._probe = PROBES[kind](spec)
+        versions = f"{CONVERSION} {fingerprint} {spec.activation} {openvino.__version__} {version('torch')}"
+        name = hashlib.sha256(f"{kind} {versions}".encode()).hexdigest()[:20]
+        self._file = cache_dir() / "converted" / f"{spec.name}-{kind}-{name}.xml"
+        self._lock = threading.Lock()
+        self._compiled: Any = None
+        self.network: Any = None
+
+    def is_converted(self) -> bool:
+        """Whether the cache has it."""
+        return self._file.is_file()
+
+    def __call__(self, items: np.ndarray) -> np.ndarray:
+        with self._lock:
+            if self._compiled is None:
+                self._compiled = self._load_or_convert()
+            return np.array(self._compiled(items)[0])
+
+    def _load_or_convert(self) -> Any:
+        compiled = self._load() if self.is_converted() else None
+        if compiled is None:
+            self._convert()
+            compiled = self._load()
+        if compiled is None:
+            raise ModelError(f"OpenVINO does not agree with PyTorch about {self._spec.name}: use --runtime pytorch")
+        self.network = None
+        return compiled
+
+    def _load(self) -> Any:
+        """The compiled tower, None where the file is damaged."""
+        try:
+            expected = np.load(self._file.with_suffix(".npy"), allow_pickle=False)
+            compiled = self._core.compile_model(self._core.read_model(self._file), "CPU", self._hints)
+            found = compiled(self._probe)[0]
+        except (RuntimeError, OSError, ValueError, EOFError):
+            return None
+        lengths = np.linalg.norm(found, axis=1) * np.linalg.norm(expected, axis=1)
+        agrees = np.all((found * expected).sum(axis=1) >= MIN_COSINE * lengths)  # False for NaN
+        return compiled if agrees else None
+
+    def _convert(self) -> None:
+        import torch
+
+        from . import towers
+
+        network = self.network or _build(self._spec, self._weights)
+        is_image = self._kind == "image"
+        tower = towers.image_tower(network, self._spec) if is_image else towers.text_tower(network)
+        with torch.inference_mode():
+            example = torch.from_numpy(self._probe)
+            expected = tower(example).numpy()
+            model = _from_torch(tower, example)
+        size = self._spec.image_size
+        model.reshape([-1, size, size, 3] if is_image else [-1, -1])
+        self._file.parent.mkdir(parents=True, exist_ok=True)
+        part = self._file.with_name(f"{os.getpid()}-{self._file.name}")
+        openvino.save_model(model, part, compress_to_fp16=False)
+        np.save(part.with_suffix(".npy"), expected)
+        for suffix in (".bin", ".npy", ".xml"):  # the last one says that it is complete
+            part.with_suffix(suffix).replace(self._file.with_suffix(suffix))
+
+
+def _from_torch(tower: torch.nn.Module, example: torch.Tensor) -> openvino.Model:
+    """What `openvino.convert_model` does, in a tenth of its time: that traces twice and rewrites the whole graph."""
+    import torch
+    from openvino.frontend import FrontEndManager
+    from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of tracing, by torch
+        traced = torch.jit.trace(tower, example, check_trace=False)
+    frontend = FrontEndManager().load_by_framework("pytorch")
+    decoder = TorchScriptPythonDecoder(traced)  # OpenVINO does not keep it alive
+    return frontend.convert(frontend.load(decoder))
+
+
+def _build(spec: ModelSpec, weights: Path) -> Any:
+    from .network import build_network
+
+    return build_network(spec, weights)
+
+
+def _picture_probe(spec: ModelSpec) -> np.ndarray:
+    """Two pictures of noise, uint8[2, size, size, 3]."""
+    shape = (2, spec.image_size, spec.image_size, 3)
+    return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+
+
+def _text_probe(spec: ModelSpec) -> np.ndarray:
+    """Two texts, one shorter than the other, int64[2, 7]."""
+    end = spec.architecture.vocab_size - 1
+    return np.array([[end - 1, 320, 1929, end, 0, 0, 0], [end - 1, 320, 2368, 525, 320, 5009, end]], np.int64)
+
+
+PROBES = {"image": _picture_probe, "text": _text_probe}

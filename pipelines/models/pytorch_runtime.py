@@ -1,0 +1,64 @@
+"""Runs a model by PyTorch: in half precision on GPUs and on CPUs with bf16 matrix instructions, else in float32."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ..errors import ModelError
+from . import towers
+from .network import build_network
+from .registry import ModelSpec
+
+
+class PyTorchRuntime:
+    """Both towers on one device. The two may run at once, each takes one call at a time."""
+
+    def __init__(self, spec: ModelSpec, path: Path, device: str = "auto", dtype: torch.dtype | None = None) -> None:
+        self.name, self.device = "pytorch", choose_device(device)
+        self.dtype = dtype or _fast_dtype(self.device)
+        self.precision = {torch.float32: "fp32", torch.float16: "fp16", torch.bfloat16: "bf16"}[self.dtype]
+        # On a CPU what one batch makes should stay in its cache; a GPU wants enough work for all of its cores.
+        self.default_batch_size = 256 if self.device.startswith("cuda") else 32
+        network = build_network(spec, path)
+        self._images = towers.image_tower(network, spec, self.dtype).to(self.device)
+        self._texts = towers.text_tower(network, self.dtype).to(self.device)
+        self._image_lock, self._text_lock = threading.Lock(), threading.Lock()
+
+    def embed_images(self, pictures: np.ndarray) -> np.ndarray:
+        """uint8[n, size, size, 3] RGB → float32[n, dim], not normalised."""
+        with self._image_lock, torch.inference_mode():
+            return self._images(torch.from_numpy(pictures).to(self.device)).float().cpu().numpy()
+
+    def embed_texts(self, tokens: np.ndarray) -> np.ndarray:
+        """int64[n, length] → float32[n, dim], not normalised."""
+        with self._text_lock, torch.inference_mode():
+            return self._texts(torch.from_numpy(tokens).to(self.device)).float().cpu().numpy()
+
+
+def choose_device(device: str) -> str:
+    """The device itself, or for 'auto' the fastest kind there is.
+
+    Raises:
+        ModelError: there is no such device.
+    """
+    if device == "auto":
+        if torch.cuda.is_available():
+            return "cuda"
+        return "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ModelError(f"no device '{device}' here: {str(error).splitlines()[0]}") from error
+    return device
+
+
+def _fast_dtype(device: str) -> torch.dtype:
+    if device.startswith(("cuda", "mps")):
+        return torch.float16
+    if device == "cpu" and (torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()):
+        return torch.bfloat16
+    return torch.float32

@@ -1,0 +1,172 @@
+"""The two towers of a `towhee.models.clip.CLIP`, arranged to do only the work that reaches the embedding.
+
+Exact, not approximate: of the last block only one position per item is read (the class token of a picture, the
+end-of-text token of a text; `clip/model.py` of github.com/openai/CLIP), so only that one is computed; and a batch
+norm is part of the convolution before it. Matrices are multiplied in `dtype`, sums and norms stay in float32.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from .registry import ModelSpec
+
+
+def image_tower(network: Any, spec: ModelSpec, dtype: torch.dtype = torch.float32) -> nn.Module:
+    """uint8[n, size, size, 3] RGB → float32[n, dim], not normalised. Shares the network's weights."""
+    is_vit = spec.architecture.vision_patch_size is not None
+    return (VitTower if is_vit else ResNetTower)(network, spec, dtype).eval().requires_grad_(False)
+
+
+def text_tower(network: Any, dtype: torch.dtype = torch.float32) -> nn.Module:
+    """int64[n, length] tokens, none cut before its end of text → float32[n, dim], not normalised."""
+    return TextTower(network, dtype).eval().requires_grad_(False)
+
+
+class _Pixels(nn.Module):
+    """uint8[n, size, size, 3] → the normalised float32[n, 3, size, size] that the network was trained on."""
+
+    def __init__(self, spec: ModelSpec) -> None:
+        super().__init__()
+        self.mean: Tensor
+        self.std: Tensor
+        self.register_buffer("mean", torch.tensor(spec.mean).view(1, 3, 1, 1) * 255)
+        self.register_buffer("std", torch.tensor(spec.std).view(1, 3, 1, 1) * 255)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return (pixels.permute(0, 3, 1, 2).float() - self.mean) / self.std
+
+
+class _Blocks(nn.Module):
+    """Residual attention blocks over float32[n, length, width]; the last one computes one position only."""
+
+    def __init__(self, transformer: Any, dtype: torch.dtype) -> None:
+        super().__init__()
+        self._all: Any = nn.ModuleList(transformer.resblocks)
+        self.dtype = dtype
+        for block in self._all:
+            block.attn.to(dtype)
+            block.mlp.to(dtype)
+
+    def forward(self, x: Tensor, causal: bool = False) -> Tensor:
+        for block in self._all[:-1]:
+            normed = block.ln_1(x).to(self.dtype)
+            weight, bias = block.attn.in_proj_weight, block.attn.in_proj_bias
+            query, key, value = functional.linear(normed, weight, bias).chunk(3, -1)
+            x = self._rest(block, x, query, key, value, causal=causal)
+        return x
+
+    def last(self, x: Tensor, at: Tensor, mask: Tensor | None = None) -> Tensor:
+        """The last block at the positions int64[n] → float32[n, width]. `mask`: bool[n, length], what may be seen."""
+        block = self._all[-1]
+        normed = block.ln_1(x).to(self.dtype)
+        width = x.shape[-1]
+        weight, bias = block.attn.in_proj_weight, block.attn.in_proj_bias
+        index = at.view(-1, 1, 1).expand(-1, 1, width)
+        query = functional.linear(normed.gather(1, index), weight[:width], bias[:width])
+        key, value = functional.linear(normed, weight[width:], bias[width:]).chunk(2, -1)
+        mask = None if mask is None else mask[:, None, None, :]
+        return self._rest(block, x.gather(1, index), query, key, value, mask)[:, 0]
+
+    def _rest(
+        self, block: Any, x: Tensor, query: Tensor, key: Tensor, value: Tensor,
+        mask: Tensor | None = None, causal: bool = False,
+    ) -> Tensor:  # fmt: skip
+        heads = block.attn.num_heads
+        query, key, value = (_split_heads(part, heads) for part in (query, key, value))
+        mixed = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask, is_causal=causal)
+        x = x + block.attn.out_proj(mixed.transpose(1, 2).flatten(2)).float()
+        return x + block.mlp(block.ln_2(x).to(self.dtype)).float()
+
+
+def _split_heads(x: Tensor, heads: int) -> Tensor:
+    return x.unflatten(2, (heads, x.shape[2] // heads)).transpose(1, 2)
+
+
+class VitTower(nn.Module):
+    """The picture tower of the ViT models."""
+
+    def __init__(self, network: Any, spec: ModelSpec, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.visual, self.dtype = network.visual, dtype
+        self.pixels = _Pixels(spec)
+        self.patches = network.visual.conv1.to(dtype)
+        self.blocks = _Blocks(network.visual.transformer, dtype)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        visual = self.visual
+        patches = self.patches(self.pixels(pixels).to(self.dtype)).flatten(2).transpose(1, 2).float()
+        first = visual.class_embedding.expand(patches.shape[0], 1, -1)
+        x = visual.ln_pre(torch.cat([first, patches], dim=1) + visual.positional_embedding)
+        x = self.blocks(x)
+        x = self.blocks.last(x, torch.zeros(x.shape[0], dtype=torch.long, device=x.device))
+        return visual.ln_post(x) @ visual.proj
+
+
+class TextTower(nn.Module):
+    """The text tower of every CLIP: causal, so that positions after the end of the text change nothing."""
+
+    def __init__(self, network: Any, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.tokens, self.final = network.token_embedding, network.ln_final
+        self.positions, self.projection = network.positional_embedding, network.text_projection
+        self.blocks = _Blocks(network.transformer, dtype)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        ends = tokens.argmax(dim=-1)  # the end of text has the highest id
+        x = self.tokens(tokens) + self.positions[: tokens.shape[1]]
+        x = self.blocks(x, causal=True)
+        seen = torch.arange(tokens.shape[1], device=tokens.device) <= ends[:, None]
+        return self.final(self.blocks.last(x, ends, seen)) @ self.projection
+
+
+class ResNetTower(nn.Module):
+    """The picture tower of the ResNet models."""
+
+    def __init__(self, network: Any, spec: ModelSpec, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.dtype = dtype
+        self.pixels = _Pixels(spec)
+        self.visual = network.visual.eval()
+        _fuse_batch_norms(self.visual)
+        self.visual.to(dtype, memory_format=torch.channels_last)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        visual = self.visual
+        x = self.pixels(pixels).to(self.dtype, memory_format=torch.channels_last)
+        for convolution in (visual.conv1, visual.conv2, visual.conv3):
+            x = visual.relu(convolution(x))
+        x = visual.avgpool(x)
+        x = visual.layer4(visual.layer3(visual.layer2(visual.layer1(x))))
+        return self._pool(x.flatten(2).transpose(1, 2)).float()
+
+    def _pool(self, x: Tensor) -> Tensor:
+        """Attention of the mean over all places, [n, places, width] → [n, dim]."""
+        pool = self.visual.attnpool
+        x = torch.cat([x.mean(dim=1, keepdim=True), x], dim=1) + pool.positional_embedding
+        query, key, value = (
+            _split_heads(part, pool.num_heads) for part in (pool.q_proj(x[:, :1]), pool.k_proj(x), pool.v_proj(x))
+        )
+        mixed = functional.scaled_dot_product_attention(query, key, value)
+        return pool.c_proj(mixed.transpose(1, 2).flatten(1))
+
+
+def _fuse_batch_norms(visual: Any) -> None:
+    """Folds every batch norm into its convolution, in place."""
+    from torch.nn import Identity
+
+    pairs = [(visual, f"conv{number}", f"bn{number}") for number in (1, 2, 3)]
+    for layer in (visual.layer1, visual.layer2, visual.layer3, visual.layer4):
+        for block in layer:
+            pairs += [(block, f"conv{number}", f"bn{number}") for number in (1, 2, 3)]
+            if block.downsample is not None:
+                pairs.append((block.downsample, "0", "1"))
+    for owner, convolution, norm in pairs:
+        fused = fuse_conv_bn_eval(getattr(owner, convolution), getattr(owner, norm))
+        setattr(owner, convolution, fused)
+        setattr(owner, norm, Identity())
