@@ -29,7 +29,13 @@ def picture_routes(library: Library, thumbnails: Thumbnails) -> APIRouter:
 
     @router.api_route("/image/{picture_id}", methods=["GET", "HEAD"])
     def image(picture_id: str, request: Request) -> Response:
-        return _answer(library, picture_id, request, "image", lambda path, key: full_picture(path))
+        return _answer(
+            library,
+            picture_id,
+            request,
+            "image",
+            lambda path, key: full_picture(path, library.settings.allow_private_urls),
+        )
 
     return router
 

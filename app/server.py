@@ -29,7 +29,9 @@ def build_app(library: Library, hosts: Iterable[str] = (), thumbnails: Thumbnail
     """
     uploads = _private_uploads()
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, lifespan=_removing(uploads))
-    app.include_router(picture_routes(library, thumbnails or Thumbnails()))
+    app.include_router(
+        picture_routes(library, thumbnails or Thumbnails(allow_private=library.settings.allow_private_urls))
+    )
     _add_favicon(app)
     _mount_page(app, library)
     # Without an origin named here Gradio answers every foreign one, credentials included, outside of localhost.

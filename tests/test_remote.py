@@ -432,6 +432,32 @@ def test_a_folder_in_a_store_is_indexed(lite: Settings, store: str, photos: Phot
     assert counts(run_insert(f"{store}/photos", lite)) == (0, 0, 12, 0)
 
 
+def test_the_page_shows_pictures_that_lie_elsewhere(
+    lite: Settings, server: WebServer, store: str, photos: Photos, tmp_path: Path
+) -> None:
+    fastapi_client = pytest.importorskip("fastapi.testclient").TestClient
+    from app.library import Library
+    from app.server import build_app
+    from app.thumbnails import Thumbnails
+
+    fsspec.filesystem("memory").pipe("/bucket/a.jpg", photos.paths[0].read_bytes())
+    rows = [[1, f"{server.url}/files/ok"], [2, f"{store}/a.jpg"]]
+    table = write_csv(tmp_path / "web.csv", ["id", "path"], rows)
+    settings = Settings(lite.uri, model="builtin", allow_private_urls=True)
+    assert counts(run_insert(table, settings)) == (2, 0, 0, 0)
+    thumbnails = Thumbnails(tmp_path / "cache", allow_private=True)
+    with fastapi_client(build_app(Library(settings), (), thumbnails), base_url="http://127.0.0.1:7860") as client:
+        assert client.get("/image/1").content == server.files["ok"]
+        assert client.get("/image/2").content == photos.paths[0].read_bytes()
+        before = server.requests["/files/ok"]
+        for _ in range(2):  # the second from the cache
+            assert {client.get(f"/thumb/{number}").headers["content-type"] for number in (1, 2)} == {"image/webp"}
+        assert server.requests["/files/ok"] == before + 1
+    strict = Thumbnails(tmp_path / "other")
+    with pytest.raises(UnreadablePicture, match="private address"):
+        strict.get(f"{server.url}/files/ok", "key")
+
+
 def test_one_clients_connections_serve_many_threads(server: WebServer) -> None:
     with ThreadPoolExecutor(40) as pool:
         pieces = set(pool.map(lambda _: fetch(f"{server.url}/files/ok", True), range(400)))

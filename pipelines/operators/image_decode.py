@@ -7,6 +7,7 @@ import os
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -66,7 +67,9 @@ class ImageDecode:
 
     def _decode(self, source: Source) -> tuple[np.ndarray, str]:
         try:
-            pixels = self._decode_remote(source) if is_remote(source) else decode(source, self._size)
+            data = read_file(source, self._allow_private) if is_remote(source) else source
+            with self._decoding if is_remote(source) else nullcontext():
+                pixels = decode(data, self._size)
         except UnreadablePicture as error:
             reason = str(error)
         except Exception as error:  # whatever a decoder raises, it costs this one picture only
@@ -76,8 +79,3 @@ class ImageDecode:
         if not self._reasons:
             log.warning("%s: %s", "picture" if isinstance(source, bytes) else os.fspath(source), reason)
         return np.empty((0, 0, 3), np.uint8), reason
-
-    def _decode_remote(self, url: str) -> np.ndarray:
-        data = read_file(url, self._allow_private)
-        with self._decoding:
-            return decode(data, self._size)
