@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench bench-files clean
 
 demo: .venv/installed  ## index the sample pictures and open the search page
 	$(BIN)/python data/build_sample.py
@@ -36,6 +36,10 @@ bench: .venv/installed  ## what benchmarks/README.md shows; CSV=… adds the pre
 	$(BIN)/python -W ignore -m benchmarks.sample
 	$(BIN)/python -W ignore -m benchmarks.memory
 	$(if $(CSV),$(BIN)/python -W ignore -m benchmarks.label_precision $(CSV))
+
+bench-files: .venv/installed  ## 200 hostile and odd files among 2,000 good ones; CSVs of up to a million rows
+	$(BIN)/python -W ignore -m benchmarks.hostile
+	$(BIN)/python -W ignore -m benchmarks.long_csv
 
 # A real Milvus server for the tests that need one, in an environment of its own (its requirements are old).
 .venv-milvus/bin/milvus-server:

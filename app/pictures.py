@@ -24,7 +24,7 @@ _SANDBOX = "default-src 'none'; style-src 'unsafe-inline'; img-src 'self'; sandb
 
 def picture_routes(library: Library, thumbnails: Thumbnails) -> APIRouter:
     """Both routes, to be put before the page, which takes every other address."""
-    router = APIRouter()
+    router, private = APIRouter(), library.settings.allow_private_urls
 
     @router.head("/thumb/{id}", include_in_schema=False)
     @router.get("/thumb/{id}", responses=_documented("image/webp"), response_class=Response, tags=["pictures"])
@@ -36,7 +36,7 @@ def picture_routes(library: Library, thumbnails: Thumbnails) -> APIRouter:
     @router.get("/image/{id}", responses=_documented("image/*"), response_class=Response, tags=["pictures"])
     def image(id: str, request: Request) -> Response:
         """The picture: the file itself where every browser shows its format, else a JPEG of it."""
-        return _answer(library, id, request, "image", lambda path, key: full_picture(path))
+        return _answer(library, id, request, "image", lambda path, key: full_picture(path, private))
 
     return router
 

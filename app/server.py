@@ -42,7 +42,7 @@ def build_app(library: Library, hosts: Iterable[str] = (), thumbnails: Thumbnail
     add_error_handlers(app)
     add_document(app, with_password=bool(settings.auth))
     app.include_router(api_routes(Service(library, metrics)))
-    app.include_router(picture_routes(library, thumbnails or Thumbnails()))
+    app.include_router(picture_routes(library, thumbnails or Thumbnails(allow_private=settings.allow_private_urls)))
     _add_favicon(app)
     _mount_page(app, library)
     # The last one added is the first to see a request, and all refusals pass those added after it.

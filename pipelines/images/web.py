@@ -189,13 +189,15 @@ class _Network(httpcore.NetworkBackend):
     def __init__(self, allow_private: bool) -> None:
         self._allow_private = allow_private
         self._inner = httpcore.SyncBackend()
-        self._silent: dict[str, float] = {}  # hosts that did not answer, and until when they are not asked again
+        self._silent: dict[
+            tuple[str, int], float
+        ] = {}  # hosts that did not answer, and until when they are not asked again
 
     def connect_tcp(
         self, host: str, port: int, timeout: float | None = None, local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.NetworkStream:  # fmt: skip
-        if self._silent.get(host, 0) > time.monotonic():
+        if self._silent.get((host, port), 0) > time.monotonic():
             raise httpcore.ConnectTimeout("not asked again")
         failure: Exception | None = None
         for address in self._addresses(host, port):
@@ -206,13 +208,15 @@ class _Network(httpcore.NetworkBackend):
                 failure = error
         assert failure is not None
         if isinstance(failure, httpcore.ConnectTimeout):
-            self._silent[host] = time.monotonic() + SILENCE_SECONDS
+            self._silent[host, port] = time.monotonic() + SILENCE_SECONDS
         raise failure
 
     def _addresses(self, host: str, port: int) -> list[str]:
+        if not 0 < port < 65536:
+            raise UnreadablePicture(f"there is no port {port}")
         try:
             found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        except (OSError, UnicodeError) as error:
+        except (OSError, UnicodeError, OverflowError) as error:
             raise UnreadablePicture(f"there is no host '{host}'") from error
         addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
         allowed = [address for address in addresses if self._allow_private or is_public(address)]
