@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint bench bench-files clean
+.PHONY: demo test lint bench bench-files bench-serve fuzz clean
 
 demo: .venv/installed  ## index the sample pictures and open the search page
 	$(BIN)/python data/build_sample.py
@@ -40,6 +40,12 @@ bench: .venv/installed  ## what benchmarks/README.md shows; CSV=… adds the pre
 bench-files: .venv/installed  ## 200 hostile and odd files among 2,000 good ones; CSVs of up to a million rows
 	$(BIN)/python -W ignore -m benchmarks.hostile
 	$(BIN)/python -W ignore -m benchmarks.long_csv
+
+bench-serve: .venv/installed  ## searches a second over HTTP, 1, 8 and 50 users on 100,000 rows, 30 s each
+	$(BIN)/python -W ignore -m benchmarks.serve
+
+fuzz: .venv/installed-dev  ## ten thousand requests, right and wrong, made from the API's own description
+	FUZZ_EXAMPLES=1000 $(BIN)/python -m pytest tests/test_api_document.py --timeout 3000
 
 # A real Milvus server for the tests that need one, in an environment of its own (its requirements are old).
 .venv-milvus/bin/milvus-server:
