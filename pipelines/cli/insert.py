@@ -11,10 +11,22 @@ import typer
 
 from ..errors import InputError
 from ..settings import Settings
-from .options import DEFAULTS, Collection, Device, Json, Model, Token, Uri, Weights, not_negative, option
+from .options import (
+    DEFAULTS,
+    EXIT_INTERRUPTED,
+    Collection,
+    Device,
+    Json,
+    Model,
+    Token,
+    Uri,
+    Weights,
+    ended_by_ctrl_c,
+    not_negative,
+    option,
+)  # fmt: skip
 
 EXIT_REJECTED = 1
-EXIT_INTERRUPTED = 130
 
 
 def insert(
@@ -71,7 +83,7 @@ def insert(
         raise InputError("--prune asks before it removes anything, and here is nobody to answer: add --yes")
     chosen = choose_index(uri, index, metric, index_param or ())
     settings = Settings(uri, token, collection, model, weights, device, not_negative("batch-size", batch_size))
-    with ProgressBar(hidden=json) as bar:
+    with ended_by_ctrl_c(), ProgressBar(hidden=json) as bar:
         summary = run_insert(
             source,
             settings,
