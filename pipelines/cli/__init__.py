@@ -6,7 +6,6 @@ Exit status: 0 all done · 1 some pictures were rejected · 2 usage or input · 
 
 from __future__ import annotations
 
-import os
 import sys
 
 import typer
@@ -14,8 +13,9 @@ import typer
 from ..errors import SearchError
 from .collection import drop, info
 from .copy import copy
-from .insert import EXIT_INTERRUPTED, insert
+from .insert import insert
 from .models import models
+from .options import EXIT_INTERRUPTED
 from .search import search
 
 app = typer.Typer(
@@ -40,9 +40,8 @@ def run(typer_app: typer.Typer, name: str) -> None:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr, flush=True)
-        sys.stdout.flush()
-        os._exit(EXIT_INTERRUPTED)  # not sys.exit, which waits for what is in flight: all that is stored is safe
+        print("interrupted", file=sys.stderr)
+        sys.exit(EXIT_INTERRUPTED)
     except BrokenPipeError:  # `… | head`
         sys.stderr.close()
         sys.exit(0)

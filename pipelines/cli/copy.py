@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from .options import DEFAULTS, Collection, Json, option
+from .options import DEFAULTS, Collection, Json, ended_by_ctrl_c, option
 
 EXIT_NOT_VERIFIED = 3
 
@@ -35,7 +35,7 @@ def copy(
     from ..report import ProgressBar, print_copy
 
     here, there = Store(source, collection, from_token), Store(target, to_collection or collection, to_token)
-    with ProgressBar(hidden=json, unit="rows") as bar:
+    with ended_by_ctrl_c(), ProgressBar(hidden=json, unit="rows") as bar:
         summary = copy_collection(here, there, lambda done: bar.show(done.rows, done.rows_in_source))
     print_copy(summary, as_json=json)
     raise typer.Exit(0 if summary.verified else EXIT_NOT_VERIFIED)

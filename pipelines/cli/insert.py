@@ -12,6 +12,7 @@ from ..errors import InputError
 from ..settings import Settings
 from .options import (
     DEFAULTS,
+    EXIT_INTERRUPTED,
     AllowPrivateUrls,
     Collection,
     Device,
@@ -22,12 +23,12 @@ from .options import (
     Token,
     Uri,
     Weights,
+    ended_by_ctrl_c,
     not_negative,
     option,
 )
 
 EXIT_REJECTED = 1
-EXIT_INTERRUPTED = 130
 
 
 def insert(
@@ -95,7 +96,7 @@ def insert(
         uri, token, collection, model, weights, device, not_negative("batch-size", batch_size),
         runtime=runtime, exact_preprocess=exact_preprocess, allow_private_urls=allow_private_urls,
     )  # fmt: skip
-    with ProgressBar(hidden=json) as bar:
+    with ended_by_ctrl_c(), ProgressBar(hidden=json) as bar:
         summary = run_insert(
             source,
             settings,

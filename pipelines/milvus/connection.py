@@ -161,7 +161,7 @@ def _silence_logs() -> None:
         logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
-def call(function: Callable[..., T], *args: Any, deadline: float = 60.0, **kwargs: Any) -> T:
+def call(function: Callable[..., T], *args: Any, deadline: float = 120.0, **kwargs: Any) -> T:
     """Calls Milvus, repeats with back-off while it is out of reach, and raises this project's errors.
 
     Only for calls that may be repeated: upsert, delete, search, query, get, load, flush; never insert.
