@@ -10,7 +10,7 @@ from pipelines.errors import SearchError
 from pipelines.images.decode import UnreadablePicture
 
 from .library import Library
-from .query import parse_id
+from .permalink import parse_id
 from .thumbnails import EDGE, Encoded, Thumbnails, file_key, full_picture
 
 # An hour without asking, then a cheap 304. Private: the pictures are the user's own.

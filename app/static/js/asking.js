@@ -1,0 +1,67 @@
+// ---- asking: the address is the state; what changes it goes to the server with it, and the answer brings the next --
+
+function ask(change) {
+  document.body.classList.add("searching");
+  find("dialog.lightbox").close();
+  trigger("ask", { address: location.search, ...change });
+}
+
+// Gradio's text box and button call this; page.py says so.
+window.imageSearch = { ask, save };
+
+function pointTo(link, address) {
+  link.href = address || "./";
+  link.dataset.address = address;
+  return link;
+}
+
+function rewriteAddress(address) {
+  const target = new URL(address || location.pathname, location.origin + location.pathname).href;
+  if (target !== location.href) history[replacing || view.appended ? "replaceState" : "pushState"](null, "", target);
+  replacing = false;
+}
+
+document.addEventListener("click", (event) => {
+  const link = event.target.closest("a[data-address]");
+  if (!link || event.button || event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return;
+  event.preventDefault();
+  ask({ address: link.dataset.address });
+  if (!link.closest(".parts, .panel")) scrollTo({ top: 0 });
+});
+
+addEventListener("popstate", () => {
+  replacing = true;
+  ask({});
+});
+
+find(".more").onclick = () => ask({ offset: view.more });
+
+// ---- taking it along ---------------------------------------------------------------------------------------------
+
+find(".copy").hidden = !navigator.clipboard; // browsers only have one on https and on this machine
+find(".copy").onclick = () => navigator.clipboard.writeText(location.href).then(() => toast(text("link_copied")));
+
+for (const button of element.querySelectorAll(".save")) {
+  const format = button.dataset.format;
+  button.setAttribute("aria-label", text("download_as", { format }));
+  button.title = text("download_as", { format });
+  button.onclick = () => trigger("export", { address: location.search, format: format.toLowerCase() });
+}
+
+// Called with what the server made of the results: its name, a line break, and the file.
+function save(file) {
+  const end = file.indexOf("\n");
+  const type = file.slice(0, end).endsWith("json") ? "application/json" : "text/csv";
+  const url = URL.createObjectURL(new Blob([file.slice(end + 1)], { type }));
+  create("a", { href: url, download: file.slice(0, end) }).click();
+  setTimeout(() => URL.revokeObjectURL(url), 60_000);
+}
+
+let toastTimer = 0;
+function toast(message) {
+  const box = find(".toast");
+  box.textContent = message;
+  box.hidden = false;
+  clearTimeout(toastTimer);
+  toastTimer = setTimeout(() => (box.hidden = true), 4000);
+}
