@@ -14,7 +14,7 @@ from ..images.decode import UnreadablePicture, decode
 
 log = logging.getLogger(__name__)
 
-Source = str | os.PathLike[str] | bytes
+Source = str | os.PathLike[str] | bytes | np.ndarray
 
 
 class ImageDecode:
@@ -40,8 +40,11 @@ class ImageDecode:
         self._pool = ThreadPoolExecutor(workers or os.cpu_count() or 1, thread_name_prefix="decode")
 
     def __call__(self, source: Source | Sequence[Source]) -> Any:
-        """A path or a file's bytes → uint8[h, w, 3]; a list → a list. With `reasons`, a pair (pictures, reasons)."""
-        if isinstance(source, (str, bytes, os.PathLike)):
+        """A path or a file's bytes → uint8[h, w, 3]; a list → a list. With `reasons`, a pair (pictures, reasons).
+
+        Pixels, uint8[h, w, 3] RGB, are taken as they are.
+        """
+        if isinstance(source, (str, bytes, os.PathLike, np.ndarray)):
             picture, reason = self._decode(source)
             return (picture, reason) if self._reasons else picture
         decoded = list(self._pool.map(self._decode, source))
@@ -50,7 +53,7 @@ class ImageDecode:
 
     def _decode(self, source: Source) -> tuple[np.ndarray, str]:
         try:
-            pixels = decode(source, self._size)
+            pixels = _checked(source) if isinstance(source, np.ndarray) else decode(source, self._size)
         except UnreadablePicture as error:
             reason = str(error)
         except Exception as error:  # whatever a decoder raises, it costs this one picture only
@@ -58,5 +61,11 @@ class ImageDecode:
         else:
             return (np.ascontiguousarray(pixels[..., ::-1]) if self._bgr else pixels), ""
         if not self._reasons:
-            log.warning("%s: %s", "picture" if isinstance(source, bytes) else os.fspath(source), reason)
+            log.warning("%s: %s", "picture" if isinstance(source, (bytes, np.ndarray)) else os.fspath(source), reason)
         return np.empty((0, 0, 3), np.uint8), reason
+
+
+def _checked(pixels: np.ndarray) -> np.ndarray:
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
+        raise UnreadablePicture(f"an array must be uint8[height, width, 3] RGB, not {pixels.dtype}{list(pixels.shape)}")
+    return pixels

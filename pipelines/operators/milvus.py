@@ -96,12 +96,17 @@ class MilvusSearch:
         self._limit, self._fields, self._expression = limit, list(output_fields), expr or ""
 
     def __call__(self, embedding: np.ndarray, limit: int | None = None, expr: str | None = None) -> list[list[Any]]:
-        """float32[dim] → hits; `limit` and `expr` (a Milvus filter) override the operator's own. NaN finds nothing."""
-        if not np.isfinite(embedding).all():
-            return []
+        """float32[dim] → hits; float32[n, dim] → n lists of hits, by one call. NaN finds nothing.
+
+        `limit` and `expr` (a Milvus filter) override the operator's own.
+        """
         expression = self._expression if expr is None else expr
-        hits = self._store.search(np.atleast_2d(embedding), limit or self._limit, expression, self._fields)[0]
-        return [hit_row(hit, self._fields) for hit in hits]
+        embeddings = np.atleast_2d(embedding)
+        finite = np.isfinite(embeddings).all(axis=1)
+        wanted = limit or self._limit
+        found = iter(self._store.search(embeddings[finite], wanted, expression, self._fields) if finite.any() else ())
+        hits = [[hit_row(hit, self._fields) for hit in next(found)] if good else [] for good in finite]
+        return hits if embedding.ndim == 2 else hits[0]
 
 
 def _is_finite(value: Any) -> bool:
