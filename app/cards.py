@@ -25,7 +25,7 @@ DEMO_ADVICE = "--model clip_vit_base_patch32"  # set in one piece: browsers brea
 CHIPS = 8
 # What − and + step through; 0 would be no part at all.
 WEIGHTS = (-2.0, -1.5, -1.0, -0.5, 0.5, 1.0, 1.5, 2.0)
-_LONGEST_FIELD = 300
+_LONGEST = 300  # characters of a field in the lightbox
 
 Kind = Literal["loading", "start", "results", "nothing", "error", "unfilled"]
 
@@ -38,7 +38,7 @@ class Card(TypedDict):
     name: str
     score: str
     alike: int
-    fields: list[tuple[str, str]]
+    fields: list[tuple[str, str | bool]]
     similar: str
     use: str
 
@@ -76,10 +76,16 @@ class Chip(TypedDict):
 
 
 class View(TypedDict):
-    """Everything of the page that changes. `url` is its permalink, `stamp` makes each answer a new one."""
+    """Everything of the page that changes.
+
+    `url` is its permalink, `words` stand in the search box, `turn` is that of the question, and `stamp` makes each
+    answer a new one.
+    """
 
     kind: Kind
     url: str
+    turn: int
+    words: str
     problem: str
     details: dict[str, str]
     message: str
@@ -102,6 +108,7 @@ class View(TypedDict):
     more: int
     embed_ms: float
     search_ms: float
+    cut: bool
     stamp: str
 
 
@@ -129,6 +136,7 @@ class Views:
         reached = offset + len(results.hits)
         view["more"] = reached if results.has_more and reached < MAX_SHOWN else 0
         view["embed_ms"], view["search_ms"] = map(_milliseconds, (results.embed_seconds, results.search_seconds))
+        view["cut"] = bool(results.notes)
         return view
 
     def problem(self, address: Address, overview: Overview, problem: str, **details: str) -> View:
@@ -148,13 +156,13 @@ class Views:
         active = form.active + (address.min_score is not None) + (address.fold is not None)
         demo = overview.model == BUILTIN
         return {
-            "kind": kind, "url": address.url, "problem": "", "details": {}, "message": "", "command": "",
-            "demo": demo, "advice": DEMO_ADVICE if demo else "", "rows": overview.rows, "model": overview.model,
+            "kind": kind, "url": address.url, "turn": 0, "words": _words(address), "problem": "", "details": {},
+            "message": "", "command": "", "demo": demo, "advice": DEMO_ADVICE if demo else "", "rows": overview.rows, "model": overview.model,
             "chips": _chips(overview.labels), "parts": self._parts(address),
             "columns": [_column(column, form.chosen.get(column.name, {})) for column in overview.columns],
             "conditions": form.conditions, "min_score": address.min_score, "fold": address.fold, "active": active,
             "unfiltered": address.unfiltered().url, "kept_form": False, "cards": [], "appended": False, "more": 0,
-            "embed_ms": 0, "search_ms": 0, "stamp": str(time.monotonic_ns()),
+            "embed_ms": 0, "search_ms": 0, "cut": False, "stamp": str(time.monotonic_ns()),
         }  # fmt: skip
 
     def _parts(self, address: Address) -> list[PartView]:
@@ -178,7 +186,7 @@ class Views:
 
 def make_card(hit: Hit, address: Address, scored: bool = True) -> Card:
     """A hit for display. The link to its neighbours leaves the filters behind."""
-    shown = [(name, str(value)) for name, value in hit.fields.items() if name != "label" and value not in (None, "")]
+    given = [(name, value) for name, value in hit.fields.items() if name != "label" and value not in (None, "")]
     me = Part(id=hit.id)
     return {
         "id": str(hit.id),
@@ -186,7 +194,7 @@ def make_card(hit: Hit, address: Address, scored: bool = True) -> Card:
         "name": _file_name(hit),
         "score": f"{hit.score:.3f}" if scored else "",
         "alike": hit.folded,
-        "fields": [(name, value[:_LONGEST_FIELD]) for name, value in shown],
+        "fields": [(readable(name), value if isinstance(value, bool) else str(value)[:_LONGEST]) for name, value in given],
         "similar": Address(format_query([me]), fold=address.fold).url,
         "use": _using(me, address),
     }
@@ -204,7 +212,7 @@ def _using(part: Part, address: Address) -> str:
         return ""
     if part.id in [used.id for used in parts] or len(parts) + len(address.pictures) >= MAX_PARTS:
         return ""
-    return address.asking([*parts, part], address.pictures).url
+    return address.with_part(part).url
 
 
 def _with_buttons(
@@ -234,6 +242,13 @@ def _label(hit: Hit) -> str:
 
 def _file_name(hit: Hit) -> str:
     return os.path.basename(hit.path).encode(errors="replace").decode()
+
+
+def _words(address: Address) -> str:
+    try:
+        return address.words
+    except InputError:
+        return address.text
 
 
 def _milliseconds(seconds: float) -> float:

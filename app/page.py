@@ -11,16 +11,17 @@ from typing import Any
 
 import gradio as gr
 
-from pipelines.errors import InputError, SearchError, StoreLocked
+from pipelines.errors import SearchError, StoreLocked
 from pipelines.images.decode import UnreadablePicture
-from pipelines.query import Part, Query, parse_query
+from pipelines.query import Part, Query
 from pipelines.search import Results
 
 from .cards import View, Views
+from .export import to_csv, to_json
 from .filter_form import read_form
 from .i18n import catalogue, translations
 from .library import Library, Overview
-from .permalink import PAGE, Address, QueryPicture, box_text, clean_cosine, clean_text
+from .permalink import PAGE, Address, QueryPicture, clean_cosine, clean_text
 from .query_pictures import QueryPictures
 
 STATIC = Path(__file__).parent / "static"
@@ -32,7 +33,7 @@ CONCURRENCY = 8
 # Uploads are deleted after an hour: what is kept of a picture is in QueryPictures.
 UPLOADS_KEPT = (600, 3600)
 FOLD = 0.95
-EXPORTS = ("csv", "json")
+EXPORTS = {"csv": to_csv, "json": to_json}
 
 log = logging.getLogger(__name__)
 
@@ -67,47 +68,50 @@ class Page:
         return blocks
 
     def _connect(self, blocks: gr.Blocks) -> None:
-        """Events. The script sends every search as one kind of event, of which only the last waiting one counts."""
+        """Events. The script sends every search as one kind of event and shows the answer to its last one only.
+
+        Gradio's own way to that, `trigger_mode="always_last"`, forgets what came with an event that had to wait.
+        """
         options: dict[str, Any] = {
-            "show_progress": "hidden", "trigger_mode": "always_last", "concurrency_limit": CONCURRENCY,
+            "show_progress": "hidden", "trigger_mode": "multiple", "concurrency_limit": CONCURRENCY,
             "concurrency_id": "search", "api_visibility": "private",
         }  # fmt: skip
-        answer = [self._text, self._results]
-        blocks.load(self.on_load, None, answer, **options)
-        self._results.ask(self.on_ask, None, answer, **options)
+        blocks.load(self.on_load, None, self._results, **options)
+        self._results.ask(self.on_ask, None, self._results, **options)
         gr.on([self._text.submit, self._go.click], None, self._text, js="(text) => window.imageSearch.ask({ text })")
         exported = self._results.export(self.on_export, None, self._export, **options)
         exported.then(None, self._export, js="(file) => window.imageSearch.save(file)")
 
-    def on_load(self, request: gr.Request) -> list[Any]:
+    def on_load(self, request: gr.Request) -> View:
         """The page was opened: runs the search its address asks for."""
         return self._show(Address.from_pairs(request.query_params.multi_items()))
 
-    def on_ask(self, event: gr.EventData) -> list[Any]:
+    def on_ask(self, event: gr.EventData) -> View:
         """Something was asked of the page at an address: another text, a picture, other filters, more results."""
-        address = _address(event)
+        view = self._ask(_address(event), event)
+        view["turn"] = _whole(event, "turn")
+        return view
+
+    def _ask(self, address: Address, event: gr.EventData) -> View:
         try:
             address = self._changed(address, event)
         except UnreadablePicture as error:
-            view = self._views.problem(address, self._overview(), "error_picture", reason=str(error))
-            return self._outputs(address, view)
+            return self._views.problem(address, self._overview(), "error_picture", reason=str(error))
         except SearchError as error:
             view = self._views.error(address, self._overview(), str(error))
             view["kept_form"] = True
-            return self._outputs(address, view)
-        offset = getattr(event, "offset", 0)
-        return self._show(address, offset if isinstance(offset, int) and offset > 0 else 0)
+            return view
+        return self._show(address, _whole(event, "offset"))
 
     def on_export(self, event: gr.EventData) -> str:
         """The results that the page shows, as a file: its name, a line break, its content."""
         address, wanted = _address(event), getattr(event, "format", "")
-        kind = wanted if wanted in EXPORTS else EXPORTS[0]
+        kind = wanted if wanted in EXPORTS else "csv"
         try:
             results = self._find(address, 0, address.shown)
         except SearchError as error:
             raise gr.Error(str(error)) from error
-        content = results.to_csv() if kind == "csv" else results.to_json()
-        return f"results.{kind}\n{content}"
+        return f"results.{kind}\n{EXPORTS[kind](results)}"
 
     def _changed(self, address: Address, event: gr.EventData) -> Address:
         """The address that a change leads to.
@@ -118,9 +122,7 @@ class Page:
         """
         text, path, form = (getattr(event, name, None) for name in ("text", "path", "form"))
         if isinstance(text, str):  # words join the pictures that are there
-            stored = [part for part in address.parts if part.id is not None]
-            words = clean_text(text)
-            return address.asking([*(parse_query(words) if words else ()), *stored], address.pictures)
+            return address.with_words(clean_text(text))
         if isinstance(path, str):  # a new picture is a new search
             key = self._pictures.keep(_upload(path), self._library.image_size)
             return address.asking([], [QueryPicture(key)])
@@ -129,28 +131,26 @@ class Page:
         return address
 
     def _filtered(self, address: Address, form: dict[str, Any]) -> Address:
-        fields = form.get("columns")
         conditions = str(form.get("conditions") or "")
-        text = read_form(self._overview().columns, fields if isinstance(fields, dict) else {}, conditions)
+        text = read_form(self._overview().columns, _pairs(form.get("columns")), conditions)
         fold = (address.fold or FOLD) if form.get("fold") is True else None
         score = clean_cosine(form.get("min_score"))
         return replace(address, filter=text, min_score=score, fold=fold, shown=PAGE)
 
-    def _show(self, address: Address, offset: int = 0) -> list[Any]:
+    def _show(self, address: Address, offset: int = 0) -> View:
         """Answers an address; whatever happens, the page gets something it can show."""
         overview = Overview()
         try:
             overview = self._library.overview()
-            view = self._answer(address, overview, offset)
+            return self._answer(address, overview, offset)
         except StoreLocked:  # it was not there when the page started: an insert is making it
-            view = self._views.problem(address, overview, "error_locked")
+            return self._views.problem(address, overview, "error_locked")
         except SearchError as error:
-            view = self._views.error(address, overview, str(error))
+            return self._views.error(address, overview, str(error))
         except Exception:
             reference = secrets.token_hex(3)
             log.exception("search failed (reference %s)", reference)
-            view = self._views.problem(Address(), overview, "error_internal", reference=reference)
-        return self._outputs(address, view)
+            return self._views.problem(Address(), overview, "error_internal", reference=reference)
 
     def _answer(self, address: Address, overview: Overview, offset: int) -> View:
         if not overview.rows or address.is_empty:
@@ -176,15 +176,6 @@ class Page:
         except SearchError:
             return Overview()
 
-    def _outputs(self, address: Address, view: View) -> list[Any]:
-        """Values for the search box and the results. More results leave alone what is being typed meanwhile."""
-        if view["appended"]:
-            return [gr.skip(), view]
-        try:
-            return [box_text(address.parts), view]
-        except InputError:
-            return [address.text, view]
-
 
 def appearance() -> dict[str, Any]:
     """What `gr.mount_gradio_app` has to know about looks and languages."""
@@ -202,13 +193,25 @@ def theme() -> gr.themes.Base:
 
 
 def script() -> str:
-    """The page's script."""
-    return "\n".join(_read(f"js/{name}.js") for name in SCRIPTS)
+    """The page's script. Asynchronous: it begins by waiting for what it works with."""
+    parts = "\n".join(_read(f"js/{name}.js") for name in SCRIPTS)
+    return f"(async () => {{\n{parts}\n}})();"
 
 
 def _address(event: gr.EventData) -> Address:
     address = getattr(event, "address", "")
     return Address.from_url(address if isinstance(address, str) else "")
+
+
+def _whole(event: gr.EventData, name: str) -> int:
+    number = getattr(event, name, 0)
+    return number if isinstance(number, int) and number > 0 else 0
+
+
+def _pairs(value: Any) -> dict[str, Any]:
+    """`[[name, value], …]` as a dictionary, without what is no such pair."""
+    pairs = value if isinstance(value, list) else []
+    return {pair[0]: pair[1] for pair in pairs if isinstance(pair, list) and len(pair) == 2 and isinstance(pair[0], str)}
 
 
 def _upload(path: str) -> str:

@@ -12,7 +12,7 @@ from pipelines.query import Part, format_query, parse_query
 
 PAGE = 24
 MAX_SHOWN = 960
-MAX_TEXT = 1000  # characters; CLIP reads 77 tokens
+MAX_TEXT = 2000  # characters; CLIP reads 77 tokens of each part
 MAX_FILTER = 4000
 MAX_PICTURES = 8
 _MAX_ADDRESS = 8_000
@@ -92,6 +92,34 @@ class Address:
         """The same filters for another query, from its first result on."""
         return replace(self, text=format_query(parts), pictures=tuple(pictures), shown=PAGE)
 
+    @property
+    def words(self) -> str:
+        """What stands in the search box: the text as it was typed. The collection's pictures have places of their own.
+
+        Raises:
+            InputError: a weight or an id is out of range.
+        """
+        texts, stored = self._split()
+        if not stored:
+            return self.text
+        typed = self.text.removesuffix(format_query(stored))
+        if typed != self.text and (parse_query(typed) if typed.strip() else ()) == texts:
+            return typed.strip()
+        return format_query(texts)
+
+    def with_words(self, words: str) -> Address:
+        """Other words beside the same pictures.
+
+        Raises:
+            InputError: a weight or an id is out of range.
+        """
+        _, stored = self._split()
+        return replace(self, text=f"{words} {format_query(stored)}".strip(), shown=PAGE)
+
+    def with_part(self, part: Part) -> Address:
+        """With one more text or picture of the collection."""
+        return replace(self, text=f"{self.text} {format_query([part])}".strip(), shown=PAGE)
+
     def with_weight(self, index: int, weight: float | None) -> Address:
         """One of the parts, or one of the pictures after them, with another weight; None takes it out."""
         parts, pictures = list(self.parts), list(self.pictures)
@@ -101,6 +129,10 @@ class Address:
             index -= len(parts)
             pictures[index : index + 1] = [] if weight is None else [pictures[index]._replace(weight=weight)]
         return self.asking(parts, pictures)
+
+    def _split(self) -> tuple[tuple[Part, ...], tuple[Part, ...]]:
+        parts = self.parts
+        return tuple(part for part in parts if part.text), tuple(part for part in parts if part.id is not None)
 
     def unfiltered(self) -> Address:
         """The same query of all pictures."""
@@ -137,11 +169,6 @@ def parse_id(text: str) -> int | None:
         return None
     number = int(text)
     return number if -(2**63) <= number < 2**63 else None
-
-
-def box_text(parts: Iterable[Part]) -> str:
-    """What stands in the search box: the texts; the pictures have places of their own."""
-    return format_query([part for part in parts if part.text])
 
 
 def _number(value: float | None) -> str:

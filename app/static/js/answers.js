@@ -4,13 +4,14 @@ let view = { cards: [] };
 let replacing = true; // the first answer and those to the back button correct the address; others add to it
 
 function render(answer) {
-  if (!answer || answer.kind === "loading") return;
+  if (!answer || answer.kind === "loading" || answer.turn !== turn) return;
   document.body.classList.remove("searching");
   const focused = document.activeElement?.dataset?.key;
   if (answer.appended) answer = { ...answer, cards: [...view.cards, ...answer.cards] };
   const known = answer.appended ? view.cards.length : 0;
   view = answer;
   rewriteAddress(view.url);
+  showWords();
   describe();
   renderParts();
   renderFilters();
@@ -28,7 +29,7 @@ function render(answer) {
 function describe() {
   const query = subject();
   const failed = view.problem && text(view.problem, view.details);
-  const notice = view.demo ? text("demo_notice", { model: view.model }) : "";
+  const notice = view.cut ? text("text_cut") : view.demo ? text("demo_notice", { model: view.model }) : "";
   const found = view.kind === "results";
   document.title = query ? `${query} – ${text("title")}` : text("title");
   const rows = view.rows ? plural("rows", view.rows) : "";
@@ -37,7 +38,7 @@ function describe() {
     status: found ? plural("status_found", view.rows, { shown: numbers.format(view.cards.length), query })
       : view.kind === "start" ? text("status_start") : "",
     timing: found ? text(view.embed_ms ? "timing" : "timing_stored", { embed: view.embed_ms, search: view.search_ms }) : "",
-    notice, advice: view.demo ? view.advice : "", command: view.command,
+    notice, advice: view.demo && !view.cut ? view.advice : "", command: view.command,
     message: { nothing: text("nothing_title", { query }), unfilled: text("unfilled_title"), error: failed || view.message }[view.kind],
     hint: { nothing: text("nothing_hint"), unfilled: text("unfilled_hint") }[view.kind],
   });
@@ -81,6 +82,9 @@ function makeCard(card, index) {
 }
 
 function linkCard(root, card) {
-  pointTo(find(".similar", root), card.similar).setAttribute("aria-label", text("find_similar_to", { name: card.label }));
-  pointTo(find(".use", root), card.use).setAttribute("aria-label", text("use_in_query_named", { name: card.label }));
+  for (const [kind, key] of [["similar", "find_similar"], ["use", "use_in_query"]]) {
+    const link = pointTo(find(`.${kind}`, root), card[kind]);
+    link.setAttribute("aria-label", `${text(key)}: ${card.label}`);
+    link.hidden = !card[kind];
+  }
 }

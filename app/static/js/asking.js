@@ -1,9 +1,21 @@
 // ---- asking: the address is the state; what changes it goes to the server with it, and the answer brings the next --
 
+const box = document.querySelector("#text input");
+let turn = 0; // of the last question: answers to those before it come too late
+let typed = box.value;
+
 function ask(change) {
   document.body.classList.add("searching");
   find("dialog.lightbox").close();
-  trigger("ask", { address: location.search, ...change });
+  typed = box.value;
+  trigger("ask", { address: location.search, turn: ++turn, ...change });
+}
+
+// The words of an answer go into the search box, unless somebody has typed on meanwhile.
+function showWords() {
+  if (box.value !== typed || box.value === view.words) return;
+  box.value = view.words;
+  box.dispatchEvent(new Event("input", { bubbles: true }));
 }
 
 // Gradio's text box and button call this; page.py says so.

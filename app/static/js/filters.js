@@ -27,7 +27,7 @@ function makeField(column, index) {
   const title = column.kind === "folder" ? text("folder") : column.label;
   const make = { choices: makeChoices, bool: makeChoices, many: makeCombination, number: makeRange, text: makeText, folder: makeText }[column.kind];
   const grouped = !["text", "folder"].includes(column.kind);
-  const field = create(grouped ? "fieldset" : "label", { class: `field ${column.kind}`, "data-column": column.name });
+  const field = create(grouped ? "fieldset" : "label", { class: `field ${column.kind}${column.choices.length > 5 ? " wide" : ""}`, "data-column": column.name });
   field.append(create(grouped ? "legend" : "span", {}, title), ...make(column, title, `values-${index}`));
   return field;
 }
@@ -107,5 +107,6 @@ panel.elements.min_score.oninput = showScore;
 panel.onchange = () => {
   const fields = [...panel.querySelectorAll("[data-column]")].map((field) => [field.dataset.column, readField(field)]);
   const { conditions, min_score, fold } = panel.elements;
-  ask({ form: { columns: Object.fromEntries(fields), conditions: conditions.value, min_score: min_score.value, fold: fold.checked } });
+  // As pairs: a key "path" is, to the server's guard, the name of a file.
+  ask({ form: { columns: fields, conditions: conditions.value, min_score: min_score.value, fold: fold.checked } });
 };

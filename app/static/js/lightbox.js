@@ -13,7 +13,7 @@ function open(index) {
   image.alt = card.label;
   const position = text("position", { number: numbers.format(shown + 1), count: numbers.format(count) });
   fill(dialog, { label: card.label, score: card.score, name: card.name === card.label ? "" : card.name, position });
-  const fields = card.fields.flatMap(([name, value]) => [create("dt", {}, name), create("dd", {}, value)]);
+  const fields = card.fields.flatMap(([name, value]) => [create("dt", {}, name), create("dd", {}, typeof value === "boolean" ? text(value ? "yes" : "no") : value)]);
   find("dl", dialog).replaceChildren(...fields);
   linkCard(dialog, card);
   find(".original", dialog).href = image.src;

@@ -1,10 +1,14 @@
-// The parts of static/js are joined in the order of page.py's SCRIPTS and run once, as one function, with `element`,
-// `trigger`, `props`, `upload` and `watch` from gr.HTML.
+// The parts of static/js are joined in the order of page.py's SCRIPTS and run once, as one asynchronous function, with
+// `element`, `trigger`, `props`, `upload` and `watch` from gr.HTML.
 //
 // Everything a user or a data set wrote goes in by textContent and setAttribute. It must never go through the
 // component's own template: Gradio evaluates what comes out of that once more, as a JavaScript template string.
 
 const find = (selector, root = element) => root.querySelector(selector);
+
+// Gradio mounts its components in no certain order.
+const others = ["#header header", "#picture label", "#text input"];
+while (others.some((selector) => !document.querySelector(selector))) await new Promise((later) => setTimeout(later, 5));
 
 // ---- texts: the catalogue that Gradio has, in the language that Gradio takes -------------------------------------
 
