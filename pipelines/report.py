@@ -65,22 +65,31 @@ def print_summary(summary: Summary, as_json: bool) -> None:
         print("interrupted; everything counted above is stored: run the same command again to go on")
 
 
-def print_hits(results: Results, field_names: list[str], as_json: bool) -> None:
-    """The hits of a search."""
-    if as_json:
-        hits = [
-            {"rank": hit.rank, "id": hit.id, "score": hit.score, "path": hit.path, **hit.fields} for hit in results.hits
-        ]
-        print(json.dumps(hits, ensure_ascii=False, indent=2))
-        return
-    if not results.hits:
+def print_hits(results: Results, field_names: list[str], form: str = "table", with_folded: bool = False) -> None:
+    """The hits of a search, as a 'table', as 'json' or as 'csv'; what else is to be said, on stderr."""
+    from .export import to_csv, to_json
+
+    for note in results.notes:
+        print(f"note: {note}", file=sys.stderr)
+    if form == "json":
+        print(to_json(results.hits, with_folded))
+    elif form == "csv":
+        print(to_csv(results.hits, field_names, with_folded), end="")
+    elif not results.hits:
         print("nothing found")
-        return
+    else:
+        _print_table_of(results, field_names, with_folded)
+
+
+def _print_table_of(results: Results, field_names: list[str], with_folded: bool) -> None:
     rows = [
-        [str(hit.rank), f"{hit.score:.4f}", hit.path, *(_cell(hit.fields.get(name)) for name in field_names)]
+        [
+            str(hit.rank), f"{hit.score:.4f}", _cell(hit.path), *([f"+{hit.folded}"] if with_folded else []),
+            *(_cell(hit.fields.get(name)) for name in field_names),
+        ]
         for hit in results.hits
-    ]
-    _table(rows, ["rank", "score", "path", *field_names])
+    ]  # fmt: skip
+    _table(rows, ["rank", "score", "path", *(["alike"] if with_folded else []), *field_names])
 
 
 def print_info(info: CollectionInfo, as_json: bool) -> None:

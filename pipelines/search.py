@@ -198,7 +198,7 @@ class Searcher:
 
     def get(self, picture_id: int) -> Hit | None:
         """One picture of the collection by id, with its fields; rank 0, score 1."""
-        row = self.store.get([picture_id], self._output_fields).get(picture_id)
+        row = self.store.get([picture_id], self._output_fields, strong=False).get(picture_id)
         return self._hit(0, [picture_id, 1.0, *(row.get(name) for name in self._output_fields)], 0) if row else None
 
     def info(self) -> CollectionInfo:
@@ -209,7 +209,7 @@ class Searcher:
         """The distinct labels, sorted, of at most the first 16,384 rows; [] where there is no such column."""
         if "label" not in self.field_names:
             return []
-        rows = self.store.query(f"{schema.ID} >= {-(2**63) + 1}", ["label"], limit=16_384)
+        rows = self.store.query(f"{schema.ID} >= {-(2**63) + 1}", ["label"], strong=False, limit=16_384)
         return sorted({str(row["label"]) for row in rows} - {""})[:limit]
 
     def parse_filter(self, text: str) -> Filter:
@@ -253,7 +253,7 @@ class Searcher:
         return embeddings
 
     def _stored(self, ids: list[int]) -> np.ndarray:
-        rows = self.store.get(ids, [schema.EMBEDDING])
+        rows = self.store.get(ids, [schema.EMBEDDING], strong=False)
         for picture_id in ids:
             if picture_id not in rows:
                 raise InputError(f"the collection '{self.settings.collection}' has no picture with id {picture_id}")
@@ -270,7 +270,7 @@ class Searcher:
 
     def _rows(self) -> int:
         if time.monotonic() > self._count_until:
-            self._count, self._count_until = self.store.count(), time.monotonic() + _COUNT_SECONDS
+            self._count, self._count_until = self.store.count(strong=False), time.monotonic() + _COUNT_SECONDS
         return self._count
 
     @property

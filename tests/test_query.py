@@ -117,7 +117,7 @@ def test_any_line_is_a_query_or_one_clear_error(text: str) -> None:
         ("not sold", "sold != true"),
         ("year is not empty", "year is not null"),
         ("price is empty", "id in []"),
-        ('label contains "100%_\\\\"', 'label like "%100\\\\%\\\\_\\\\\\\\%"'),
+        ('label contains "100%_"', 'label like "%100\\\\%\\\\_%"'),
         ('path under "/photos/2020/"', '(path >= "/photos/2020/" and path < "/photos/20200")'),
         ('not path under "/a/../b"', '(path < "/b/" or path >= "/b0")'),
         ('label startswith "ca"', '(label >= "ca" and label < "ca\U0010ffff")'),

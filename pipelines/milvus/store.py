@@ -128,13 +128,19 @@ class Store:
         rows = self.query("", [schema.MODEL], limit=1)
         return str(rows[0][schema.MODEL]) if rows else ""
 
-    def count(self, expression: str = "") -> int:
+    def count(self, expression: str = "", strong: bool = True) -> int:
         """Number of rows (that match), as of now."""
-        rows = self.query(expression, ["count(*)"])
+        rows = self.query(expression, ["count(*)"], strong)
         return int(rows[0]["count(*)"])
 
-    def query(self, expression: str, output_fields: Sequence[str], **options: Any) -> list[dict[str, Any]]:
-        """Rows that match a filter, no vector search. Sees every acknowledged write."""
+    def query(
+        self, expression: str, output_fields: Sequence[str], strong: bool = True, **options: Any
+    ) -> list[dict[str, Any]]:
+        """Rows that match a filter, no vector search.
+
+        Args:
+            strong: see every acknowledged write; on a server that takes 0.2 s, and without it milliseconds.
+        """
         self.load()
         return list(
             call(
@@ -142,13 +148,13 @@ class Store:
                 self.collection,
                 filter=expression,
                 output_fields=list(output_fields),
-                **self._strong,
+                **(self._strong if strong else {}),
                 **options,
             )
         )
 
-    def get(self, ids: Sequence[int], output_fields: Sequence[str]) -> dict[int, dict[str, Any]]:
-        """Stored rows by id; unknown ids are left out."""
+    def get(self, ids: Sequence[int], output_fields: Sequence[str], strong: bool = True) -> dict[int, dict[str, Any]]:
+        """Stored rows by id; unknown ids are left out. `strong` as in `query`."""
         self.load()
         found: dict[int, dict[str, Any]] = {}
         for part in chunked(ids, ROWS_PER_CALL):
@@ -157,7 +163,7 @@ class Store:
                 self.collection,
                 ids=list(part),
                 output_fields=[schema.ID, *output_fields],
-                **self._strong,
+                **(self._strong if strong else {}),
             )
             found.update((row[schema.ID], row) for row in rows)
         return found

@@ -166,7 +166,7 @@ class Under(Filter):
 
 @dataclass(frozen=True, slots=True)
 class Contains(Filter):
-    """`column contains text`, exactly as written. On Milvus Lite only."""
+    """`column contains text`, in which no character is a wildcard. On Milvus Lite only."""
 
     column: str
     text: str
@@ -177,7 +177,9 @@ class Contains(Filter):
             raise InputError("a Milvus server cannot look inside texts: use ==, in or startswith instead of contains")
         if not self.text:
             raise InputError("contains needs some text")
-        escaped = self.text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+        if "\\" in self.text:  # its own escaping is wrong there (pyarrow's `match_like`)
+            raise InputError("Milvus Lite cannot look for a backslash inside texts: use ==, in or startswith")
+        escaped = self.text.replace("%", "\\%").replace("_", "\\_")
         plain = f"{name} like {_text(f'%{escaped}%')}"
         return f"not ({plain})" if negated else plain
 
