@@ -5,7 +5,6 @@ No words of the page's own: those are the script's, in the reader's language (`l
 
 from __future__ import annotations
 
-import os
 import shlex
 import time
 from typing import Literal, TypedDict
@@ -17,14 +16,13 @@ from pipelines.settings import Settings
 
 from .filter_form import Chosen, Column, fill_form
 from .library import Library, Overview
+from .parts import PartView, file_name_of, name_of, part_views, readable
 from .permalink import MAX_SHOWN, Address
 from .query_pictures import QueryPictures
 
 BUILTIN = "builtin"
 DEMO_ADVICE = "--model clip_vit_base_patch32"  # set in one piece: browsers break lines after hyphens
 CHIPS = 8
-# What − and + step through; 0 would be no part at all.
-WEIGHTS = (-2.0, -1.5, -1.0, -0.5, 0.5, 1.0, 1.5, 2.0)
 _LONGEST = 300  # characters of a field in the lightbox
 
 Kind = Literal["loading", "start", "results", "nothing", "error", "unfilled"]
@@ -41,18 +39,6 @@ class Card(TypedDict):
     fields: list[tuple[str, str | bool]]
     similar: str
     use: str
-
-
-class PartView(TypedDict):
-    """A part of the query with the addresses of its buttons; None for one that does nothing."""
-
-    kind: Literal["text", "like", "picture"]
-    name: str
-    thumb: str
-    weight: float
-    less: str | None
-    greater: str | None
-    remove: str
 
 
 class ColumnView(TypedDict):
@@ -157,31 +143,14 @@ class Views:
         demo = overview.model == BUILTIN
         return {
             "kind": kind, "url": address.url, "turn": 0, "words": _words(address), "problem": "", "details": {},
-            "message": "", "command": "", "demo": demo, "advice": DEMO_ADVICE if demo else "", "rows": overview.rows, "model": overview.model,
-            "chips": _chips(overview.labels), "parts": self._parts(address),
+            "message": "", "command": "", "demo": demo, "advice": DEMO_ADVICE if demo else "",
+            "rows": overview.rows, "model": overview.model,
+            "chips": _chips(overview.labels), "parts": part_views(address, self._library, self._pictures),
             "columns": [_column(column, form.chosen.get(column.name, {})) for column in overview.columns],
             "conditions": form.conditions, "min_score": address.min_score, "fold": address.fold, "active": active,
             "unfiltered": address.unfiltered().url, "kept_form": False, "cards": [], "appended": False, "more": 0,
             "embed_ms": 0, "search_ms": 0, "cut": False, "stamp": str(time.monotonic_ns()),
         }  # fmt: skip
-
-    def _parts(self, address: Address) -> list[PartView]:
-        try:
-            parts = address.parts
-        except InputError:  # the answer says why
-            return []
-        views = [self._part(part, address, index) for index, part in enumerate(parts)]
-        for index, (key, weight) in enumerate(address.pictures, len(parts)):
-            thumb = self._pictures.data_url(key)
-            views.append(_with_buttons("picture", "", thumb, weight, address, index))
-        return views
-
-    def _part(self, part: Part, address: Address, index: int) -> PartView:
-        if part.id is None:
-            return _with_buttons("text", part.text, "", part.weight, address, index)
-        hit = self._library.get(part.id)
-        name = _label(hit) if hit else str(part.id)
-        return _with_buttons("like", name, f"thumb/{part.id}", part.weight, address, index)
 
 
 def make_card(hit: Hit, address: Address, scored: bool = True) -> Card:
@@ -190,19 +159,16 @@ def make_card(hit: Hit, address: Address, scored: bool = True) -> Card:
     me = Part(id=hit.id)
     return {
         "id": str(hit.id),
-        "label": _label(hit),
-        "name": _file_name(hit),
+        "label": name_of(hit),
+        "name": file_name_of(hit),
         "score": f"{hit.score:.3f}" if scored else "",
         "alike": hit.folded,
-        "fields": [(readable(name), value if isinstance(value, bool) else str(value)[:_LONGEST]) for name, value in given],
+        "fields": [
+            (readable(name), value if isinstance(value, bool) else str(value)[:_LONGEST]) for name, value in given
+        ],
         "similar": Address(format_query([me]), fold=address.fold).url,
         "use": _using(me, address),
     }
-
-
-def readable(label: str) -> str:
-    """A class name as words: data sets write `brain_coral`."""
-    return label.replace("_", " ").strip()
 
 
 def _using(part: Part, address: Address) -> str:
@@ -215,33 +181,12 @@ def _using(part: Part, address: Address) -> str:
     return address.with_part(part).url
 
 
-def _with_buttons(
-    kind: Literal["text", "like", "picture"], name: str, thumb: str, weight: float, address: Address, index: int
-) -> PartView:
-    less = max((step for step in WEIGHTS if step < weight), default=None)
-    greater = min((step for step in WEIGHTS if step > weight), default=None)
-    return {
-        "kind": kind, "name": name, "thumb": thumb, "weight": weight,
-        "less": None if less is None else address.with_weight(index, less).url,
-        "greater": None if greater is None else address.with_weight(index, greater).url,
-        "remove": address.with_weight(index, None).url,
-    }  # fmt: skip
-
-
 def _column(column: Column, chosen: Chosen) -> ColumnView:
     names = [(value, readable(value) if column.name == "label" else value) for value in column.values]
     return {
         "name": column.name, "label": readable(column.name), "kind": column.kind, "choices": names,
         "low": column.low, "high": column.high, "anywhere": column.anywhere, "chosen": chosen,
     }  # fmt: skip
-
-
-def _label(hit: Hit) -> str:
-    return readable(str(hit.fields.get("label") or "")) or _file_name(hit)
-
-
-def _file_name(hit: Hit) -> str:
-    return os.path.basename(hit.path).encode(errors="replace").decode()
 
 
 def _words(address: Address) -> str:

@@ -159,8 +159,9 @@ def _merge(column: Column, taken: Chosen, operand: Filter) -> Chosen | None:
     """The field's setting with one more operand in it, None where it has no room for that."""
     values: list[str] | None = None
     if isinstance(operand, Compare) and column.kind == "number" and operand.operator in (">=", "<="):
-        side: Literal["low", "high"] = "low" if operand.operator == ">=" else "high"
-        return None if side in taken else {**taken, side: _spell(operand.value)}
+        spelt = _spell(operand.value)
+        bound: Chosen = {"low": spelt} if operand.operator == ">=" else {"high": spelt}
+        return None if bound.keys() & taken.keys() else {**taken, **bound}
     if taken:
         return None
     if isinstance(operand, Compare) and operand.operator == "==":

@@ -12,12 +12,12 @@ from typing import Any
 import gradio as gr
 
 from pipelines.errors import SearchError, StoreLocked
+from pipelines.export import to_csv, to_json
 from pipelines.images.decode import UnreadablePicture
 from pipelines.query import Part, Query
 from pipelines.search import Results
 
 from .cards import View, Views
-from .export import to_csv, to_json
 from .filter_form import read_form
 from .i18n import catalogue, translations
 from .library import Library, Overview
@@ -33,7 +33,7 @@ CONCURRENCY = 8
 # Uploads are deleted after an hour: what is kept of a picture is in QueryPictures.
 UPLOADS_KEPT = (600, 3600)
 FOLD = 0.95
-EXPORTS = {"csv": to_csv, "json": to_json}
+EXPORTS = ("csv", "json")
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +68,7 @@ class Page:
         return blocks
 
     def _connect(self, blocks: gr.Blocks) -> None:
-        """Events. The script sends every search as one kind of event and shows the answer to its last one only.
+        """Events. The script sends every search as one kind of event, one after the other, of those waiting the last.
 
         Gradio's own way to that, `trigger_mode="always_last"`, forgets what came with an event that had to wait.
         """
@@ -84,24 +84,13 @@ class Page:
 
     def on_load(self, request: gr.Request) -> View:
         """The page was opened: runs the search its address asks for."""
-        return self._show(Address.from_pairs(request.query_params.multi_items()))
+        return self._respond(Address.from_pairs(request.query_params.multi_items()))
 
     def on_ask(self, event: gr.EventData) -> View:
         """Something was asked of the page at an address: another text, a picture, other filters, more results."""
-        view = self._ask(_address(event), event)
+        view = self._respond(_address(event), event)
         view["turn"] = _whole(event, "turn")
         return view
-
-    def _ask(self, address: Address, event: gr.EventData) -> View:
-        try:
-            address = self._changed(address, event)
-        except UnreadablePicture as error:
-            return self._views.problem(address, self._overview(), "error_picture", reason=str(error))
-        except SearchError as error:
-            view = self._views.error(address, self._overview(), str(error))
-            view["kept_form"] = True
-            return view
-        return self._show(address, _whole(event, "offset"))
 
     def on_export(self, event: gr.EventData) -> str:
         """The results that the page shows, as a file: its name, a line break, its content."""
@@ -111,10 +100,36 @@ class Page:
             results = self._find(address, 0, address.shown)
         except SearchError as error:
             raise gr.Error(str(error)) from error
-        return f"results.{kind}\n{EXPORTS[kind](results)}"
+        folded = address.fold is not None
+        if kind == "json":
+            return f"results.json\n{to_json(results.hits, folded)}"
+        names = list(results.hits[0].fields) if results.hits else []
+        return f"results.csv\n{to_csv(results.hits, names, folded)}"
 
-    def _changed(self, address: Address, event: gr.EventData) -> Address:
-        """The address that a change leads to.
+    def _respond(self, address: Address, event: gr.EventData | None = None) -> View:
+        """Answers an address, or what an event makes of it; whatever happens, the page gets something to show."""
+        overview = Overview()
+        try:
+            overview = self._library.overview()
+            if event is None:
+                return self._answer(address, overview)
+            address = self._changed(address, event, overview)
+            return self._answer(address, overview, _whole(event, "offset"))
+        except UnreadablePicture as error:
+            return self._views.problem(address, overview, "error_picture", reason=str(error))
+        except StoreLocked:  # it was not there when the page started: an insert is making it
+            return self._views.problem(address, overview, "error_locked")
+        except SearchError as error:
+            view = self._views.error(address, overview, str(error))
+            view["kept_form"] = hasattr(event, "form")
+            return view
+        except Exception:
+            reference = secrets.token_hex(3)
+            log.exception("search failed (reference %s)", reference)
+            return self._views.problem(Address(), overview, "error_internal", reference=reference)
+
+    def _changed(self, address: Address, event: gr.EventData, overview: Overview) -> Address:
+        """The address that an event leads to.
 
         Raises:
             UnreadablePicture: the picture cannot be searched for.
@@ -126,33 +141,14 @@ class Page:
         if isinstance(path, str):  # a new picture is a new search
             key = self._pictures.keep(_upload(path), self._library.image_size)
             return address.asking([], [QueryPicture(key)])
-        if isinstance(form, dict):
-            return self._filtered(address, form)
-        return address
-
-    def _filtered(self, address: Address, form: dict[str, Any]) -> Address:
-        conditions = str(form.get("conditions") or "")
-        text = read_form(self._overview().columns, _pairs(form.get("columns")), conditions)
+        if not isinstance(form, dict):
+            return address
+        filter_text = read_form(overview.columns, _pairs(form.get("columns")), str(form.get("conditions") or ""))
         fold = (address.fold or FOLD) if form.get("fold") is True else None
         score = clean_cosine(form.get("min_score"))
-        return replace(address, filter=text, min_score=score, fold=fold, shown=PAGE)
+        return replace(address, filter=filter_text, min_score=score, fold=fold, shown=PAGE)
 
-    def _show(self, address: Address, offset: int = 0) -> View:
-        """Answers an address; whatever happens, the page gets something it can show."""
-        overview = Overview()
-        try:
-            overview = self._library.overview()
-            return self._answer(address, overview, offset)
-        except StoreLocked:  # it was not there when the page started: an insert is making it
-            return self._views.problem(address, overview, "error_locked")
-        except SearchError as error:
-            return self._views.error(address, overview, str(error))
-        except Exception:
-            reference = secrets.token_hex(3)
-            log.exception("search failed (reference %s)", reference)
-            return self._views.problem(Address(), overview, "error_internal", reference=reference)
-
-    def _answer(self, address: Address, overview: Overview, offset: int) -> View:
+    def _answer(self, address: Address, overview: Overview, offset: int = 0) -> View:
         if not overview.rows or address.is_empty:
             return self._views.start(address, overview)
         if any(self._pictures.get(key) is None for key, _ in address.pictures):
@@ -166,15 +162,7 @@ class Page:
     def _find(self, address: Address, offset: int, limit: int) -> Results:
         brought = [Part(image=self._pictures.get(key), weight=weight) for key, weight in address.pictures]
         parts = (*address.parts, *brought)
-        return self._library.find(
-            Query(parts, limit, offset, address.filter or None, address.min_score, address.fold)
-        )
-
-    def _overview(self) -> Overview:
-        try:
-            return self._library.overview()
-        except SearchError:
-            return Overview()
+        return self._library.find(Query(parts, limit, offset, address.filter or None, address.min_score, address.fold))
 
 
 def appearance() -> dict[str, Any]:
@@ -211,7 +199,9 @@ def _whole(event: gr.EventData, name: str) -> int:
 def _pairs(value: Any) -> dict[str, Any]:
     """`[[name, value], …]` as a dictionary, without what is no such pair."""
     pairs = value if isinstance(value, list) else []
-    return {pair[0]: pair[1] for pair in pairs if isinstance(pair, list) and len(pair) == 2 and isinstance(pair[0], str)}
+    return {
+        pair[0]: pair[1] for pair in pairs if isinstance(pair, list) and len(pair) == 2 and isinstance(pair[0], str)
+    }
 
 
 def _upload(path: str) -> str:

@@ -173,5 +173,3 @@ def parse_id(text: str) -> int | None:
 
 def _number(value: float | None) -> str:
     return "" if value is None else f"{value:g}"
-
-

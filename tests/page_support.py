@@ -20,7 +20,7 @@ HOSTILE_LABEL = "<img src=x onerror=document.body.dataset.pwned=1>"
 HOSTILE_TEMPLATE = "${document.body.setAttribute(String.fromCharCode(120),1)} \\u{{constructor}}"
 HOSTILE_NAME = "<img src=x onerror=document.body.dataset.pwned=2>.png"
 HOSTILE_KIND = "<img src=x onerror=document.body.dataset.pwned=4>"
-HOSTILE_NOTE = "=HYPERLINK(\"http://evil.example\")"
+HOSTILE_NOTE = '=HYPERLINK("http://evil.example")'
 BIG_ID = 2**62 + 1  # JavaScript's numbers end at 2**53
 
 PICTURES = {
@@ -88,7 +88,12 @@ def make_collection(folder: Path) -> Collection:
 def details(index: int) -> tuple[object, ...]:
     """Further columns of a row: year (once empty), kind (one of three), outdoors, note."""
     kinds = ("animal", "thing", HOSTILE_KIND)
-    return 2000 + index if index else "", kinds[index % 3], index % 2 == 0, HOSTILE_NOTE if index == 2 else f"no. {index}"
+    return (
+        2000 + index if index else "",
+        kinds[index % 3],
+        index % 2 == 0,
+        HOSTILE_NOTE if index == 2 else f"no. {index}",
+    )
 
 
 def run_python(*arguments: str) -> None:

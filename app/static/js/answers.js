@@ -4,7 +4,7 @@ let view = { cards: [] };
 let replacing = true; // the first answer and those to the back button correct the address; others add to it
 
 function render(answer) {
-  if (!answer || answer.kind === "loading" || answer.turn !== turn) return;
+  if (!answer || answer.kind === "loading" || !isAwaited(answer)) return;
   document.body.classList.remove("searching");
   const focused = document.activeElement?.dataset?.key;
   if (answer.appended) answer = { ...answer, cards: [...view.cards, ...answer.cards] };
@@ -39,8 +39,8 @@ function describe() {
       : view.kind === "start" ? text("status_start") : "",
     timing: found ? text(view.embed_ms ? "timing" : "timing_stored", { embed: view.embed_ms, search: view.search_ms }) : "",
     notice, advice: view.demo && !view.cut ? view.advice : "", command: view.command,
-    message: { nothing: text("nothing_title", { query }), unfilled: text("unfilled_title"), error: failed || view.message }[view.kind],
-    hint: { nothing: text("nothing_hint"), unfilled: text("unfilled_hint") }[view.kind],
+    message: { nothing: text("nothing_title", { query }), unfilled: text("unfilled_title"), error: failed || text("error_title") }[view.kind],
+    hint: { nothing: text("nothing_hint"), unfilled: text("unfilled_hint"), error: view.message }[view.kind],
   });
   find(".message").hidden = !["nothing", "unfilled", "error"].includes(view.kind);
   find(".message pre").hidden = !view.command;
@@ -68,11 +68,14 @@ function makeCard(card, index) {
   fill(item, { label: card.label, score: card.score });
   image.alt = card.label;
   image.loading = index < 12 ? "eager" : "lazy";
-  image.onerror = () => item.classList.add("missing");
+  image.onerror = () => {
+    item.classList.add("missing");
+    find(".picture", item).setAttribute("aria-disabled", "true");
+  };
   image.onload = () => item.classList.add("loaded");
   image.src = `thumb/${encodeURIComponent(card.id)}`;
   find(".label", item).title = card.name;
-  find(".picture", item).onclick = () => open(index);
+  find(".picture", item).onclick = () => item.classList.contains("missing") || open(index);
   find(".picture", item).setAttribute("aria-label", text("enlarge", { name: card.label }));
   find(".alike", item).hidden = !card.alike;
   if (card.alike) find(".alike", item).textContent = `+${numbers.format(card.alike)}`;

@@ -1,14 +1,33 @@
 // ---- asking: the address is the state; what changes it goes to the server with it, and the answer brings the next --
 
 const box = document.querySelector("#text input");
-let turn = 0; // of the last question: answers to those before it come too late
+const PATIENCE = 20_000;
+let turn = 0; // of the last question that was sent
+let underWay = 0; // since when it is, 0 once it is answered
+let waiting = null; // the question to send then; of several the last
 let typed = box.value;
 
+// One question at a time: Gradio may lose the answers of several, and each would cost the server a search.
 function ask(change) {
   document.body.classList.add("searching");
   find("dialog.lightbox").close();
   typed = box.value;
+  if (underWay && Date.now() - underWay < PATIENCE) waiting = change;
+  else send(change);
+}
+
+function send(change) {
+  waiting = null;
+  underWay = Date.now();
   trigger("ask", { address: location.search, turn: ++turn, ...change });
+}
+
+// Whether an answer is the one to show: to the last question, and no other has been asked meanwhile.
+function isAwaited(answer) {
+  if (answer.turn !== turn) return false;
+  underWay = 0;
+  if (waiting) setTimeout(send, 0, waiting);
+  return !waiting;
 }
 
 // The words of an answer go into the search box, unless somebody has typed on meanwhile.
