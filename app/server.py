@@ -14,8 +14,15 @@ from fastapi import FastAPI, Response
 from starlette.middleware.cors import CORSMiddleware
 
 from pipelines.errors import InputError
+from pipelines.settings import Settings
 
+from .api.document import add_document
+from .api.errors import add_error_handlers
+from .api.metrics import MeasureRequests, Metrics
+from .api.routes import Service, api_routes
+from .auth import Auth, parse_credentials
 from .library import Library
+from .limits import RateLimit
 from .pictures import picture_routes
 from .security import MAX_UPLOAD_BYTES, BodyLimit, Gate, OnlyUploads, SecurityHeaders
 from .thumbnails import Thumbnails
@@ -27,17 +34,29 @@ def build_app(library: Library, hosts: Iterable[str] = (), thumbnails: Thumbnail
     Args:
         hosts: further names the page may be reached under, behind a proxy for example.
     """
-    uploads = _private_uploads()
-    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, lifespan=_removing(uploads))
+    uploads, metrics, settings = _private_uploads(), Metrics(), library.settings
+    app = FastAPI(
+        title="Image search", version="1", summary="Search pictures by words, by pictures and by both.",
+        docs_url=None, redoc_url=None, openapi_url="/api/openapi.json", lifespan=_removing(uploads),
+    )  # fmt: skip
+    add_error_handlers(app)
+    add_document(app, with_password=bool(settings.auth))
+    app.include_router(api_routes(Service(library, metrics)))
     app.include_router(picture_routes(library, thumbnails or Thumbnails()))
     _add_favicon(app)
     _mount_page(app, library)
+    # The last one added is the first to see a request, and all refusals pass those added after it.
     # Without an origin named here Gradio answers every foreign one, credentials included, outside of localhost.
     app.add_middleware(CORSMiddleware, allow_origins=[])
     app.add_middleware(OnlyUploads, uploads=uploads)
     app.add_middleware(BodyLimit)
+    if settings.rate_limit:
+        app.add_middleware(RateLimit, rate=settings.rate_limit)
+    if settings.auth:
+        app.add_middleware(Auth, credentials=parse_credentials(settings.auth))
     app.add_middleware(Gate, hosts=list(hosts), uploads=uploads)
-    app.add_middleware(SecurityHeaders)  # added last, so outermost: refusals carry the headers too
+    app.add_middleware(MeasureRequests, metrics=metrics)
+    app.add_middleware(SecurityHeaders)
     return app
 
 
@@ -78,6 +97,18 @@ def listen(host: str, port: int) -> socket.socket:
     except OverflowError as error:
         raise InputError(f"--port must be between 0 and 65535, not {port}") from error
     return listener
+
+
+def check_settings(settings: Settings) -> None:
+    """Fails early, before anything slow is loaded.
+
+    Raises:
+        InputError: a setting of the page's own cannot be used.
+    """
+    if settings.auth:
+        parse_credentials(settings.auth)
+    if settings.rate_limit < 0:
+        raise InputError("--rate-limit cannot be negative")
 
 
 def address_of(listener: socket.socket) -> str:
@@ -129,7 +160,7 @@ def _add_favicon(app: FastAPI) -> None:
 
     icon = (Path(__file__).parent / "static" / "favicon.svg").read_bytes()
 
-    @app.get("/favicon.ico")
+    @app.get("/favicon.ico", include_in_schema=False)
     def favicon() -> Response:
         return Response(icon, media_type="image/svg+xml", headers={"Cache-Control": "max-age=86400"})
 

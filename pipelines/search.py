@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .engine import run
-from .errors import CollectionNotFound, InputError, ModelMismatch
+from .errors import CollectionNotFound, InputError, ModelMismatch, UnknownPicture, UnreadableQuery
 from .milvus import schema
 from .milvus.connection import is_lite
 from .milvus.store import INSERT_COMMAND, CollectionInfo, Store
@@ -137,6 +137,7 @@ class Searcher:
         self.field_names = [field.name for field in self.fields]
         self.is_lite = is_lite(settings.uri)
         self._output_fields = [schema.PATH, *self.field_names]
+        self.on_results: Callable[[Results], None] | None = None  # told of every search: measurements
         self._lock = threading.RLock()
         self._count, self._count_until = 0, 0.0
         if self._made_by.split("@")[0] != settings.model:
@@ -170,7 +171,10 @@ class Searcher:
         ]
         notes, rows = self._notes(query.parts), self._rows()
         seconds = time.perf_counter() - start
-        return Results(hits, seconds, embedded - start, found - embedded, page.has_more, rows, notes)
+        results = Results(hits, seconds, embedded - start, found - embedded, page.has_more, rows, notes)
+        if self.on_results is not None:
+            self.on_results(results)
+        return results
 
     def by_text(self, text: str, limit: int = 10, filter: Filter | str | None = None) -> Results:
         """Pictures that fit the words, taken as they are: `parse_query` reads the query language.
@@ -249,14 +253,14 @@ class Searcher:
         for source, reason in zip(sources, reasons, strict=True):
             if reason:
                 name = os.fspath(source) if isinstance(source, (str, os.PathLike)) else "the picture"
-                raise InputError(f"{name} cannot be searched for: {reason}")
+                raise UnreadableQuery(f"{name} cannot be searched for: {reason}")
         return embeddings
 
     def _stored(self, ids: list[int]) -> np.ndarray:
         rows = self.store.get(ids, [schema.EMBEDDING], strong=False)
         for picture_id in ids:
             if picture_id not in rows:
-                raise InputError(f"the collection '{self.settings.collection}' has no picture with id {picture_id}")
+                raise UnknownPicture(f"the collection '{self.settings.collection}' has no picture with id {picture_id}")
         return np.array([rows[picture_id][schema.EMBEDDING] for picture_id in ids], np.float32)
 
     def _notes(self, parts: Sequence[Part]) -> tuple[str, ...]:

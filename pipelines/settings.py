@@ -30,6 +30,8 @@ class Settings:
     model: a name of the registry; '' takes the one that made the collection, for a new one DEFAULT_MODEL.
     batch_size: pictures per model call; 0 chooses by device.
     weights: a weights file to use instead of the registry's.
+    auth: `user:password` that the page and the API ask for; '' asks for none.
+    rate_limit: searches and uploads a second that one client of the page or the API may make; 0 sets no limit.
     """
 
     uri: str = "./search.db"
@@ -41,6 +43,8 @@ class Settings:
     batch_size: int = 0
     host: str = "127.0.0.1"
     port: int = 7860
+    auth: str = dataclasses.field(default="", repr=False)
+    rate_limit: int = 50
 
     @classmethod
     def from_env(cls, **overrides: Any) -> Settings:
