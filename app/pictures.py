@@ -13,7 +13,7 @@ from pipelines.images.decode import UnreadablePicture
 from pipelines.milvus.schema import MTIME_NS, PATH, SIZE
 
 from .library import Library
-from .query import parse_id
+from .permalink import parse_id
 from .thumbnails import EDGE, Encoded, Thumbnails, file_key, full_picture
 
 # An hour without asking, then a cheap 304. Private: the pictures are the user's own.

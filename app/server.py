@@ -124,13 +124,12 @@ def _mount_page(app: FastAPI, library: Library) -> None:
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     import gradio as gr
 
-    from .page import CONCURRENCY, STATIC, Page, theme
+    from .page import CONCURRENCY, Page, appearance
 
     blocks = Page(library).build().queue(default_concurrency_limit=CONCURRENCY, max_size=200, api_open=False)
     gr.mount_gradio_app(
-        app, blocks, path="/", theme=theme(), css_paths=[STATIC / "page.css"], footer_links=[], allowed_paths=[],
-        max_file_size=MAX_UPLOAD_BYTES, show_error=False, run_history=False, enable_monitoring=False, ssr_mode=False,
-        pwa=False, mcp_server=False,
+        app, blocks, path="/", **appearance(), allowed_paths=[], max_file_size=MAX_UPLOAD_BYTES,
+        show_error=False, run_history=False, enable_monitoring=False, ssr_mode=False, pwa=False, mcp_server=False,
     )  # fmt: skip
     # Gradio only checks what files a client names where it has 'launched', which a mounted page never has; without
     # this line and OnlyUploads, anyone could have any file of the server copied to where it can be fetched.

@@ -24,6 +24,8 @@ from PIL import Image
 from pipelines import Settings
 from pipelines.milvus.connection import close_all
 
+pytest_plugins = ["browser_support"]  # of which the session has one running page
+
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared" / "data"
 
