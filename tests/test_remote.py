@@ -7,6 +7,7 @@ under the client's feet.
 from __future__ import annotations
 
 import csv
+import gc
 import shutil
 import socket
 import ssl
@@ -32,6 +33,7 @@ from pipelines.images.reading import MAX_BYTES, UnreadablePicture, is_remote, re
 from pipelines.images.remote import fetch
 from pipelines.images.web import Limits, is_public
 from pipelines.sources.paths import absolute_in
+from pipelines.sources.remote_csv import RemoteCsv
 from pipelines.sources.source import Row, open_source, path_id
 
 QUICK = Limits(connect=1, read=0.5, total=1)
@@ -376,6 +378,23 @@ def test_a_csv_on_the_web_is_read_and_its_mistakes_are_named_by_its_address(serv
     with pytest.raises(InputError) as caught:
         open_source(f"{base}/twice.csv", allow_private=True)
     assert str(caught.value) == f"{base}/twice.csv, rows 2 and 3, column 'path': the same path twice"
+
+
+def test_the_temporary_file_of_a_csv_goes_with_it(server: WebServer) -> None:
+    server.files["photos.csv"] = b"path\na.jpg\n"
+    source = RemoteCsv(f"{server.url}/files/photos.csv", allow_private=True)
+    kept = Path(source)
+    assert kept.read_bytes() == server.files["photos.csv"]
+    del source
+    gc.collect()
+    assert not kept.exists()
+
+
+def test_leave_to_fetch_from_private_addresses_is_a_setting(monkeypatch) -> None:
+    assert not Settings.from_env().allow_private_urls
+    for text, expected in (("1", True), ("true", True), ("0", False), ("no", False)):
+        monkeypatch.setenv("IMAGE_SEARCH_ALLOW_PRIVATE_URLS", text)
+        assert Settings.from_env().allow_private_urls is expected
 
 
 def test_ids_of_addresses_come_from_the_address(tmp_path: Path) -> None:

@@ -84,6 +84,8 @@ def insert(
     """Index pictures. Run it again any time: only new and changed pictures are embedded.
 
     Example:  python -m pipelines insert photos.csv --model builtin
+
+    Example:  python -m pipelines insert s3://bucket/photos --uri http://milvus:19530 --shard 3/16
     """
     from ..insert import run_insert
     from ..milvus.index import choose_index
