@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench bench-scale torture clean
 
 demo: .venv/installed  ## index the sample pictures and open the search page
 	$(BIN)/python data/build_sample.py
@@ -36,6 +36,12 @@ bench: .venv/installed  ## what benchmarks/README.md shows; CSV=… adds the pre
 	$(BIN)/python -W ignore -m benchmarks.sample
 	$(BIN)/python -W ignore -m benchmarks.memory
 	$(if $(CSV),$(BIN)/python -W ignore -m benchmarks.label_precision $(CSV))
+
+bench-scale: .venv/installed  ## 100,000 generated pictures: rate, memory, second run; a million rows of CSV
+	$(BIN)/python -W ignore -m benchmarks.scale
+
+torture: .venv/installed .venv-milvus/bin/milvus-server  ## kill -9, server restarts, a full disk: nothing lost or doubled
+	$(BIN)/python -W ignore -m benchmarks.torture
 
 # A real Milvus server for the tests that need one, in an environment of its own (its requirements are old).
 .venv-milvus/bin/milvus-server:

@@ -179,7 +179,7 @@ def _silence_logs() -> None:
         logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
-def call(function: Callable[..., T], *args: Any, deadline: float = 120.0, **kwargs: Any) -> T:
+def call(function: Callable[..., T], *args: Any, deadline: float = 180.0, **kwargs: Any) -> T:
     """Calls Milvus, repeats with back-off while it is out of reach, and raises this project's errors.
 
     Only for calls that may be repeated: upsert, delete, search, query, get, load, flush; never insert.
@@ -245,6 +245,8 @@ def _message(kind: type[SearchError], error: BaseException) -> str:
     reason = _first_line(error)
     if kind is StoreFull:
         return f"the disk is full; free some space and run the same command again ({reason})"
+    if kind is StoreUnavailable:
+        return f"Milvus went away and did not come back; what is stored is safe, run the same command again ({reason})"
     if kind is StoreRefused:
         return "Milvus refuses the token; give the right one with --token (user:password, or an API key)"
     if kind is InputError:
