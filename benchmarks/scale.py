@@ -110,9 +110,8 @@ def main() -> None:
         print(tabulate(table, ["of the run", "rows", "pictures/s since the last line", "memory (MB)"], "github"))
         second = run_json(_INSERT, folder / "pictures", folder / "s.db")
         faster = float(first["seconds"]) / float(second["seconds"])  # type: ignore[arg-type]
-        print(
-            f"\nfirst run {first['seconds']} s; second run, nothing changed, {second['seconds']} s: {faster:.1f} × faster"
-        )
+        print(f"\nfirst run {first['seconds']} s; second run {second['seconds']} s, {second['unchanged']:,} unchanged")
+        print(f"the second run is {faster:.1f} × as fast")
         print(f"(with start-up and model: {first['wall']:.1f} and {second['wall']:.1f} s)\n")
         write_long_csv(folder / "long.csv", options.csv_rows)
         short, long = folder / "short.csv", folder / "long.csv"
