@@ -37,6 +37,11 @@ class CollectionInfo:
     index: Index
     fields: tuple[schema.Field, ...]
 
+    @property
+    def metric(self) -> str:
+        """Metric type of the index."""
+        return self.index.metric
+
 
 class Collection:
     """Cheap to make; connects on first use; may be shared by threads."""
