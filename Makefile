@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint bench bench-files bench-serve fuzz clean
+.PHONY: demo test lint bench bench-files bench-serve fuzz bench-scale torture clean
 
 demo: .venv/installed  ## index the sample pictures and open the search page
 	$(BIN)/python data/build_sample.py
@@ -46,6 +46,12 @@ bench-serve: .venv/installed  ## searches a second over HTTP, 1, 8 and 50 users 
 
 fuzz: .venv/installed-dev  ## ten thousand requests, right and wrong, made from the API's own description
 	FUZZ_EXAMPLES=1000 $(BIN)/python -m pytest tests/test_api_document.py --timeout 3000
+
+bench-scale: .venv/installed  ## 100,000 generated pictures: rate, memory, second run; a million rows of CSV
+	$(BIN)/python -W ignore -m benchmarks.scale
+
+torture: .venv/installed .venv-milvus/bin/milvus-server  ## kill -9, server restarts, a full disk: nothing lost or doubled
+	$(BIN)/python -W ignore -m benchmarks.torture
 
 # A real Milvus server for the tests that need one, in an environment of its own (its requirements are old).
 .venv-milvus/bin/milvus-server:

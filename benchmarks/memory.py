@@ -39,8 +39,13 @@ def draw(folder: Path, count: int) -> list[Path]:
 def measure(folder: Path, rows: int, paths: list[Path]) -> dict[str, float]:
     """Peak resident memory in MB and pictures/s of one insert."""
     table = folder / f"{rows}.csv"
+    copies = folder / f"{rows}"
+    copies.mkdir()
+    pictures = [path.read_bytes() for path in paths]
+    for n in range(rows):  # bytes after a JPEG's end: the same picture, another content, so each is embedded
+        (copies / f"{n}.jpg").write_bytes(pictures[n % len(pictures)] + b"%d" % n)
     with open(table, "w", newline="") as file:
-        csv.writer(file).writerows([["id", "path"], *([n, paths[n % len(paths)]] for n in range(rows))])
+        csv.writer(file).writerows([["id", "path"], *([n, copies / f"{n}.jpg"] for n in range(rows))])
     command = [sys.executable, "-W", "ignore", "-c", _MEASURE, str(table), str(folder / f"{rows}.db")]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     result: dict[str, float] = json.loads(done.stdout.splitlines()[-1])

@@ -39,8 +39,8 @@ def free_port() -> int:
 class MilvusServer:
     """Started on free ports; as a context it is killed at the end."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, *options: str) -> None:
+        self._folder, self._options = folder, options
         self._port = free_port()
         self.uri = f"http://127.0.0.1:{self._port}"
         self.start()
@@ -59,7 +59,14 @@ class MilvusServer:
         raise RuntimeError(f"no Milvus: {(self._folder / 'milvus.log').read_text()[-500:]}")
 
     def _launch(self) -> None:
-        arguments = [find_program(), "--data", str(self._folder / "data"), "--proxy-port", str(self._port)]
+        arguments = [
+            find_program(),
+            "--data",
+            str(self._folder / "data"),
+            "--proxy-port",
+            str(self._port),
+            *self._options,
+        ]
         arguments += [part for name in INNER_PORTS for part in (f"--{name}-port", str(free_port()))]
         with open(self._folder / "milvus.log", "a") as log:
             self._process = subprocess.Popen(arguments, stdout=log, stderr=log, start_new_session=True)

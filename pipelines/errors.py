@@ -9,6 +9,7 @@ SearchError
 └── StoreError          Milvus cannot do what was asked                                           (exit 3)
     ├── StoreLocked     another process holds the Milvus Lite file
     ├── StoreUnavailable  no server answers, or it went away and stayed away
+    ├── StoreRefused    the token is wrong
     ├── StoreFull       the disk is full
     └── CollectionNotFound
 """
@@ -56,6 +57,10 @@ class StoreLocked(StoreError):
 
 class StoreUnavailable(StoreError):
     """No Milvus server answers at this address."""
+
+
+class StoreRefused(StoreError):
+    """The server does not accept the token."""
 
 
 class StoreFull(StoreError):

@@ -20,7 +20,7 @@ from conftest import CommandResult, Photos, program_env, write_csv
 from insert_support import all_rows, did, distinct_copies, store_of, vectors
 
 from pipelines import Searcher, Settings, Summary, run_insert
-from pipelines.errors import StoreError, StoreFull, StoreUnavailable
+from pipelines.errors import SearchError, StoreFull, StoreRefused, StoreUnavailable
 from pipelines.milvus import disk
 from pipelines.milvus.connection import call, close
 from pipelines.milvus.store import Store
@@ -309,11 +309,31 @@ def test_each_failure_is_one_line(
     assert message in str(caught.value)
 
 
-def test_a_server_that_speaks_no_tls_or_has_no_such_database(milvus_server: str, photos: Photos) -> None:
-    with pytest.raises(StoreUnavailable, match=r"no Milvus answers at https.*http://"):
-        run_insert(photos.csv, Settings(uri=milvus_server.replace("http:", "https:"), model="builtin"))
-    with pytest.raises(StoreError, match="no_such_database"):
-        run_insert(photos.csv, Settings(uri=f"{milvus_server}/no_such_database", model="builtin"))
+def test_a_server_without_tls_or_without_that_database(
+    milvus_server: str, command: Callable[..., CommandResult]
+) -> None:
+    no_tls = command("info", "--uri", milvus_server.replace("http:", "https:"))
+    assert (no_tls.status, no_tls.err.count("\n")) == (3, 1)
+    assert "https:// is for a server with TLS" in no_tls.err
+    no_database = command("info", "--uri", f"{milvus_server}/no_such_database")
+    assert (no_database.status, no_database.err.count("\n")) == (3, 1)
+    assert "database not found" in no_database.err
+
+
+def test_a_wrong_token_is_named_as_one() -> None:
+    """As pymilvus reports it: a failed connection, raised from the server's refusal."""
+    import grpc
+    from pymilvus.exceptions import MilvusException
+
+    class Refusal(grpc.RpcError):
+        def code(self) -> grpc.StatusCode:
+            return grpc.StatusCode.UNAUTHENTICATED
+
+    def refused() -> None:
+        raise MilvusException(2, "Fail connecting to server on 127.0.0.1:19530") from Refusal()
+
+    with pytest.raises(StoreRefused, match="--token"):
+        call(refused, deadline=5)
 
 
 def test_a_command_that_fails_prints_one_line(

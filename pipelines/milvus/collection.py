@@ -37,6 +37,11 @@ class CollectionInfo:
     index: Index
     fields: tuple[schema.Field, ...]
 
+    @property
+    def metric(self) -> str:
+        """Metric type of the index."""
+        return self.index.metric
+
 
 class Collection:
     """Cheap to make; connects on first use; may be shared by threads."""
@@ -66,13 +71,13 @@ class Collection:
         index = settle(self.uri, wanted or Index(), rows=0)
         if index.type in SLOW_BUILDS:  # made when all is in, with a limit on the time
             index = settle(self.uri, Index(metric=index.metric), rows=0)
+        params = self._index_params(index)
         with writing(self.uri):
-            call(
-                self.client.create_collection,
-                self.collection,
-                schema=definition,
-                index_params=self._index_params(index),
-            )
+            try:
+                call(self.client.create_collection, self.collection, schema=definition, index_params=params)
+            except StoreError:
+                if not self.exists():  # made by a first try whose answer was lost
+                    raise
         nullable = {field.name for field in self.fields() if field.has_gaps or field.type is schema.FieldType.TEXT}
         for field in fields:
             if field.has_gaps and field.name not in nullable:

@@ -11,8 +11,18 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urlsplit
 
-from ..errors import CollectionNotFound, InputError, SearchError, StoreError, StoreFull, StoreLocked, StoreUnavailable
+from ..errors import (
+    CollectionNotFound,
+    InputError,
+    SearchError,
+    StoreError,
+    StoreFull,
+    StoreLocked,
+    StoreRefused,
+    StoreUnavailable,
+)  # fmt: skip
 
 if TYPE_CHECKING:
     from pymilvus import MilvusClient
@@ -145,13 +155,21 @@ def _lock_owner(lock: Path) -> str:
 
 
 def _open_server(uri: str, token: str) -> MilvusClient:
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its C++ part writes to stderr on its own
     from pymilvus import MilvusClient
 
     _silence_logs()
+    parts = urlsplit(uri)
+    address, database = f"{parts.scheme}://{parts.netloc}", parts.path.strip("/")
     try:
-        return call(MilvusClient, uri, token=token, timeout=10, deadline=5)
+        client = call(MilvusClient, address, token=token, db_name=database, timeout=10, deadline=5)
+        call(client.list_collections, deadline=5)  # a wrong token or database shows with the first real call
+        return client
     except StoreUnavailable:
-        raise StoreUnavailable(f"no Milvus answers at {uri}: is it running, and is the address right?") from None
+        hint = " (https:// is for a server with TLS, http:// for one without)" if parts.scheme == "https" else ""
+        raise StoreUnavailable(f"no Milvus answers at {uri}: is it running, and is the address right?{hint}") from None
+    except StoreError as error:
+        raise StoreError(f"{uri}: {error}") from error
 
 
 def _silence_logs() -> None:
@@ -161,7 +179,7 @@ def _silence_logs() -> None:
         logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
-def call(function: Callable[..., T], *args: Any, deadline: float = 120.0, **kwargs: Any) -> T:
+def call(function: Callable[..., T], *args: Any, deadline: float = 180.0, **kwargs: Any) -> T:
     """Calls Milvus, repeats with back-off while it is out of reach, and raises this project's errors.
 
     Only for calls that may be repeated: upsert, delete, search, query, get, load, flush; never insert.
@@ -192,8 +210,10 @@ def classify(error: BaseException) -> type[SearchError] | None:
     from pymilvus.exceptions import MilvusException
 
     text = str(error).lower()
+    if _grpc_status(error) is grpc.StatusCode.UNAUTHENTICATED:
+        return StoreRefused
     if isinstance(error, grpc.RpcError):
-        status = error.code() if callable(getattr(error, "code", None)) else None
+        status = _grpc_status(error)
         transient = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.ABORTED}
         return StoreUnavailable if status in transient else StoreError
     if not isinstance(error, MilvusException):
@@ -203,7 +223,7 @@ def classify(error: BaseException) -> type[SearchError] | None:
     if error.code in (4, 100) or "can't find collection" in text:
         return CollectionNotFound
     if "auth" in text and ("fail" in text or "check" in text):
-        return StoreError
+        return StoreRefused
     if error.code in (2, 8) or "fail connecting" in text or "rate limit" in text:
         return StoreUnavailable
     if "expression" in text or error.code == 6:
@@ -211,10 +231,24 @@ def classify(error: BaseException) -> type[SearchError] | None:
     return StoreError
 
 
+def _grpc_status(error: BaseException) -> Any:
+    """The gRPC status of an error, or of the one it was raised from: pymilvus calls a wrong token 'Fail connecting'."""
+    import grpc
+
+    for each in (error, error.__cause__):
+        if isinstance(each, grpc.RpcError) and callable(getattr(each, "code", None)):
+            return each.code()
+    return None
+
+
 def _message(kind: type[SearchError], error: BaseException) -> str:
     reason = _first_line(error)
     if kind is StoreFull:
         return f"the disk is full; free some space and run the same command again ({reason})"
+    if kind is StoreUnavailable:
+        return f"Milvus went away and did not come back; what is stored is safe, run the same command again ({reason})"
+    if kind is StoreRefused:
+        return "Milvus refuses the token; give the right one with --token (user:password, or an API key)"
     if kind is InputError:
         return f"Milvus does not understand the filter: {reason}"
     return f"Milvus: {reason}"
