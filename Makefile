@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench bench-files bench-serve fuzz clean
 
 demo: .venv/installed  ## index the sample pictures and open the search page
 	$(BIN)/python data/build_sample.py
@@ -11,7 +11,7 @@ demo: .venv/installed  ## index the sample pictures and open the search page
 	$(BIN)/python -m app --uri demo.db
 
 test: .venv/installed-dev  ## all tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 lint: .venv/installed-dev  ## style and types
 	$(BIN)/ruff check .
@@ -39,6 +39,16 @@ bench: .venv/installed  ## what benchmarks/README.md shows; CSV=… on your own 
 	$(BIN)/python -W ignore -m benchmarks.sample
 	$(BIN)/python -W ignore -m benchmarks.memory
 	$(if $(CSV),$(BIN)/python -W ignore -m benchmarks.label_precision $(CSV))
+
+bench-files: .venv/installed  ## 200 hostile and odd files among 2,000 good ones; CSVs of up to a million rows
+	$(BIN)/python -W ignore -m benchmarks.hostile
+	$(BIN)/python -W ignore -m benchmarks.long_csv
+
+bench-serve: .venv/installed  ## searches a second over HTTP, 1, 8 and 50 users on 100,000 rows, 30 s each
+	$(BIN)/python -W ignore -m benchmarks.serve
+
+fuzz: .venv/installed-dev  ## ten thousand requests, right and wrong, made from the API's own description
+	FUZZ_EXAMPLES=1000 $(BIN)/python -m pytest tests/test_api_document.py --timeout 3000
 
 # A real Milvus server for the tests that need one, in an environment of its own (its requirements are old).
 .venv-milvus/bin/milvus-server:

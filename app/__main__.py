@@ -27,6 +27,14 @@ def main(
     device: Annotated[str | None, _option("device", "cpu, cuda, mps or auto.")] = None,
     host: Annotated[str | None, _option("host", "Where to listen; 0.0.0.0 opens the page to the network.")] = None,
     port: Annotated[int | None, _option("port", "The port to listen on.")] = None,
+    auth: Annotated[
+        str | None,
+        _option("auth", "user:password that page and API ask for; best by its variable, for ps shows options."),
+    ] = None,
+    rate_limit: Annotated[
+        int | None,
+        _option("rate_limit", "Searches and uploads a second that one client may make; 0: no limit.", "--rate-limit"),
+    ] = None,
     allowed_hosts: Annotated[
         str, _option("allowed_hosts", "Further host names the page answers to, with commas between.", "--allowed-hosts")
     ] = "",
@@ -37,7 +45,7 @@ def main(
     """
     given = {"uri": uri, "token": token, "collection": collection, "model": model, "weights": weights}
     try:
-        settings = Settings.from_env(**given, device=device, host=host, port=port)
+        settings = Settings.from_env(**given, device=device, host=host, port=port, auth=auth, rate_limit=rate_limit)
         _serve(settings, [name.strip() for name in allowed_hosts.split(",") if name.strip()])
     except SearchError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -48,11 +56,16 @@ def main(
 
 def _serve(settings: Settings, hosts: list[str]) -> None:
     # Imported here: --help has to answer before PyTorch and Gradio are loaded.
-    from .server import listen
+    from .server import check_settings, listen
 
+    check_settings(settings)
     listener = listen(settings.host, settings.port)
-    if settings.host not in ("127.0.0.1", "localhost", "::1"):
-        print("note: everyone who can reach this machine sees these pictures; there is no password", file=sys.stderr)
+    if settings.host not in ("127.0.0.1", "localhost", "::1") and not settings.auth:
+        print(
+            "warning: everyone who can reach this machine sees these pictures; set a password with "
+            f"{env_name('auth')}=user:password",
+            file=sys.stderr,
+        )
     from pipelines.milvus.connection import close_all
 
     from .library import Library

@@ -1,37 +1,57 @@
-"""Hits and messages as plain JSON for the page's script, which puts every value in as text, never as markup."""
+"""What the page shows, as plain JSON for its script, which puts every value in as text, never as markup.
+
+No words of the page's own: those are the script's, in the reader's language (`locales/`). A problem is a key there.
+"""
 
 from __future__ import annotations
 
-import os
 import shlex
 import time
-from dataclasses import replace
 from typing import Literal, TypedDict
 
+from pipelines.errors import InputError
+from pipelines.query import MAX_PARTS, Part, format_query
 from pipelines.search import Hit, Results
 from pipelines.settings import Settings
 
-from .library import Overview
-from .query import Query
+from .filter_form import Chosen, Column, fill_form
+from .library import Library, Overview
+from .parts import PartView, file_name_of, name_of, part_views, readable
+from .permalink import MAX_SHOWN, Address
+from .query_pictures import QueryPictures
 
-TITLE = "Image search"
 BUILTIN = "builtin"
-DEMO_NOTICE = f"“{BUILTIN}” is a small demo model. For real use, index with "
 DEMO_ADVICE = "--model clip_vit_base_patch32"  # set in one piece: browsers break lines after hyphens
 CHIPS = 8
+_LONGEST = 300  # characters of a field in the lightbox
 
 Kind = Literal["loading", "start", "results", "nothing", "error", "unfilled"]
 
 
 class Card(TypedDict):
-    """One picture on the page."""
+    """One picture on the page. `alike` counts the near-duplicates folded into it; `use` is '' where it is used."""
 
     id: str
     label: str
     name: str
-    alt: str
     score: str
+    alike: int
+    fields: list[tuple[str, str | bool]]
     similar: str
+    use: str
+
+
+class ColumnView(TypedDict):
+    """A field of the filter form. `choices` are values and how they read."""
+
+    name: str
+    label: str
+    kind: str
+    choices: list[tuple[str, str]]
+    low: float | None
+    high: float | None
+    anywhere: bool
+    chosen: Chosen
 
 
 class Chip(TypedDict):
@@ -42,93 +62,142 @@ class Chip(TypedDict):
 
 
 class View(TypedDict):
-    """Everything of the page that changes. `url` is its permalink, `stamp` makes each answer a new one."""
+    """Everything of the page that changes.
+
+    `url` is its permalink, `words` stand in the search box, `turn` is that of the question, and `stamp` makes each
+    answer a new one.
+    """
 
     kind: Kind
     url: str
-    title: str
-    status: str
+    turn: int
+    words: str
+    problem: str
+    details: dict[str, str]
     message: str
     command: str
-    notice: str
+    demo: bool
     advice: str
-    rows: str
+    rows: int
     model: str
     chips: list[Chip]
+    parts: list[PartView]
+    columns: list[ColumnView]
+    conditions: str
+    min_score: float | None
+    fold: float | None
+    active: int
+    unfiltered: str
+    kept_form: bool
     cards: list[Card]
+    appended: bool
+    more: int
+    embed_ms: float
+    search_ms: float
+    cut: bool
     stamp: str
 
 
-def start_view(query: Query, overview: Overview, settings: Settings) -> View:
-    """Before anything is asked: what this is, and some of its pictures; or how to fill it."""
-    if not overview.rows:
-        return unfilled_view(query, settings)
-    view = _base("start", query, overview)
-    view["status"] = f"Describe what you are looking for, or drop a picture. Some of the {_rows(overview.rows)}:"
-    view["cards"] = [make_card(hit, query, scored=False) for hit in overview.samples]
-    return view
+class Views:
+    """Makes views of one collection."""
 
+    def __init__(self, library: Library, pictures: QueryPictures) -> None:
+        self._library, self._pictures = library, pictures
 
-def unfilled_view(query: Query, settings: Settings) -> View:
-    """There is no collection: the command that makes one."""
-    view = _base("unfilled", query, Overview())
-    view["message"] = "There are no pictures here yet"
-    view["command"] = _insert_command(settings)
-    return view
-
-
-def results_view(query: Query, results: Results, overview: Overview, like: Hit | None = None) -> View:
-    """What was found, or that nothing was. `like` is the picture whose neighbours these are."""
-    subject = _subject(query, like)
-    view = _base("results" if results.hits else "nothing", query, overview)
-    view["title"] = f"{query.text or subject} – {TITLE}"
-    if not results.hits:
-        view["message"] = f"No pictures {subject}"
+    def start(self, address: Address, overview: Overview) -> View:
+        """Before anything is asked: some of the pictures; or how to fill the collection."""
+        if not overview.rows:
+            view = self._base("unfilled", address, overview)
+            view["command"] = _insert_command(self._library.settings)
+            return view
+        view = self._base("start", address, overview)
+        view["cards"] = [make_card(hit, address, scored=False) for hit in overview.samples]
         return view
-    milliseconds = max(1, round(results.seconds * 1000))
-    view["status"] = f"{len(results.hits):,} of {_rows(overview.rows)} {subject} · {milliseconds} ms"
-    view["cards"] = [make_card(hit, query) for hit in results.hits]
-    return view
+
+    def results(self, address: Address, results: Results, overview: Overview, offset: int = 0) -> View:
+        """What was found, or that nothing was. With an offset, what follows the results that are there."""
+        view = self._base("results" if results.hits or offset else "nothing", address, overview)
+        view["cards"] = [make_card(hit, address) for hit in results.hits]
+        view["appended"] = offset > 0
+        reached = offset + len(results.hits)
+        view["more"] = reached if results.has_more and reached < MAX_SHOWN else 0
+        view["embed_ms"], view["search_ms"] = map(_milliseconds, (results.embed_seconds, results.search_seconds))
+        view["cut"] = bool(results.notes)
+        return view
+
+    def problem(self, address: Address, overview: Overview, problem: str, **details: str) -> View:
+        """Something went wrong, as a key of the catalogue and the values in its text."""
+        view = self._base("error", address, overview)
+        view["problem"], view["details"] = problem, details
+        return view
+
+    def error(self, address: Address, overview: Overview, message: str) -> View:
+        """Something went wrong, in the words of the pipelines."""
+        view = self._base("error", address, overview)
+        view["message"] = message[:1].upper() + message[1:]
+        return view
+
+    def _base(self, kind: Kind, address: Address, overview: Overview) -> View:
+        form = fill_form(overview.columns, address.filter)
+        active = form.active + (address.min_score is not None) + (address.fold is not None)
+        demo = overview.model == BUILTIN
+        return {
+            "kind": kind, "url": address.url, "turn": 0, "words": _words(address), "problem": "", "details": {},
+            "message": "", "command": "", "demo": demo, "advice": DEMO_ADVICE if demo else "",
+            "rows": overview.rows, "model": overview.model,
+            "chips": _chips(overview.labels), "parts": part_views(address, self._library, self._pictures),
+            "columns": [_column(column, form.chosen.get(column.name, {})) for column in overview.columns],
+            "conditions": form.conditions, "min_score": address.min_score, "fold": address.fold, "active": active,
+            "unfiltered": address.unfiltered().url, "kept_form": False, "cards": [], "appended": False, "more": 0,
+            "embed_ms": 0, "search_ms": 0, "cut": False, "stamp": str(time.monotonic_ns()),
+        }  # fmt: skip
 
 
-def error_view(query: Query, message: str, overview: Overview | None = None) -> View:
-    """Something went wrong, in words for the person in front of the page."""
-    view = _base("error", query, overview or Overview())
-    view["message"] = message[:1].upper() + message[1:]
-    return view
-
-
-def make_card(hit: Hit, query: Query, scored: bool = True) -> Card:
-    """A hit for display. The link to its neighbours keeps the number of results, and leaves the label behind."""
-    name = os.path.basename(hit.path).encode(errors="replace").decode()
-    label = readable(str(hit.fields.get("label") or ""))
+def make_card(hit: Hit, address: Address, scored: bool = True) -> Card:
+    """A hit for display. The link to its neighbours leaves the filters behind."""
+    given = [(name, value) for name, value in hit.fields.items() if name != "label" and value not in (None, "")]
+    me = Part(id=hit.id)
     return {
         "id": str(hit.id),
-        "label": label or name,
-        "name": name,
-        "alt": label or name,
+        "label": name_of(hit),
+        "name": file_name_of(hit),
         "score": f"{hit.score:.3f}" if scored else "",
-        "similar": replace(query, text="", picture=None, like=hit.id, label="").url,
+        "alike": hit.folded,
+        "fields": [
+            (readable(name), value if isinstance(value, bool) else str(value)[:_LONGEST]) for name, value in given
+        ],
+        "similar": Address(format_query([me]), fold=address.fold).url,
+        "use": _using(me, address),
     }
 
 
-def readable(label: str) -> str:
-    """A class name as words: data sets write `brain_coral`."""
-    return label.replace("_", " ").strip()
+def _using(part: Part, address: Address) -> str:
+    try:
+        parts = address.parts
+    except InputError:
+        return ""
+    if part.id in [used.id for used in parts] or len(parts) + len(address.pictures) >= MAX_PARTS:
+        return ""
+    return address.with_part(part).url
 
 
-def _base(kind: Kind, query: Query, overview: Overview) -> View:
-    demo = overview.model == BUILTIN
+def _column(column: Column, chosen: Chosen) -> ColumnView:
+    names = [(value, readable(value) if column.name == "label" else value) for value in column.values]
     return {
-        "kind": kind, "url": query.url, "title": TITLE, "status": "", "message": "", "command": "",
-        "notice": DEMO_NOTICE if demo else "", "advice": DEMO_ADVICE if demo else "",
-        "rows": _rows(overview.rows), "model": overview.model, "chips": _chips(overview.labels), "cards": [],
-        "stamp": str(time.monotonic_ns()),
+        "name": column.name, "label": readable(column.name), "kind": column.kind, "choices": names,
+        "low": column.low, "high": column.high, "anywhere": column.anywhere, "chosen": chosen,
     }  # fmt: skip
 
 
-def _rows(rows: int) -> str:
-    return f"{rows:,} {'picture' if rows == 1 else 'pictures'}" if rows else ""
+def _words(address: Address) -> str:
+    try:
+        return address.words
+    except InputError:
+        return address.text
+
+
+def _milliseconds(seconds: float) -> float:
+    return round(seconds * 1000) if seconds >= 0.01 else round(seconds * 1000, 1)
 
 
 def _chips(labels: list[str]) -> list[Chip]:
@@ -136,17 +205,7 @@ def _chips(labels: list[str]) -> list[Chip]:
     words = [label for label in map(readable, labels) if 2 < len(label) <= 24]
     step = max(1, len(words) / CHIPS)
     chosen = [words[int(index * step)] for index in range(min(CHIPS, len(words)))]
-    return [{"text": word, "url": Query(text=word).url} for word in chosen]
-
-
-def _subject(query: Query, like: Hit | None) -> str:
-    label = f" labelled “{readable(query.label)}”" if query.label else ""
-    if query.like is not None:
-        name = make_card(like, query)["label"] if like else query.like
-        return f"like “{name}”{label}"
-    if query.picture is not None:
-        return f"like yours{label}"
-    return f"for “{query.text}”{label}"
+    return [{"text": word, "url": Address(format_query([Part(word)])).url} for word in chosen]
 
 
 def _insert_command(settings: Settings) -> str:

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from pipelines.errors import CollectionNotFound
-from pipelines.milvus.connection import close
-from pipelines.milvus.schema import ID, text_literal
+from pipelines.milvus.connection import close, is_lite
+from pipelines.milvus.schema import ID, PATH
+from pipelines.query import Query
 from pipelines.search import Hit, Results, Searcher
 from pipelines.settings import Settings
 
-from .query import Query
+from .filter_form import Column, describe_columns
 
 SAMPLES = 24
 # A server's collection may grow while the page runs; a Milvus Lite file is ours alone meanwhile.
 OVERVIEW_SECONDS = 60.0
-_SAMPLED_FROM = 2_000
+# Values, ranges and samples come from so many rows, the most that one call of a server returns.
+_LOOKED_AT = 16_384
 _SMALLEST_ID = -(2**63) + 1
 
 
@@ -27,6 +31,7 @@ class Overview:
 
     rows: int = 0
     model: str = ""
+    columns: tuple[Column, ...] = ()
     labels: list[str] = field(default_factory=list)
     samples: list[Hit] = field(default_factory=list)
 
@@ -53,7 +58,7 @@ class Library:
             return self._searcher
 
     def overview(self) -> Overview:
-        """Rows, model, labels and some pictures; at most OVERVIEW_SECONDS old.
+        """Rows, model, columns and some pictures; at most OVERVIEW_SECONDS old.
 
         Raises:
             SearchError: the database or the model cannot be had.
@@ -62,8 +67,7 @@ class Library:
         if searcher is None:
             return Overview()
         if time.monotonic() > self._overview_until:
-            info = searcher.info()
-            self._overview = Overview(info.rows, searcher.settings.model, searcher.labels(), _sample(searcher))
+            self._overview = _describe(searcher)
             self._overview_until = time.monotonic() + OVERVIEW_SECONDS
         return self._overview
 
@@ -73,15 +77,7 @@ class Library:
         Raises:
             SearchError: with a message for the person who asked.
         """
-        searcher = self._opened()
-        expression = ""
-        if query.label and "label" in searcher.field_names:
-            expression = f"label == {text_literal(query.label)}"
-        if query.like is not None:
-            return searcher.similar_to(query.like, query.limit, expression)
-        if query.picture is not None:
-            return searcher.by_image(query.picture, query.limit, expression)
-        return searcher.by_text(query.text, query.limit, expression)
+        return self._opened().search(query)
 
     def get(self, picture_id: int) -> Hit | None:
         """One picture of the collection, None where there is no such id.
@@ -91,6 +87,17 @@ class Library:
         """
         searcher = self.open()
         return searcher.get(picture_id) if searcher else None
+
+    @property
+    def image_size(self) -> int:
+        """Edge of the model's input, in pixels.
+
+        Raises:
+            SearchError: there is no collection yet.
+        """
+        from pipelines.models.registry import get_model
+
+        return get_model(self._opened().settings.model).image_size
 
     def warm_up(self) -> None:
         """Builds the pipelines and loads what the first query would otherwise wait for."""
@@ -115,13 +122,21 @@ def _open(settings: Settings) -> Searcher | None:
         return None
 
 
-def _sample(searcher: Searcher) -> list[Hit]:
+def _describe(searcher: Searcher) -> Overview:
+    info = searcher.info()
+    fields = [column for column in info.fields if column.name in searcher.field_names]
+    names = [ID, PATH, *(column.name for column in fields)]
+    rows = searcher.store.query(f"{ID} >= {_SMALLEST_ID}", names, limit=_LOOKED_AT)
+    labels = sorted({str(row.get("label") or "") for row in rows} - {""})
+    columns = describe_columns(fields, rows, is_lite(searcher.settings.uri))
+    return Overview(info.rows, searcher.settings.model, columns, labels, _sample(searcher, rows))
+
+
+def _sample(searcher: Searcher, rows: Sequence[Mapping[str, Any]]) -> list[Hit]:
     """Pictures for the start page, as different as the labels allow, the same ones each time."""
-    labelled = "label" in searcher.field_names
-    rows = searcher.store.query(f"{ID} >= {_SMALLEST_ID}", [ID, "label"] if labelled else [ID], limit=_SAMPLED_FROM)
     firsts: dict[object, int] = {}
     for row in rows:
-        firsts.setdefault(row["label"] if labelled else row[ID], row[ID])
+        firsts.setdefault(row.get("label") or row[ID], row[ID])
     ids = list(firsts.values())
     if len(ids) < SAMPLES:  # few labels: fill up
         taken = set(ids)

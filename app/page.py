@@ -1,8 +1,9 @@
-"""The page: its layout, and handlers that turn what is on it into a query and the answer into a view."""
+"""The page: its few Gradio components, and handlers that turn an address into a query and the answer into a view."""
 
 from __future__ import annotations
 
 import logging
+import os
 import secrets
 from dataclasses import replace
 from pathlib import Path
@@ -11,19 +12,28 @@ from typing import Any
 import gradio as gr
 
 from pipelines.errors import SearchError, StoreLocked
-from pipelines.images.decode import UnreadablePicture, read_file
+from pipelines.export import to_csv, to_json
+from pipelines.images.decode import UnreadablePicture
+from pipelines.query import Part, Query
+from pipelines.search import Results
 
-from .cards import TITLE, View, error_view, readable, results_view, start_view, unfilled_view
+from .cards import View, Views
+from .filter_form import read_form
+from .i18n import catalogue, translations
 from .library import Library, Overview
-from .query import DEFAULT_LIMIT, Query, clamp_limit, clean_text, parse_id
+from .permalink import PAGE, Address, QueryPicture, clean_cosine, clean_text
+from .query_pictures import QueryPictures
 
 STATIC = Path(__file__).parent / "static"
-LIMITS = [12, 24, 48, 96]
-ANY_LABEL = "All labels"
+# Joined in this order; each opens with what it is for.
+SCRIPTS = ("texts", "answers", "asking", "parts", "filters", "lightbox", "picture", "start")
+STYLES = ("frame", "asking", "filters", "results", "lightbox", "phone")
 # A search is mostly one model call, which runs alone; more than a few waiting in threads only cost memory.
 CONCURRENCY = 8
-# Uploads are deleted after an hour.
+# Uploads are deleted after an hour: what is kept of a picture is in QueryPictures.
 UPLOADS_KEPT = (600, 3600)
+FOLD = 0.95
+EXPORTS = ("csv", "json")
 
 log = logging.getLogger(__name__)
 
@@ -31,130 +41,138 @@ log = logging.getLogger(__name__)
 class Page:
     """Builds the page for one collection. The handlers keep nothing between calls: the address is the state."""
 
-    def __init__(self, library: Library) -> None:
+    def __init__(self, library: Library, pictures: QueryPictures | None = None) -> None:
         self._library = library
+        self._pictures = pictures or QueryPictures()
+        self._views = Views(library, self._pictures)
 
     def build(self) -> gr.Blocks:
         """The layout with its events."""
-        with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=UPLOADS_KEPT) as blocks:
+        t = translations()
+        title = catalogue()["en"]["title"]
+        with gr.Blocks(title=title, analytics_enabled=False, delete_cache=UPLOADS_KEPT) as blocks:
             gr.HTML(_read("header.html"), apply_default_css=False, js_on_load=None, elem_id="header")
-            with gr.Row(elem_id="panel", equal_height=True):
-                with gr.Column(elem_id="asking", min_width=280):
-                    with gr.Row(elem_id="bar"):
-                        self._text = gr.Textbox(
-                            placeholder="Describe a picture", show_label=False, container=False, max_lines=1,
-                            autofocus=True, label="Describe a picture", elem_id="text", scale=1, min_width=120,
-                        )  # fmt: skip
-                        self._go = gr.Button("Search", variant="primary", elem_id="go", scale=0, min_width=96)
-                    with gr.Row(elem_id="filters"):
-                        self._label = gr.Dropdown(
-                            [(ANY_LABEL, "")], value="", label="Label", elem_id="label", visible=False, min_width=150
-                        )
-                        self._limit = gr.Dropdown(
-                            _limit_choices(DEFAULT_LIMIT), value=DEFAULT_LIMIT, label="Results", elem_id="limit",
-                            filterable=False, min_width=110,
-                        )  # fmt: skip
-                self._picture = gr.Image(
-                    type="filepath", image_mode=None, sources=["upload"], show_label=False, buttons=[],
-                    label="Search with a picture", placeholder="# Search with a picture\ndrop, paste or click",
-                    elem_id="picture", height=116, scale=0, min_width=260, alt_text="The picture you search with",
+            with gr.Row(elem_id="bar"):
+                self._text = gr.Textbox(
+                    placeholder=t("text_placeholder"), label=t("text_placeholder"), show_label=False, container=False,
+                    max_lines=1, autofocus=True, elem_id="text", scale=1, min_width=120,
                 )  # fmt: skip
-                # Gradio would open the upload with Pillow, any of its formats, and fail with a traceback.
-                self._picture.preprocess = _uploaded_path  # type: ignore[method-assign]
+                gr.HTML(_read("picture.html"), apply_default_css=False, js_on_load=None, elem_id="picture")
+                self._go = gr.Button(t("search"), variant="primary", elem_id="go", scale=0, min_width=96)
             self._results = gr.HTML(
-                _loading(), html_template=_read("results.html"), js_on_load=_read("page.js"), apply_default_css=False,
-                elem_id="results",
+                {"kind": "loading", "stamp": ""}, html_template=_read("results.html"), js_on_load=script(),
+                apply_default_css=False, elem_id="results",
             )  # fmt: skip
-            self._like = gr.Textbox(visible="hidden", elem_id="like")
+            self._export = gr.Textbox(visible="hidden", elem_id="export")
             self._connect(blocks)
         return blocks
 
     def _connect(self, blocks: gr.Blocks) -> None:
-        """Events. All searches share one limit, and of several from one page only the last counts."""
+        """Events. The script sends every search as one kind of event, one after the other, of those waiting the last.
+
+        Gradio's own way to that, `trigger_mode="always_last"`, forgets what came with an event that had to wait.
+        """
         options: dict[str, Any] = {
-            "show_progress": "hidden", "trigger_mode": "always_last", "concurrency_limit": CONCURRENCY,
+            "show_progress": "hidden", "trigger_mode": "multiple", "concurrency_limit": CONCURRENCY,
             "concurrency_id": "search", "api_visibility": "private",
         }  # fmt: skip
-        form = [self._text, self._picture, self._like, self._limit, self._label]
-        everything = [*form, self._results]
-        busy = "(...values) => { document.body.classList.add('searching'); return values }"
-        asked = [self._text.submit, self._go.click, self._limit.input, self._label.input]
-        gr.on(asked, self.on_form, form, everything, js=busy, **options)
-        uploaded = [self._picture, self._limit, self._label]
-        self._picture.upload(self.on_picture, uploaded, everything, js=busy, **options)
-        self._results.navigate(self.on_navigate, None, everything, **options)
-        blocks.load(self.on_load, None, everything, **options)
+        blocks.load(self.on_load, None, self._results, **options)
+        self._results.ask(self.on_ask, None, self._results, **options)
+        gr.on([self._text.submit, self._go.click], None, self._text, js="(text) => window.imageSearch.ask({ text })")
+        exported = self._results.export(self.on_export, None, self._export, **options)
+        exported.then(None, self._export, js="(file) => window.imageSearch.save(file)")
 
-    def on_load(self, request: gr.Request) -> list[Any]:
+    def on_load(self, request: gr.Request) -> View:
         """The page was opened: runs the search its address asks for."""
-        return self._show(Query.from_params(dict(request.query_params)))
+        return self._respond(Address.from_pairs(request.query_params.multi_items()))
 
-    def on_navigate(self, event: gr.EventData) -> list[Any]:
-        """A link of ours was followed, or the back button."""
-        address = getattr(event, "address", "")
-        return self._show(Query.from_url(address if isinstance(address, str) else ""))
+    def on_ask(self, event: gr.EventData) -> View:
+        """Something was asked of the page at an address: another text, a picture, other filters, more results."""
+        view = self._respond(_address(event), event)
+        view["turn"] = _whole(event, "turn")
+        return view
 
-    def on_form(self, text: str, picture: str | None, like: str, limit: int, label: str | None) -> list[Any]:
-        """Search was pressed, or the filters changed. Words come before a picture, which comes before neighbours."""
-        words = clean_text(text)
-        if not words and picture:
-            return self.on_picture(picture, limit, label)
-        wanted = None if words else parse_id(like or "")
-        return self._show(Query(words, wanted, None, clamp_limit(limit), clean_text(label)))
-
-    def on_picture(self, picture: str | None, limit: int, label: str | None) -> list[Any]:
-        """A picture was dropped, pasted or chosen."""
-        query = Query(limit=clamp_limit(limit), label=clean_text(label))
-        if not picture:
-            return self._show(query)
+    def on_export(self, event: gr.EventData) -> str:
+        """The results that the page shows, as a file: its name, a line break, its content."""
+        address, wanted = _address(event), getattr(event, "format", "")
+        kind = wanted if wanted in EXPORTS else "csv"
         try:
-            query = Query(picture=read_file(picture), limit=query.limit, label=query.label)
-        except UnreadablePicture as error:
-            return self._outputs(query, error_view(query, f"the picture cannot be searched for: {error}"), Overview())
-        return self._show(query)
+            results = self._find(address, 0, address.shown)
+        except SearchError as error:
+            raise gr.Error(str(error)) from error
+        folded = address.fold is not None
+        if kind == "json":
+            return f"results.json\n{to_json(results.hits, folded)}"
+        names = list(results.hits[0].fields) if results.hits else []
+        return f"results.csv\n{to_csv(results.hits, names, folded)}"
 
-    def _show(self, query: Query) -> list[Any]:
-        """Runs a query; whatever happens, the page gets an answer it can show."""
+    def _respond(self, address: Address, event: gr.EventData | None = None) -> View:
+        """Answers an address, or what an event makes of it; whatever happens, the page gets something to show."""
         overview = Overview()
         try:
             overview = self._library.overview()
-            if not overview.labels:  # nothing to filter by, whatever the address says
-                query = replace(query, label="")
-            view = self._answer(query, overview)
+            if event is None:
+                return self._answer(address, overview)
+            address = self._changed(address, event, overview)
+            return self._answer(address, overview, _whole(event, "offset"))
+        except UnreadablePicture as error:
+            return self._views.problem(address, overview, "error_picture", reason=str(error))
         except StoreLocked:  # it was not there when the page started: an insert is making it
-            view = error_view(query, "another process is filling the collection; reload this page when it is done")
+            return self._views.problem(address, overview, "error_locked")
         except SearchError as error:
-            view = error_view(query, str(error), overview)
+            view = self._views.error(address, overview, str(error))
+            view["kept_form"] = hasattr(event, "form")
+            return view
         except Exception:
             reference = secrets.token_hex(3)
             log.exception("search failed (reference %s)", reference)
-            view = error_view(query, f"something went wrong; the log says more under reference {reference}", overview)
-        return self._outputs(query, view, overview)
+            return self._views.problem(Address(), overview, "error_internal", reference=reference)
 
-    def _answer(self, query: Query, overview: Overview) -> View:
-        if not overview.rows:
-            return unfilled_view(query, self._library.settings)
-        if query.is_empty:
-            return start_view(query, overview, self._library.settings)
-        like = self._library.get(query.like) if query.like is not None else None
-        return results_view(query, self._library.find(query), overview, like)
+    def _changed(self, address: Address, event: gr.EventData, overview: Overview) -> Address:
+        """The address that an event leads to.
 
-    def _outputs(self, query: Query, view: View, overview: Overview) -> list[Any]:
-        """Values for text, picture, like, limit, label and results, in that order."""
-        names = sorted({*overview.labels, query.label} - {""})  # an address may name one beyond those listed
-        labels = [(ANY_LABEL, ""), *((readable(name), name) for name in names)]
-        return [
-            query.text,
-            gr.skip() if query.picture is not None else None,
-            "" if query.like is None else str(query.like),
-            gr.update(choices=_limit_choices(query.limit), value=query.limit),
-            gr.update(choices=labels, value=query.label, visible=bool(overview.labels)) if overview.rows else gr.skip(),
-            view,
-        ]
+        Raises:
+            UnreadablePicture: the picture cannot be searched for.
+            InputError: the text or the form cannot be understood.
+        """
+        text, path, form = (getattr(event, name, None) for name in ("text", "path", "form"))
+        if isinstance(text, str):  # words join the pictures that are there
+            return address.with_words(clean_text(text))
+        if isinstance(path, str):  # a new picture is a new search
+            key = self._pictures.keep(_upload(path), self._library.image_size)
+            return address.asking([], [QueryPicture(key)])
+        if not isinstance(form, dict):
+            return address
+        filter_text = read_form(overview.columns, _pairs(form.get("columns")), str(form.get("conditions") or ""))
+        fold = (address.fold or FOLD) if form.get("fold") is True else None
+        score = clean_cosine(form.get("min_score"))
+        return replace(address, filter=filter_text, min_score=score, fold=fold, shown=PAGE)
+
+    def _answer(self, address: Address, overview: Overview, offset: int = 0) -> View:
+        if not overview.rows or address.is_empty:
+            return self._views.start(address, overview)
+        if any(self._pictures.get(key) is None for key, _ in address.pictures):
+            return self._views.problem(address, overview, "error_picture_gone")
+        if not offset:
+            return self._views.results(address, self._find(address, 0, address.shown), overview)
+        results = self._find(address, offset, PAGE)
+        address = replace(address, shown=offset + len(results.hits))
+        return self._views.results(address, results, overview, offset)
+
+    def _find(self, address: Address, offset: int, limit: int) -> Results:
+        brought = [Part(image=self._pictures.get(key), weight=weight) for key, weight in address.pictures]
+        parts = (*address.parts, *brought)
+        return self._library.find(Query(parts, limit, offset, address.filter or None, address.min_score, address.fold))
+
+
+def appearance() -> dict[str, Any]:
+    """What `gr.mount_gradio_app` has to know about looks and languages."""
+    css = "\n".join(_read(f"css/{name}.css") for name in STYLES)
+    return {"theme": theme(), "css": css, "i18n": translations(), "footer_links": []}
 
 
 def theme() -> gr.themes.Base:
-    """Fonts that the wheel has complete (its SemiBold files are not), and colours from page.css."""
+    """Fonts that the wheel has complete (its SemiBold files are not), and colours from frame.css."""
     return gr.themes.Base(
         primary_hue="teal", neutral_hue="stone",
         font=[gr.themes.LocalFont("IBM Plex Sans", weights=(400, 700)), "ui-sans-serif", "system-ui", "sans-serif"],
@@ -162,17 +180,40 @@ def theme() -> gr.themes.Base:
     ).set(body_background_fill="#faf9f7", body_background_fill_dark="#141312")  # fmt: skip
 
 
-def _uploaded_path(payload: Any) -> str | None:
-    """Where the upload lies; Gradio has made sure by now that it is one."""
-    return payload.path if payload else None
+def script() -> str:
+    """The page's script. Asynchronous: it begins by waiting for what it works with."""
+    parts = "\n".join(_read(f"js/{name}.js") for name in SCRIPTS)
+    return f"(async () => {{\n{parts}\n}})();"
 
 
-def _limit_choices(limit: int) -> list[int]:
-    return sorted({*LIMITS, limit})
+def _address(event: gr.EventData) -> Address:
+    address = getattr(event, "address", "")
+    return Address.from_url(address if isinstance(address, str) else "")
 
 
-def _loading() -> dict[str, str]:
-    return {"kind": "loading", "stamp": ""}
+def _whole(event: gr.EventData, name: str) -> int:
+    number = getattr(event, name, 0)
+    return number if isinstance(number, int) and number > 0 else 0
+
+
+def _pairs(value: Any) -> dict[str, Any]:
+    """`[[name, value], …]` as a dictionary, without what is no such pair."""
+    pairs = value if isinstance(value, list) else []
+    return {
+        pair[0]: pair[1] for pair in pairs if isinstance(pair, list) and len(pair) == 2 and isinstance(pair[0], str)
+    }
+
+
+def _upload(path: str) -> str:
+    """The path, if it is an upload's. `security.OnlyUploads` has refused others by now; a file is opened here.
+
+    Raises:
+        UnreadablePicture: it is another file.
+    """
+    folder = os.path.realpath(gr.utils.get_upload_folder())
+    if not os.path.realpath(path).startswith(folder + os.sep):
+        raise UnreadablePicture("it is no upload")
+    return path
 
 
 def _read(name: str) -> str:

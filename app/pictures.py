@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
 from pipelines.errors import SearchError
 from pipelines.images.decode import UnreadablePicture
+from pipelines.milvus.schema import MTIME_NS, PATH, SIZE
 
 from .library import Library
-from .query import parse_id
+from .permalink import parse_id
 from .thumbnails import EDGE, Encoded, Thumbnails, file_key, full_picture
 
 # An hour without asking, then a cheap 304. Private: the pictures are the user's own.
@@ -21,17 +24,34 @@ _SANDBOX = "default-src 'none'; style-src 'unsafe-inline'; img-src 'self'; sandb
 
 def picture_routes(library: Library, thumbnails: Thumbnails) -> APIRouter:
     """Both routes, to be put before the page, which takes every other address."""
-    router = APIRouter()
+    router, private = APIRouter(), library.settings.allow_private_urls
 
-    @router.api_route("/thumb/{picture_id}", methods=["GET", "HEAD"])
-    def thumb(picture_id: str, request: Request) -> Response:
-        return _answer(library, picture_id, request, f"thumb{EDGE}", thumbnails.get)
+    @router.head("/thumb/{id}", include_in_schema=False)
+    @router.get("/thumb/{id}", responses=_documented("image/webp"), response_class=Response, tags=["pictures"])
+    def thumb(id: str, request: Request) -> Response:
+        """A square WebP of EDGE pixels."""
+        return _answer(library, id, request, f"thumb{EDGE}", thumbnails.get)
 
-    @router.api_route("/image/{picture_id}", methods=["GET", "HEAD"])
-    def image(picture_id: str, request: Request) -> Response:
-        return _answer(library, picture_id, request, "image", lambda path, key: full_picture(path))
+    @router.head("/image/{id}", include_in_schema=False)
+    @router.get("/image/{id}", responses=_documented("image/*"), response_class=Response, tags=["pictures"])
+    def image(id: str, request: Request) -> Response:
+        """The picture: the file itself where every browser shows its format, else a JPEG of it."""
+        return _answer(library, id, request, "image", lambda path, key: full_picture(path, private))
 
     return router
+
+
+def _documented(media_type: str) -> dict[int | str, dict[str, Any]]:
+    text: dict[str, Any] = {"content": {"text/plain": {"schema": {"type": "string"}}}}
+    return {
+        200: {
+            "content": {media_type: {"schema": {"type": "string", "format": "binary"}}},
+            "description": "The picture.",
+        },
+        304: {"description": "Unchanged since the ETag in `If-None-Match`."},
+        404: {**text, "description": "No such picture, or its file is gone."},
+        503: {**text, "description": "The database does not answer."},
+    }
 
 
 def _answer(
@@ -42,20 +62,43 @@ def _answer(
     if number is None:
         return _refuse(404, "no such picture")
     try:
-        hit = library.get(number)
+        row = _stored(library, number)
     except SearchError:
         return _refuse(503, "the database does not answer")
-    if hit is None:
+    if row is None:
         return _refuse(404, "no such picture")
+    path = str(row[PATH])
     try:
-        key = file_key(hit.path, variant)
+        if not _is_what_was_indexed(row):
+            return _refuse(404, "the picture's file is gone or unreadable")
+        key = file_key(path, variant)
         headers = {"ETag": f'"{key}"', "Cache-Control": _CACHE, "Content-Security-Policy": _SANDBOX}
         if _matches(request.headers.get("if-none-match", ""), key):
             return Response(status_code=304, headers=headers)
-        encoded = load(hit.path, key)
+        encoded = load(path, key)
     except UnreadablePicture:  # the reason may name a path, which is nobody's business here
         return _refuse(404, "the picture's file is gone or unreadable")
     return Response(encoded.data, media_type=encoded.media_type, headers=headers)
+
+
+def _stored(library: Library, number: int) -> dict[str, Any] | None:
+    searcher = library.open()
+    return searcher.store.get([number], [PATH, MTIME_NS, SIZE], strong=False).get(number) if searcher else None
+
+
+def _is_what_was_indexed(row: Mapping[str, Any]) -> bool:
+    """A symbolic link may only lead to the file that it led to when it was indexed.
+
+    Folders full of links are good collections; a link put there later, to somebody's private pictures, is none.
+    """
+    path = os.path.abspath(row[PATH])
+    if os.path.realpath(path) == path:
+        return True
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError):
+        return False
+    return (status.st_mtime_ns, status.st_size) == (row[MTIME_NS], row[SIZE])
 
 
 def _matches(if_none_match: str, key: str) -> bool:

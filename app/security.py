@@ -16,12 +16,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from .api.errors import refuse
 
 MAX_UPLOAD_BYTES = 25 * 2**20
 MAX_BODY_BYTES = 2**20
-UPLOAD_PATH = "/gradio_api/upload"
+UPLOAD_PATHS = ("/gradio_api/upload", "/api/search")
 EVENT_PATH = "/gradio_api/queue/join"
 
 # Gradio's page evaluates its templates and sets inline styles: without the two 'unsafe' words it stays blank.
@@ -40,12 +41,13 @@ HEADERS = {
     "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
 }
 
-# All of Gradio's addresses that this page uses. The rest (a URL fetcher, a proxy, run history, an icon resizer
-# without a limit, code editing) is not for us, and what a later Gradio adds is not either until it is named here.
+# Our own addresses, and all of Gradio's that the page uses. The rest (a URL fetcher, a proxy, run history, an icon
+# resizer without a limit, code editing) is not for us, and what a later Gradio adds is not until it is named here.
 _PAGE_PATHS = re.compile(
     r"/|/(config|theme\.css|robots\.txt|manifest\.json|favicon\.ico)|/(assets|static|thumb|image)/.*"
     r"|/gradio_api/(info|startup-events|login_check|app_id|upload|upload_progress|cancel|reset)/?"
-    r"|/gradio_api/queue/(join|data)|/gradio_api/heartbeat/\w+",
+    r"|/gradio_api/queue/(join|data)|/gradio_api/heartbeat/\w+"
+    r"|/api/(search|info|openapi\.json)|/api/similar/[^/]+|/(healthz|readyz|metrics)",
     re.DOTALL,
 )
 
@@ -94,14 +96,14 @@ class Gate:
     def _refusal(self, scope: Scope, headers: Headers) -> ASGIApp | None:
         host = headers.get("host", "")
         if not self._is_ours(host):
-            return PlainTextResponse("This page is not served under that name; see --allowed-hosts.", 400)
+            return refuse(scope, 400, "This page is not served under that name; see --allowed-hosts.")
         if not self._is_for_the_page(scope["path"]):
-            return PlainTextResponse("Not found", 404)
+            return refuse(scope, 404, "Not found")
         origin = headers.get("origin")
         foreign = origin is not None and urlsplit(origin).netloc != host
         foreign = foreign or headers.get("sec-fetch-site") == "cross-site"
         if foreign and scope["method"] not in ("GET", "HEAD", "OPTIONS"):
-            return PlainTextResponse("Only the page itself may do that.", 403)
+            return refuse(scope, 403, "Only the page itself may do that.")
         return None
 
     def _is_ours(self, host: str) -> bool:
@@ -136,7 +138,7 @@ class OnlyUploads:
             message = await receive()
             body, more = body + message.get("body", b""), message.get("more_body", False)
         if not self._is_harmless(body):
-            return await PlainTextResponse("Only uploads can be used.", 403)(scope, receive, send)
+            return await refuse(scope, 403, "Only uploads can be used.")(scope, receive, send)
         whole: Message = {"type": "http.request", "body": body, "more_body": False}
         waiting = [whole]
 
@@ -175,8 +177,8 @@ class BodyLimit:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
-        limit = MAX_UPLOAD_BYTES if scope["path"].rstrip("/") == UPLOAD_PATH else MAX_BODY_BYTES
-        refusal = PlainTextResponse(f"The request is larger than {limit >> 20} MB.", 413, {"Connection": "close"})
+        limit = MAX_UPLOAD_BYTES if scope["path"].rstrip("/") in UPLOAD_PATHS else MAX_BODY_BYTES
+        refusal = refuse(scope, 413, f"The request is larger than {limit >> 20} MB.", {"Connection": "close"})
         declared = Headers(scope=scope).get("content-length", "0")
         if not declared.isdigit() or int(declared) > limit:
             return await refusal(scope, receive, send)

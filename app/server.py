@@ -14,8 +14,15 @@ from fastapi import FastAPI, Response
 from starlette.middleware.cors import CORSMiddleware
 
 from pipelines.errors import InputError
+from pipelines.settings import Settings
 
+from .api.document import add_document
+from .api.errors import add_error_handlers
+from .api.metrics import MeasureRequests, Metrics
+from .api.routes import Service, api_routes
+from .auth import Auth, parse_credentials
 from .library import Library
+from .limits import RateLimit
 from .pictures import picture_routes
 from .security import MAX_UPLOAD_BYTES, BodyLimit, Gate, OnlyUploads, SecurityHeaders
 from .thumbnails import Thumbnails
@@ -27,17 +34,29 @@ def build_app(library: Library, hosts: Iterable[str] = (), thumbnails: Thumbnail
     Args:
         hosts: further names the page may be reached under, behind a proxy for example.
     """
-    uploads = _private_uploads()
-    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, lifespan=_removing(uploads))
-    app.include_router(picture_routes(library, thumbnails or Thumbnails()))
+    uploads, metrics, settings = _private_uploads(), Metrics(), library.settings
+    app = FastAPI(
+        title="Image search", version="1", summary="Search pictures by words, by pictures and by both.",
+        docs_url=None, redoc_url=None, openapi_url="/api/openapi.json", lifespan=_removing(uploads),
+    )  # fmt: skip
+    add_error_handlers(app)
+    add_document(app, with_password=bool(settings.auth))
+    app.include_router(api_routes(Service(library, metrics)))
+    app.include_router(picture_routes(library, thumbnails or Thumbnails(allow_private=settings.allow_private_urls)))
     _add_favicon(app)
     _mount_page(app, library)
+    # The last one added is the first to see a request, and all refusals pass those added after it.
     # Without an origin named here Gradio answers every foreign one, credentials included, outside of localhost.
     app.add_middleware(CORSMiddleware, allow_origins=[])
     app.add_middleware(OnlyUploads, uploads=uploads)
     app.add_middleware(BodyLimit)
+    if settings.rate_limit:
+        app.add_middleware(RateLimit, rate=settings.rate_limit)
+    if settings.auth:
+        app.add_middleware(Auth, credentials=parse_credentials(settings.auth))
     app.add_middleware(Gate, hosts=list(hosts), uploads=uploads)
-    app.add_middleware(SecurityHeaders)  # added last, so outermost: refusals carry the headers too
+    app.add_middleware(MeasureRequests, metrics=metrics)
+    app.add_middleware(SecurityHeaders)
     return app
 
 
@@ -80,6 +99,18 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
+def check_settings(settings: Settings) -> None:
+    """Fails early, before anything slow is loaded.
+
+    Raises:
+        InputError: a setting of the page's own cannot be used.
+    """
+    if settings.auth:
+        parse_credentials(settings.auth)
+    if settings.rate_limit < 0:
+        raise InputError("--rate-limit cannot be negative")
+
+
 def address_of(listener: socket.socket) -> str:
     """Where a browser on this machine finds the page."""
     host, port = listener.getsockname()[:2]
@@ -93,13 +124,12 @@ def _mount_page(app: FastAPI, library: Library) -> None:
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     import gradio as gr
 
-    from .page import CONCURRENCY, STATIC, Page, theme
+    from .page import CONCURRENCY, Page, appearance
 
     blocks = Page(library).build().queue(default_concurrency_limit=CONCURRENCY, max_size=200, api_open=False)
     gr.mount_gradio_app(
-        app, blocks, path="/", theme=theme(), css_paths=[STATIC / "page.css"], footer_links=[], allowed_paths=[],
-        max_file_size=MAX_UPLOAD_BYTES, show_error=False, run_history=False, enable_monitoring=False, ssr_mode=False,
-        pwa=False, mcp_server=False,
+        app, blocks, path="/", **appearance(), allowed_paths=[], max_file_size=MAX_UPLOAD_BYTES,
+        show_error=False, run_history=False, enable_monitoring=False, ssr_mode=False, pwa=False, mcp_server=False,
     )  # fmt: skip
     # Gradio only checks what files a client names where it has 'launched', which a mounted page never has; without
     # this line and OnlyUploads, anyone could have any file of the server copied to where it can be fetched.
@@ -130,7 +160,7 @@ def _add_favicon(app: FastAPI) -> None:
 
     icon = (Path(__file__).parent / "static" / "favicon.svg").read_bytes()
 
-    @app.get("/favicon.ico")
+    @app.get("/favicon.ico", include_in_schema=False)
     def favicon() -> Response:
         return Response(icon, media_type="image/svg+xml", headers={"Cache-Control": "max-age=86400"})
 

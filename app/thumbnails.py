@@ -12,7 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pipelines.images.decode import UnreadablePicture, decode, read_file
+from pipelines.images.decode import decode
+from pipelines.images.reading import UnreadablePicture, is_remote, read_file
 from pipelines.settings import cache_dir
 
 EDGE = 320
@@ -40,24 +41,32 @@ class Encoded:
 
 
 def file_key(path: str, variant: str) -> str:
-    """Names one state of one file; changes when the file does.
+    """Names one state of one file; changes when the file does. What is at a URL is taken as unchanging.
 
     Raises:
         UnreadablePicture: it is gone.
     """
-    try:
-        status = os.stat(path)
-    except (OSError, ValueError) as error:
-        raise UnreadablePicture("no such file") from error
-    parts = f"{_VERSION}\0{variant}\0{status.st_mtime_ns}\0{status.st_size}\0".encode() + os.fsencode(path)
+    state = "url"
+    if not is_remote(path):
+        try:
+            status = os.stat(path)
+        except (OSError, ValueError) as error:
+            raise UnreadablePicture("no such file") from error
+        state = f"{status.st_mtime_ns}\0{status.st_size}"
+    parts = f"{_VERSION}\0{variant}\0{state}\0".encode() + os.fsencode(path)
     return hashlib.blake2b(parts, digest_size=16).hexdigest()
 
 
 class Thumbnails:
-    """Square WebP thumbnails of EDGE pixels, kept on disk from one run to the next."""
+    """Square WebP thumbnails of EDGE pixels, kept on disk from one run to the next.
 
-    def __init__(self, folder: Path | None = None) -> None:
+    Args:
+        allow_private: also fetch URLs on private, loopback and link-local addresses.
+    """
+
+    def __init__(self, folder: Path | None = None, allow_private: bool = False) -> None:
         self._folder = folder or cache_dir() / "thumbnails"
+        self._allow_private = allow_private
 
     def get(self, path: str, key: str) -> Encoded:
         """The thumbnail of a file whose key is known.
@@ -70,20 +79,22 @@ class Thumbnails:
             return Encoded(kept.read_bytes(), "image/webp")
         except OSError:
             pass
+        # Fetched before its turn to be decoded: a slow server holds up nobody else.
+        source = read_file(path, self._allow_private) if is_remote(path) else path
         with _decoding:
-            pixels = decode(path, size=EDGE)
+            pixels = decode(source, size=EDGE)
         made = _encode(pixels, "WEBP")
         _keep(kept, made.data)
         return made
 
 
-def full_picture(path: str) -> Encoded:
+def full_picture(path: str, allow_private: bool = False) -> Encoded:
     """The file itself where its first bytes say that a browser may have it, else a JPEG of its pixels.
 
     Raises:
         UnreadablePicture: it is gone or no picture.
     """
-    data = read_file(path)
+    data = read_file(path, allow_private)
     media_type = sniff(data)
     if media_type:
         return Encoded(data, media_type)

@@ -148,7 +148,7 @@ def data_loader(paths: list[str], weights: str, device: str, uri: str) -> dict[s
 
 
 def text_pipeline(weights: str, device: str) -> Any:
-    """The tutorial's text operators: tokenise (reading the vocabulary each time), embed 77 positions, normalise."""
+    """The tutorial's text operators: tokenise (the vocabulary read each time), embed 77 positions, normalise."""
     from towhee import pipe
 
     reference = Reference(weights, device)

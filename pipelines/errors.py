@@ -2,7 +2,9 @@
 
 SearchError
 ├── InputError          a CSV, a folder, a picture, an option or a filter is not as it must be   (exit 2)
-│   └── ModelMismatch   the collection was made by another model
+│   ├── ModelMismatch   the collection was made by another model
+│   ├── UnreadableQuery a picture to search with cannot be read
+│   └── UnknownPicture  the collection has no picture of this id
 ├── ModelError          a model's weights cannot be had or read                                   (exit 3)
 └── StoreError          Milvus cannot do what was asked                                           (exit 3)
     ├── StoreLocked     another process holds the Milvus Lite file
@@ -26,6 +28,14 @@ class InputError(SearchError):
 
 class ModelMismatch(InputError):
     """The collection holds embeddings of another model."""
+
+
+class UnreadableQuery(InputError):
+    """A picture to search with cannot be read."""
+
+
+class UnknownPicture(InputError):
+    """The collection has no picture of this id."""
 
 
 class ModelError(SearchError):

@@ -2,35 +2,31 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
-import time
-from collections import deque
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from .engine import Profile, run
-from .errors import ModelMismatch
-from .indexing.compare import Comparer, Pending
-from .indexing.rejects import RejectFile
+from .errors import InputError, ModelMismatch
+from .indexing.feed import Feed
+from .indexing.prune import Confirm, prune_gone, source_name
+from .indexing.reembed import StoredRows, finish_swap, replacement_of, swap
+from .indexing.rejects import DEFAULT_FILE, RejectFile
+from .indexing.summary import Progress, Summary
+from .milvus.index import Index
 from .milvus.schema import reconcile
 from .milvus.store import Store
 from .models.clip import ClipModel, load_model
 from .models.registry import get_model
 from .settings import Settings
-from .sources.source import Row, Source, open_source
+from .sources.shard import WHOLE, Shard
+from .sources.source import Source, open_source
 
 if TYPE_CHECKING:
     from towhee.runtime.runtime_pipeline import RuntimePipeline
 
-# Rows compared with the collection at a time; as many as one look-up takes.
-COMPARE_ROWS = 1000
 # Batches inside the pipeline at once: one decoding, one in the model, one on its way to Milvus. This, and not the
 # length of the source, bounds the memory; Towhee's own queues hold 1,000 rows whatever their size.
 IN_FLIGHT = 3
-
-Progress = Callable[["Summary", int], None]
 
 
 def build_insert_pipeline(settings: Settings) -> RuntimePipeline:
@@ -42,35 +38,12 @@ def build_insert_pipeline(settings: Settings) -> RuntimePipeline:
     return (
         pipe.input("rows", "paths")
         .map("paths", ("pictures", "reasons"), ops.image_decode.cv2(
-            "rgb", size=size, reasons=True, exact=settings.exact_preprocess))
-        .map("pictures", "embeddings", ops.image_text_embedding.clip(
-            model_name=settings.model, modality="image", device=settings.device, weights=settings.weights,
-            runtime=settings.runtime))
+            "rgb", size=size, reasons=True, **settings.decode_options))
+        .map("pictures", "embeddings", ops.image_text_embedding.clip(modality="image", **settings.model_options))
         .map("embeddings", "embeddings", ops.towhee.np_normalize())
-        .map(("rows", "embeddings"), "written", ops.ann_insert.milvus_rows(
-            uri=settings.uri, collection_name=settings.collection, token=settings.token))
+        .map(("rows", "embeddings"), "written", ops.ann_insert.milvus_rows(**settings.milvus_options))
         .output("reasons", "written")
     )  # fmt: skip
-
-
-@dataclass
-class Summary:
-    """What a run did. `rows` is the number looked at; the four counts add up to it."""
-
-    source: str
-    collection: str
-    model: str
-    rows: int = 0
-    inserted: int = 0
-    updated: int = 0
-    unchanged: int = 0
-    rejected: int = 0
-    seconds: float = 0.0
-    images_per_second: float = 0.0
-    interrupted: bool = False
-    rejects_file: str = ""
-    runtime: str = ""
-    step_seconds: dict[str, float] = field(default_factory=dict)
 
 
 def run_insert(
@@ -78,142 +51,87 @@ def run_insert(
     settings: Settings,
     *,
     limit: int = 0,
+    shard: str = "",
     rejects: str = "",
     profile: bool = False,
+    checksum: bool = False,
+    reembed: bool = False,
+    prune: Confirm | None = None,
+    index: Index | None = None,
     on_progress: Progress | None = None,
 ) -> Summary:
-    """Indexes a CSV or a folder. A second run touches only what is new or changed.
+    """Indexes a CSV or a folder, here or at an address. A second run touches only what is new or changed.
 
     Args:
         limit: only the first so many rows; 0 takes all.
+        shard: `3/16` takes the third of sixteen parts of them, by the rows' ids; '' takes all.
         rejects: the CSV (`id,path,reason`) for pictures that could not be used; by default `rejected.csv`,
             written only when there are any.
+        checksum: compare the content of files, not their time and size.
+        reembed: where another model made the collection, embed all of it again by this one. The old collection
+            can be searched until the new one is complete.
+        prune: afterwards remove the rows of this source whose file or CSV line is gone, if this function, called
+            with their number and the number of all rows of the source, returns True.
+        index: the vector index to have afterwards (`milvus.index.choose_index`); None leaves it to the program.
         on_progress: called with the summary so far and the total number of rows.
 
     Raises:
-        InputError: the source or the options are not usable; nothing was done.
+        InputError: the source or the options are not usable, nothing was done; or `prune` would remove everything.
         ModelMismatch: the collection was made by another model.
         ModelError, StoreError: the model or Milvus cannot be reached.
     """
-    rows = open_source(source, limit)
-    return _InsertRun(rows, os.fspath(source), settings, rejects, profile, on_progress).run()
+    part = Shard.parse(shard)
+    if (limit or part != WHOLE) and (prune or reembed):
+        option = "--limit" if limit else "--shard"
+        raise InputError(f"{option} looks at a part of the source only: --prune and --reembed need all of it")
+    rows = open_source(source, limit, part, settings.allow_private_urls)
+    store = Store(settings.uri, settings.collection, settings.token)
+    finish_swap(store)
+    settings = settings.with_model_of(store.model() if store.exists() else "")
+    model = load_model(settings.model, settings.weights, settings.device, settings.runtime)
+    batch_size = settings.batch_size or model.default_batch_size
+    summary = Summary(os.fspath(source), settings.collection, model.tag)
+    summary.runtime = f"{model.description}, batch {batch_size}"
+    replaces = store if reembed and store.exists() and store.model() not in ("", model.tag) else None
+    if replaces is not None:
+        store = replacement_of(store, model.tag)
+        settings = dataclasses.replace(settings, collection=store.collection)
+    _prepare_collection(store, model, rows, replaces or store, index)
+    # Shards may share a folder, and each writes a list of its own.
+    default_list = DEFAULT_FILE if part == WHOLE else f"rejected-{part.number}-of-{part.of}.csv"
+    feed = Feed(
+        store, build_insert_pipeline(settings), batch_size, IN_FLIGHT,
+        summary, RejectFile(rejects, default_list), profile, on_progress,
+    )  # fmt: skip
+    with feed:
+        comparer = feed.take(rows, source_name(source), checksum)
+        if replaces is not None:
+            feed.take(StoredRows(replaces, store, feed.rejected), "", checksum=False)
+    if not summary.interrupted:
+        if replaces is not None:
+            swap(replaces, store)
+        if prune is not None:
+            summary.removed = prune_gone(store, source_name(source), comparer.present, prune)
+        if summary.removed or summary.rows > summary.unchanged + summary.rejected:
+            store.flush()
+        store.optimize(index)
+    feed.finish()
+    return summary
 
 
-class _InsertRun:
-    """One run: compare each chunk with the collection, feed what is new to the pipeline, count what comes back."""
-
-    def __init__(
-        self, source: Source, name: str, settings: Settings, rejects: str, profile: bool, on_progress: Progress | None
-    ) -> None:
-        self._source = source
-        store = Store(settings.uri, settings.collection, settings.token)
-        settings = settings.with_model_of(store.model() if store.exists() else "")
-        model = load_model(settings.model, settings.weights, settings.device, settings.runtime)
-        _prepare_collection(store, model, source)
-        self._store = store
-        self._comparer = Comparer(store, model.tag)
-        self._pipeline = build_insert_pipeline(settings)
-        self._batch_size = settings.batch_size or model.default_batch_size
-        self._profile = Profile() if profile else None
-        self._on_progress = on_progress or (lambda summary, total: None)
-        self._rejects = RejectFile(rejects)
-        self._summary = Summary(name, settings.collection, model.tag)
-        self._summary.runtime = f"{model.description}, batch {self._batch_size}"
-
-    def run(self) -> Summary:
-        """Feeds the pipeline to the end, or to Ctrl-C, and leaves the collection sealed and searchable."""
-        start = time.perf_counter()
-        flying: deque[_Flight] = deque()
-        with ThreadPoolExecutor(IN_FLIGHT, thread_name_prefix="insert") as pool:
-            try:
-                for batch in self._batches():
-                    flying.append(_Flight(batch, pool.submit(self._embed_and_store, batch)))
-                    if len(flying) == IN_FLIGHT:
-                        self._land(flying)
-                while flying:
-                    self._land(flying)
-            except KeyboardInterrupt:  # what is in flight is finished and counted; nothing is half-written
-                self._summary.interrupted = True
-                while flying:
-                    self._land(flying)
-            finally:
-                self._rejects.close()
-        self._store.optimize()
-        return self._finish(time.perf_counter() - start)
-
-    def _batches(self) -> Iterator[list[Pending]]:
-        """What has to be embedded, in batches of the model's size."""
-        waiting: list[Pending] = []
-        for chunk in self._source.chunks(COMPARE_ROWS):
-            start = time.perf_counter()
-            comparison = self._comparer.compare(chunk)
-            if self._profile:
-                self._profile.add("compare with the collection", time.perf_counter() - start)
-            for row, reason in comparison.rejected:
-                self._reject(row, reason)
-            self._summary.unchanged += comparison.unchanged
-            self._report()
-            waiting += comparison.pending
-            while len(waiting) >= self._batch_size:
-                yield waiting[: self._batch_size]
-                del waiting[: self._batch_size]
-        if waiting:
-            yield waiting
-
-    def _embed_and_store(self, batch: list[Pending]) -> list[str]:
-        """Runs the pipeline on one batch; returns for each row why it was left out, '' where it was stored."""
-        entities, paths = [item.entity for item in batch], [item.row.path for item in batch]
-        reasons, written = run(self._pipeline, entities, paths, profile=self._profile)
-        unusable = "the model gives no finite embedding for it"
-        return [reason or ("" if stored else unusable) for reason, stored in zip(reasons, written, strict=True)]
-
-    def _land(self, flying: deque[_Flight]) -> None:
-        """Counts the oldest batch, so that counts and reject list keep the source's order."""
-        reasons = flying[0].future.result()
-        for item, reason in zip(flying.popleft().batch, reasons, strict=True):
-            if reason:
-                self._reject(item.row, reason)
-            elif item.is_new:
-                self._summary.inserted += 1
-            else:
-                self._summary.updated += 1
-        self._rejects.flush()
-        self._report()
-
-    def _reject(self, row: Row, reason: str) -> None:
-        self._summary.rejected += 1
-        self._rejects.add(row, reason)
-
-    def _report(self) -> None:
-        summary = self._summary
-        summary.rows = summary.inserted + summary.updated + summary.unchanged + summary.rejected
-        self._on_progress(summary, self._source.total)
-
-    def _finish(self, seconds: float) -> Summary:
-        summary = self._summary
-        summary.seconds = round(seconds, 3)
-        summary.images_per_second = round((summary.inserted + summary.updated) / seconds, 1)
-        summary.rejects_file = self._rejects.written_to
-        if self._profile:
-            summary.step_seconds = {step: round(value, 3) for step, value in self._profile.seconds.items()}
-        return summary
-
-
-class _Flight(NamedTuple):
-    batch: list[Pending]
-    future: Future[list[str]]
-
-
-def _prepare_collection(store: Store, model: ClipModel, source: Source) -> None:
-    """Makes the collection, or checks that this model and these columns belong into it."""
+def _prepare_collection(store: Store, model: ClipModel, source: Source, like: Store, index: Index | None) -> None:
+    """Makes the collection, with the columns of `like` if that exists, or checks that it takes these rows."""
+    if not like.exists():
+        store.create(model.spec.dim, source.fields, index)
+        return
+    like.refuse_older_program()
+    source.fields = reconcile(source.fields, like.fields())
     if not store.exists():
-        store.create(model.spec.dim, source.fields)
-        store.load()
+        store.create(model.spec.dim, like.fields(), index)
         return
     made_by = store.model()
     if made_by not in ("", model.tag) or store.dim() != model.spec.dim:
         raise ModelMismatch(
             f"collection '{store.collection}' was made by {made_by or 'another model'}, this is {model.tag}: "
-            "use that model (--model), another collection (--collection), or drop this one"
+            "use that model (--model), another collection (--collection), or embed everything again (--reembed)"
         )
-    source.fields = reconcile(source.fields, store.fields())

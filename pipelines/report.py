@@ -8,12 +8,14 @@ import sys
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from .milvus.index import loses_filtered_hits
 from .models.registry import ModelSpec, list_models
 from .models.runtime import choose_runtime
 from .settings import Settings, cache_dir
 
 if TYPE_CHECKING:
-    from .insert import Summary
+    from .indexing.summary import Summary
+    from .milvus.copy import CopySummary
     from .milvus.store import CollectionInfo
     from .search import Results
 
@@ -21,8 +23,9 @@ if TYPE_CHECKING:
 class ProgressBar:
     """Pictures done, pictures a second and time left, on stderr; nothing where nobody watches."""
 
-    def __init__(self, hidden: bool = False) -> None:
+    def __init__(self, hidden: bool = False, unit: str = "img") -> None:
         self._hidden = hidden or not sys.stderr.isatty()
+        self._unit = unit
         self._bar: Any = None
 
     def __enter__(self) -> ProgressBar:
@@ -35,16 +38,21 @@ class ProgressBar:
             self._bar.close()
 
     def update(self, summary: Summary, total: int) -> None:
-        """Moves the bar to where the run is."""
+        """Moves the bar to where an insert run is."""
+        self.show(summary.rows, total, **({"rejected": summary.rejected} if summary.rejected else {}))
+
+    def show(self, done: int, total: int, **extra: int) -> None:
+        """Moves the bar."""
         if self._hidden:
             return
         if self._bar is None:
             from tqdm import tqdm
 
-            self._bar = tqdm(total=total, unit="img", dynamic_ncols=True, smoothing=0.1)
-        self._bar.update(summary.rows - self._bar.n)
-        if summary.rejected:
-            self._bar.set_postfix(rejected=summary.rejected, refresh=False)
+            self._bar = tqdm(total=total, unit=self._unit, dynamic_ncols=True, smoothing=0.1)
+        self._bar.total = total
+        self._bar.update(done - self._bar.n)
+        if extra:
+            self._bar.set_postfix(extra, refresh=False)
 
 
 def print_summary(summary: Summary, as_json: bool) -> None:
@@ -52,9 +60,12 @@ def print_summary(summary: Summary, as_json: bool) -> None:
     if as_json:
         print(json.dumps(dataclasses.asdict(summary), ensure_ascii=False))
         return
-    kinds = ("inserted", "updated", "unchanged", "rejected")
-    counts = ", ".join(f"{getattr(summary, kind):,} {kind}" for kind in kinds)
-    print(f"{summary.rows:,} rows: {counts}")
+    always = ("inserted", "updated", "unchanged", "rejected")
+    kinds = ("inserted", "updated", "reused", "retagged", "unchanged", "rejected")
+    counts = {kind: getattr(summary, kind) for kind in kinds}
+    print(f"{summary.rows:,} rows: " + ", ".join(f"{n:,} {kind}" for kind, n in counts.items() if n or kind in always))
+    if summary.removed:
+        print(f"removed {summary.removed:,} rows whose file or line is gone")
     speed = f", {summary.images_per_second:,.0f} images/s" if summary.images_per_second else ""
     print(f"{summary.seconds:.1f} s{speed}, collection '{summary.collection}', model {summary.model}")
     if summary.rejected:
@@ -67,22 +78,46 @@ def print_summary(summary: Summary, as_json: bool) -> None:
         print("interrupted; everything counted above is stored: run the same command again to go on")
 
 
-def print_hits(results: Results, field_names: list[str], as_json: bool) -> None:
-    """The hits of a search."""
+def print_copy(summary: CopySummary, as_json: bool) -> None:
+    """The end of a copy."""
     if as_json:
-        hits = [
-            {"rank": hit.rank, "id": hit.id, "score": hit.score, "path": hit.path, **hit.fields} for hit in results.hits
-        ]
-        print(json.dumps(hits, ensure_ascii=False, indent=2))
+        print(json.dumps({**dataclasses.asdict(summary), "verified": summary.verified}, ensure_ascii=False))
         return
-    if not results.hits:
+    print(f"{summary.rows:,} rows: {summary.copied:,} copied, {summary.unchanged:,} were there already")
+    print(f"{summary.seconds:.1f} s, {summary.rows_per_second:,.0f} rows/s, to {summary.target}")
+    checked = f"{summary.sampled:,} rows compared value by value"
+    counts = f"{summary.rows_in_source:,} rows in the source, {summary.rows_in_target:,} in the target"
+    if summary.verified:
+        print(f"verified: {counts}; {checked}, all equal")
+    else:
+        print(f"NOT verified: {counts}, {summary.rows:,} read; {checked}, {summary.different:,} differ: run it again")
+
+
+def print_hits(results: Results, field_names: list[str], form: str = "table", with_folded: bool = False) -> None:
+    """The hits of a search, as a 'table', as 'json' or as 'csv'; what else is to be said, on stderr."""
+    from .export import to_csv, to_json
+
+    for note in results.notes:
+        print(f"note: {note}", file=sys.stderr)
+    if form == "json":
+        print(to_json(results.hits, with_folded))
+    elif form == "csv":
+        print(to_csv(results.hits, field_names, with_folded), end="")
+    elif not results.hits:
         print("nothing found")
-        return
+    else:
+        _print_table_of(results, field_names, with_folded)
+
+
+def _print_table_of(results: Results, field_names: list[str], with_folded: bool) -> None:
     rows = [
-        [str(hit.rank), f"{hit.score:.4f}", hit.path, *(_cell(hit.fields.get(name)) for name in field_names)]
+        [
+            str(hit.rank), f"{hit.score:.4f}", _cell(hit.path), *([f"+{hit.folded}"] if with_folded else []),
+            *(_cell(hit.fields.get(name)) for name in field_names),
+        ]
         for hit in results.hits
-    ]
-    _table(rows, ["rank", "score", "path", *field_names])
+    ]  # fmt: skip
+    _table(rows, ["rank", "score", "path", *(["alike"] if with_folded else []), *field_names])
 
 
 def print_info(info: CollectionInfo, as_json: bool) -> None:
@@ -91,9 +126,15 @@ def print_info(info: CollectionInfo, as_json: bool) -> None:
     settings = Settings.from_env()
     runtime = choose_runtime(settings.runtime, settings.device)
     values = {**dataclasses.asdict(info), "fields": fields, "runtime": runtime}
+    values["index"], values["metric"] = info.index.type, info.index.metric
+    values["index_params"] = dict(info.index.params)
     if as_json:
         print(json.dumps(values, ensure_ascii=False))
         return
+    values["index"] = str(info.index)
+    del values["index_params"]
+    if loses_filtered_hits(info.uri, info.index.type):
+        values["index"] += "; with a filter it can miss hits on Milvus Lite: insert again with --index auto"
     values["rows"] = f"{info.rows:,}"
     values["model"] = info.model or "(none yet)"
     values["fields"] = ", ".join(f"{name} ({kind})" for name, kind in fields.items()) or "(none)"

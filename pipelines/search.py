@@ -1,88 +1,104 @@
-"""The search pipelines, by text and by picture, and the one function all front ends call."""
+"""The search pipelines, and the one function that all front ends call: `Searcher.search`."""
 
 from __future__ import annotations
 
-import os
 import threading
 import time
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from .batching import Batcher
 from .engine import run
-from .errors import CollectionNotFound, InputError, ModelMismatch
+from .errors import CollectionNotFound, InputError, UnknownPicture
 from .milvus import schema
-from .milvus.store import INSERT_COMMAND, CollectionInfo, Store, hit_row
-from .models.clip import ClipModel, load_model
-from .models.registry import get_model
+from .milvus.connection import is_lite
+from .milvus.store import INSERT_COMMAND, CollectionInfo, Store
+from .query import Compare, Filter, Not, OneOf, Part, PictureSource, Query, parse_filter
+from .query.folding import Row, collect_page
+from .query_embedder import QueryEmbedder
 from .settings import Settings
 
 if TYPE_CHECKING:
     from towhee.runtime.runtime_pipeline import RuntimePipeline
 
-PictureSource = str | os.PathLike[str] | bytes
+# An approximate index is asked for 64, 128, 256 … hits: pages that come from the same question fit together.
+_APPROXIMATE_FIRST = 64
+# More rows than this are asked for alone.
+_LARGEST_TOGETHER = 256
+# A server's collection may grow meanwhile; counting is too slow for every query.
+_COUNT_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """One picture found. `score` is the cosine to the query: higher is nearer; not comparable between models."""
+    """One picture found. `score` is the cosine to the query: higher is nearer; not comparable between models.
+
+    folded: near duplicates that this hit also stands for, of those seen so far (`Query.fold`).
+    """
 
     rank: int
     id: int
     score: float
     path: str
     fields: dict[str, Any]
+    folded: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """Hits, best first, and the seconds they took, embedding included."""
+    """One page of hits, best first.
+
+    seconds: all of it; of them `embed_seconds` for the query's embedding, `search_seconds` in Milvus.
+    has_more: whether a next page would have hits.
+    rows: pictures in the collection, at most half a minute old.
+    notes: what the asker should know, a text that was too long for the model for example.
+    """
 
     hits: list[Hit]
     seconds: float
+    embed_seconds: float = 0.0
+    search_seconds: float = 0.0
+    has_more: bool = False
+    rows: int = 0
+    notes: tuple[str, ...] = field(default=())
 
 
-def build_text_search(settings: Settings, output_fields: list[str]) -> RuntimePipeline:
-    """Declares the search by text: (text, limit, filter) → rows `[id, score, *output_fields]`."""
+class _Question(NamedTuple):
+    """What one query asks Milvus: its parts and weights, how many rows, of which, and whether with embeddings."""
+
+    embeddings: np.ndarray
+    weights: np.ndarray
+    wanted: int
+    expression: str
+    folds: bool
+
+
+def build_search(settings: Settings, output_fields: Sequence[str]) -> RuntimePipeline:
+    """Declares the search for n queries made of the same m parts, in one call of Milvus.
+
+    (float32[m, dim] of unit length, weights float32[n, m], limit, filter) → (float32[n, dim], n lists of hits), each
+    hit `[id, score, *output_fields]`. A query whose parts cancel each other out is NaN and has no hits.
+    """
     from towhee import ops, pipe
 
-    settings = settings.with_model_of("")
     return (
-        pipe.input("text", "limit", "filter")
-        .map("text", "embedding", ops.image_text_embedding.clip(
-            model_name=settings.model, modality="text", device=settings.device, weights=settings.weights,
-            runtime=settings.runtime))
-        .map("embedding", "embedding", ops.towhee.np_normalize())
-        .map(("embedding", "limit", "filter"), "hits", ops.ann_search.milvus_client(
-            uri=settings.uri, collection_name=settings.collection, token=settings.token, output_fields=output_fields))
-        .output("hits")
-    )  # fmt: skip
-
-
-def build_image_search(settings: Settings, output_fields: list[str]) -> RuntimePipeline:
-    """Declares the search by picture: (path or bytes, limit, filter) → (why it cannot be read or '', rows)."""
-    from towhee import ops, pipe
-
-    settings = settings.with_model_of("")
-    size = get_model(settings.model).image_size
-    return (
-        pipe.input("source", "limit", "filter")
-        .map("source", ("picture", "reason"), ops.image_decode.cv2(
-            "rgb", size=size, reasons=True, exact=settings.exact_preprocess))
-        .map("picture", "embedding", ops.image_text_embedding.clip(
-            model_name=settings.model, modality="image", device=settings.device, weights=settings.weights,
-            runtime=settings.runtime))
-        .map("embedding", "embedding", ops.towhee.np_normalize())
-        .map(("embedding", "limit", "filter"), "hits", ops.ann_search.milvus_client(
-            uri=settings.uri, collection_name=settings.collection, token=settings.token, output_fields=output_fields))
-        .output("reason", "hits")
+        pipe.input("embeddings", "weights", "limit", "filter")
+        .map(("embeddings", "weights"), "queries", ops.embedding.weighted_sum())
+        .map("queries", "queries", ops.towhee.np_normalize())
+        .map(("queries", "limit", "filter"), "hits", ops.ann_search.milvus_client(
+            output_fields=list(output_fields), **settings.milvus_options))
+        .output("queries", "hits")
     )  # fmt: skip
 
 
 class Searcher:
     """Searches one collection. Built once and reused; may be shared by threads.
+
+    The model is loaded by the first query that has words or a picture in it.
 
     Raises:
         CollectionNotFound: nothing has been inserted yet.
@@ -96,61 +112,80 @@ class Searcher:
         if not made_by:
             raise CollectionNotFound(f"the collection '{settings.collection}' is empty; fill it with: {INSERT_COMMAND}")
         self.settings = settings = settings.with_model_of(made_by)
-        self.field_names = [field.name for field in self.store.fields()]
+        self.fields = self.store.fields()
+        self.field_names = [field.name for field in self.fields]
+        self.is_lite = is_lite(settings.uri)
         self._output_fields = [schema.PATH, *self.field_names]
-        self._model: ClipModel = load_model(settings.model, settings.weights, settings.device, settings.runtime)
-        self._build = threading.Lock()
-        self._check_model(made_by)
+        self._embedder = QueryEmbedder(settings, made_by)
+        self._together: Batcher[_Question, list[Row] | None] = Batcher(self._ask_together)
+        self.on_results: Callable[[Results], None] | None = None  # told of every search: measurements
+        self._lock = threading.RLock()
+        self._count, self._count_until = 0, 0.0
 
-    def by_text(self, text: str, limit: int = 10, expression: str = "") -> Results:
-        """Pictures that fit the words.
+    def search(self, query: Query) -> Results:
+        """Answers a query: each part is embedded, the weighted sum of the unit vectors is what Milvus looks for.
 
-        Args:
-            limit: at most so many hits.
-            expression: a Milvus filter on the fields, `label == "cat" and year >= 2020`.
+        Pictures of the collection that the query names by id are left out of the hits.
 
         Raises:
-            InputError: no words, or a filter Milvus does not understand.
+            InputError: a filter, a picture or an id that cannot be used, or parts that cancel each other out.
         """
-        if not text.strip():
-            raise InputError("give some words to search for")
         start = time.perf_counter()
-        (rows,) = run(self._text_pipeline, text, limit, expression)
-        return self._results(rows, start)
+        expression = self._expression(query)
+        embeddings = self._embedder.embed(query.parts, self._stored)
+        weights = np.array([part.weight for part in query.parts], np.float32)
+        embedded = time.perf_counter()
+        folds = query.fold is not None
 
-    def by_image(self, source: PictureSource, limit: int = 10, expression: str = "") -> Results:
-        """Pictures that look like this one, given as a path or as a file's bytes.
+        def ask(count: int) -> list[Row]:
+            question = _Question(embeddings, weights, count, expression, folds)
+            # What takes long is asked apart: nobody else shall wait for it.
+            rows = self._ask_together([question])[0] if folds or count > _LARGEST_TOGETHER else self._together(question)
+            if rows is None:
+                raise InputError("the parts of the query cancel each other out; change a weight")
+            return rows
+
+        page = collect_page(ask, query, 0 if self._is_exact and query.fold is None else _APPROXIMATE_FIRST)
+        found = time.perf_counter()
+        hits = [
+            self._hit(rank, row, folded)
+            for rank, (row, folded) in enumerate(zip(page.rows, page.folded, strict=True), query.offset + 1)
+        ]
+        notes, rows = self._embedder.notes(query.parts), self._rows()
+        seconds = time.perf_counter() - start
+        results = Results(hits, seconds, embedded - start, found - embedded, page.has_more, rows, notes)
+        if self.on_results is not None:
+            self.on_results(results)
+        return results
+
+    def by_text(self, text: str, limit: int = 10, filter: Filter | str | None = None) -> Results:
+        """Pictures that fit the words, taken as they are: `parse_query` reads the query language.
+
+        Raises:
+            InputError: no words, or a filter that cannot be used.
+        """
+        return self.search(Query((Part(text),), limit, filter=filter))
+
+    def by_image(self, source: PictureSource, limit: int = 10, filter: Filter | str | None = None) -> Results:
+        """Pictures that look like this one, given as a path, as a file's bytes or as uint8[h, w, 3] RGB.
 
         Raises:
             InputError: it cannot be read as a picture; the message says why.
         """
-        start = time.perf_counter()
-        reason, rows = run(self._image_pipeline, source, limit, expression)
-        if reason:
-            name = "the picture" if isinstance(source, bytes) else os.fspath(source)
-            raise InputError(f"{name} cannot be searched for: {reason}")
-        return self._results(rows, start)
+        return self.search(Query((Part(image=source),), limit, filter=filter))
 
-    def similar_to(self, picture_id: int, limit: int = 10, expression: str = "") -> Results:
+    def similar_to(self, picture_id: int, limit: int = 10, filter: Filter | str | None = None) -> Results:
         """Pictures that look like one of the collection, itself left out. Uses its stored embedding: no model call.
 
         Raises:
             InputError: the collection has no such id.
         """
-        start = time.perf_counter()
-        stored = self.store.get([picture_id], [schema.EMBEDDING]).get(picture_id)
-        if stored is None:
-            raise InputError(f"the collection '{self.settings.collection}' has no picture with id {picture_id}")
-        others = f"{schema.ID} != {picture_id}"
-        expression = f"({expression}) and {others}" if expression else others
-        embedding = np.asarray(stored[schema.EMBEDDING], np.float32)
-        found = self.store.search(embedding[None], limit, expression, self._output_fields)[0]
-        return self._results([hit_row(hit, self._output_fields) for hit in found], start)
+        return self.search(Query((Part(id=picture_id),), limit, filter=filter))
 
     def get(self, picture_id: int) -> Hit | None:
         """One picture of the collection by id, with its fields; rank 0, score 1."""
-        row = self.store.get([picture_id], self._output_fields).get(picture_id)
-        return self._hit(0, [picture_id, 1.0, *(row.get(name) for name in self._output_fields)]) if row else None
+        row = self.store.get([picture_id], self._output_fields, strong=False).get(picture_id)
+        return self._hit(0, [picture_id, 1.0, *(row.get(name) for name in self._output_fields)], 0) if row else None
 
     def info(self) -> CollectionInfo:
         """What the collection holds, and which model made it."""
@@ -160,34 +195,81 @@ class Searcher:
         """The distinct labels, sorted, of at most the first 16,384 rows; [] where there is no such column."""
         if "label" not in self.field_names:
             return []
-        rows = self.store.query(f"{schema.ID} >= {-(2**63) + 1}", ["label"], limit=16_384)
+        rows = self.store.query(f"{schema.ID} >= {-(2**63) + 1}", ["label"], strong=False, limit=16_384)
         return sorted({str(row["label"]) for row in rows} - {""})[:limit]
 
-    @cached_property
-    def _text_pipeline(self) -> RuntimePipeline:
-        with self._build:
-            return build_text_search(self.settings, self._output_fields)
+    def parse_filter(self, text: str) -> Filter:
+        """Reads a filter on this collection's columns.
+
+        Raises:
+            InputError: it is none, a column does not exist, or this Milvus cannot do it.
+        """
+        return parse_filter(text, self.fields, self.is_lite)
+
+    def _expression(self, query: Query) -> str:
+        """The query's filter, without the pictures it names, in Milvus's language; '' for all rows."""
+        wanted = query.filter
+        if isinstance(wanted, str):
+            wanted = self.parse_filter(wanted) if wanted.strip() else None
+        named = tuple(part.id for part in query.parts if part.id is not None)
+        if named:
+            others = Compare(schema.ID, "!=", named[0]) if len(named) == 1 else Not(OneOf(schema.ID, named))
+            wanted = wanted & others if wanted else others
+        return wanted.to_milvus(self.fields, self.is_lite) if wanted else ""
+
+    def _ask_together(self, questions: list[_Question]) -> list[list[Row] | None]:
+        """Rows for each question, None where its parts cancel each other out; alike ones in one call of Milvus."""
+        answers: list[list[Row] | None] = [None] * len(questions)
+        groups: dict[tuple[int, str, bool], list[int]] = {}
+        for index, question in enumerate(questions):
+            groups.setdefault((question.wanted, question.expression, question.folds), []).append(index)
+        for (count, expression, folds), members in groups.items():
+            embeddings = np.concatenate([questions[index].embeddings for index in members])
+            weights = _block_diagonal([questions[index].weights for index in members])
+            queries, hits = run(self._pipeline(folds), embeddings, weights, count, expression)
+            for index, query, rows in zip(members, queries, hits, strict=True):
+                answers[index] = rows if np.isfinite(query).all() else None
+        return answers
+
+    def _stored(self, ids: list[int]) -> np.ndarray:
+        rows = self.store.get(ids, [schema.EMBEDDING], strong=False)
+        for picture_id in ids:
+            if picture_id not in rows:
+                raise UnknownPicture(f"the collection '{self.settings.collection}' has no picture with id {picture_id}")
+        return np.array([rows[picture_id][schema.EMBEDDING] for picture_id in ids], np.float32)
+
+    def _rows(self) -> int:
+        if time.monotonic() > self._count_until:
+            self._count, self._count_until = self.store.count(strong=False), time.monotonic() + _COUNT_SECONDS
+        return self._count
+
+    @property
+    def _is_exact(self) -> bool:
+        return self.is_lite and "HNSW" not in self.store.index.type
+
+    def _pipeline(self, with_embeddings: bool) -> RuntimePipeline:
+        return self._folding_search if with_embeddings else self._search
 
     @cached_property
-    def _image_pipeline(self) -> RuntimePipeline:
-        with self._build:
-            return build_image_search(self.settings, self._output_fields)
+    def _search(self) -> RuntimePipeline:
+        with self._lock:
+            return build_search(self.settings, self._output_fields)
 
-    def _check_model(self, made_by: str) -> None:
-        if made_by != self._model.tag:
-            name = made_by.split("@")[0]
-            way_out = (
-                f"search with --model {name}" if name != self.settings.model else "use the weights it was made with"
-            )
-            raise ModelMismatch(
-                f"collection '{self.settings.collection}' was made by {made_by}, this is {self._model.tag}: "
-                f"{way_out}, or insert again into another collection"
-            )
+    @cached_property
+    def _folding_search(self) -> RuntimePipeline:
+        with self._lock:
+            return build_search(self.settings, [*self._output_fields, schema.EMBEDDING])
 
-    def _results(self, rows: list[list[Any]], start: float) -> Results:
-        hits = [self._hit(rank, row) for rank, row in enumerate(rows, 1)]
-        return Results(hits, time.perf_counter() - start)
-
-    def _hit(self, rank: int, row: list[Any]) -> Hit:
+    def _hit(self, rank: int, row: Row, folded: int) -> Hit:
         picture_id, score, path, *values = row
-        return Hit(rank, picture_id, float(score), path, dict(zip(self.field_names, values, strict=True)))
+        return Hit(rank, picture_id, float(score), path, dict(zip(self.field_names, values)), folded)  # noqa: B905
+
+
+def _block_diagonal(rows: list[np.ndarray]) -> np.ndarray:
+    """Weights of n queries, each over parts of its own: float32[n, all parts], zero for the parts of others."""
+    result = np.zeros((len(rows), sum(map(len, rows))), np.float32)
+    start = 0
+    for target, row in zip(result, rows, strict=True):
+        target[start : start + len(row)] = row
+        start += len(row)
+    return result

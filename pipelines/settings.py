@@ -32,6 +32,9 @@ class Settings:
     weights: a weights file to use instead of the registry's.
     runtime: what runs the model: 'pytorch', 'openvino', or 'auto' for the faster one here.
     exact_preprocess: decode large JPEGs in full before resizing, as the reference does.
+    auth: `user:password` that the page and the API ask for; '' asks for none.
+    rate_limit: searches and uploads a second that one client of the page or the API may make; 0 sets no limit.
+    allow_private_urls: also fetch pictures from private, loopback and link-local addresses.
     """
 
     uri: str = "./search.db"
@@ -45,6 +48,9 @@ class Settings:
     port: int = 7860
     runtime: str = "auto"
     exact_preprocess: bool = False
+    auth: str = dataclasses.field(default="", repr=False)
+    rate_limit: int = 50
+    allow_private_urls: bool = False
 
     @classmethod
     def from_env(cls, **overrides: Any) -> Settings:
@@ -60,6 +66,23 @@ class Settings:
                 values[field.name] = _parse(field, raw)
         values.update({name: value for name, value in overrides.items() if value is not None})
         return cls(**values)
+
+    @property
+    def model_options(self) -> dict[str, Any]:
+        """What the embedding operators take of these."""
+        return {
+            "model_name": self.model, "device": self.device, "weights": self.weights, "runtime": self.runtime,
+        }  # fmt: skip
+
+    @property
+    def decode_options(self) -> dict[str, Any]:
+        """What the decode operator takes of these."""
+        return {"exact": self.exact_preprocess, "allow_private": self.allow_private_urls}
+
+    @property
+    def milvus_options(self) -> dict[str, Any]:
+        """What the Milvus operators take of these."""
+        return {"uri": self.uri, "collection_name": self.collection, "token": self.token}
 
     def with_model_of(self, tag: str) -> Settings:
         """Settles the model: the one given, else that of a collection's tag (`name@fingerprint`), else the default."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import shutil
 import signal
@@ -13,14 +14,17 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from PIL import Image
 
 from pipelines import Settings
 from pipelines.milvus.connection import close_all
+
+pytest_plugins = ["browser_support"]  # of which the session has one running page
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared" / "data"
@@ -58,25 +62,67 @@ def milvus_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     program = program or str(ROOT / ".venv-milvus" / "bin" / "milvus-server")
     if not os.path.exists(program):
         require_or_skip("REQUIRE_MILVUS", "no milvus-server here: make .venv-milvus/bin/milvus-server")
-    port, folder = _free_port(), tmp_path_factory.mktemp("milvus")
-    with open(folder / "log", "w") as log:
-        server = subprocess.Popen(
-            [program, "--data", str(folder / "data"), "--proxy-port", str(port)],
-            stdout=log, stderr=log, start_new_session=True,
-        )  # fmt: skip
+    server = SharedServer(program, shared_folder(tmp_path_factory))
+    address = server.enter()
     try:
-        _wait_for_milvus(f"http://127.0.0.1:{port}", server, folder / "log")
-        yield f"http://127.0.0.1:{port}"
+        yield address
     finally:
         close_all()
-        os.killpg(server.pid, signal.SIGKILL)  # the program is a wrapper: its child is the server
-        server.wait()
+        server.leave()
+
+
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all workers of this test run see."""
+    folder = tmp_path_factory.getbasetemp()
+    return folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+
+
+class SharedServer:
+    """One Milvus server for all workers of a run: the first starts it, the last one out stops it."""
+
+    def __init__(self, program: str, folder: Path) -> None:
+        self._program, self._folder = program, folder
+        self._lock = FileLock(folder / "milvus.lock", timeout=280)
+        self._state = folder / "milvus.json"
+
+    def enter(self) -> str:
+        """Starts the server where nobody has; returns its address."""
+        with self._lock:
+            state = json.loads(self._state.read_text()) if self._state.exists() else self._start()
+            self._state.write_text(json.dumps({**state, "users": state["users"] + 1}))
+        return str(state["uri"])
+
+    def leave(self) -> None:
+        """Stops the server where nobody else needs it."""
+        with self._lock:
+            state = json.loads(self._state.read_text())
+            state["users"] -= 1
+            if state["users"]:
+                self._state.write_text(json.dumps(state))
+                return
+            self._state.unlink()
+            os.killpg(state["pid"], signal.SIGKILL)  # the program is a wrapper: its child is the server
+
+    def _start(self) -> dict[str, Any]:
+        port = _free_port()
+        uri, log = f"http://127.0.0.1:{port}", self._folder / "milvus.log"
+        with open(log, "w") as output:
+            server = subprocess.Popen(
+                [self._program, "--data", str(self._folder / f"milvus-{port}"), "--proxy-port", str(port)],
+                stdout=output, stderr=output, start_new_session=True,
+            )  # fmt: skip
+        try:
+            _wait_for_milvus(uri, server, log)
+        except BaseException:
+            os.killpg(server.pid, signal.SIGKILL)
+            raise
+        return {"uri": uri, "pid": server.pid, "users": 0}
 
 
 def _wait_for_milvus(uri: str, server: subprocess.Popen[bytes], log: Path) -> None:
     from pymilvus import MilvusClient
 
-    for _ in range(120):
+    for _ in range(240):
         if server.poll() is not None:
             pytest.fail(f"milvus-server ended: {log.read_text()[-500:]}")
         try:

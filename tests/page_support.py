@@ -19,6 +19,8 @@ ROOT = Path(__file__).resolve().parent.parent
 HOSTILE_LABEL = "<img src=x onerror=document.body.dataset.pwned=1>"
 HOSTILE_TEMPLATE = "${document.body.setAttribute(String.fromCharCode(120),1)} \\u{{constructor}}"
 HOSTILE_NAME = "<img src=x onerror=document.body.dataset.pwned=2>.png"
+HOSTILE_KIND = "<img src=x onerror=document.body.dataset.pwned=4>"
+HOSTILE_NOTE = '=HYPERLINK("http://evil.example")'
 BIG_ID = 2**62 + 1  # JavaScript's numbers end at 2**53
 
 PICTURES = {
@@ -74,11 +76,24 @@ def make_collection(folder: Path) -> Collection:
     rows += [(202, pictures / "turned.bmp", "bmp")]
     rows += [(-5, pictures / HOSTILE_NAME, HOSTILE_LABEL), (BIG_ID, pictures / "template.png", HOSTILE_TEMPLATE)]
     with open(folder / "pictures.csv", "w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([("id", "path", "label"), *rows])
+        writer = csv.writer(file)
+        writer.writerow(("id", "path", "label", "year", "kind", "outdoors", "note"))
+        writer.writerows((*row, *details(index)) for index, row in enumerate(rows))
     run_python("-c", INSERT, str(folder / "pictures.csv"), str(folder / "made.db"))
     (pictures / "gone.png").unlink()
     (pictures / "becomes_svg.png").write_text("<svg xmlns='http://www.w3.org/2000/svg'><script>alert(1)</script></svg>")
     return Collection(folder / "made.db", pictures, {label: number for number, _, label in rows})
+
+
+def details(index: int) -> tuple[object, ...]:
+    """Further columns of a row: year (once empty), kind (one of three), outdoors, note."""
+    kinds = ("animal", "thing", HOSTILE_KIND)
+    return (
+        2000 + index if index else "",
+        kinds[index % 3],
+        index % 2 == 0,
+        HOSTILE_NOTE if index == 2 else f"no. {index}",
+    )
 
 
 def run_python(*arguments: str) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
-import struct
-import zlib
 from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps
+
+from benchmarks.hostile_files import jpeg_claiming as jpeg_claiming
+from benchmarks.hostile_files import png_bomb as png_bomb
+from benchmarks.hostile_files import webp_claiming as webp_claiming
 
 RED, GREEN, BLUE, YELLOW = (220, 30, 30), (30, 200, 40), (30, 40, 220), (230, 220, 30)
 QUADRANTS = ((RED, GREEN), (BLUE, YELLOW))
@@ -72,26 +74,6 @@ def hidden_colours(colour: tuple[int, int, int], form: str, **options: Any) -> b
     pixels = np.full((40, 80, 4), (*colour, 255), np.uint8)
     pixels[:, 40:, 3] = 0
     return encode(Image.fromarray(pixels, "RGBA"), form, **options)
-
-
-def png_bomb(edge: int) -> bytes:
-    """A PNG of edge × edge pixels, one bit each, all black: 48 KB for 20,000."""
-    packer = zlib.compressobj(9)
-    rows = b"".join(packer.compress(bytes(1 + (edge + 7) // 8)) for _ in range(edge)) + packer.flush()
-    header = struct.pack(">IIBBBBB", edge, edge, 1, 0, 0, 0, 0)
-    chunks = ((b"IHDR", header), (b"IDAT", rows), (b"IEND", b""))
-    body = (
-        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
-    )
-    return b"\x89PNG\r\n\x1a\n" + b"".join(body)
-
-
-def jpeg_claiming(width: int, height: int) -> bytes:
-    """A small JPEG whose header says it is huge."""
-    data = bytearray(encode(photograph(64, 64), "JPEG"))
-    at = data.index(b"\xff\xc0")
-    data[at + 5 : at + 9] = struct.pack(">HH", height, width)
-    return bytes(data)
 
 
 def reference(data: bytes, size: int) -> np.ndarray:

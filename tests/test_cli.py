@@ -82,6 +82,34 @@ def test_search_filters(command: Command, indexed: str) -> None:
     assert (nothing.status, nothing.out) == (0, "nothing found\n")
 
 
+def test_search_by_several_parts_and_pages(command: Command, photos: Photos, indexed: str) -> None:
+    asked = ["search", "2*dog -people", "--like", "3", "--image", photos.paths[6], "--weight", "3", "--uri", indexed]
+    whole = json.loads(command(*asked, "--json").out)
+    assert whole[0]["id"] == 6
+    assert 3 not in {hit["id"] for hit in whole}
+    least = str(whole[4]["score"] - 1e-6)
+    page = json.loads(command(*asked, "--json", "--offset", "2", "-k", "5", "--min-score", least).out)
+    assert page == whole[2:5]
+    folded = command("search", "dog " * 90, "--uri", indexed, "--fold", "0.2")
+    assert folded.err.startswith("note: the model reads 75 tokens")
+    assert "+11" in folded.out
+
+
+def test_search_prints_csv_that_no_spreadsheet_runs(command: Command, photos: Photos, tmp_path: Path, db: str) -> None:
+    labels = ["=HYPERLINK(1)", "+1", "-1", "@x", "\tx", 'say "x", y', "plain"]
+    rows = [[path, label, -number] for number, (path, label) in enumerate(zip(photos.paths, labels, strict=False))]
+    command(
+        "insert", write_csv(tmp_path / "c.csv", ["path", "label", "score"], rows), "--uri", db, "--model", "builtin"
+    )
+    out = command("search", "dog", "--uri", db, "--csv", "-k", "20").out
+    read = list(csv.DictReader(out.splitlines()))
+    assert list(read[0]) == ["rank", "id", "score", "path", "label", "column_score"]
+    guarded = {label if label[0] in "sp" else "'" + label for label in labels}
+    assert {row["label"] for row in read} == guarded
+    assert {row["column_score"] for row in read} == {str(-number) for number in range(7)}
+    assert [row["rank"] for row in read] == [str(number) for number in range(1, 8)]
+
+
 def test_info_and_drop(command: Command, indexed: str) -> None:
     info = json.loads(command("info", "--uri", indexed, "--json").out)
     assert (info["rows"], info["dim"], info["fields"]) == (12, 256, {"label": "text", "year": "int"})
@@ -100,7 +128,7 @@ def test_options_come_from_the_environment(command: Command, photos: Photos, db:
     assert (summary["rows"], summary["collection"]) == (4, "mine")
 
 
-@pytest.mark.parametrize("name", sorted({"insert", "search", "info", "drop", "models"}))
+@pytest.mark.parametrize("name", sorted({"insert", "search", "info", "copy", "drop", "models"}))
 def test_every_option_names_its_environment_variable(name: str) -> None:
     import typer
 
@@ -153,7 +181,8 @@ def test_a_wrong_csv_is_status_2_one_line_and_no_work(
 
 def test_wrong_usage_is_status_2(command: Command, indexed: str, photos: Photos) -> None:
     assert command("search", "--uri", indexed).status == 2
-    assert command("search", "dog", "--image", photos.paths[0], "--uri", indexed).status == 2
+    assert command("search", "dog", "--image", photos.paths[0], "--weight", "1", "--weight", "2").status == 2
+    assert command("search", "dog", "--json", "--csv", "--uri", indexed).status == 2
     assert command("search", "dog", "-k", "0", "--uri", indexed).status == 2
     assert command("insert").status == 2
     assert command("insert", photos.csv, "--batch-size", "-1", "--uri", indexed).status == 2

@@ -2,37 +2,25 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import signal
 import subprocess
 import sys
 import time
+import uuid
 from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import Photos, draw_pictures, program_env, write_csv
+from insert_support import counts, distinct_copies, read_rejects, store_of
 
-from pipelines import Settings, Summary, run_insert
+from pipelines import Settings, run_insert
 from pipelines.engine import run
-from pipelines.errors import InputError, ModelMismatch, SearchError, StoreError, StoreLocked, StoreUnavailable
+from pipelines.errors import InputError, SearchError, StoreError, StoreLocked, StoreUnavailable
 from pipelines.insert import build_insert_pipeline
 from pipelines.milvus.schema import EMBEDDING
 from pipelines.milvus.store import Store
-
-
-def counts(summary: Summary) -> tuple[int, int, int, int]:
-    return summary.inserted, summary.updated, summary.unchanged, summary.rejected
-
-
-def store_of(settings: Settings) -> Store:
-    return Store(settings.uri, settings.collection)
-
-
-def read_rejects(path: Path) -> list[dict[str, str]]:
-    with open(path, encoding="utf-8") as file:
-        return list(csv.DictReader(file))
 
 
 def test_rows_are_stored_with_path_fields_and_a_unit_embedding(settings: Settings, photos: Photos) -> None:
@@ -49,21 +37,6 @@ def test_rows_are_stored_with_path_fields_and_a_unit_embedding(settings: Setting
 def test_a_second_run_changes_nothing(settings: Settings, photos: Photos) -> None:
     run_insert(photos.csv, settings)
     assert counts(run_insert(photos.csv, settings)) == (0, 0, 12, 0)
-    assert store_of(settings).count() == 12
-
-
-def test_changed_pictures_and_changed_fields_are_updated(settings: Settings, photos: Photos) -> None:
-    run_insert(photos.csv, settings)
-    before = store_of(settings).get([3], [EMBEDDING])[3][EMBEDDING]
-    photos.paths[3].write_bytes(photos.paths[8].read_bytes())
-    os.utime(photos.paths[3], ns=(1, 1))
-    text = photos.csv.read_text().replace("label2,2012", "other,2012")
-    photos.csv.write_text(text)
-    assert counts(run_insert(photos.csv, settings)) == (0, 2, 10, 0)
-    stored = store_of(settings).get([2, 3, 8], ["label", EMBEDDING])
-    assert stored[2]["label"] == "other"
-    assert np.dot(stored[3][EMBEDDING], stored[8][EMBEDDING]) > 0.999
-    assert not np.allclose(before, stored[3][EMBEDDING])
     assert store_of(settings).count() == 12
 
 
@@ -174,20 +147,23 @@ def test_columns_the_collection_does_not_have_are_refused(settings: Settings, ph
         run_insert(words, settings)
 
 
+def test_a_missing_number_column_is_refused_by_a_milvus_that_cannot_store_it(
+    milvus_server: str, photos: Photos, tmp_path: Path
+) -> None:
+    settings = Settings(uri=milvus_server, collection=f"t_{uuid.uuid4().hex[:12]}", model="builtin")
+    if "2.3" not in store_of(settings).client.get_server_version():
+        pytest.skip("this Milvus stores NULL")
+    run_insert(photos.csv, settings, limit=1)
+    bare = write_csv(tmp_path / "bare.csv", ["id", "path"], [[99, "photos/00001.jpg"]])
+    with pytest.raises(InputError, match="there is no column 'year' here"):
+        run_insert(bare, settings)
+
+
 def test_missing_columns_are_stored_empty(lite: Settings, photos: Photos, tmp_path: Path) -> None:
     run_insert(photos.csv, lite)
     bare = write_csv(tmp_path / "bare.csv", ["id", "path"], [[99, "photos/00001.jpg"]])
     assert counts(run_insert(bare, lite)) == (1, 0, 0, 0)
     assert store_of(lite).get([99], ["label", "year"])[99]["label"] == ""
-
-
-def test_another_models_collection_is_refused(lite: Settings, photos: Photos) -> None:
-
-    run_insert(photos.csv, lite)
-    rows = store_of(lite).get(list(range(12)), ["*", EMBEDDING])
-    store_of(lite).upsert({**row, "_model": "other@123"} for row in rows.values())
-    with pytest.raises(ModelMismatch, match=r"was made by other@123, this is builtin@"):
-        run_insert(photos.csv, lite)
 
 
 def test_somebody_elses_collection_is_left_alone(settings: Settings, photos: Photos) -> None:
@@ -200,7 +176,17 @@ def test_somebody_elses_collection_is_left_alone(settings: Settings, photos: Pho
 def test_the_pipeline_itself_can_be_called_and_profiled(lite: Settings, photos: Photos) -> None:
     run_insert(photos.csv, lite, limit=1)
     pipeline = build_insert_pipeline(lite)
-    row = {"id": 500, "path": "x", "_mtime_ns": 0, "_size": 0, "_model": "m", "label": "", "year": 1}
+    row = {
+        "id": 500,
+        "path": "x",
+        "_mtime_ns": 0,
+        "_size": 0,
+        "_model": "m",
+        "_hash": "",
+        "_source": "",
+        "label": "",
+        "year": 1,
+    }
     assert run(pipeline, [row], [str(photos.paths[1])]) == [[""], [True]]
     view = pipeline.debug([row], [str(photos.paths[1])], profiler=True)
     names = [report["node"] for report in view.profiler.pipes_profiler[0].node_report.values()]
@@ -234,7 +220,8 @@ def test_decoding_overlaps_with_embedding(lite: Settings, photos: Photos, monkey
 
     record(ImageDecode, "decode")
     record(ClipEmbedding, "embed")
-    rows = [[number, photos.paths[number % 12]] for number in range(1000)]
+    paths = distinct_copies(photos.paths[0], photos.folder / "many", 1000)
+    rows = list(enumerate(paths))
     run_insert(write_csv(photos.folder / "long.csv", ["id", "path"], rows), lite)
     overlapping = [
         (start, end)
@@ -290,7 +277,7 @@ def test_an_interrupted_run_loses_nothing_and_can_go_on(
     lite: Settings, photos: Photos, tmp_path: Path, how: signal.Signals
 ) -> None:
     """Ctrl-C ends with a summary and status 130; after Ctrl-C and after a kill the next run does just the rest."""
-    rows = [[number, str(photos.paths[number % 12])] for number in range(20_000)]
+    rows = list(enumerate(distinct_copies(photos.paths[0], tmp_path / "many", 8_000)))
     table = write_csv(tmp_path / "long.csv", ["id", "path"], rows)
     arguments = [sys.executable, "-m", "pipelines", "insert", str(table), "--uri", lite.uri, "--model", "builtin"]
     process = subprocess.Popen(
@@ -308,7 +295,7 @@ def test_an_interrupted_run_loses_nothing_and_can_go_on(
         assert "run the same command again to go on" in out
         assert "Traceback" not in err
     stored = store_of(lite).count()
-    assert 0 < stored < 20_000
+    assert 0 < stored < 8_000
     if how is signal.SIGINT:
         assert f"{stored:,} inserted" in out
     rest = run_insert(table, lite, limit=stored + 500)

@@ -54,10 +54,10 @@ def test_filters_apply_to_every_kind_of_query(searcher: Searcher, photos: Photos
     assert {hit.id for hit in searcher.similar_to(4, 12, "year < 2012 or label == 'label1'").hits} == {0, 1, 7, 10}
 
 
-@pytest.mark.parametrize("expression", ["label = 3", "lable == 'x'", "year >", "))"])
-def test_a_bad_filter_is_one_clear_line(searcher: Searcher, expression: str) -> None:
-    with pytest.raises(InputError, match="Milvus does not understand the filter: ") as error:
-        searcher.by_text("dog", 3, expression)
+@pytest.mark.parametrize("text", ["label = 3", "lable == 'x'", "year >", "))"])
+def test_a_bad_filter_is_one_clear_line(searcher: Searcher, text: str) -> None:
+    with pytest.raises(InputError, match=r"^filter, character \d+: ") as error:
+        searcher.by_text("dog", 3, text)
     assert "\n" not in str(error.value)
 
 
@@ -105,7 +105,7 @@ def test_another_models_embeddings_are_not_searched(searcher: Searcher) -> None:
     store = searcher.store
     rows = store.get(list(range(12)), ["*", "embedding"])
     store.upsert({**row, "_model": "clip_vit_base_patch32@abc"} for row in rows.values())
-    with pytest.raises(ModelMismatch, match=r"made by clip_vit_base_patch32@abc, this is builtin@.*--model clip_vit"):
+    with pytest.raises(ModelMismatch, match=r"made by clip_vit_base_patch32@abc, this is builtin: .*--model clip_vit"):
         Searcher(searcher.settings)
 
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
@@ -10,6 +14,7 @@ from ..errors import InputError
 from ..settings import Settings, env_name
 
 DEFAULTS = Settings()
+EXIT_INTERRUPTED = 130
 
 
 def option(name: str, help_text: str, *flags: str) -> Any:
@@ -26,6 +31,17 @@ def not_negative(name: str, value: int) -> int:
     if value < 0:
         raise InputError(f"--{name} cannot be negative")
     return value
+
+
+@contextmanager
+def ended_by_ctrl_c() -> Iterator[None]:
+    """Ends the process at once at a Ctrl-C that nobody inside has made something of. What is stored is safe."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        print("interrupted: run the same command again to go on", file=sys.stderr, flush=True)
+        sys.stdout.flush()
+        os._exit(EXIT_INTERRUPTED)  # sys.exit would wait for the threads to end what they have in hand
 
 
 Uri = Annotated[
@@ -47,5 +63,8 @@ Device = Annotated[str, option("device", "auto, cpu, cuda, cuda:1 or mps.")]
 Runtime = Annotated[str, option("runtime", "What runs the model: auto (the faster one here), pytorch or openvino.")]
 ExactPreprocess = Annotated[
     bool, option("exact_preprocess", "Decode large JPEGs in full before resizing, as the reference does; slower.")
+]
+AllowPrivateUrls = Annotated[
+    bool, option("allow_private_urls", "Also fetch pictures from private, loopback and link-local addresses.")
 ]
 Json = Annotated[bool, option("json", "Print JSON instead of a table.")]

@@ -1,17 +1,15 @@
 """From a file or its bytes to RGB pixels, by OpenCV, or to a sentence that says why not.
 
-The rules are those that kept every hostile file tried from crashing, hanging or eating the memory: bytes are read
-here (OpenCV's own reader dies of odd names and waits for ever on a FIFO), the header is checked before anything is
+The rules are those that kept every hostile file tried from crashing, hanging or eating the memory: bytes are read by
+`reading` (OpenCV's own reader dies of odd names and waits for ever on a FIFO), the header is checked before anything is
 decoded, a large JPEG is shrunk while it is decoded, and what OpenCV reads wrongly (transparency, AVIF, LAB) goes to
 Pillow.
 """
 
 from __future__ import annotations
 
-import codecs
 import io
 import os
-import stat
 import warnings
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
@@ -19,11 +17,12 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from .preprocess import resize_and_crop
+from .reading import UnreadablePicture, read_file
+from .unknown import describe
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-MAX_BYTES = 64 * 2**20
 MAX_PIXELS_STORED = 256_000_000  # what a header may claim
 MAX_PIXELS_DECODED = 128_000_000  # what may be held in memory, 3 bytes each
 STRIP_PIXELS = 4_000_000
@@ -37,22 +36,21 @@ OPENCV_FORMATS = frozenset({"JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF", 
 OPENCV_MODES = frozenset({"1", "L", "P", "RGB", "CMYK", "YCbCr", "I;16", "I;16B", "I"})
 
 
-class UnreadablePicture(Exception):
-    """Why a picture cannot be used, in words for its owner. Stays inside the decode operator."""
-
-
 class _Header(NamedTuple):
     picture: Image
     width: int
     height: int
 
 
-def decode(source: str | os.PathLike[str] | bytes, size: int | None = None, exact: bool = False) -> np.ndarray:
+def decode(
+    source: str | os.PathLike[str] | bytes, size: int | None = None, allow_private: bool = False, exact: bool = False
+) -> np.ndarray:
     """Decodes one picture, upright (EXIF), transparency over white.
 
     Args:
-        source: a path, or the file's bytes.
+        source: a path, a URL, or the file's bytes.
         size: edge of a model's square input; the picture is then resized and cropped to it.
+        allow_private: a URL may lead to a private address.
         exact: never shrink a JPEG while it is decoded.
 
     Returns:
@@ -61,7 +59,7 @@ def decode(source: str | os.PathLike[str] | bytes, size: int | None = None, exac
     Raises:
         UnreadablePicture: with the reason.
     """
-    data = source if isinstance(source, bytes) else read_file(source)
+    data = source if isinstance(source, bytes) else read_file(source, allow_private)
     header = _read_header(data)
     shrink = 1 if exact else _jpeg_shrink(header, size)
     if header.width * header.height > _pixel_limit(header.picture, shrink):
@@ -74,32 +72,6 @@ def decode(source: str | os.PathLike[str] | bytes, size: int | None = None, exac
     turned = (pixels.shape[0] > pixels.shape[1]) != (header.height > header.width)
     original = (header.height, header.width) if turned else (header.width, header.height)
     return resize_and_crop(pixels, size, original)
-
-
-def read_file(path: str | os.PathLike[str]) -> bytes:
-    """Reads a regular file of at most 64 MiB, and nothing else: no FIFO, no device, no directory.
-
-    Raises:
-        UnreadablePicture: with the reason.
-    """
-    if not os.fspath(path):
-        raise UnreadablePicture("the path is empty")
-    try:
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-    except (OSError, ValueError) as error:
-        known = {"FileNotFoundError": "no such file", "PermissionError": "no permission to read it"}
-        reason = known.get(type(error).__name__) or getattr(error, "strerror", None) or str(error)
-        raise UnreadablePicture(reason) from error
-    status = os.fstat(descriptor)
-    if stat.S_ISDIR(status.st_mode):
-        os.close(descriptor)
-        raise UnreadablePicture("a folder, not a file")
-    with open(descriptor, "rb") as file:
-        if not stat.S_ISREG(status.st_mode):
-            raise UnreadablePicture("not a regular file")
-        if status.st_size > MAX_BYTES:
-            raise UnreadablePicture(f"larger than {MAX_BYTES >> 20} MiB")
-        return file.read(MAX_BYTES)
 
 
 def _read_header(data: bytes) -> _Header:
@@ -118,7 +90,7 @@ def _read_header(data: bytes) -> _Header:
     except Image.DecompressionBombError:
         raise UnreadablePicture("too many pixels") from None
     except Exception as error:
-        raise UnreadablePicture(_describe_unknown(data)) from error
+        raise UnreadablePicture(describe(data)) from error
     width, height = picture.size
     if width * height > MAX_PIXELS_STORED:
         raise UnreadablePicture(f"too many pixels ({width}×{height})")
@@ -141,17 +113,6 @@ def _prepare_libraries() -> tuple[str, ...]:
         pillow_heif.register_heif_opener()
     Image.init()
     return tuple(name for name in FORMATS if name in Image.OPEN)
-
-
-def _describe_unknown(data: bytes) -> str:
-    head = data[:512].removeprefix(codecs.BOM_UTF8).lstrip()
-    if data[4:8] == b"ftyp" and data[8:12] in (b"heic", b"heix", b"mif1", b"msf1", b"hevc"):
-        return "HEIC needs one more package: pip install pillow-heif"
-    if head.startswith(b"<"):
-        return "markup (HTML, SVG or XML), not a picture"
-    if head.startswith(b"%PDF"):
-        return "a PDF, not a picture"
-    return "not a picture of a known format, or damaged at its start"
 
 
 def _jpeg_shrink(header: _Header, size: int | None) -> int:

@@ -3,67 +3,123 @@
 from __future__ import annotations
 
 import os
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..images.reading import is_remote
 from ..milvus import schema
 from ..milvus.store import Store
 from ..sources.source import Row
+from .contents import hash_files
+
+# What a new value of means that the file has to be looked at again.
+_FILE = (schema.PATH, schema.MTIME_NS, schema.SIZE, schema.MODEL)
 
 
-@dataclass(frozen=True, slots=True)
-class Pending:
-    """A row to embed: all that is stored beside the embedding, and whether the collection has its id already."""
+@dataclass(slots=True)
+class Changed:
+    """A row to write: all that is stored beside the embedding, and what the collection has under its id."""
 
     row: Row
     entity: dict[str, Any]
-    is_new: bool
+    before: dict[str, Any] | None
+    fetch_again: bool = False  # only fetching it would tell whether it changed
+
+    @property
+    def content(self) -> str:
+        """Hash of the file's bytes, '' where there is no file to read."""
+        return str(self.entity[schema.HASH])
+
+    @property
+    def keeps_embedding(self) -> bool:
+        """The picture is what it was: only other fields are new."""
+        before = self.before
+        return (
+            before is not None
+            and not self.fetch_again
+            and before[schema.MODEL] == self.entity[schema.MODEL]
+            and before[schema.HASH] == self.content
+            and (bool(self.content) or before[schema.PATH] == self.entity[schema.PATH])
+        )
 
 
 @dataclass
 class Comparison:
     """A chunk of rows, sorted by what has to be done."""
 
-    pending: list[Pending] = field(default_factory=list)
+    changed: list[Changed] = field(default_factory=list)
     rejected: list[tuple[Row, str]] = field(default_factory=list)
     unchanged: int = 0
 
 
 class Comparer:
-    """Compares rows with a collection by path, modification time, size and fields."""
+    """Compares rows with a collection by path, modification time, size and fields; with `checksum`, by content.
 
-    def __init__(self, store: Store, model_tag: str) -> None:
+    `present` collects the ids of the rows that have a file.
+    """
+
+    def __init__(self, store: Store, model_tag: str, source: str, checksum: bool = False) -> None:
         self._store = store
-        self._model_tag = model_tag
+        self._own = {schema.MODEL: model_tag, schema.SOURCE: source, schema.HASH: ""}
+        self._checksum = checksum
         self._defaults = {stored.name: stored.default for stored in store.fields()}
-        self._compared = [schema.PATH, schema.MTIME_NS, schema.SIZE, schema.MODEL, *self._defaults]
+        self._compared = [*_FILE, schema.SOURCE, *self._defaults]
+        self.present = array("q")
 
     def compare(self, rows: Sequence[Row]) -> Comparison:
-        """One look-up for the whole chunk."""
-        stored = self._store.get([row.id for row in rows], self._compared)
+        """One look-up for the whole chunk; the files of what seems to have changed are read."""
+        stored = self._store.get([row.id for row in rows], [schema.HASH, *self._compared])
         result = Comparison()
+        to_hash = []
         for row in rows:
+            mtime_ns, size = _stat(row.path)
+            if mtime_ns or size or is_remote(row.path):
+                self.present.append(row.id)
             reason = _unstorable(row)
             if reason:
                 result.rejected.append((row, reason))
                 continue
-            entity = self._entity(row)
-            before = stored.get(row.id)
-            if before is not None and all(before.get(name) == entity[name] for name in self._compared):
+            item = Changed(row, self._entity(row, mtime_ns, size), stored.get(row.id))
+            if self._is_unchanged(item):
                 result.unchanged += 1
+                continue
+            if item.before is not None and not self._checksum and _same(item, _FILE):
+                item.entity[schema.HASH] = item.before[schema.HASH]
+            elif is_remote(row.path):
+                item.fetch_again = self._checksum
             else:
-                result.pending.append(Pending(row, entity, is_new=before is None))
+                to_hash.append(item)
+            result.changed.append(item)
+        for item, content in zip(to_hash, hash_files([item.row.path for item in to_hash]), strict=True):
+            item.entity[schema.HASH] = content
+        if self._checksum:
+            kept = [item for item in result.changed if not self._is_same_content(item)]
+            result.unchanged += len(result.changed) - len(kept)
+            result.changed = kept
         return result
 
-    def _entity(self, row: Row) -> dict[str, Any]:
-        mtime_ns, size = _stat(row.path)
-        own = {schema.ID: row.id, schema.PATH: row.path, schema.MODEL: self._model_tag}
-        return {**own, schema.MTIME_NS: mtime_ns, schema.SIZE: size, **self._defaults, **row.fields}
+    def _is_unchanged(self, item: Changed) -> bool:
+        return not self._checksum and item.before is not None and _same(item, self._compared)
+
+    def _is_same_content(self, item: Changed) -> bool:
+        return item.before is not None and bool(item.content) and _same(item, [schema.HASH, *self._compared])
+
+    def _entity(self, row: Row, mtime_ns: int, size: int) -> dict[str, Any]:
+        own = {schema.ID: row.id, schema.PATH: row.path, **self._own, schema.MTIME_NS: mtime_ns, schema.SIZE: size}
+        return {**own, **self._defaults, **row.fields}
+
+
+def _same(item: Changed, names: Sequence[str]) -> bool:
+    before = item.before or {}
+    return all(before.get(name) == item.entity[name] for name in names)
 
 
 def _stat(path: str) -> tuple[int, int]:
     """Modification time in ns and size in bytes; zeros where there is no file (decoding will say why)."""
+    if is_remote(path):
+        return 0, 0
     try:
         status = os.stat(path)
     except (OSError, ValueError):

@@ -15,8 +15,8 @@ DEFAULT_FILE = "rejected.csv"
 class RejectFile:
     """Opened when a file is named, else with the first rejected picture, under the default name."""
 
-    def __init__(self, path: str = "") -> None:
-        self._path = Path(path or DEFAULT_FILE)
+    def __init__(self, path: str = "", default: str = DEFAULT_FILE) -> None:
+        self._path = Path(path or default)
         self._file: IO[str] | None = None
         self._writer: Any = None
         if path:

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+# Calls with a filter of the user's: what these refuse is the user's to change.
+TAKES_FILTER = ("search", "query", "query_iterator")
+
 _clients: dict[tuple[str, str], MilvusClient] = {}
 _clients_lock = threading.Lock()
 
@@ -71,7 +74,10 @@ def close(uri: str, token: str = "") -> None:
         if is_lite(uri):
             from milvus_lite.server_manager import server_manager_instance
 
+            from .disk import reopened
+
             server_manager_instance.release_server(uri)
+            reopened(uri)
 
 
 def close_all() -> None:
@@ -155,7 +161,7 @@ def _silence_logs() -> None:
         logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
-def call(function: Callable[..., T], *args: Any, deadline: float = 60.0, **kwargs: Any) -> T:
+def call(function: Callable[..., T], *args: Any, deadline: float = 120.0, **kwargs: Any) -> T:
     """Calls Milvus, repeats with back-off while it is out of reach, and raises this project's errors.
 
     Only for calls that may be repeated: upsert, delete, search, query, get, load, flush; never insert.
@@ -172,7 +178,9 @@ def call(function: Callable[..., T], *args: Any, deadline: float = 60.0, **kwarg
             kind = classify(error)
             if kind is None:
                 raise
-            if kind is not StoreUnavailable or time.monotonic() - start > deadline:
+            if kind is InputError and getattr(function, "__name__", "") not in TAKES_FILTER:
+                kind = StoreError
+            if kind is not StoreUnavailable or time.monotonic() - start >= deadline:
                 raise kind(_message(kind, error)) from error
             time.sleep(pause * random.uniform(0.5, 1.0))
             pause = min(5.0, pause * 2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any
@@ -19,9 +20,11 @@ EMBEDDING = "embedding"
 MTIME_NS = "_mtime_ns"
 SIZE = "_size"
 MODEL = "_model"
+HASH = "_hash"  # of the file's bytes: a copied or renamed picture takes the embedding that is there
+SOURCE = "_source"  # the CSV or folder that last listed the row: what `--prune` compares with
+OWN_FIELDS = frozenset({ID, EMBEDDING, PATH, MTIME_NS, SIZE, MODEL, HASH, SOURCE})
 
 MAX_TEXT_BYTES = 65_535  # Milvus's limit for VARCHAR; Milvus Lite counts characters, a server bytes
-METRIC_TYPE = "COSINE"
 
 
 class FieldType(str, Enum):
@@ -72,6 +75,8 @@ def build_schema(client: MilvusClient, dim: int, fields: tuple[Field, ...]) -> C
     schema.add_field(MTIME_NS, DataType.INT64)
     schema.add_field(SIZE, DataType.INT64)
     schema.add_field(MODEL, DataType.VARCHAR, max_length=256)
+    schema.add_field(HASH, DataType.VARCHAR, max_length=32)
+    schema.add_field(SOURCE, DataType.VARCHAR, max_length=MAX_TEXT_BYTES)
     for field in fields:
         if field.type is FieldType.TEXT:
             schema.add_field(field.name, DataType.VARCHAR, max_length=MAX_TEXT_BYTES)
@@ -97,10 +102,20 @@ def read_fields(description: dict[str, Any]) -> tuple[Field, ...]:
     )
 
 
+def is_own(description: dict[str, Any]) -> bool:
+    """Whether `describe_collection` describes a collection of this program's making."""
+    return MODEL in {field["name"] for field in description["fields"]}
+
+
 def text_literal(text: str) -> str:
     """A string literal for a Milvus filter, safe on Milvus Lite and on servers (`filter_params` works on neither)."""
     escaped = text.replace("\\", "\\\\").replace('"', '\\"')
     return '"' + escaped.replace("\n", "\\n").replace("\r", "\\r").replace("\t", "\\t") + '"'
+
+
+def list_literal(texts: Iterable[str]) -> str:
+    """A list of string literals, for `in`."""
+    return "[" + ", ".join(map(text_literal, texts)) + "]"
 
 
 def reconcile(source: tuple[Field, ...], stored: tuple[Field, ...]) -> tuple[Field, ...]:
@@ -128,6 +143,12 @@ def reconcile(source: tuple[Field, ...], stored: tuple[Field, ...]) -> tuple[Fie
         if field.has_gaps and not target.has_gaps and target.type is not FieldType.TEXT:
             raise InputError(cannot_store_gaps(field.name))
         adopted.append(Field(field.name, target.type, field.has_gaps))
+    for target in stored:
+        if target.name not in {field.name for field in source} and not (target.has_gaps or target.default == ""):
+            raise InputError(
+                f"there is no column '{target.name}' here, and this Milvus (before 2.5) cannot store a number field "
+                f"without a value; add the column, or {way_out}"
+            )
     return tuple(adopted)
 
 

@@ -11,9 +11,11 @@ def register_all() -> None:
     from .image_decode import ImageDecode
     from .milvus import MilvusInsert, MilvusSearch, MilvusUpsert
     from .normalize import Normalize
+    from .weighted_sum import WeightedSum
 
     register(name="image-decode/cv2")(ImageDecode)
     register(name="image-text-embedding/clip")(ClipEmbedding)
+    register(name="embedding/weighted-sum")(WeightedSum)
     register(name="towhee/np-normalize")(Normalize)
     register(name="ann-insert/milvus-client")(MilvusInsert)
     register(name="ann-insert/milvus-rows")(MilvusUpsert)

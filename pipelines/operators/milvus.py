@@ -10,6 +10,7 @@ import numpy as np
 
 from ..milvus import schema
 from ..milvus.connection import call
+from ..milvus.disk import writing
 from ..milvus.store import Store, hit_row
 
 log = logging.getLogger(__name__)
@@ -58,11 +59,13 @@ class MilvusInsert:
         kept = [row for row in rows if all(_is_finite(value) for value in row.values())]
         if len(kept) < len(rows):
             log.warning("%d rows without an embedding were not inserted", len(rows) - len(kept))
-        if kept and self._auto_id:
-            self._store.client.insert(self._store.collection, kept)
-        elif kept:
-            unique = {row[self._key]: row for row in kept}
-            call(self._store.client.upsert, self._store.collection, list(unique.values()))
+        client, collection = self._store.client, self._store.collection
+        with writing(self._store.uri):
+            if kept and self._auto_id:  # repeated, it would write a second time: one try
+                call(client.insert, collection, kept, deadline=0)
+            elif kept:
+                unique = {row[self._key]: row for row in kept}
+                call(client.upsert, collection, list(unique.values()))
         return len(kept)
 
     def flush(self) -> None:
@@ -96,12 +99,17 @@ class MilvusSearch:
         self._limit, self._fields, self._expression = limit, list(output_fields), expr or ""
 
     def __call__(self, embedding: np.ndarray, limit: int | None = None, expr: str | None = None) -> list[list[Any]]:
-        """float32[dim] → hits; `limit` and `expr` (a Milvus filter) override the operator's own. NaN finds nothing."""
-        if not np.isfinite(embedding).all():
-            return []
+        """float32[dim] → hits; float32[n, dim] → n lists of hits, by one call. NaN finds nothing.
+
+        `limit` and `expr` (a Milvus filter) override the operator's own.
+        """
         expression = self._expression if expr is None else expr
-        hits = self._store.search(np.atleast_2d(embedding), limit or self._limit, expression, self._fields)[0]
-        return [hit_row(hit, self._fields) for hit in hits]
+        embeddings = np.atleast_2d(embedding)
+        finite = np.isfinite(embeddings).all(axis=1)
+        wanted = limit or self._limit
+        found = iter(self._store.search(embeddings[finite], wanted, expression, self._fields) if finite.any() else ())
+        hits = [[hit_row(hit, self._fields) for hit in next(found)] if good else [] for good in finite]
+        return hits if embedding.ndim == 2 else hits[0]
 
 
 def _is_finite(value: Any) -> bool:

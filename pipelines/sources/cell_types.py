@@ -32,13 +32,13 @@ class TypeGuess:
 
     def look_at(self, values: Iterable[str]) -> None:
         """Values as text; '' is an empty cell."""
-        for value in values:
-            if value == "":
-                self.has_gaps = True
-                continue
+        distinct = set(values)
+        if "" in distinct:
+            self.has_gaps = True
+            distinct.discard("")
+        if distinct:
             self._seen = True
-            if self._kinds:
-                self._kinds = [kind for kind in self._kinds if _PATTERNS[kind].fullmatch(value)]
+            self._kinds = [kind for kind in self._kinds if all(map(_PATTERNS[kind].fullmatch, distinct))]
 
     def type_for(self, name: str) -> FieldType:
         """The narrowest type all values fit, text where none does or nothing was seen.

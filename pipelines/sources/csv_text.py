@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import codecs
 import csv
+import os
 from collections.abc import Iterator
 from contextlib import suppress
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..errors import InputError
@@ -22,7 +22,7 @@ class Layout(NamedTuple):
     row: int  # where the header is: 1, if no empty rows come first
 
 
-def sniff(path: Path) -> Layout:
+def sniff(path: os.PathLike[str]) -> Layout:
     """Encoding by the byte-order mark (else UTF-8), separator by which one makes a `path` column."""
     with _open(path) as file:
         start = file.read(1 << 16)
@@ -50,7 +50,9 @@ def sniff(path: Path) -> Layout:
     return layout
 
 
-def records(path: Path, encoding: str, separator: str, errors: str = "strict") -> Iterator[tuple[int, list[str]]]:
+def records(
+    path: os.PathLike[str], encoding: str, separator: str, errors: str = "strict"
+) -> Iterator[tuple[int, list[str]]]:
     """All rows that hold anything, with their numbers as a spreadsheet shows them (empty rows count)."""
     number = 0
     with _open(path, encoding, errors) as file:
@@ -64,7 +66,7 @@ def records(path: Path, encoding: str, separator: str, errors: str = "strict") -
             raise InputError(f"{path}, row {number + 1}: {error} (is there a quote too many or too few?)") from error
 
 
-def _open(path: Path, *how: str) -> Any:
+def _open(path: os.PathLike[str], *how: str) -> Any:
     """The file, as text where an encoding and its error handling are given, else as bytes."""
     try:
         return open(path, encoding=how[0], errors=how[1], newline="") if how else open(path, "rb")
@@ -72,7 +74,7 @@ def _open(path: Path, *how: str) -> Any:
         raise InputError(f"{path} cannot be read: {error.strerror}") from error
 
 
-def explain_encoding(path: Path, layout: Layout) -> str:
+def explain_encoding(path: os.PathLike[str], layout: Layout) -> str:
     """Says which cell holds the first byte that is no text; a decoder only knows a place in its buffer."""
     advice = "save the file as UTF-8 and run again"
     with suppress(UnicodeError, InputError):

@@ -1,0 +1,1 @@
+"""The HTTP API, in the page's process: `/api/search`, `/api/similar/{id}`, `/api/info`, probes and metrics."""

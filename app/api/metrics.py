@@ -1,0 +1,78 @@
+"""Measurements for Prometheus, in a registry of this application's own."""
+
+from __future__ import annotations
+
+import re
+import time
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from pipelines.search import Results
+
+_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+_ROUTES = re.compile(r"/(api/search|api/similar|api/info|thumb|image|healthz|readyz|metrics)(?=/|$)")
+# These stay open as long as the page does.
+_STREAMS = ("/gradio_api/queue/data", "/gradio_api/heartbeat")
+
+
+class Metrics:
+    """Requests, seconds of each step of a search, rows, and searches waiting and running."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        self.requests = Counter(
+            "image_search_requests", "HTTP requests", ["route", "method", "status"], registry=self.registry
+        )
+        self.latency = Histogram(
+            "image_search_request_seconds", "Seconds from request to answer", ["route"], registry=self.registry,
+            buckets=_BUCKETS,
+        )  # fmt: skip
+        self.steps = Histogram(
+            "image_search_step_seconds", "Seconds of each step of a search: embed, search (in Milvus), total",
+            ["step"], registry=self.registry, buckets=_BUCKETS,
+        )  # fmt: skip
+        self.rows = Gauge("image_search_rows", "Pictures in the collection", registry=self.registry)
+        self.queue = Gauge(
+            "image_search_queue", "Searches of the API by state: waiting, running", ["state"], registry=self.registry
+        )
+
+    def observe(self, results: Results) -> None:
+        """Called after each search, the page's too."""
+        self.steps.labels("embed").observe(results.embed_seconds)
+        self.steps.labels("search").observe(results.search_seconds)
+        self.steps.labels("total").observe(results.seconds)
+        self.rows.set(results.rows)
+
+    def render(self) -> bytes:
+        """Prometheus's text format, version 0.0.4."""
+        return generate_latest(self.registry)
+
+
+class MeasureRequests:
+    """Counts requests by route, method and status, never by what a client made up, and times them."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app, self._metrics = app, metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self._app(scope, receive, send)
+        known = _ROUTES.match(scope["path"])
+        route = known[0] if known else "page"
+        method = scope["method"] if scope["method"] in ("GET", "HEAD", "POST", "OPTIONS") else "other"
+        status, start = 500, time.perf_counter()
+
+        async def watching(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, watching)
+        finally:
+            self._metrics.requests.labels(route, method, status).inc()
+            if not scope["path"].startswith(_STREAMS):
+                self._metrics.latency.labels(route).observe(time.perf_counter() - start)

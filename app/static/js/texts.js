@@ -1,0 +1,55 @@
+// The parts of static/js are joined in the order of page.py's SCRIPTS and run once, as one asynchronous function, with
+// `element`, `trigger`, `props`, `upload` and `watch` from gr.HTML.
+//
+// Everything a user or a data set wrote goes in by textContent and setAttribute. It must never go through the
+// component's own template: Gradio evaluates what comes out of that once more, as a JavaScript template string.
+
+const find = (selector, root = element) => root.querySelector(selector);
+
+// Gradio mounts its components in no certain order.
+const others = ["#header header", "#picture label", "#text input"];
+while (others.some((selector) => !document.querySelector(selector))) await new Promise((later) => setTimeout(later, 5));
+
+// ---- texts: the catalogue that Gradio has, in the language that Gradio takes -------------------------------------
+
+const CATALOGUE = window.gradio_config.i18n_translations;
+const browserLanguage = (navigator.language || "en").split("-")[0];
+const LANGUAGE = browserLanguage in CATALOGUE ? browserLanguage : "en";
+const numbers = new Intl.NumberFormat(LANGUAGE);
+const plurals = new Intl.PluralRules(LANGUAGE);
+
+function text(key, values = {}) {
+  return CATALOGUE[LANGUAGE][key].replace(/\{(\w+)\}/g, (_, name) => values[name]);
+}
+
+function plural(key, count, values = {}) {
+  return text(`${key}_${plurals.select(count)}`, { count: numbers.format(count), ...values });
+}
+
+// Fixed texts stand in the markup by their keys.
+function translate(root) {
+  for (const target of root.querySelectorAll("[data-text]")) target.textContent = text(target.dataset.text);
+  for (const target of root.querySelectorAll("[data-title]")) target.title = text(target.dataset.title);
+  for (const target of root.querySelectorAll("[data-label]")) target.setAttribute("aria-label", text(target.dataset.label));
+  for (const target of root.querySelectorAll("[data-placeholder]")) target.placeholder = text(target.dataset.placeholder);
+  for (const template of root.querySelectorAll("template")) translate(template.content);
+}
+
+// Puts each value where the markup has a slot of its name.
+function fill(root, values) {
+  for (const target of root.querySelectorAll("[data-slot]")) {
+    if (target.dataset.slot in values) target.textContent = values[target.dataset.slot] || "";
+  }
+}
+
+function create(tag, attributes = {}, ...children) {
+  const made = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
+  made.append(...children);
+  return made;
+}
+
+document.documentElement.lang = LANGUAGE;
+document.body.dataset.drop = text("drop_here");
+document.body.dataset.searching = text("searching");
+for (const root of [element, document.getElementById("header"), document.getElementById("picture")]) translate(root);

@@ -1,0 +1,54 @@
+"""Removes the rows of a source whose file or CSV line is gone, unless it looks as if the source itself were gone."""
+
+from __future__ import annotations
+
+import os
+from array import array
+from collections.abc import Callable
+
+import numpy as np
+
+from ..errors import InputError
+from ..images.reading import is_remote
+from ..milvus import schema
+from ..milvus.store import Store
+
+# Called with the rows that are gone and all rows of the source; whether to remove them.
+Confirm = Callable[[int, int], bool]
+
+
+def source_name(source: str | os.PathLike[str]) -> str:
+    """What a row keeps of where it was listed: the real path of the CSV or folder, an address as it is."""
+    text = os.fspath(source)
+    return text if is_remote(text) else os.path.realpath(os.path.expanduser(text))
+
+
+def prune_gone(store: Store, source: str, present: array[int], confirm: Confirm) -> int:
+    """Removes what is gone; returns how many rows.
+
+    A row belongs to the source that listed it last: rows of other sources in the collection are left alone.
+
+    Args:
+        present: ids of the rows whose file is there now.
+
+    Raises:
+        InputError: not one file of the source is there, as when a disk is not mounted.
+    """
+    there = np.sort(np.frombuffer(present, np.int64)) if present else np.empty(0, np.int64)
+    expression = f"{schema.SOURCE} == {schema.text_literal(source)}"
+    gone: list[int] = []
+    total = 0
+    for rows in store.scan(expression, []):
+        stored = np.array([row[schema.ID] for row in rows], np.int64)
+        total += len(stored)
+        gone += stored[~np.isin(stored, there, assume_unique=True)].tolist()
+    if not gone:
+        return 0
+    if not there.size:
+        raise InputError(
+            f"not one of the {total:,} pictures of {source} is there (is its disk mounted?): nothing was removed"
+        )
+    if not confirm(len(gone), total):
+        return 0
+    store.delete(gone)
+    return len(gone)

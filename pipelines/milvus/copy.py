@@ -1,0 +1,147 @@
+"""Copies a collection from one Milvus to another: a Lite file to a server, back, or to another file."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..errors import CollectionNotFound, InputError, ModelMismatch
+from . import schema
+from .connection import is_lite, normalise_uri
+from .index import AUTO, Index
+from .store import ROWS_PER_CALL, Store, chunked
+
+# Rows whose every value is compared after the copy.
+SAMPLE = 1000
+
+Row = Mapping[str, Any]
+
+
+@dataclass
+class CopySummary:
+    """What a copy did. `rows` is the number read; `copied` and `unchanged` add up to it."""
+
+    source: str
+    target: str
+    rows: int = 0
+    copied: int = 0
+    unchanged: int = 0
+    rows_in_source: int = 0
+    rows_in_target: int = 0
+    sampled: int = 0
+    different: int = 0
+    seconds: float = 0.0
+    rows_per_second: float = 0.0
+
+    @property
+    def verified(self) -> bool:
+        """Every row of the source was read, the target holds at least as many, and no sampled row differs."""
+        return self.rows == self.rows_in_source <= self.rows_in_target and not self.different
+
+
+CopyProgress = Callable[[CopySummary], None]
+
+
+def copy_collection(source: Store, target: Store, on_progress: CopyProgress | None = None) -> CopySummary:
+    """Copies every row, vectors included; a repeated or interrupted copy skips what is there and equal.
+
+    The target gets the source's columns, metric type and, from like to like, index; between Milvus Lite and a
+    server the index that suits the other kind. Nothing in the source is changed, nothing in the target removed.
+
+    Raises:
+        InputError: both are the same, or the target cannot store what the source holds.
+        ModelMismatch: the target holds embeddings of another model.
+        StoreError: one of them cannot be reached.
+    """
+    _prepare(source, target)
+    start = time.perf_counter()
+    summary = CopySummary(f"{source.uri} {source.collection}", f"{target.uri} {target.collection}")
+    summary.rows_in_source = source.count()
+    names = [name for name in _field_names(source) if name != schema.ID]
+    defaults = {field.name: field.default for field in target.fields()}
+    every = max(1, summary.rows_in_source // SAMPLE)
+    sample: list[int] = []
+    for rows in _parts(source, names):
+        stored = target.get([row[schema.ID] for row in rows], [name for name in names if name != schema.EMBEDDING])
+        missing = [row for row in rows if not _same(row, stored.get(row[schema.ID]))]
+        target.upsert({**defaults, **row} for row in missing)
+        sample += [row[schema.ID] for at, row in enumerate(rows, summary.rows) if at % every == 0]
+        summary.rows += len(rows)
+        summary.copied += len(missing)
+        summary.unchanged = summary.rows - summary.copied
+        summary.seconds = round(time.perf_counter() - start, 3)
+        summary.rows_per_second = round(summary.rows / summary.seconds, 1)
+        if on_progress:
+            on_progress(summary)
+    if summary.copied:
+        target.flush()
+    target.optimize()
+    summary.rows_in_target = target.count()
+    summary.sampled, summary.different = len(sample), _count_different(source, target, sample, names)
+    summary.seconds = round(time.perf_counter() - start, 3)
+    return summary
+
+
+def _prepare(source: Store, target: Store) -> None:
+    """Checks both ends, and makes the target if it is not there."""
+    if (normalise_uri(source.uri), source.collection) == (normalise_uri(target.uri), target.collection):
+        raise InputError("source and target are the same collection; name another with --to or --to-collection")
+    model = source.model()
+    if not model:
+        raise CollectionNotFound(f"the collection '{source.collection}' in {source.uri} is empty")
+    source.refuse_older_program()
+    fields = tuple(dataclasses.replace(field, has_gaps=_has_gaps(source, field)) for field in source.fields())
+    if not target.exists():
+        alike = is_lite(source.uri) == is_lite(target.uri)
+        index = source.index if alike else Index(AUTO, source.index.metric)
+        target.create(source.dim(), fields, index)
+        return
+    there = target.model()
+    target.refuse_older_program()
+    if there not in ("", model) or source.dim() != target.dim():
+        raise ModelMismatch(
+            f"'{target.collection}' in {target.uri} was made by {there or 'another model'}, '{source.collection}' by "
+            f"{model}: copy to another collection (--to-collection)"
+        )
+    schema.reconcile(fields, target.fields())
+
+
+def _has_gaps(store: Store, field: schema.Field) -> bool:
+    """Whether some row has no value; text is never NULL."""
+    if field.type is schema.FieldType.TEXT or not field.has_gaps:
+        return False
+    return bool(store.query(f"{field.name} is null", [schema.ID], limit=1))
+
+
+def _parts(store: Store, names: Sequence[str]) -> Iterator[Sequence[dict[str, Any]]]:
+    for rows in store.scan("", names):
+        for part in chunked(rows, ROWS_PER_CALL):
+            yield [{**row, schema.EMBEDDING: np.asarray(row[schema.EMBEDDING], np.float32)} for row in part]
+
+
+def _same(row: Row, stored: Row | None) -> bool:
+    """Whether the target has the row already: a vector is that of its content, by its model."""
+    return stored is not None and all(row[name] == stored[name] for name in row if name != schema.EMBEDDING)
+
+
+def _count_different(source: Store, target: Store, ids: Sequence[int], names: Sequence[str]) -> int:
+    here, there = source.get(ids, names), target.get(ids, names)
+    return sum(
+        row_id not in here
+        or not _same(here[row_id], there.get(row_id))
+        or not np.array_equal(_vector(here[row_id]), _vector(there[row_id]))
+        for row_id in ids
+    )
+
+
+def _vector(row: Row) -> np.ndarray:
+    return np.asarray(row[schema.EMBEDDING], np.float32)
+
+
+def _field_names(store: Store) -> list[str]:
+    return [field["name"] for field in store.describe()["fields"]]
