@@ -32,7 +32,10 @@ lint: .venv/installed-dev  ## style and types
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet -r requirements-dev.txt
 	@touch $@
 
-bench: .venv/installed  ## what benchmarks/README.md shows; CSV=… adds the precision on your own labels
+bench: .venv/installed  ## what benchmarks/README.md shows; CSV=… on your own photographs and labels, DEVICE=cuda on a GPU
+	$(BIN)/python -W ignore -m benchmarks.throughput $(if $(CSV),--csv $(CSV)) $(if $(DEVICE),--device $(DEVICE))
+	$(BIN)/python -W ignore -m benchmarks.latency $(if $(DEVICE),--device $(DEVICE))
+	$(BIN)/python -W ignore -m benchmarks.preprocess $(if $(CSV),--csv $(CSV))
 	$(BIN)/python -W ignore -m benchmarks.sample
 	$(BIN)/python -W ignore -m benchmarks.memory
 	$(if $(CSV),$(BIN)/python -W ignore -m benchmarks.label_precision $(CSV))

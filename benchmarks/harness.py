@@ -36,16 +36,16 @@ def random_weights(folder: Path, model: str = MODEL) -> Path:
 
 
 def photographs(source: str, folder: Path, count: int) -> list[Path]:
-    """The first pictures of a CSV; without one, pictures of 500×375 pixels made here."""
+    """The first pictures of a CSV; without one, pictures of 500×375 pixels made here, no two files alike."""
     if source:
         with open(source, newline="", encoding="utf-8") as file:
             paths = [Path(source).parent / row["path"] for row in csv.DictReader(file)]
         return [path.resolve() for path in paths[:count]]
-    paths = [folder / f"{number}.jpg" for number in range(min(count, 100))]
-    for number, path in enumerate(paths):
-        if not path.exists():
-            large_picture(500, 375, number).save(path, quality=92)
-    return [paths[number % len(paths)] for number in range(count)]
+    drawn = [large_picture(500, 375, number) for number in range(min(count, 50))]
+    paths = [folder / f"{number}.jpg" for number in range(count)]
+    for number, path in enumerate(paths):  # no two files are equal: a copy would not be embedded again
+        drawn[number % len(drawn)].save(path, quality=92, comment=str(number))
+    return paths
 
 
 def large_picture(width: int, height: int, seed: int = 0) -> Image.Image:

@@ -49,7 +49,9 @@ def main() -> None:
 
 
 def _warm(weights: str, device: str) -> None:
-    results = {name: measure(__name__, name, weights=weights, device=device) for name in ("tutorial", "ours")}
+    results = {
+        name: measure("benchmarks.latency", name, weights=weights, device=device) for name in ("tutorial", "ours")
+    }
     names = {"tutorial": "the tutorial's operators", "ours": "this program"}
     rows = [
         [names[name], *(f"{result[p]:.1f}" for p in ("p50", "p95", "p99")),
@@ -69,7 +71,9 @@ def _cold(folder: Path, weights: str, device: str) -> None:
         runs = [_program("search", "a cat", *options) for _ in range(COLD_RUNS)]
         wall, cpu = (float(np.median(values)) for values in zip(*runs, strict=True))
         rows.append([model, f"{wall:.2f}", f"{cpu:.2f}", f"{first[0]:.2f}"])
-        parts[model] = measure(__name__, "parts", uri=str(folder / f"{model}.db"), weights=path, device=device)["parts"]
+        parts[model] = measure(
+            "benchmarks.latency", "parts", uri=str(folder / f"{model}.db"), weights=path, device=device
+        )["parts"]
     table(rows, ["`search`, new process, to its end", "seconds", "CPU seconds", "the very first (converts the model)"])
     print()
     names = list(parts["builtin"])

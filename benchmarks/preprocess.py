@@ -59,6 +59,7 @@ def _fidelity(options: argparse.Namespace) -> None:
 
     with tempfile.TemporaryDirectory() as folder:
         files = [path.read_bytes() for path in photographs(options.csv, Path(folder), options.pictures)]
+    decode(files[0], SIZE)  # imports
     means, largest, similar, ours, theirs = [], [], [], 0.0, 0.0
     for data in files:
         start = time.process_time()
@@ -83,7 +84,7 @@ def _speed() -> None:
     rows: list[list[Any]] = []
     for width, height in LARGE:
         results = {
-            subject: measure(__name__, subject, width=width, height=height)
+            subject: measure("benchmarks.preprocess", subject, width=width, height=height)
             for subject in ("PIL", "this program", "this program, --exact-preprocess")
         }
         for subject, result in results.items():

@@ -49,9 +49,9 @@ def _report(folder: Path, options: argparse.Namespace) -> None:
     weights = str(random_weights(folder))
     paths = [str(path) for path in photographs(options.csv, folder, options.pictures)]
     common = {"weights": weights, "device": options.device, "folder": str(folder)}
-    measure(__name__, "warm up", **common)  # converts the model, once a machine
+    measure("benchmarks.throughput", "warm up", **common)  # converts the model, once a machine
     results = {
-        subject: measure(__name__, subject, paths=paths[: COUNTS.get(subject, len(paths))], **common)
+        subject: measure("benchmarks.throughput", subject, paths=paths[: COUNTS.get(subject, len(paths))], **common)
         for subject in ("quickstart", "tutorial", "data loader", "ours", "model")
     }
     ours, ceiling = results["ours"]["rate"], results["model"]["rate"]
@@ -65,13 +65,13 @@ def _report(folder: Path, options: argparse.Namespace) -> None:
     ]  # fmt: skip
     table(rows, ["way", "pictures", "pictures/s", "this program is", "peak memory (MB)", "where the time goes"])
     print(f"\nthis program reaches {ours / ceiling:.0%} of what the model alone reaches")
-    peak = measure(__name__, "peak", **common)
+    peak = measure("benchmarks.throughput", "peak", **common)
     print(
         f"float32 matrix products alone run at {peak['gflops']:,.0f} GFLOP/s here; a picture takes "
         f"{peak['gflop_reference']:.2f} GFLOP in the reference's network and {peak['gflop']:.2f} in ours: in float32 "
         f"{peak['gflops'] / peak['gflop']:.1f} pictures/s is the most that this machine can do\n"
     )
-    batches = measure(__name__, "batches", **common)["rates"]
+    batches = measure("benchmarks.throughput", "batches", **common)["rates"]
     table(
         [[size, f"{rate:.1f}"] for size, rate in zip(BATCHES, batches, strict=True)],
         ["batch", "pictures/s, model alone"],

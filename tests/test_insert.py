@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 import subprocess
@@ -222,7 +223,7 @@ def test_decoding_overlaps_with_embedding(lite: Settings, photos: Photos, monkey
     record(ClipEmbedding, "embed")
     paths = distinct_copies(photos.paths[0], photos.folder / "many", 1000)
     rows = list(enumerate(paths))
-    run_insert(write_csv(photos.folder / "long.csv", ["id", "path"], rows), lite)
+    run_insert(write_csv(photos.folder / "long.csv", ["id", "path"], rows), dataclasses.replace(lite, batch_size=64))
     overlapping = [
         (start, end)
         for start, end in spans["embed"]

@@ -17,6 +17,7 @@ from skimage.metrics import structural_similarity
 
 from pipelines import Searcher, Settings, run_insert
 from pipelines.images.decode import decode
+from pipelines.milvus.connection import close_all
 from pipelines.models.registry import get_model
 from pipelines.operators.image_decode import ImageDecode
 from pipelines.towhee_compat import import_torchvision
@@ -83,6 +84,7 @@ def test_the_exact_preprocessing_can_be_asked_for(command: Callable[..., Any], l
     asked_for = dataclasses.replace(lite, exact_preprocess=True)
     score = Searcher(asked_for).by_image(data).hits[0].score
     assert 0.99 <= score < 0.999999, "searched as the reference decodes it, inserted shrunk"
+    close_all()  # one process at a time
     done = command(
         "search", "--image", tmp_path / "a.jpg", "--uri", lite.uri, env={"IMAGE_SEARCH_EXACT_PREPROCESS": "1"}
     )
