@@ -134,8 +134,8 @@ def main() -> None:
     """Prints the table and what its columns mean."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.peers", description=__doc__.splitlines()[0])
     parser.add_argument("--csv", default="", help="a CSV with a column path; without it pictures are drawn")
-    parser.add_argument("--pictures", type=int, default=200, help="pictures for every row (default 200)")
-    parser.add_argument("--few", type=int, default=100, help="pictures for rows that embed one a call (default 100)")
+    parser.add_argument("--pictures", type=int, default=96, help="pictures for every row (default 96)")
+    parser.add_argument("--few", type=int, default=32, help="pictures for rows that embed one a call (default 32)")
     parser.add_argument("--minutes", type=float, default=7.7, help="the whole command ends after this (default 7.7)")
     parser.add_argument(
         "--only", nargs="*", default=[], help="only these drivers: " + ", ".join(p.driver for p in PEERS)

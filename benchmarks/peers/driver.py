@@ -124,8 +124,10 @@ def _bad(peer: Peer, job: Job) -> None:
     try:
         peer.index(paths)
     except Exception as error:
-        text = " ".join(str(error).split())
-        emit(bad_error=f"{type(error).__name__}: {text}"[:200])
+        # A worker process's error comes with its traceback as text: its last line is the error itself.
+        lines = str(error).strip().splitlines() or [""]
+        text = lines[-1] if "Original Traceback" in str(error) else f"{type(error).__name__}: {lines[0]}"
+        emit(bad_error=text.strip()[:200])
     try:
         emit(bad_stored=peer.stored())
     except Exception:  # nothing was made that could be counted
