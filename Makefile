@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint bench bench-files bench-serve fuzz bench-scale torture clean
+.PHONY: demo test lint bench bench-files bench-serve fuzz bench-scale torture bench-peers clean
 
 demo: .venv/installed  ## index the sample pictures and open the search page
 	$(BIN)/python data/build_sample.py
@@ -56,10 +56,30 @@ bench-scale: .venv/installed  ## 100,000 generated pictures: rate, memory, secon
 torture: .venv/installed .venv-milvus/bin/milvus-server  ## kill -9, server restarts, a full disk: nothing lost or doubled
 	$(BIN)/python -W ignore -m benchmarks.torture
 
+bench-peers: .venv/installed .venv-peers/installed .venv-clip-retrieval/tried  ## the same work by peers' code paths; CSV=…
+	$(BIN)/python -W ignore -m benchmarks.peers $(if $(CSV),--csv $(CSV)) $(if $(PICTURES),--pictures $(PICTURES)) $(if $(FEW),--few $(FEW))
+
+.venv-peers/bin/python .venv-clip-retrieval/bin/python:
+	$(PYTHON) -m venv $(@D)/..
+
+.venv-peers/installed: .venv-peers/bin/python benchmarks/peers/requirements.txt
+	.venv-peers/bin/python -m pip install --disable-pip-version-check --quiet -r benchmarks/peers/requirements.txt
+	@touch $@
+
+# Old requirements, so it may fail on a new Python: the benchmark then lists it with pip's reason, and tries again next time.
+.PHONY: .venv-clip-retrieval/tried
+.venv-clip-retrieval/tried: .venv-clip-retrieval/bin/python
+	@rm -f .venv-clip-retrieval/failed; \
+	test .venv-clip-retrieval/installed -nt benchmarks/peers/requirements-clip-retrieval.txt \
+	|| { .venv-clip-retrieval/bin/python -m pip install --disable-pip-version-check --quiet \
+	       -r benchmarks/peers/requirements-clip-retrieval.txt 2>.venv-clip-retrieval/pip.log \
+	     && touch .venv-clip-retrieval/installed; } \
+	|| { grep -m1 ^ERROR .venv-clip-retrieval/pip.log || echo 'pip failed'; } | tee .venv-clip-retrieval/failed
+
 # A real Milvus server for the tests that need one, in an environment of its own (its requirements are old).
 .venv-milvus/bin/milvus-server:
 	$(PYTHON) -m venv .venv-milvus
 	.venv-milvus/bin/python -m pip install --disable-pip-version-check --quiet 'milvus==2.3.5' 'setuptools<81'
 
 clean:
-	rm -rf .venv .venv-milvus demo.db data/sample.csv
+	rm -rf .venv .venv-milvus .venv-peers .venv-clip-retrieval demo.db data/sample.csv

@@ -1,0 +1,156 @@
+"""The same work by this project and by its peers' code paths, in one run on one machine: `make bench-peers`.
+
+Every peer runs in processes of its own, with the same pictures and the same random ViT-B/32 weights, through its
+public entry points. Prints one Markdown table. A peer that cannot run here is listed with the reason.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from .driver import TOP_K, Job
+from .pictures import add_bad, collect, subset
+from .process import error_line, run_driver
+from .table import Row, render
+
+ROOT = Path(__file__).resolve().parents[2]
+PEERS_VENV = ".venv-peers"
+# Seconds a process may take, by what it does: several times what the slowest needs on two idle cores.
+LIMITS = {"index": 150.0, "search": 90.0, "bad": 60.0}
+_SUBJECTS = (
+    "a dog", "a red car", "two boats on a lake", "a man with a camera", "old coins", "a brick wall", "green grass",
+    "a cup of coffee", "galaxies in space", "a cat asleep on a chair",
+)  # fmt: skip
+TEXTS = tuple(f"{kind} of {subject}" for kind in ("a photo", "a drawing", "a painting") for subject in _SUBJECTS)
+
+
+@dataclass(frozen=True)
+class Peer:
+    """One row: its driver, its environment, and whether it is given few pictures because it embeds one a call."""
+
+    title: str
+    driver: str
+    venv: str = PEERS_VENV
+    one_a_call: bool = False
+    embeds: bool = True
+
+
+PEERS = (
+    Peer("this project", "this_project", ".venv"),
+    Peer("Milvus quickstart loop", "milvus_quickstart", one_a_call=True),
+    Peer("Towhee tutorial's pipelines", "towhee_tutorial", one_a_call=True),
+    Peer("open_clip, DataLoader", "open_clip_loader"),
+    Peer("sentence-transformers, encode", "sentence_transformers_encode"),
+    Peer("FAISS flat, search alone", "faiss_flat", embeds=False),
+    Peer("clip-retrieval, inference on a folder", "clip_retrieval_folder", ".venv-clip-retrieval"),
+)
+
+
+class Bench:
+    """The shared folder, the clock, and one method per step."""
+
+    def __init__(self, folder: Path, minutes: float) -> None:
+        self.folder = folder
+        self.end = time.time() + minutes * 60
+        self.minutes = minutes
+        self.good = 0
+
+    def prepare(self, source: str, pictures: int, few: int) -> int:
+        """Makes the pictures and the weights; returns the number of pictures."""
+        count = collect(source, self.folder / "all", pictures)
+        subset(self.folder / "all", self.folder / "few", few)
+        self.good = add_bad(self.folder / "all", self.folder / "bad")
+        python = str(ROOT / PEERS_VENV / "bin" / "python")
+        command = [python, "-W", "ignore", "-m", "benchmarks.peers.prepare", str(self.folder / "model")]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+        if done.returncode:
+            raise SystemExit(f"error: the weights could not be made: {error_line(done.stderr)}")
+        return count
+
+    def measure(self, peer: Peer) -> Row:
+        """Runs one peer's processes, one after the other."""
+        row = Row(peer.title, good=self.good)
+        python = ROOT / peer.venv / "bin" / "python"
+        failed = ROOT / peer.venv / "failed"
+        if failed.exists() or not python.exists():
+            reason = failed.read_text().strip() if failed.exists() else f"there is no {peer.venv}: make bench-peers"
+            row.not_run = f"It could not be installed: {reason}"
+            return row
+        for mode in ("index", "search", "bad") if peer.embeds else ("search",):
+            left = self.end - time.time()
+            if left < 5:
+                row.findings[mode] = {"skipped": f"not started, the {self.minutes:g} minutes were over"}
+                continue
+            store = f"{peer.driver}-bad" if mode == "bad" else peer.driver
+            pictures = "bad" if mode == "bad" else "few" if peer.one_a_call else "all"
+            folders = (str(self.folder / name) for name in (pictures, store, "model"))
+            job = Job(mode, *folders, texts=TEXTS)
+            print(f"{peer.title} {mode} …", file=sys.stderr, flush=True)
+            limit = min(LIMITS[mode], left)
+            row.findings[mode] = run_driver(str(python), f"benchmarks.peers.drivers.{peer.driver}", job, limit)
+        return row
+
+
+def machine() -> str:
+    """The processor and the number of its cores this process may use."""
+    name = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        named = [
+            line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if line[:10] == "model name"
+        ]
+        name = named[0] if named else name
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return f"{name}, {cores} cores, Python {platform.python_version()}"
+
+
+def explain(pictures: int, few: int, source: str) -> str:
+    """What the columns are."""
+    kind = "photographs of the CSV" if source else "drawn pictures of 500×375"
+    return f"""\
+{machine()}; {pictures} {kind} ({few} for the rows that embed one picture a call); the same random ViT-B/32 weights
+for all. Peers compute in fp32, their default on a CPU; this project in bf16 where the CPU has instructions for it,
+its default.
+
+- pictures/s: from the first file to the last vector stored; imports, loading the model and a first picture are not in
+  it. clip-retrieval's is that of its command, with the two processes it starts for its log.
+- cold start: a new process, from its start to the first search's hits over what an earlier one stored.
+- peak memory: the larger of indexing's and searching's, all its processes together, shared pages once.
+- query: a text to its {TOP_K} hits over the pictures of its row, {len(TEXTS) - 1} different texts; FAISS is given
+  vectors that open_clip stored, so its row is the search alone.
+- bad picture: a JPEG cut off half-way and an HTML page named .jpg among {{good}} good ones; are the good ones stored?
+- second run: the same once more; it re-does the work where it takes more than half of the time."""
+
+
+def main() -> None:
+    """Prints the table and what its columns mean."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.peers", description=__doc__.splitlines()[0])
+    parser.add_argument("--csv", default="", help="a CSV with a column path; without it pictures are drawn")
+    parser.add_argument("--pictures", type=int, default=96, help="pictures for every row (default 96)")
+    parser.add_argument("--few", type=int, default=32, help="pictures for rows that embed one a call (default 32)")
+    parser.add_argument("--minutes", type=float, default=7.7, help="the whole command ends after this (default 7.7)")
+    parser.add_argument(
+        "--only", nargs="*", default=[], help="only these drivers: " + ", ".join(p.driver for p in PEERS)
+    )
+    options = parser.parse_args()
+    if options.csv and not Path(options.csv).is_file():
+        raise SystemExit(f"error: there is no {options.csv}")
+    os.chdir(ROOT)
+    with tempfile.TemporaryDirectory(prefix="bench-peers-") as folder:
+        bench = Bench(Path(folder), options.minutes)
+        count = bench.prepare(os.path.abspath(options.csv) if options.csv else "", options.pictures, options.few)
+        rows = [bench.measure(peer) for peer in PEERS if not options.only or peer.driver in options.only]
+        print(render(rows))
+        print("\n" + explain(count, min(options.few, count), options.csv).replace("{good}", str(bench.good)))
+
+
+if __name__ == "__main__":
+    main()

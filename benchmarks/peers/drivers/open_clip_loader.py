@@ -1,0 +1,78 @@
+"""open_clip with a PyTorch DataLoader, as its users write it: batches, two workers, one .npy, a matrix product."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from .. import compat  # noqa: F401
+from ..driver import TOP_K, Job, drive
+
+BATCH, WORKERS = 64, 2
+
+
+class Pictures:
+    """A map-style dataset of preprocessed pictures."""
+
+    def __init__(self, paths: Sequence[str], preprocess: Any) -> None:
+        self.paths, self.preprocess = paths, preprocess
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, number: int) -> Any:
+        from PIL import Image
+
+        return self.preprocess(Image.open(self.paths[number]))
+
+
+class OpenClip:
+    def load(self, job: Job) -> None:
+        import open_clip
+
+        self.model, _, self.preprocess = open_clip.create_model_and_transforms(
+            "ViT-B-32-quickgelu", pretrained=job.weights
+        )
+        self.model.eval()
+        self.tokenizer = open_clip.get_tokenizer("ViT-B-32-quickgelu")
+        self.file = Path(job.store, "vectors.npy")
+
+    def embed(self, paths: Sequence[str], workers: int) -> Any:
+        import torch
+        from torch.utils.data import DataLoader
+
+        loader: Any = DataLoader(Pictures(paths, self.preprocess), batch_size=BATCH, num_workers=workers)  # type: ignore[arg-type]
+        with torch.no_grad():
+            return torch.cat([self.model.encode_image(batch, normalize=True) for batch in loader]).numpy()
+
+    def warm(self, path: str) -> None:
+        self.embed([path], workers=0)
+
+    def index(self, paths: Sequence[str]) -> None:
+        import numpy as np
+
+        np.save(self.file, self.embed(paths, WORKERS))
+
+    def stored(self) -> int:
+        import numpy as np
+
+        return len(np.load(self.file))
+
+    def finish(self) -> None: ...
+
+    def open(self) -> None:
+        import numpy as np
+
+        self.vectors = np.load(self.file)
+
+    def search(self, text: str) -> Sequence[Any]:
+        import torch
+
+        with torch.no_grad():
+            query = self.model.encode_text(self.tokenizer([text]), normalize=True).numpy()[0]
+        return (self.vectors @ query).argsort()[::-1][:TOP_K].tolist()
+
+
+if __name__ == "__main__":
+    drive(OpenClip(), "open_clip_torch")
