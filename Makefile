@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench bench-serve fuzz clean
 
 demo: .venv/installed  ## index the sample pictures and open the search page
 	$(BIN)/python data/build_sample.py
@@ -36,6 +36,12 @@ bench: .venv/installed  ## what benchmarks/README.md shows; CSV=… adds the pre
 	$(BIN)/python -W ignore -m benchmarks.sample
 	$(BIN)/python -W ignore -m benchmarks.memory
 	$(if $(CSV),$(BIN)/python -W ignore -m benchmarks.label_precision $(CSV))
+
+bench-serve: .venv/installed  ## searches a second over HTTP, 1, 8 and 50 users on 100,000 rows, 30 s each
+	$(BIN)/python -W ignore -m benchmarks.serve
+
+fuzz: .venv/installed-dev  ## ten thousand requests, right and wrong, made from the API's own description
+	FUZZ_EXAMPLES=1000 $(BIN)/python -m pytest tests/test_api_document.py --timeout 3000
 
 # A real Milvus server for the tests that need one, in an environment of its own (its requirements are old).
 .venv-milvus/bin/milvus-server:

@@ -41,6 +41,9 @@ def main(
 ) -> None:
     """Starts the search page for a collection made by `python -m pipelines insert`.
 
+    The same process answers programs: GET /api/search?q=…, described by /api/openapi.json, with probes at /healthz
+    and /readyz and measurements for Prometheus at /metrics.
+
     A Milvus Lite file belongs to one process: stop the page before inserting into it.
     """
     given = {"uri": uri, "token": token, "collection": collection, "model": model, "weights": weights}

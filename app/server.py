@@ -41,7 +41,8 @@ def build_app(library: Library, hosts: Iterable[str] = (), thumbnails: Thumbnail
     )  # fmt: skip
     add_error_handlers(app)
     add_document(app, with_password=bool(settings.auth))
-    app.include_router(api_routes(Service(library, metrics)))
+    app.state.service = service = Service(library, metrics)
+    app.include_router(api_routes(service))
     app.include_router(picture_routes(library, thumbnails or Thumbnails()))
     _add_favicon(app)
     _mount_page(app, library)
@@ -64,18 +65,18 @@ def serve(library: Library, listener: socket.socket, hosts: Iterable[str] = ()) 
     """Answers until Ctrl-C, and says when it has begun to."""
     import uvicorn
 
+    app = build_app(library, hosts)
+
     class AnnouncingServer(uvicorn.Server):
         async def startup(self, sockets: Sequence[socket.socket] | None = None) -> None:
             await super().startup(list(sockets or ()))
             if self.started:
                 print(f"Search page: {address_of(listener)} (Ctrl-C stops it)", flush=True)
                 # Not before: the page opens while the first query's pipeline is still being built.
-                threading.Thread(target=_warm_up, args=[library], daemon=True).start()
+                threading.Thread(target=_warm_up, args=[app.state.service], daemon=True).start()
 
     # The page's event streams stay open for ever: after a second they are cut.
-    config = uvicorn.Config(
-        build_app(library, hosts), log_level="warning", server_header=False, timeout_graceful_shutdown=1
-    )
+    config = uvicorn.Config(app, log_level="warning", server_header=False, timeout_graceful_shutdown=1)
     AnnouncingServer(config).run([listener])
 
 
@@ -165,6 +166,7 @@ def _add_favicon(app: FastAPI) -> None:
         return Response(icon, media_type="image/svg+xml", headers={"Cache-Control": "max-age=86400"})
 
 
-def _warm_up(library: Library) -> None:
+def _warm_up(service: Service) -> None:
     with contextlib.suppress(Exception):  # the first visitor meets it too, and is told
-        library.warm_up()
+        service.searcher()  # from here on the page's searches are measured as well
+        service.library.warm_up()

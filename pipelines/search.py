@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from .batching import Batcher
 from .engine import run
-from .errors import CollectionNotFound, InputError, ModelMismatch, UnknownPicture, UnreadableQuery
+from .errors import CollectionNotFound, InputError, UnknownPicture
 from .milvus import schema
 from .milvus.connection import is_lite
 from .milvus.store import INSERT_COMMAND, CollectionInfo, Store
-from .models.clip import load_model
-from .models.registry import get_model
-from .models.tokenizer import tokenize
 from .query import Compare, Filter, Not, OneOf, Part, PictureSource, Query, parse_filter
 from .query.folding import Row, collect_page
+from .query_embedder import QueryEmbedder
 from .settings import Settings
 
 if TYPE_CHECKING:
@@ -29,6 +27,8 @@ if TYPE_CHECKING:
 
 # An approximate index is asked for 64, 128, 256 … hits: pages that come from the same question fit together.
 _APPROXIMATE_FIRST = 64
+# More rows than this are asked for alone.
+_LARGEST_TOGETHER = 256
 # A server's collection may grow meanwhile; counting is too slow for every query.
 _COUNT_SECONDS = 30.0
 
@@ -67,34 +67,14 @@ class Results:
     notes: tuple[str, ...] = field(default=())
 
 
-def build_text_embedding(settings: Settings) -> RuntimePipeline:
-    """Declares how texts are embedded, all in one model call: n texts → float32[n, dim] of unit length."""
-    from towhee import ops, pipe
+class _Question(NamedTuple):
+    """What one query asks Milvus: its parts and weights, how many rows, of which, and whether with embeddings."""
 
-    settings = settings.with_model_of("")
-    return (
-        pipe.input("texts")
-        .map("texts", "embeddings", ops.image_text_embedding.clip(
-            model_name=settings.model, modality="text", device=settings.device, weights=settings.weights))
-        .map("embeddings", "embeddings", ops.towhee.np_normalize())
-        .output("embeddings")
-    )  # fmt: skip
-
-
-def build_picture_embedding(settings: Settings) -> RuntimePipeline:
-    """Declares how pictures are embedded: n sources → (why unreadable or '', each; float32[n, dim] of unit length)."""
-    from towhee import ops, pipe
-
-    settings = settings.with_model_of("")
-    size = get_model(settings.model).image_size
-    return (
-        pipe.input("sources")
-        .map("sources", ("pictures", "reasons"), ops.image_decode.cv2("rgb", size=size, reasons=True))
-        .map("pictures", "embeddings", ops.image_text_embedding.clip(
-            model_name=settings.model, modality="image", device=settings.device, weights=settings.weights))
-        .map("embeddings", "embeddings", ops.towhee.np_normalize())
-        .output("reasons", "embeddings")
-    )  # fmt: skip
+    embeddings: np.ndarray
+    weights: np.ndarray
+    wanted: int
+    expression: str
+    folds: bool
 
 
 def build_search(settings: Settings, output_fields: Sequence[str]) -> RuntimePipeline:
@@ -129,19 +109,19 @@ class Searcher:
 
     def __init__(self, settings: Settings) -> None:
         self.store = Store(settings.uri, settings.collection, settings.token)
-        self._made_by = self.store.model()
-        if not self._made_by:
+        made_by = self.store.model()
+        if not made_by:
             raise CollectionNotFound(f"the collection '{settings.collection}' is empty; fill it with: {INSERT_COMMAND}")
-        self.settings = settings = settings.with_model_of(self._made_by)
+        self.settings = settings = settings.with_model_of(made_by)
         self.fields = self.store.fields()
         self.field_names = [field.name for field in self.fields]
         self.is_lite = is_lite(settings.uri)
         self._output_fields = [schema.PATH, *self.field_names]
+        self._embedder = QueryEmbedder(settings, made_by)
+        self._together: Batcher[_Question, list[Row] | None] = Batcher(self._ask_together)
         self.on_results: Callable[[Results], None] | None = None  # told of every search: measurements
         self._lock = threading.RLock()
         self._count, self._count_until = 0, 0.0
-        if self._made_by.split("@")[0] != settings.model:
-            raise self._mismatch(get_model(settings.model).name)
 
     def search(self, query: Query) -> Results:
         """Answers a query: each part is embedded, the weighted sum of the unit vectors is what Milvus looks for.
@@ -153,15 +133,18 @@ class Searcher:
         """
         start = time.perf_counter()
         expression = self._expression(query)
-        embeddings = self._embed(query.parts)
-        weights = np.array([[part.weight for part in query.parts]], np.float32)
+        embeddings = self._embedder.embed(query.parts, self._stored)
+        weights = np.array([part.weight for part in query.parts], np.float32)
         embedded = time.perf_counter()
+        folds = query.fold is not None
 
         def ask(count: int) -> list[Row]:
-            queries, hits = run(self._pipeline(query.fold is not None), embeddings, weights, count, expression)
-            if not np.isfinite(queries[0]).all():
+            question = _Question(embeddings, weights, count, expression, folds)
+            # What takes long is asked apart: nobody else shall wait for it.
+            rows = self._ask_together([question])[0] if folds or count > _LARGEST_TOGETHER else self._together(question)
+            if rows is None:
                 raise InputError("the parts of the query cancel each other out; change a weight")
-            return hits[0]
+            return rows
 
         page = collect_page(ask, query, 0 if self._is_exact and query.fold is None else _APPROXIMATE_FIRST)
         found = time.perf_counter()
@@ -169,7 +152,7 @@ class Searcher:
             self._hit(rank, row, folded)
             for rank, (row, folded) in enumerate(zip(page.rows, page.folded, strict=True), query.offset + 1)
         ]
-        notes, rows = self._notes(query.parts), self._rows()
+        notes, rows = self._embedder.notes(query.parts), self._rows()
         seconds = time.perf_counter() - start
         results = Results(hits, seconds, embedded - start, found - embedded, page.has_more, rows, notes)
         if self.on_results is not None:
@@ -235,26 +218,19 @@ class Searcher:
             wanted = wanted & others if wanted else others
         return wanted.to_milvus(self.fields, self.is_lite) if wanted else ""
 
-    def _embed(self, parts: Sequence[Part]) -> np.ndarray:
-        """float32[m, dim] of unit length: one model call for all texts, one for all pictures, none for ids."""
-        texts = [part.text for part in parts if part.text]
-        pictures = [part.image for part in parts if part.image is not None]
-        ids = [part.id for part in parts if part.id is not None]
-        found = {
-            "text": iter(run(self._texts, texts)[0] if texts else ()),
-            "image": iter(self._embed_pictures(pictures) if pictures else ()),
-            "id": iter(self._stored(ids) if ids else ()),
-        }
-        kinds = ("text" if part.text else "id" if part.image is None else "image" for part in parts)
-        return np.stack([next(found[kind]) for kind in kinds])
-
-    def _embed_pictures(self, sources: list[PictureSource]) -> np.ndarray:
-        reasons, embeddings = run(self._pictures, sources)
-        for source, reason in zip(sources, reasons, strict=True):
-            if reason:
-                name = os.fspath(source) if isinstance(source, (str, os.PathLike)) else "the picture"
-                raise UnreadableQuery(f"{name} cannot be searched for: {reason}")
-        return embeddings
+    def _ask_together(self, questions: list[_Question]) -> list[list[Row] | None]:
+        """Rows for each question, None where its parts cancel each other out; alike ones in one call of Milvus."""
+        answers: list[list[Row] | None] = [None] * len(questions)
+        groups: dict[tuple[int, str, bool], list[int]] = {}
+        for index, question in enumerate(questions):
+            groups.setdefault((question.wanted, question.expression, question.folds), []).append(index)
+        for (count, expression, folds), members in groups.items():
+            embeddings = np.concatenate([questions[index].embeddings for index in members])
+            weights = _block_diagonal([questions[index].weights for index in members])
+            queries, hits = run(self._pipeline(folds), embeddings, weights, count, expression)
+            for index, query, rows in zip(members, queries, hits, strict=True):
+                answers[index] = rows if np.isfinite(query).all() else None
+        return answers
 
     def _stored(self, ids: list[int]) -> np.ndarray:
         rows = self.store.get(ids, [schema.EMBEDDING], strong=False)
@@ -262,15 +238,6 @@ class Searcher:
             if picture_id not in rows:
                 raise UnknownPicture(f"the collection '{self.settings.collection}' has no picture with id {picture_id}")
         return np.array([rows[picture_id][schema.EMBEDDING] for picture_id in ids], np.float32)
-
-    def _notes(self, parts: Sequence[Part]) -> tuple[str, ...]:
-        longest = max((part.text for part in parts), key=len)
-        length = get_model(self.settings.model).architecture.context_length
-        if len(longest.encode(errors="replace")) <= length - 2 or not tokenize([longest], length + 1)[0, -1]:
-            return ()  # a token is at least a byte
-        return (
-            f"the model reads {length - 2} tokens, about {length * 3 // 4} words: the end of the text was left out",
-        )
 
     def _rows(self) -> int:
         if time.monotonic() > self._count_until:
@@ -280,23 +247,6 @@ class Searcher:
     @property
     def _is_exact(self) -> bool:
         return self.is_lite and "HNSW" not in self.store.index_type
-
-    def _check_model(self) -> None:
-        tag = load_model(self.settings.model, self.settings.weights, self.settings.device).tag
-        if tag != self._made_by:
-            raise self._mismatch(tag)
-
-    @cached_property
-    def _texts(self) -> RuntimePipeline:
-        with self._lock:
-            self._check_model()
-            return build_text_embedding(self.settings)
-
-    @cached_property
-    def _pictures(self) -> RuntimePipeline:
-        with self._lock:
-            self._check_model()
-            return build_picture_embedding(self.settings)
 
     def _pipeline(self, with_embeddings: bool) -> RuntimePipeline:
         return self._folding_search if with_embeddings else self._search
@@ -311,14 +261,16 @@ class Searcher:
         with self._lock:
             return build_search(self.settings, [*self._output_fields, schema.EMBEDDING])
 
-    def _mismatch(self, ours: str) -> ModelMismatch:
-        name = self._made_by.split("@")[0]
-        way_out = f"search with --model {name}" if name != self.settings.model else "use the weights it was made with"
-        return ModelMismatch(
-            f"collection '{self.settings.collection}' was made by {self._made_by}, this is {ours}: "
-            f"{way_out}, or insert again into another collection"
-        )
-
     def _hit(self, rank: int, row: Row, folded: int) -> Hit:
         picture_id, score, path, *values = row
         return Hit(rank, picture_id, float(score), path, dict(zip(self.field_names, values)), folded)  # noqa: B905
+
+
+def _block_diagonal(rows: list[np.ndarray]) -> np.ndarray:
+    """Weights of n queries, each over parts of its own: float32[n, all parts], zero for the parts of others."""
+    result = np.zeros((len(rows), sum(map(len, rows))), np.float32)
+    start = 0
+    for target, row in zip(result, rows, strict=True):
+        target[start : start + len(row)] = row
+        start += len(row)
+    return result

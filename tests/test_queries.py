@@ -167,7 +167,7 @@ def test_stored_pictures_cost_no_model_call_and_no_model(shelf: Shelf) -> None:
     searcher = Searcher(shelf.searcher.settings)
     results = searcher.search(Query((Part(id=0), Part(id=4), Part(id=5, weight=-1)), 5))
     assert len(results.hits) == 5
-    assert {"_texts", "_pictures"}.isdisjoint(vars(searcher))
+    assert {"_texts", "_pictures"}.isdisjoint(vars(searcher._embedder))
     best = scores(shelf, shelf.vectors[50] + shelf.vectors[54] - shelf.vectors[55])
     assert results.hits[0].id in [number for _, number in best[:4]]
 

@@ -5,7 +5,15 @@ from __future__ import annotations
 import re
 import time
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+    generate_latest,
+)
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pipelines.search import Results
@@ -20,6 +28,7 @@ class Metrics:
     """Requests, seconds of each step of a search, rows, and searches waiting and running."""
 
     def __init__(self) -> None:
+        disable_created_metrics()  # a time of birth beside each series, which nobody reads
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         self.requests = Counter(

@@ -1,0 +1,77 @@
+"""Calls that several threads make at the same time, made together."""
+
+from __future__ import annotations
+
+import copy
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class Batcher(Generic[T, R]):
+    """Runs a function over what is waiting, one batch after the other; nobody waits for a batch to fill.
+
+    The first caller runs its own item at once. Those who come meanwhile wait, and the first of them then runs all
+    that have gathered: a lone caller loses nothing, and the busier it is the larger the batches get.
+
+    Args:
+        run: the items → a result for each, in their order. What it raises, each of its batch's callers gets.
+        largest: items of one batch.
+    """
+
+    def __init__(self, run: Callable[[list[T]], Sequence[R]], largest: int = 64) -> None:
+        self._run, self._largest = run, largest
+        self._lock = threading.Lock()
+        self._waiting: deque[_Call[T, R]] = deque()
+        self._busy = False
+
+    def __call__(self, item: T) -> R:
+        """The result for this item."""
+        mine: _Call[T, R] = _Call(item)
+        with self._lock:
+            self._waiting.append(mine)
+            leads, self._busy = not self._busy, True
+        if not leads:
+            mine.turn.wait()
+        if not mine.done:
+            self._lead()
+        return mine.result()
+
+    def _lead(self) -> None:
+        with self._lock:
+            batch = [self._waiting.popleft() for _ in range(min(self._largest, len(self._waiting)))]
+        try:
+            results = self._run([call.item for call in batch])
+            for call, result in zip(batch, results, strict=True):
+                call.value = result
+        except BaseException as error:
+            for call in batch:
+                call.error = error
+        with self._lock:
+            for call in batch:
+                call.done = True
+                call.turn.set()
+            if self._waiting:
+                self._waiting[0].turn.set()  # not done: it leads the next batch
+            else:
+                self._busy = False
+
+
+class _Call(Generic[T, R]):
+    """One caller's item, and what became of it."""
+
+    def __init__(self, item: T) -> None:
+        self.item = item
+        self.turn = threading.Event()
+        self.done = False
+        self.value: R | None = None
+        self.error: BaseException | None = None
+
+    def result(self) -> R:
+        if self.error is not None:
+            raise copy.copy(self.error) from self.error  # each thread its own: raising writes into it
+        return self.value  # type: ignore[return-value]
