@@ -122,6 +122,7 @@ class Views:
         reached = offset + len(results.hits)
         view["more"] = reached if results.has_more and reached < MAX_SHOWN else 0
         view["embed_ms"], view["search_ms"] = map(_milliseconds, (results.embed_seconds, results.search_seconds))
+        view["rows"] = results.rows
         view["cut"] = bool(results.notes)
         return view
 

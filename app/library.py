@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -43,6 +44,7 @@ class Library:
         self.settings = settings
         self._lock = threading.Lock()
         self._searcher: Searcher | None = None
+        self._describing = threading.Lock()
         self._overview = Overview()
         self._overview_until = 0.0
 
@@ -58,7 +60,7 @@ class Library:
             return self._searcher
 
     def overview(self) -> Overview:
-        """Rows, model, columns and some pictures; at most OVERVIEW_SECONDS old.
+        """Rows, model, columns and some pictures, OVERVIEW_SECONDS old or a little more: nobody waits for a new one.
 
         Raises:
             SearchError: the database or the model cannot be had.
@@ -66,10 +68,15 @@ class Library:
         searcher = self.open()
         if searcher is None:
             return Overview()
-        if time.monotonic() > self._overview_until:
-            self._overview = _describe(searcher)
-            self._overview_until = time.monotonic() + OVERVIEW_SECONDS
-        return self._overview
+        with self._describing:
+            now = time.monotonic()
+            if not self._overview.rows:
+                self._overview = _describe(searcher)
+                self._overview_until = now + OVERVIEW_SECONDS
+            elif now > self._overview_until:
+                self._overview_until = now + OVERVIEW_SECONDS
+                threading.Thread(target=self._describe_again, args=[searcher], daemon=True).start()
+            return self._overview
 
     def find(self, query: Query) -> Results:
         """Answers a query.
@@ -105,6 +112,10 @@ class Library:
         if searcher is not None:
             searcher.by_text("a photograph", 1)
             self.overview()
+
+    def _describe_again(self, searcher: Searcher) -> None:
+        with contextlib.suppress(Exception):  # the next search meets it too, and says so
+            self._overview = _describe(searcher)
 
     def _opened(self) -> Searcher:
         searcher = self.open()

@@ -34,7 +34,7 @@ def take(query: str) -> bytes:
         try:
             assert page.stdout is not None
             address = page.stdout.readline().split()[2]
-            return photograph(f"{address}/?{urlencode({'q': query, 'k': 12})}")
+            return photograph(f"{address}/?{urlencode({'q': query})}")
         finally:
             page.terminate()
             page.wait()
@@ -53,7 +53,7 @@ def photograph(address: str) -> bytes:
     with sync_playwright() as playwright:
         flags = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"]
         browser = playwright.chromium.launch(executable_path=chromium, args=flags)
-        page = browser.new_page(viewport=SIZE, color_scheme="light")
+        page = browser.new_page(viewport=SIZE, color_scheme="light", locale="en-GB")
         page.goto(address)
         page.wait_for_selector("[data-kind=results]")
         page.wait_for_function("document.querySelectorAll('.cards .loaded').length >= 10")
@@ -74,5 +74,5 @@ def shrink(png: bytes) -> bytes:
 
 
 if __name__ == "__main__":
-    TARGET.write_bytes(shrink(take(" ".join(sys.argv[1:]) or "a cat")))
+    TARGET.write_bytes(shrink(take(" ".join(sys.argv[1:]) or "a cup of coffee")))
     print(f"{TARGET}: {TARGET.stat().st_size / 1000:.0f} kB")
