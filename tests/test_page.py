@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -222,10 +223,13 @@ def test_nothing_moves_when_the_answer_comes(page: Page, site: Site) -> None:
     assert page.evaluate(tops) == before
 
 
-def test_collection_made_while_the_page_runs_and_first_result_in_time(browser: Browser, tmp_path: Path) -> None:
+def test_collection_made_while_the_page_runs_and_first_result_in_time(
+    browser: Browser, tmp_path: Path, programs: list[subprocess.Popen[str]]
+) -> None:
     """The page holds no lock on a file that does not exist, says how to make it, and is fast on 1,000 pictures."""
     uri = tmp_path / "new.db"
     program, address = start_page(tmp_path, "--uri", str(uri))
+    programs.append(program)
     page = browser.new_page(locale="en-GB")
     page.goto(address)
     wait_for(page, "unfilled")
