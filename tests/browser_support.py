@@ -58,6 +58,17 @@ def start_page(folder: Path, *options: str) -> tuple[subprocess.Popen[str], str]
     return program, announced[1]
 
 
+@pytest.fixture
+def programs() -> Iterator[list[subprocess.Popen[str]]]:
+    """Pages that a test started for itself: none outlives it, however it ends."""
+    started: list[subprocess.Popen[str]] = []
+    yield started
+    for program in started:
+        if program.poll() is None:
+            program.kill()
+            program.wait()
+
+
 def stop_page(program: subprocess.Popen[str]) -> int:
     """Presses Ctrl-C."""
     program.send_signal(signal.SIGINT)
