@@ -85,8 +85,8 @@ def _fill(uri: str, rows: int) -> float:
         vectors = generator.standard_normal((min(ROWS_AT_ONCE, rows - first), 256), dtype=np.float32)
         vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
         store.upsert(
-            {"id": first + index, "path": f"/photos/{first + index}.jpg", "_mtime_ns": 0, "_size": 0, "_model": tag,
-             "embedding": vector}
+            {"id": first + index, "path": f"/photos/{first + index}.jpg", "_mtime_ns": 0, "_size": 0,
+             "_hash": "", "_source": "", "_model": tag, "embedding": vector}
             for index, vector in enumerate(vectors)
         )  # fmt: skip
     store.optimize()

@@ -45,8 +45,9 @@ def make_rows(has_gaps: bool) -> list[dict[str, Any]]:
 
     return [
         {
-            "id": number - 50, "path": f"/p/{['a', 'ab', 'a%b', 'a_b'][number % 4]}/{number}.jpg", "_mtime_ns": 0,
-            "_size": 0, "label": HOSTILE[number % len(HOSTILE)], "year": gap(number, 7, 2000 + number % 25),
+            "id": number - 50, "path": f"/p/{['a', 'ab', 'a%b', 'a_b'][number % 4]}/{number}.jpg",
+            "_mtime_ns": 0, "_size": 0, "_hash": "", "_source": "",
+            "label": HOSTILE[number % len(HOSTILE)], "year": gap(number, 7, 2000 + number % 25),
             "price": gap(number, 11, (number % 13) * 1e-5 * 10.0 ** (number % 9)),
             "sold": gap(number, 5, number % 3 == 0),
         }
