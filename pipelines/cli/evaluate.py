@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import typer
-
 from ..settings import Settings
 from .options import DEFAULTS, Collection, Device, Json, Model, Token, Uri, Weights, not_negative, option
 
@@ -48,7 +46,6 @@ def evaluate(
             "The collection is this public set (flickr30k, coco, flickr8k): print the published figures beside.",
         ),
     ] = "",
-    report: Annotated[str, option("report", "Also write the report as one self-contained HTML page.")] = "",
     uri: Uri = DEFAULTS.uri,
     token: Token = DEFAULTS.token,
     collection: Collection = DEFAULTS.collection,
@@ -66,13 +63,12 @@ def evaluate(
     recall@k: share of queries with a right answer among the first k. precision@10: share of right ones among ten.
     mAP@10: precision at each right answer, averaged over min(10, right ones). MRR: mean of 1 / first right rank.
 
-    Example:  python -m pipelines evaluate --captions captions.csv --report report.html
+    Example:  python -m pipelines evaluate --captions captions.csv
     """
     from ..evaluation.evaluate import Options
     from ..evaluation.evaluate import evaluate as measure
-    from ..evaluation.output import ProgressBars, check_report_path, print_evaluations, write_report
+    from ..evaluation.output import ProgressBars, print_evaluations
 
-    check_report_path(report)
     settings = Settings(uri, token, collection, model, weights, device)
     options = Options(
         labels, label_column, captions, templates, not_negative("queries", queries), not_negative("seed", seed),
@@ -81,7 +77,3 @@ def evaluate(
     with ProgressBars(hidden=json) as bars:
         evaluations = measure(settings, options, bars.start)
     print_evaluations(evaluations, published, as_json=json)
-    if report:
-        write_report(evaluations, published, report)
-        if not json:
-            typer.echo(f"\nreport: {report}")

@@ -1,4 +1,4 @@
-"""Where an evaluation goes: the terminal, JSON, a page; and the bars while it runs."""
+"""Where an evaluation goes, to the terminal as tables or as JSON; and the bars while it runs."""
 
 from __future__ import annotations
 
@@ -6,11 +6,9 @@ import dataclasses
 import json
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from ..errors import InputError
 from .published import Comparison, compare
 from .results import Evaluation
 
@@ -69,29 +67,3 @@ def print_evaluations(evaluations: Sequence[Evaluation], published: str, as_json
     print(render(evaluations, beside))
     if published and not beside:
         print(f"\nnote: no published figures for {', '.join(item.model for item in evaluations)} on {published}")
-
-
-def check_report_path(path: str) -> None:
-    """Before any work is done.
-
-    Raises:
-        InputError: nothing can be written there.
-    """
-    if path and not Path(path).expanduser().absolute().parent.is_dir():
-        raise InputError(f"--report {path}: there is no such folder")
-    if path and Path(path).expanduser().is_dir():
-        raise InputError(f"--report {path}: this is a folder; name a file")
-
-
-def write_report(evaluations: Sequence[Evaluation], published: str, path: str) -> None:
-    """As one self-contained page.
-
-    Raises:
-        InputError: it cannot be written.
-    """
-    from .report_html import render
-
-    try:
-        Path(path).expanduser().write_text(render(evaluations, comparisons(evaluations, published)), encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"--report {path}: {error.strerror or error}") from error

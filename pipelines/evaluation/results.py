@@ -1,4 +1,4 @@
-"""What an evaluation finds, as plain data: the table, the JSON and the page are three views of it."""
+"""What an evaluation finds, as plain data: the table and the JSON are two views of it."""
 
 from __future__ import annotations
 
