@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint bench bench-files bench-serve fuzz bench-scale torture bench-peers clean
+.PHONY: demo test lint bench evaluate bench-files bench-serve fuzz bench-scale torture bench-peers clean
 
 demo: .venv/installed  ## index the sample pictures and open the search page
 	$(BIN)/python data/build_sample.py
@@ -38,7 +38,11 @@ bench: .venv/installed  ## what benchmarks/README.md shows; CSV=… on your own 
 	$(BIN)/python -W ignore -m benchmarks.preprocess $(if $(CSV),--csv $(CSV))
 	$(BIN)/python -W ignore -m benchmarks.sample
 	$(BIN)/python -W ignore -m benchmarks.memory
-	$(if $(CSV),$(BIN)/python -W ignore -m benchmarks.label_precision $(CSV))
+
+evaluate: .venv/installed  ## retrieval figures: CSV=… with labels, CAPTIONS=… for it, MODEL=…
+	rm -rf evaluate.db
+	$(BIN)/python -m pipelines insert $(CSV) --uri evaluate.db --model $(or $(MODEL),builtin) --rejects evaluate-rejected.csv; [ $$? -le 1 ]
+	$(BIN)/python -m pipelines evaluate --uri evaluate.db $(if $(CAPTIONS),--captions $(CAPTIONS))
 
 bench-files: .venv/installed  ## 200 hostile and odd files among 2,000 good ones; CSVs of up to a million rows
 	$(BIN)/python -W ignore -m benchmarks.hostile

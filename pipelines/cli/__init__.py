@@ -1,4 +1,4 @@
-"""The command line: insert, search, info, copy, drop, models. Every option has an environment variable (see --help).
+"""The command line. Every option has an environment variable (see --help).
 
 Exit status: 0 all done · 1 some pictures were rejected · 2 usage or input · 3 Milvus or a model cannot be reached ·
 130 interrupted (run the same command again to go on).
@@ -13,6 +13,7 @@ import typer
 from ..errors import SearchError
 from .collection import drop, info
 from .copy import copy
+from .evaluate import evaluate
 from .insert import insert
 from .models import models
 from .options import EXIT_INTERRUPTED
@@ -28,7 +29,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
-for command in (insert, search, info, copy, drop, models):
+for command in (insert, search, evaluate, info, copy, drop, models):
     app.command()(command)
 
 

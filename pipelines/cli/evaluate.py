@@ -1,0 +1,79 @@
+"""`python -m pipelines evaluate`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from ..settings import Settings
+from .options import DEFAULTS, Collection, Device, Json, Model, Token, Uri, Weights, not_negative, option
+
+
+def evaluate(
+    labels: Annotated[
+        str,
+        option("labels", "CSV with id or path, and a label. Default: the labels stored in the collection."),
+    ] = "",
+    label_column: Annotated[
+        str, option("label_column", "Column (or field of the collection) with the label.")
+    ] = "label",
+    captions: Annotated[
+        str, option("captions", "CSV with id or path, and caption; several rows a picture are fine.")
+    ] = "",
+    templates: Annotated[
+        str,
+        option(
+            "templates",
+            "How to ask for a class: a text with {}, a file of such texts, or 'openai', the 80 of OpenAI's ImageNet "
+            "ensemble. [default: a photo of a {}]",
+        ),
+    ] = "",
+    queries: Annotated[
+        int, option("queries", "At most so many queries of a kind, drawn by --seed; 0 asks all.")
+    ] = 5000,
+    seed: Annotated[int, option("seed", "For the sample of queries and for the intervals.")] = 0,
+    compare: Annotated[
+        list[str] | None,
+        option(
+            "compare",
+            "Measure the same pictures with this model too (may be repeated); 'here' is every model whose weights are "
+            "on this machine. They are indexed into a temporary file.",
+        ),
+    ] = None,
+    published: Annotated[
+        str,
+        option(
+            "published",
+            "The collection is this public set (flickr30k, coco, flickr8k): print the published figures beside.",
+        ),
+    ] = "",
+    uri: Uri = DEFAULTS.uri,
+    token: Token = DEFAULTS.token,
+    collection: Collection = DEFAULTS.collection,
+    model: Model = DEFAULTS.model,
+    weights: Weights = DEFAULTS.weights,
+    device: Device = DEFAULTS.device,
+    json: Json = False,
+) -> None:
+    """Measure how well the search works on your own pictures, by their labels or captions.
+
+    Three questions are asked, as far as there are labels or captions: does a class's name find its pictures, does a
+    picture find others of its class, do captions find their pictures (and pictures their captions)? The rankings are
+    exact, so these figures are the model's; what the index loses against exact search is told apart, with latencies.
+
+    recall@k: share of queries with a right answer among the first k. precision@10: share of right ones among ten.
+    mAP@10: precision at each right answer, averaged over min(10, right ones). MRR: mean of 1 / first right rank.
+
+    Example:  python -m pipelines evaluate --captions captions.csv
+    """
+    from ..evaluation.evaluate import Options
+    from ..evaluation.evaluate import evaluate as measure
+    from ..evaluation.output import ProgressBars, print_evaluations
+
+    settings = Settings(uri, token, collection, model, weights, device)
+    options = Options(
+        labels, label_column, captions, templates, not_negative("queries", queries), not_negative("seed", seed),
+        tuple(name for item in compare or () for name in item.split(",") if name), published,
+    )  # fmt: skip
+    with ProgressBars(hidden=json) as bars:
+        evaluations = measure(settings, options, bars.start)
+    print_evaluations(evaluations, published, as_json=json)

@@ -1,0 +1,101 @@
+"""What is right: the label of each picture and the captions of each picture, from the collection or from a CSV."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from ..errors import InputError
+from ..milvus.schema import ID, PATH
+from ..sources.csv_text import records
+from .stored import Stored
+
+
+class Caption(NamedTuple):
+    """A text and the id of the picture it describes."""
+
+    id: int
+    text: str
+
+
+@dataclass
+class Truth:
+    """Labels by picture id (pictures without one are in nobody's class) and captions, in the file's order."""
+
+    labels: dict[int, str] = field(default_factory=dict)
+    captions: list[Caption] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def classes(self) -> list[str]:
+        """The distinct labels, sorted."""
+        return sorted(set(self.labels.values()))
+
+
+def read_truth(stored: Stored, labels: str, label_column: str, captions: str) -> Truth:
+    """The labels and captions to measure by.
+
+    Args:
+        labels: a CSV with `id` or `path` and the label column; '' takes the labels stored in the collection.
+        captions: a CSV with `id` or `path` and `caption`; '' means there are none.
+
+    Raises:
+        InputError: a CSV cannot be read, or none of its rows is about a picture of the collection.
+    """
+    truth = Truth()
+    if labels:
+        truth.labels = dict(_about(stored, Path(labels), label_column, truth.notes))
+    else:
+        pairs = zip(stored.ids, stored.labels, strict=True)
+        truth.labels = {int(key): label for key, label in pairs if label}
+    if captions:
+        truth.captions = [Caption(*pair) for pair in _about(stored, Path(captions), "caption", truth.notes)]
+    return truth
+
+
+def _about(stored: Stored, path: Path, column: str, notes: list[str]) -> Iterator[tuple[int, str]]:
+    """Pairs of picture id and text, for the rows about pictures that are in the collection."""
+    path = path.expanduser()
+    by_path = dict(zip(stored.paths, stored.ids.tolist(), strict=True))
+    known = set(stored.ids.tolist())
+    found = absent = 0
+    for key_name, key, text in _rows(path, column):
+        if key_name == ID:
+            picture = int(key) if key.lstrip("+-").isdigit() else None
+        else:
+            picture = by_path.get(os.path.normpath(os.path.join(os.path.abspath(path.parent), os.path.expanduser(key))))
+        if not text:
+            continue
+        if picture is None or picture not in known:
+            absent += 1
+            continue
+        found += 1
+        yield picture, text
+    if not found:
+        raise InputError(f"{path}: none of its rows is about a picture of the collection (by 'id', else by 'path')")
+    if absent:
+        notes.append(f"{path.name}: {absent:,} of {found + absent:,} rows are about pictures the collection lacks")
+
+
+def _rows(path: Path, column: str) -> Iterator[tuple[str, str, str]]:
+    """(name of the key column, key, text) of each row."""
+    for separator in ",;\t":
+        try:
+            lines = records(path, "utf-8-sig", separator)
+            columns = [name.strip() for name in next(lines, (0, []))[1]]
+        except UnicodeError as error:
+            raise InputError(f"{path} is not UTF-8; save it as UTF-8 and run again") from error
+        key_name = next((name for name in (ID, PATH) if name in columns), None)
+        if key_name is None or column not in columns:
+            continue
+        key_at, text_at = columns.index(key_name), columns.index(column)
+        try:
+            for _, cells in lines:
+                if len(cells) > max(key_at, text_at):
+                    yield key_name, cells[key_at].strip(), cells[text_at].strip()
+        except UnicodeError as error:
+            raise InputError(f"{path} is not UTF-8; save it as UTF-8 and run again") from error
+        return
+    raise InputError(f"{path}, row 1: there must be a column '{column}', and 'id' or 'path'")
