@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -98,6 +99,7 @@ def search(
         uri, token, collection, model, weights, device,
         runtime=runtime, exact_preprocess=exact_preprocess, allow_private_urls=allow_private_urls,
     )  # fmt: skip
+    logging.getLogger("pipelines.models.tokenizer").setLevel(logging.ERROR)  # a text that was cut is among the notes
     searcher = Searcher(settings)
     print_hits(searcher.search(query), searcher.field_names, "json" if json else "csv" if csv else "table", bool(fold))
 
