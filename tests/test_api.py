@@ -16,9 +16,11 @@ from fastapi.testclient import TestClient
 from page_support import BIG_ID, HOSTILE_LABEL, PICTURES, Collection, make_collection, picture_folder
 from PIL import Image
 
+from app.api.errors import answer_to
 from app.library import Library
 from app.server import build_app
 from pipelines import Settings
+from pipelines.errors import ModelError, SearchError, StoreError, StoreLocked
 from pipelines.milvus.connection import close
 
 ROWS = 17
@@ -211,6 +213,13 @@ def test_no_collection_is_not_ready(tmp_path: Path) -> None:
         assert refused.status_code == 503
         assert refused.headers["retry-after"]
         assert str(tmp_path) not in refused.text
+
+
+@pytest.mark.parametrize("kind", [StoreError, StoreLocked, ModelError])
+def test_what_fails_here_is_not_told_in_paths_and_addresses(kind: type[SearchError]) -> None:
+    answer = answer_to(kind("/home/me/search.db is open in another process (pid 12: python -m app)"))
+    assert answer.status_code == 503
+    assert bytes(answer.body) == b'{"error":"the database or the model does not answer"}'
 
 
 def test_unexpected_error_is_a_reference_into_the_log(
