@@ -2,7 +2,7 @@
 
 Generates small pictures, indexes them by the command line into a fresh Milvus Lite file, and prints rate and resident
 memory at a tenth, half and the end; the time of a second run, which changes nothing; and how long a CSV of a million
-rows takes to be parsed and checked, and in which memory.
+rows takes to be parsed and compared with a collection that has them, and in which memory.
 """
 
 from __future__ import annotations
@@ -34,6 +34,41 @@ def note(summary, total):
 summary = run_insert(sys.argv[1], Settings(uri=sys.argv[2], model="builtin"), on_progress=note)
 print(json.dumps({"marks": marks, "seconds": summary.seconds, "inserted": summary.inserted,
                   "unchanged": summary.unchanged, "wall": time.perf_counter() - start}))
+"""
+# A collection as an insert of the CSV leaves it, but for the embeddings, which are random: comparing does not read them.
+_FILL = """
+import json, sys
+import numpy
+from pipelines.indexing.compare import Comparer
+from pipelines.indexing.prune import source_name
+from pipelines.milvus.store import Store
+from pipelines.models.clip import load_model
+from pipelines.sources.source import open_source
+source, store, model = open_source(sys.argv[1]), Store(sys.argv[2], "images"), load_model("builtin")
+store.create(model.spec.dim, source.fields)
+comparer, random = Comparer(store, model.tag, source_name(sys.argv[1])), numpy.random.default_rng(0)
+for chunk in source.chunks(1000):
+    vectors = random.standard_normal((len(chunk), model.spec.dim), dtype=numpy.float32)
+    vectors /= numpy.linalg.norm(vectors, axis=1, keepdims=True)
+    changed = comparer.compare(chunk).changed
+    store.upsert({**item.entity, "embedding": vector} for item, vector in zip(changed, vectors))
+store.optimize()
+print(json.dumps({"rows": store.count()}))
+"""
+# The insert command's own run. Peak memory, less what the process has before it knows of the CSV.
+_DIFF = """
+import json, sys, time
+from pipelines import Settings, run_insert
+from pipelines.milvus.store import Store
+from pipelines.models.clip import load_model
+def memory(name):
+    return int(open("/proc/self/status").read().split(name + ":")[1].split()[0]) / 1024
+load_model("builtin")
+Store(sys.argv[2], "images").load()
+before = memory("VmRSS")
+summary = run_insert(sys.argv[1], Settings(uri=sys.argv[2], model="builtin"))
+print(json.dumps({"unchanged": summary.unchanged, "retagged": summary.retagged, "rejected": summary.rejected,
+                  "seconds": summary.seconds, "before": before, "peak": memory("VmHWM")}))
 """
 _PARSE = """
 import json, sys, time
@@ -79,18 +114,63 @@ def run_json(code: str, *arguments: object) -> dict[str, object]:
     return result
 
 
-def write_long_csv(path: Path, rows: int) -> None:
-    """A CSV of as many rows; the pictures need not be there to be compared."""
+def write_long_csv(path: Path, rows: int, pictures: Path, new_labels: int = 0) -> Path:
+    """A CSV of as many rows over a thousand real files; the last `new_labels` rows have another label."""
+    files = sorted(pictures.rglob("*.jpg"))[:1000]
     with open(path, "w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["id", "path", "label", "year", "price"])
-        writer.writerows(
-            [n, f"pictures/{n % 1000:03}/{n:08}.jpg", f"label {n % 300}", 1990 + n % 35, n / 8] for n in range(rows)
-        )
+        for number in range(rows):
+            label = f"label {number % 300}" + " again" * (number >= rows - new_labels)
+            writer.writerow([number, files[number % len(files)], label, 1990 + number % 35, number / 8])
+    return path
+
+
+def long_run(pictures: Path, uri: str) -> None:
+    """Prints rate and memory along a run, and what a second one takes."""
+    first = run_json(_INSERT, pictures, uri)
+    last_rows, last_seconds, table = 0, 0.0, []
+    for share, rows, seconds, memory in first["marks"]:  # type: ignore[attr-defined]
+        rate = (rows - last_rows) / (seconds - last_seconds)
+        table.append([f"{share:.0%}", f"{rows:,}", f"{rate:,.0f}", f"{memory:,.0f}"])
+        last_rows, last_seconds = rows, seconds
+    print(tabulate(table, ["of the run", "rows", "pictures/s since the last line", "memory (MB)"], "github"))
+    second = run_json(_INSERT, pictures, uri)
+    faster = float(first["seconds"]) / float(second["seconds"])  # type: ignore[arg-type]
+    print(f"\nfirst run {first['seconds']} s; second run {second['seconds']} s, {second['unchanged']:,} unchanged")
+    print(f"the second run is {faster:.1f} × as fast")
+    print(f"(with start-up and model: {first['wall']:.1f} and {second['wall']:.1f} s)\n", flush=True)
+
+
+def long_csv(folder: Path, pictures: Path, rows: int) -> None:
+    """Prints what a long CSV takes to be parsed, and to be compared with a collection that holds all of it."""
+    short, long = (write_long_csv(folder / f"{n}.csv", n, pictures) for n in (rows // 10, rows))
+    table = [
+        [f"{r['rows']:,}", f"{r['check']:.1f}", f"{r['whole']:.1f}", f"{r['peak']:,.0f}"]
+        for r in (run_json(_PARSE, short), run_json(_PARSE, long))
+    ]
+    print(tabulate(table, ["rows of the CSV", "s to check", "s with reading it again", "peak memory (MB)"], "github"))
+    uri = str(folder / "long.db")
+    filled = run_json(_FILL, long, uri)
+    print(f"\ncompared with a collection of {filled['rows']:,} rows, 1,000 of the CSV's labels having changed:\n")
+    table = []
+    for count in (rows // 10, rows):
+        # The same name as the collection was filled from: the rows' source is part of what is compared.
+        table.append([f"{count:,}", *_compare(write_long_csv(long, count, pictures, new_labels=1000), uri)])
+        write_long_csv(long, count, pictures)
+        run_json(_DIFF, long, uri)  # the labels as they were
+    headers = ["rows of the CSV", "unchanged", "retagged", "rejected", "s", "memory before (MB)", "peak (MB)"]
+    print(tabulate(table, headers, "github"))
+
+
+def _compare(table: Path, uri: str) -> list[str]:
+    result = run_json(_DIFF, table, uri)
+    counts = [f"{result[name]:,}" for name in ("unchanged", "retagged", "rejected")]
+    return [*counts, f"{result['seconds']:.1f}", f"{result['before']:,.0f}", f"{result['peak']:,.0f}"]
 
 
 def main() -> None:
-    """Prints three tables."""
+    """Prints four tables."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.scale", description=__doc__.split("\n")[0])
     parser.add_argument("--pictures", type=int, default=100_000)
     parser.add_argument("--csv-rows", type=int, default=1_000_000)
@@ -99,30 +179,9 @@ def main() -> None:
         folder = Path(name)
         start = time.monotonic()
         draw_small(folder / "pictures", options.pictures)
-        print(f"{options.pictures:,} pictures drawn in {time.monotonic() - start:.0f} s\n")
-        first = run_json(_INSERT, folder / "pictures", folder / "s.db")
-        last_rows, last_seconds, table = 0, 0.0, []
-        for share, rows, seconds, memory in first["marks"]:  # type: ignore[attr-defined]
-            table.append([
-                f"{share:.0%}", f"{rows:,}", f"{(rows - last_rows) / (seconds - last_seconds):,.0f}", f"{memory:,.0f}",
-            ])  # fmt: skip
-            last_rows, last_seconds = rows, seconds
-        print(tabulate(table, ["of the run", "rows", "pictures/s since the last line", "memory (MB)"], "github"))
-        second = run_json(_INSERT, folder / "pictures", folder / "s.db")
-        faster = float(first["seconds"]) / float(second["seconds"])  # type: ignore[arg-type]
-        print(f"\nfirst run {first['seconds']} s; second run {second['seconds']} s, {second['unchanged']:,} unchanged")
-        print(f"the second run is {faster:.1f} × as fast")
-        print(f"(with start-up and model: {first['wall']:.1f} and {second['wall']:.1f} s)\n")
-        write_long_csv(folder / "long.csv", options.csv_rows)
-        short, long = folder / "short.csv", folder / "long.csv"
-        write_long_csv(short, options.csv_rows // 10)
-        table = [
-            [f"{r['rows']:,}", f"{r['check']:.1f}", f"{r['whole']:.1f}", f"{r['peak']:,.0f}"]
-            for r in (run_json(_PARSE, short), run_json(_PARSE, long))
-        ]
-        print(
-            tabulate(table, ["rows of the CSV", "s to check", "s with reading it again", "peak memory (MB)"], "github")
-        )
+        print(f"{options.pictures:,} pictures drawn in {time.monotonic() - start:.0f} s\n", flush=True)
+        long_run(folder / "pictures", str(folder / "s.db"))
+        long_csv(folder, folder / "pictures", options.csv_rows)
 
 
 if __name__ == "__main__":
