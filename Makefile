@@ -10,8 +10,9 @@ demo: .venv/installed  ## index the sample pictures and open the search page
 	$(BIN)/python -m pipelines insert data/sample.csv --uri demo.db --model builtin
 	$(BIN)/python -m app --uri demo.db
 
+# Three at once, also on two cores: a good part of the tests waits for servers and processes.
 test: .venv/installed-dev  ## all tests
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 lint: .venv/installed-dev  ## style and types
 	$(BIN)/ruff check .

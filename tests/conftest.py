@@ -24,10 +24,29 @@ from PIL import Image
 from pipelines import Settings
 from pipelines.milvus.connection import close_all
 
+# Several workers share the cores: threads of one model's small steps would wait for each other at every operation.
+# Here, and not in a fixture, because it is read when PyTorch is first imported; programs that tests start inherit it.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 pytest_plugins = ["browser_support"]  # of which the session has one running page
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared" / "data"
+
+
+# Begun first, or one worker would be left alone with them at the end.
+LONG_FILES = ("test_scale.py", "test_page.py", "test_durability.py", "test_rerun.py", "test_cli.py", "test_training")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The order in which files are handed to the workers (which are told not to sort them by number of tests)."""
+
+    def place(item: pytest.Item) -> int:
+        at = (number for number, name in enumerate(LONG_FILES) if item.path.name.startswith(name))
+        return next(at, len(LONG_FILES))
+
+    items.sort(key=place)
 
 
 @pytest.fixture(autouse=True)
