@@ -35,7 +35,7 @@ summary = run_insert(sys.argv[1], Settings(uri=sys.argv[2], model="builtin"), on
 print(json.dumps({"marks": marks, "seconds": summary.seconds, "inserted": summary.inserted,
                   "unchanged": summary.unchanged, "wall": time.perf_counter() - start}))
 """
-# A collection as an insert of the CSV leaves it, but for the embeddings, which are random: comparing does not read them.
+# A collection as an insert of the CSV leaves it, but with random embeddings: comparing does not read them.
 _FILL = """
 import json, sys
 import numpy

@@ -6,7 +6,9 @@ import base64
 import io
 import re
 import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -283,3 +285,33 @@ def test_decompression_bomb_is_refused_before_it_is_decoded(client: TestClient) 
     assert answer.status_code == 415
     assert "too many pixels (13000×13000)" in answer.json()["error"]
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000  # KB
+
+
+def test_two_query_pictures_are_decoded_at_once_and_no_more(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A decoded picture may take 384 MB, so ten users with pictures must not mean ten of them."""
+    from pipelines.search import Searcher
+
+    real, lock = Searcher.search, threading.Lock()
+    inside, most = 0, 0
+
+    def counted(self: Searcher, *arguments: Any, **options: Any) -> Any:
+        nonlocal inside, most
+        with lock:
+            inside += 1
+            most = max(most, inside)
+        try:
+            time.sleep(0.2)  # so that all ten would be in here together
+            return real(self, *arguments, **options)
+        finally:
+            with lock:
+                inside -= 1
+
+    monkeypatch.setattr(Searcher, "search", counted)
+    out = io.BytesIO()
+    Image.fromarray(np.full((60, 80, 3), 99, np.uint8)).save(out, "PNG")
+    with ThreadPoolExecutor(10) as pool:
+        asked = [pool.submit(client.post, "/api/search", files={"image": ("a.png", out.getvalue())}) for _ in range(10)]
+        assert {answer.result().status_code for answer in asked} == {200}
+    assert most == 2
