@@ -40,10 +40,11 @@ bench: .venv/installed  ## what benchmarks/README.md shows; CSV=… on your own 
 	$(BIN)/python -W ignore -m benchmarks.sample
 	$(BIN)/python -W ignore -m benchmarks.memory
 
-evaluate: .venv/installed  ## retrieval figures: CSV=… with labels, CAPTIONS=… for it, MODEL=…
+evaluate: .venv/installed  ## retrieval figures: CSV=… with labels, CAPTIONS=… for it, MODEL=…, PUBLISHED=flickr8k, REPORT=….html; COMPARE: which models, those here
 	rm -rf evaluate.db
 	$(BIN)/python -m pipelines insert $(CSV) --uri evaluate.db --model $(or $(MODEL),builtin) --rejects evaluate-rejected.csv; [ $$? -le 1 ]
-	$(BIN)/python -m pipelines evaluate --uri evaluate.db $(if $(CAPTIONS),--captions $(CAPTIONS))
+	$(BIN)/python -m pipelines evaluate --uri evaluate.db --compare $(or $(COMPARE),here) \
+	    $(if $(CAPTIONS),--captions $(CAPTIONS)) $(if $(PUBLISHED),--published $(PUBLISHED)) $(if $(REPORT),--report $(REPORT))
 
 bench-files: .venv/installed  ## 200 hostile and odd files among 2,000 good ones; CSVs of up to a million rows
 	$(BIN)/python -W ignore -m benchmarks.hostile

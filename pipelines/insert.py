@@ -15,7 +15,7 @@ from .indexing.summary import Progress, Summary
 from .milvus.index import Index
 from .milvus.schema import reconcile
 from .milvus.store import Store
-from .models.clip import ClipModel, load_model
+from .models.clip import ClipModel, model_of
 from .models.registry import get_model
 from .settings import Settings
 from .sources.shard import WHOLE, Shard
@@ -88,7 +88,7 @@ def run_insert(
     store = Store(settings.uri, settings.collection, settings.token)
     finish_swap(store)
     settings = settings.with_model_of(store.model() if store.exists() else "")
-    model = load_model(settings.model, settings.weights, settings.device, settings.runtime)
+    model = model_of(settings)
     batch_size = settings.batch_size or model.default_batch_size
     summary = Summary(os.fspath(source), settings.collection, model.tag)
     summary.runtime = f"{model.description}, batch {batch_size}"

@@ -14,7 +14,7 @@ import numpy as np
 from .batching import Batcher
 from .engine import run
 from .errors import ModelMismatch, UnreadableQuery
-from .models.clip import load_model
+from .models.clip import model_of
 from .models.registry import get_model
 from .models.tokenizer import tokenize
 from .query import Part, PictureSource
@@ -149,9 +149,7 @@ class QueryEmbedder:
             return build_picture_embedding(self._settings)
 
     def _check_model(self) -> None:
-        tag = load_model(
-            self._settings.model, self._settings.weights, self._settings.device, self._settings.runtime
-        ).tag
+        tag = model_of(self._settings).tag
         if tag != self._made_by:
             raise self._mismatch(tag)
 

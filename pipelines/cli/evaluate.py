@@ -5,7 +5,20 @@ from __future__ import annotations
 from typing import Annotated
 
 from ..settings import Settings
-from .options import DEFAULTS, Collection, Device, Json, Model, Token, Uri, Weights, not_negative, option
+from .options import (
+    DEFAULTS,
+    AllowPrivateUrls,
+    Collection,
+    Device,
+    Json,
+    Model,
+    Runtime,
+    Token,
+    Uri,
+    Weights,
+    not_negative,
+    option,
+)
 
 
 def evaluate(
@@ -46,12 +59,18 @@ def evaluate(
             "The collection is this public set (flickr30k, coco, flickr8k): print the published figures beside.",
         ),
     ] = "",
+    report: Annotated[
+        str,
+        option("report", "Also write all of it to this file, as one page (.html) with charts and pictures inside."),
+    ] = "",
     uri: Uri = DEFAULTS.uri,
     token: Token = DEFAULTS.token,
     collection: Collection = DEFAULTS.collection,
     model: Model = DEFAULTS.model,
     weights: Weights = DEFAULTS.weights,
     device: Device = DEFAULTS.device,
+    runtime: Runtime = DEFAULTS.runtime,
+    allow_private_urls: AllowPrivateUrls = False,
     json: Json = False,
 ) -> None:
     """Measure how well the search works on your own pictures, by their labels or captions.
@@ -63,13 +82,19 @@ def evaluate(
     recall@k: share of queries with a right answer among the first k. precision@10: share of right ones among ten.
     mAP@10: precision at each right answer, averaged over min(10, right ones). MRR: mean of 1 / first right rank.
 
-    Example:  python -m pipelines evaluate --captions captions.csv
+    \b
+    Examples:  python -m pipelines evaluate --report report.html
+               python -m pipelines evaluate --captions captions.csv --compare clip_vit_base_patch16
     """
     from ..evaluation.evaluate import Options
     from ..evaluation.evaluate import evaluate as measure
     from ..evaluation.output import ProgressBars, print_evaluations
+    from ..evaluation.report_file import ReportFile
 
-    settings = Settings(uri, token, collection, model, weights, device)
+    settings = Settings(
+        uri, token, collection, model, weights, device, runtime=runtime, allow_private_urls=allow_private_urls
+    )
+    page = ReportFile(report) if report else None
     options = Options(
         labels, label_column, captions, templates, not_negative("queries", queries), not_negative("seed", seed),
         tuple(name for item in compare or () for name in item.split(",") if name), published,
@@ -77,3 +102,7 @@ def evaluate(
     with ProgressBars(hidden=json) as bars:
         evaluations = measure(settings, options, bars.start)
     print_evaluations(evaluations, published, as_json=json)
+    if page is not None:
+        from ..evaluation.html_report.page import render_page
+
+        page.write(render_page(evaluations, published, allow_private_urls))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import sys
 from collections.abc import Callable, Sequence
@@ -58,7 +57,7 @@ def print_evaluations(evaluations: Sequence[Evaluation], published: str, as_json
     if as_json:
         values = {
             "evaluations": [evaluation.as_json() for evaluation in evaluations],
-            "published": [dataclasses.asdict(item) for item in beside],
+            "published": [item.as_json() for item in beside],
         }
         print(json.dumps(values, ensure_ascii=False, indent=2))
         return

@@ -38,14 +38,19 @@ def render(evaluations: Sequence[Evaluation], comparisons: Sequence[Comparison])
         ]
         title = f"{task.title} ({task.queries:,} queries, {task.candidates:,} candidates)"
         parts.append(_table(rows, [title, *models]))
-    rows = [[label, *values] for label, *values in _index_rows([evaluation.index for evaluation in evaluations])]
-    parts.append(_table(rows, [f"the index itself ({first.index.queries:,} queries)", *models]))
+    parts.append(
+        _table(
+            index_rows([evaluation.index for evaluation in evaluations]),
+            [f"the index itself ({first.index.queries:,} queries)", *models],
+        )
+    )
     parts += [_published(comparison) for comparison in comparisons]
     parts += [f"note: {note}" for note in dict.fromkeys(note for item in evaluations for note in item.notes)]
     return "\n\n".join(parts)
 
 
-def _index_rows(losses: Sequence[IndexLoss]) -> list[list[str]]:
+def index_rows(losses: Sequence[IndexLoss]) -> list[list[str]]:
+    """What the index loses and how long a query takes: a name, then a text for each model."""
     k = losses[0].k
     rows = [
         ["index", *(loss.index for loss in losses)],

@@ -12,28 +12,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .exact import ranks_of, top
-from .metrics import CAPTION_METRICS, LABEL_METRICS, average_precision_at, estimate, per_query
+from .asking import Candidates, Questions, ask
+from .metrics import CAPTION_METRICS, LABEL_METRICS
 from .prompts import EmbedTexts, embed_class, spoken, unit
-from .results import Answer, Example, Task
+from .results import Task
 from .stored import Advance, Stored
 from .truth import Truth
 
-_EXAMPLES = 6  # best, and as many worst
-_HITS_SHOWN = 8
 _TEXTS_AT_ONCE = 64
-
-
-@dataclass(frozen=True)
-class Questions:
-    """Queries of one kind and what is right for each; `names` are words, or paths where a query is a picture."""
-
-    names: Sequence[str]
-    vectors: np.ndarray
-    right: Sequence[np.ndarray]
-    groups: np.ndarray
-    labels: Sequence[str]
-    own_rows: np.ndarray | None = None  # of the candidates, where a query is one of them
 
 
 @dataclass(frozen=True)
@@ -65,18 +51,16 @@ def class_names(
     """Each class name is a query, its pictures are right. Also returns the queries' vectors."""
     classes = rows_by_class(stored, truth)
     names = [list(classes)[number] for number in sampling.of(len(classes))]
-    vectors = []
+    embedded = []
     for name in names:
-        vectors.append(embed_class(spoken(name), templates, embed))
+        embedded.append(embed_class(spoken(name), templates, embed))
         advance(1)
+    vectors = np.stack(embedded)
     questions = Questions(
-        [spoken(name) for name in names], np.stack(vectors), [classes[name] for name in names],
-        np.arange(len(names)), names,
+        "labels", "class name → pictures", LABEL_METRICS, [spoken(name) for name in names], False, vectors,
+        [classes[name] for name in names], np.arange(len(names)), names,
     )  # fmt: skip
-    title = "class name → pictures"
-    return _measure("labels", title, questions, stored.vectors, stored.paths, LABEL_METRICS, sampling), np.stack(
-        vectors
-    )
+    return ask(questions, Candidates(stored.vectors, stored.paths), sampling.seed), vectors
 
 
 def same_class(stored: Stored, truth: Truth, sampling: Sampling) -> Task | None:
@@ -89,13 +73,11 @@ def same_class(stored: Stored, truth: Truth, sampling: Sampling) -> Task | None:
     numbers = {label: number for number, label in enumerate(classes)}
     rows = np.array([row for row, _ in chosen], np.int64)
     questions = Questions(
-        [stored.paths[row] for row in rows], np.asarray(stored.vectors[rows]),
-        [classes[label][classes[label] != row] for row, label in chosen],
+        "pictures", "picture → pictures of its class", LABEL_METRICS, [stored.paths[row] for row in rows], True,
+        np.asarray(stored.vectors[rows]), [classes[label][classes[label] != row] for row, label in chosen],
         np.array([numbers[label] for _, label in chosen]), [label for _, label in chosen], rows,
     )  # fmt: skip
-    return _measure(
-        "pictures", "picture → pictures of its class", questions, stored.vectors, stored.paths, LABEL_METRICS, sampling
-    )
+    return ask(questions, Candidates(stored.vectors, stored.paths), sampling.seed)
 
 
 def embed_captions(truth: Truth, embed: EmbedTexts, advance: Advance) -> np.ndarray:
@@ -120,66 +102,17 @@ def caption_tasks(stored: Stored, truth: Truth, vectors: np.ndarray, sampling: S
     chosen = sampling.of(len(pictures))
     texts = [caption.text for caption in truth.captions]
     to_pictures = Questions(
-        [texts[number] for number in chosen], vectors[chosen], [pictures[number : number + 1] for number in chosen],
-        pictures[chosen], [""] * len(chosen),
+        "text_to_image", "caption → picture", CAPTION_METRICS, [texts[number] for number in chosen], False,
+        vectors[chosen], [pictures[number : number + 1] for number in chosen], pictures[chosen], [""] * len(chosen),
     )  # fmt: skip
     described = np.unique(pictures)
     described = described[sampling.of(described.size)]
     to_captions = Questions(
-        [stored.paths[row] for row in described], np.asarray(stored.vectors[described]),
-        [np.flatnonzero(pictures == row) for row in described], np.arange(described.size), [""] * described.size,
+        "image_to_text", "picture → captions", CAPTION_METRICS, [stored.paths[row] for row in described], True,
+        np.asarray(stored.vectors[described]), [np.flatnonzero(pictures == row) for row in described],
+        np.arange(described.size), [""] * described.size,
     )  # fmt: skip
     return [
-        _measure(
-            "text_to_image", "caption → picture", to_pictures, stored.vectors, stored.paths, CAPTION_METRICS, sampling
-        ),
-        _measure(
-            "image_to_text", "picture → captions", to_captions, vectors, texts, CAPTION_METRICS, sampling,
-            answers_are_pictures=False,
-        ),
-    ]  # fmt: skip
-
-
-def _measure(
-    key: str, title: str, questions: Questions, candidates: np.ndarray, names: Sequence[str],
-    metrics: Sequence[str], sampling: Sampling, answers_are_pictures: bool = True,
-) -> Task:  # fmt: skip
-    rankings = ranks_of(questions.vectors, candidates, questions.right, questions.own_rows)
-    figures = {
-        name: estimate(per_query(name, rankings), questions.groups, sampling.seed) for name in metrics
-    }  # fmt: skip
-    precisions = np.array([average_precision_at(10, ranks) for ranks in rankings])
-    by_class: defaultdict[str, list[float]] = defaultdict(list)
-    for label, precision in zip(questions.labels, precisions, strict=True):
-        by_class[label].append(float(precision))
-    groups = {label: float(np.mean(values)) for label, values in by_class.items() if label}
-    first = [int(ranks[0]) for ranks in rankings]
-    best, worst = _extremes(precisions, np.array(first), sampling.seed)
-    query_is_picture = key in ("pictures", "image_to_text")
-    shown = np.concatenate([best, worst])
-    left_out = None if questions.own_rows is None else questions.own_rows[shown]
-    rows, scores = top(questions.vectors[shown], candidates, _HITS_SHOWN, left_out)
-    examples = []
-    for number, (query, hits, values) in enumerate(zip(shown.tolist(), rows, scores, strict=True)):
-        right = set(questions.right[query].tolist())
-        answers = [
-            Answer(names[row], answers_are_pictures, row in right, float(score))
-            for row, score in zip(hits.tolist(), values, strict=True)
-        ]
-        kind = "best" if number < best.size else "worst"
-        examples.append(
-            Example(
-                kind, questions.names[query], query_is_picture, questions.labels[query], first[query],
-                float(precisions[query]), answers,
-            )
-        )  # fmt: skip
-    total = len(candidates) - (questions.own_rows is not None)
-    return Task(key, title, len(rankings), total, figures, groups, first, examples)
-
-
-def _extremes(precisions: np.ndarray, first: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """The best queries, best first, and the worst, worst first; among equals, some of them."""
-    lots = np.random.default_rng(seed).permutation(first.size)
-    order = np.lexsort((lots, first, -precisions))
-    best = order[: min(_EXAMPLES, (order.size + 1) // 2)]
-    return best, order[best.size :][::-1][:_EXAMPLES]
+        ask(to_pictures, Candidates(stored.vectors, stored.paths), sampling.seed),
+        ask(to_captions, Candidates(vectors, texts, are_pictures=False), sampling.seed),
+    ]

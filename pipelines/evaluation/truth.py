@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from ..errors import InputError
 from ..milvus.schema import ID, PATH
 from ..sources.csv_text import records
@@ -32,6 +34,15 @@ class Truth:
     def classes(self) -> list[str]:
         """The distinct labels, sorted."""
         return sorted(set(self.labels.values()))
+
+    def about(self, ids: np.ndarray) -> Truth:
+        """What of it is about these pictures; a copy, with notes of its own."""
+        present = set(ids.tolist())
+        return Truth(
+            {key: label for key, label in self.labels.items() if key in present},
+            [caption for caption in self.captions if caption.id in present],
+            list(self.notes),
+        )
 
 
 def read_truth(stored: Stored, labels: str, label_column: str, captions: str) -> Truth:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,6 +13,9 @@ from .registry import ModelSpec, get_model, list_models
 from .runtime import open_runtime
 from .tokenizer import tokenize
 from .weights import fingerprint, locate
+
+if TYPE_CHECKING:
+    from ..settings import Settings
 
 
 @lru_cache(maxsize=4)
@@ -23,6 +27,11 @@ def load_model(name: str, weights: str = "", device: str = "auto", runtime: str 
         ModelError: the weights are missing, damaged or of another model, or there is no such device.
     """
     return ClipModel(get_model(name), weights, device, runtime)
+
+
+def model_of(settings: Settings) -> ClipModel:
+    """The model of these settings, in which it is settled (`Settings.with_model_of`). Raises as `load_model`."""
+    return load_model(settings.model, settings.weights, settings.device, settings.runtime)
 
 
 class ClipModel:

@@ -1,0 +1,1 @@
+"""The page that `evaluate --report` writes: one file, no script, nothing fetched."""

@@ -1,0 +1,84 @@
+"""The same pictures under another model: indexed into a temporary Milvus Lite file, measured, removed."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..errors import InputError
+from ..indexing.summary import Summary
+from ..insert import run_insert
+from ..milvus.connection import close
+from ..models.registry import list_models
+from ..search import Searcher
+from ..settings import Settings, cache_dir
+from .measure import Measuring, Progress
+from .results import Evaluation
+from .stored import Stored, read_stored
+from .truth import Truth
+
+HERE = "here"
+
+
+def named_models(names: Sequence[str]) -> list[str]:
+    """The models that `--compare` names; 'here' stands for all whose weights are on this machine.
+
+    Raises:
+        InputError: there is no such model.
+    """
+    known = {spec.name: spec.weights for spec in list_models()}
+    here = [name for name, weights in known.items() if (weights.path or cache_dir() / weights.file).is_file()]
+    wanted: list[str] = []
+    for name in names:
+        if name not in known and name != HERE:
+            raise InputError(
+                f"--compare: there is no model named '{name}'; known models: {', '.join(known)}, or '{HERE}'"
+            )
+        wanted += here if name == HERE else [name]
+    return list(dict.fromkeys(wanted))
+
+
+def measure_model(
+    name: str, settings: Settings, stored: Stored, truth: Truth, measuring: Measuring, folder: Path, progress: Progress
+) -> Evaluation:
+    """Measures the pictures of `stored` under the model `name`.
+
+    Args:
+        settings: those of the user's collection, of which device and runtime are taken.
+        folder: an empty one, for the temporary collection.
+    """
+    other = dataclasses.replace(
+        settings, uri=str(folder / "compared.db"), token="", collection="compared", model=name, weights=""
+    )
+    try:
+        summary = _index(stored, other, folder, progress)
+        searcher = Searcher(other)
+        again = read_stored(searcher.store, folder, "", progress("reading vectors", searcher.store.count()))
+        evaluation = measuring.measure(searcher, again, truth)
+    finally:
+        close(other.uri)  # the file is about to be removed
+    if summary.rejected:
+        evaluation.notes.append(f"{summary.rejected:,} pictures cannot be read any more, {name} is measured without")
+    return dataclasses.replace(evaluation, collection=f"temporary ({name})")
+
+
+def _index(stored: Stored, settings: Settings, folder: Path, progress: Progress) -> Summary:
+    table = folder / "pictures.csv"
+    with open(table, "w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([["id", "path"], *zip(stored.ids.tolist(), stored.paths, strict=True)])
+    advance = progress(f"indexing by {settings.model}", len(stored.ids))
+    done = 0
+
+    def on_progress(summary: Summary, total: int) -> None:
+        nonlocal done
+        advance(summary.rows - done)
+        done = summary.rows
+
+    summary = run_insert(table, settings, rejects=str(folder / "rejected.csv"), on_progress=on_progress)
+    if summary.interrupted:
+        raise KeyboardInterrupt
+    if summary.rejected == summary.rows:
+        raise InputError(f"none of the pictures can be read any more: they cannot be measured under {settings.model}")
+    return summary
