@@ -5,22 +5,30 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 
 from ...images.decode import decode
 from ...images.reading import UnreadablePicture
 
-# What a page of 12 examples of each kind has room for in a megabyte.
 _EDGE = 104
 _JPEG_QUALITY = 68
 _AT_ONCE = 8  # mostly waiting, where pictures are on the web
 
 
-def thumbnails(paths: Iterable[str], allow_private: bool) -> dict[str, str]:
-    """A `data:` address for each path that can be read; square, as the model sees the picture."""
+class Thumbnail(NamedTuple):
+    """A small picture as a `data:` address. The page has it once, under its number, however often it is shown."""
+
+    number: int
+    address: str
+
+
+def thumbnails(paths: Iterable[str], allow_private: bool) -> dict[str, Thumbnail]:
+    """One for each path that can be read; square, as the model sees the picture."""
     wanted = list(dict.fromkeys(paths))
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         made = pool.map(lambda path: _thumbnail(path, allow_private), wanted)
-        return {path: address for path, address in zip(wanted, made, strict=True) if address}
+        pairs = enumerate(zip(wanted, made, strict=True))
+        return {path: Thumbnail(number, address) for number, (path, address) in pairs if address}
 
 
 def _thumbnail(path: str, allow_private: bool) -> str:
