@@ -34,6 +34,7 @@ WORDS = (
 )
 ROWS_AT_ONCE = 5_000
 HITS = 10
+WARM_UP_SECONDS = 5.0
 
 
 class Load(NamedTuple):
@@ -67,11 +68,16 @@ def main() -> None:
         _bare(uri)
         with _server(uri) as (address, pid):
             _ask_once(address)
+            first = _memory(pid)
+            _run_load(address, max(options.users), WARM_UP_SECONDS)  # the threads and their buffers come with the crowd
             before = _memory(pid)
             for users in options.users:
                 _row(f"HTTP, {users} user{'s' * (users > 1)}", _run_load(address, users, options.seconds))
             after = _memory(pid)
-    print(f"\nmemory of the server: {before:,.0f} MB before, {after:,.0f} MB after ({after / before:.2f} ×)")
+    print(
+        f"\nmemory of the server: {before:,.0f} MB before, {after:,.0f} MB after ({after / before:.2f} ×); "
+        f"{first:,.0f} MB before the first {max(options.users)} users together"
+    )
 
 
 def _fill(uri: str, rows: int) -> float:
