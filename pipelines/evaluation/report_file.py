@@ -28,7 +28,10 @@ class ReportFile:
     def write(self, text: str) -> None:
         """Written aside and renamed, so that an earlier report stays whole until then."""
         self._write_aside(text)
-        os.replace(self._aside, self._target)
+        try:
+            os.replace(self._aside, self._target)
+        except OSError as error:
+            raise self._unwritable(error.strerror or str(error)) from error
         print(f"report: {self._path}", file=sys.stderr)
 
     def _write_aside(self, text: str) -> None:
