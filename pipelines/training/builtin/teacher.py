@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..towhee_compat import import_torchvision
+from ...towhee_compat import import_torchvision
 
 TEACHER_DIM = 384
 
