@@ -143,7 +143,7 @@ def _search_with(pictures: Path, folder: Path) -> None:
 
 
 def test_a_killed_run_ends_with_the_same_weights_bit_for_bit(few: Path, tiny: Path, tmp_path: Path) -> None:
-    changes = {"epochs": 12, "batch": 6, "accumulate": 2, "augment": "strong", "unfreeze_after": 1}
+    changes = {"epochs": 6, "batch": 6, "accumulate": 2, "augment": "strong", "unfreeze_after": 1}
     wanted = options(few, tmp_path / "whole", model=str(tiny), checkpoint_every=2, **changes)
     train(wanted)
     arguments = ["train", few, "--model", tiny, "--holdout", 0.2, "--lr", "1e-3", "--precision", "fp32"]
@@ -152,7 +152,7 @@ def test_a_killed_run_ends_with_the_same_weights_bit_for_bit(few: Path, tiny: Pa
     command = [sys.executable, "-m", "pipelines", *map(str, arguments), "--checkpoint-every", "2", "--out", str(broken)]
     for kill, status in ((signal.SIGKILL, -signal.SIGKILL), (signal.SIGINT, 130)):
         process = subprocess.Popen(command, cwd=tmp_path, env=program_env({"OMP_NUM_THREADS": "1"}))
-        _wait_for_checkpoints(broken / "work" / "checkpoint.pt", 4, process)
+        _wait_for_checkpoints(broken / "work" / "checkpoint.pt", 2, process)
         process.send_signal(kill)
         assert process.wait(60) == status
         assert not (broken / "model.json").exists()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,7 @@ class RunFolder:
             raise InputError(
                 f"{out} holds a run with other options ({changes}): give those, another --out, or --restart"
             )
+        self.saved_at = time.monotonic()
         self.finished = (out / CARD_FILE).is_file()
         self.identity = identity
         if not self.finished:
@@ -76,6 +78,7 @@ class RunFolder:
             "progress": vars(progress),
         }  # fmt: skip
         save_atomically(saved, self.work / "checkpoint.pt")
+        self.saved_at = time.monotonic()
         for file in self.work.glob("epoch-*.safetensors"):
             if file != self.best_file(progress.best_epoch):
                 file.unlink()

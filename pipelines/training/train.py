@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -32,6 +33,8 @@ from .pairs import Picture, number_texts, read_pictures, split
 from .pictures import Interrupted, decode_all, groups_of_equal
 from .state import Progress, RunFolder
 
+# Short epochs go by without a checkpoint of their own: a large model's takes seconds to write.
+_SAVE_SECONDS = 20.0
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 # Told what is done, of how many, and what else to show.
@@ -204,7 +207,8 @@ class _Run:
             save_weights(mixed, self._folder.best_file(progress.epoch))
             progress.best_epoch = progress.epoch
         progress.losses = []
-        self._folder.save(self._learner, progress)
+        if time.monotonic() - self._folder.saved_at > _SAVE_SECONDS:  # lost, it is computed again and comes out equal
+            self._folder.save(self._learner, progress)
         where = f"epoch {progress.epoch}/{self._options.epochs}, loss {loss:.3f}" if progress.epoch else "before"
         self._say(f"{where}: {shown(figures)}{', the best so far' if best else ''}")
 
