@@ -38,12 +38,14 @@ class RunFolder:
     def __init__(self, out: Path, identity: dict[str, Any], restart: bool) -> None:
         self.out, self.work = out, out / "work"
         known = self._read(out / CARD_FILE).get("run") or self._read(self.work / "run.json")
+        if not known and _is_foreign(out):
+            raise InputError(f"{out} exists and no training run made it: name another folder with --out")
         if restart and known:
             shutil.rmtree(self.work, ignore_errors=True)
+            self.work.mkdir()
+            save_json(identity, self.work / "run.json")  # before the card goes: the folder is never anybody's
             (out / CARD_FILE).unlink(missing_ok=True)
-            known = {}
-        if not known and out.exists() and (not out.is_dir() or (any(out.iterdir()) and not restart)):
-            raise InputError(f"{out} exists and no training run made it: name another folder with --out")
+            known = identity
         different = [name for name in identity if known and known.get(name) != identity[name]]
         if different:
             changes = ", ".join(f"{name} {_brief(known.get(name))} → {_brief(identity[name])}" for name in different)
@@ -100,6 +102,14 @@ class RunFolder:
         except Exception as error:
             reason = " ".join(str(error).split())[:120]
             raise ModelError(f"{path} is damaged ({reason}): start over with --restart") from error
+
+
+def _is_foreign(out: Path) -> bool:
+    """Whether something else is there than what a run leaves that was killed in its first moment."""
+    if not out.is_dir():
+        return out.exists()
+    inside = {path.relative_to(out).as_posix() for path in out.rglob("*")}
+    return bool(inside - {"work", "work/.run.json.part"})
 
 
 def _brief(value: object) -> str:
