@@ -7,7 +7,7 @@ import math
 import torch
 from torch import nn
 
-# Table 20 of Radford et al. 2021 has 0.9 and 0.98 for ViTs.
+# Those of CLIP's ViTs (Radford et al. 2021, appendix F).
 _BETAS = (0.9, 0.98)
 
 

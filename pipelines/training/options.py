@@ -17,7 +17,7 @@ FREEZE = ("none", "image", "text")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 AUGMENT = ("auto", "none", "strong")
 CONFIGS = Path(__file__).with_name("configs")
-# Measured in the paper as a good choice without looking (Wortsman et al. 2022, §4.2).
+# What Wortsman et al. 2022 recommend where nothing else is known.
 WISE_FT = 0.5
 
 

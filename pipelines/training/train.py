@@ -223,7 +223,7 @@ class _Run:
 def interpolate(
     start: dict[str, torch.Tensor], tuned: dict[str, torch.Tensor], alpha: float
 ) -> dict[str, torch.Tensor]:
-    """alpha · tuned + (1 - alpha) · start, tensor by tensor (WiSE-FT, Wortsman et al. 2022, §3).
+    """alpha · tuned + (1 - alpha) · start, tensor by tensor (WiSE-FT, Wortsman et al. 2022).
 
     What fine-tuning teaches stays to a large part, what it makes a model forget comes back. 0 and 1 are exact.
     """
