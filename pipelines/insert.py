@@ -17,6 +17,7 @@ from .milvus.schema import reconcile
 from .milvus.store import Store
 from .models.clip import ClipModel, model_of
 from .models.registry import get_model
+from .models.tags import same_model
 from .settings import Settings
 from .sources.shard import WHOLE, Shard
 from .sources.source import Source, open_source
@@ -87,14 +88,16 @@ def run_insert(
     rows = open_source(source, limit, part, settings.allow_private_urls)
     store = Store(settings.uri, settings.collection, settings.token)
     finish_swap(store)
-    settings = settings.with_model_of(store.model() if store.exists() else "")
+    made_by = store.model() if store.exists() else ""
+    settings = settings.with_model_of(made_by)
     model = model_of(settings)
+    tag = made_by if same_model(made_by, model.tag) else model.tag  # a model folder may have been moved
     batch_size = settings.batch_size or model.default_batch_size
-    summary = Summary(os.fspath(source), settings.collection, model.tag)
+    summary = Summary(os.fspath(source), settings.collection, tag)
     summary.runtime = f"{model.description}, batch {batch_size}"
-    replaces = store if reembed and store.exists() and store.model() not in ("", model.tag) else None
+    replaces = store if reembed and made_by not in ("", tag) else None
     if replaces is not None:
-        store = replacement_of(store, model.tag)
+        store = replacement_of(store, tag)
         settings = dataclasses.replace(settings, collection=store.collection)
     _prepare_collection(store, model, rows, replaces or store, index)
     # Shards may share a folder, and each writes a list of its own.
@@ -130,7 +133,7 @@ def _prepare_collection(store: Store, model: ClipModel, source: Source, like: St
         store.create(model.spec.dim, like.fields(), index)
         return
     made_by = store.model()
-    if made_by not in ("", model.tag) or store.dim() != model.spec.dim:
+    if not (made_by == "" or same_model(made_by, model.tag)) or store.dim() != model.spec.dim:
         raise ModelMismatch(
             f"collection '{store.collection}' was made by {made_by or 'another model'}, this is {model.tag}: "
             "use that model (--model), another collection (--collection), or embed everything again (--reembed)"

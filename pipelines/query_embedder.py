@@ -16,6 +16,7 @@ from .engine import run
 from .errors import ModelMismatch, UnreadableQuery
 from .models.clip import model_of
 from .models.registry import get_model
+from .models.tags import is_folder_name, name_of, same_model
 from .models.tokenizer import tokenize
 from .query import Part, PictureSource
 from .settings import Settings
@@ -72,7 +73,8 @@ class QueryEmbedder:
         self._lock = threading.RLock()
         self._known: OrderedDict[str, np.ndarray] = OrderedDict()
         self._together: Batcher[list[str], np.ndarray] = Batcher(self._embed_lists)
-        if made_by.split("@")[0] != settings.model:
+        folders = is_folder_name(name_of(made_by)) and is_folder_name(settings.model)  # compared by their weights
+        if name_of(made_by) != settings.model and not folders:
             raise self._mismatch(get_model(settings.model).name)
 
     def embed(self, parts: Sequence[Part], stored: Callable[[list[int]], np.ndarray]) -> np.ndarray:
@@ -150,11 +152,11 @@ class QueryEmbedder:
 
     def _check_model(self) -> None:
         tag = model_of(self._settings).tag
-        if tag != self._made_by:
+        if not same_model(tag, self._made_by):
             raise self._mismatch(tag)
 
     def _mismatch(self, ours: str) -> ModelMismatch:
-        name = self._made_by.split("@")[0]
+        name = name_of(self._made_by)
         way_out = f"search with --model {name}" if name != self._settings.model else "use the weights it was made with"
         return ModelMismatch(
             f"collection '{self._settings.collection}' was made by {self._made_by}, this is {ours}: "

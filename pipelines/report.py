@@ -41,7 +41,7 @@ class ProgressBar:
         """Moves the bar to where an insert run is."""
         self.show(summary.rows, total, **({"rejected": summary.rejected} if summary.rejected else {}))
 
-    def show(self, done: int, total: int, **extra: int) -> None:
+    def show(self, done: int, total: int, **extra: float) -> None:
         """Moves the bar."""
         if self._hidden:
             return
@@ -91,6 +91,20 @@ def print_copy(summary: CopySummary, as_json: bool) -> None:
         print(f"verified: {counts}; {checked}, all equal")
     else:
         print(f"NOT verified: {counts}, {summary.rows:,} read; {checked}, {summary.different:,} differ: run it again")
+
+
+def print_training(out: str, card: dict[str, Any], rejected: int, rejects_file: str, as_json: bool) -> None:
+    """The end of a training run: held-out figures before and after."""
+    if as_json:
+        print(json.dumps({**card, "rejected": rejected}, ensure_ascii=False))
+        return
+    rows = [
+        [name, f"{before:.3f}", f"{card['after'][name]:.3f}"] for name, before in card["before"].items()
+    ]  # fmt: skip
+    _table(rows, [f"{card['pictures']['held_out']:,} held-out pictures", "before", "after"])
+    print(f"\nthe best epoch was {card['best_epoch']}; search with it: --model {out if '/' in out else './' + out}")
+    if rejected:
+        print(f"{rejected:,} pictures could not be used; which and why: {rejects_file}")
 
 
 def print_hits(results: Results, field_names: list[str], form: str = "table", with_folded: bool = False) -> None:

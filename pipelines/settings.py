@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import InputError
+from .models.tags import canonical, name_of
 
 ENV_PREFIX = "IMAGE_SEARCH_"
 DEFAULT_MODEL = "clip_vit_base_patch32"
@@ -27,7 +28,8 @@ class Settings:
     """What both pipelines need to know. Field names are the option names, with underscores.
 
     uri: a Milvus Lite file (`./search.db`), a server (`http://host:19530`) or a Zilliz Cloud endpoint.
-    model: a name of the registry; '' takes the one that made the collection, for a new one DEFAULT_MODEL.
+    model: a name of the registry, or the path of a folder that `train` wrote; '' takes the one that made the
+        collection, for a new one DEFAULT_MODEL.
     batch_size: pictures per model call; 0 chooses by device.
     weights: a weights file to use instead of the registry's.
     runtime: what runs the model: 'pytorch', 'openvino', or 'auto' for the faster one here.
@@ -86,7 +88,7 @@ class Settings:
 
     def with_model_of(self, tag: str) -> Settings:
         """Settles the model: the one given, else that of a collection's tag (`name@fingerprint`), else the default."""
-        return self if self.model else dataclasses.replace(self, model=tag.split("@")[0] or DEFAULT_MODEL)
+        return dataclasses.replace(self, model=canonical(self.model or name_of(tag) or DEFAULT_MODEL))
 
 
 def _parse(field: dataclasses.Field[Any], raw: str) -> Any:

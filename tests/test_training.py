@@ -20,20 +20,9 @@ import pyarrow.parquet as pq
 from PIL import Image, ImageDraw
 
 from pipelines.models.registry import BUILTIN
-from pipelines.training import (
-    augment,
-    data,
-    evaluate,
-    export,
-    image_tower,
-    joint,
-    loop,
-    model,
-    teacher,
-    text_tower,
-    texts,
-)
-from pipelines.training.__main__ import main
+from pipelines.training import augment, model
+from pipelines.training.builtin import data, evaluate, export, image_tower, joint, loop, teacher, text_tower, texts
+from pipelines.training.builtin.__main__ import main
 
 COLOURS = {"red": (220, 40, 40), "green": (40, 190, 60), "blue": (50, 70, 220), "yellow": (230, 220, 50)}
 SEED = 7

@@ -18,6 +18,7 @@ from .insert import insert
 from .models import models
 from .options import EXIT_INTERRUPTED
 from .search import search
+from .train import train
 
 app = typer.Typer(
     name="pipelines",
@@ -29,7 +30,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
-for command in (insert, search, evaluate, info, copy, drop, models):
+for command in (insert, search, evaluate, train, info, copy, drop, models):
     app.command()(command)
 
 

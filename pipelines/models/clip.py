@@ -42,6 +42,8 @@ class ClipModel:
         path = locate(spec, weights)
         sha256 = fingerprint(path)
         _check_name(spec, str(path), sha256)
+        if spec.weights.path == path and spec.weights.sha256 not in ("", sha256):
+            raise ModelError(f"{path} is not the file that model.json beside it was written for: train again")
         # Rows of a collection carry this: embeddings of other weights are not comparable.
         self.tag = f"{spec.name}@{sha256[:12]}"
         self.runtime = open_runtime(spec, path, sha256, runtime, device)

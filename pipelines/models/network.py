@@ -35,15 +35,20 @@ def build_network(spec: ModelSpec, weights_path: Path) -> Any:
 
 def empty_network(spec: ModelSpec) -> Any:
     """The network before its weights: allocated, but not filled with random numbers, which takes seconds."""
-    from torch import nn
-
     with _no_random_numbers():
         network = import_clip().CLIP(**asdict(spec.architecture))
-    if spec.activation == "gelu":
+    set_activation(network, spec.activation)
+    return network.eval().requires_grad_(False)
+
+
+def set_activation(network: Any, activation: str) -> None:
+    """Towhee's blocks have QuickGELU; 'gelu' puts the exact one in its place."""
+    from torch import nn
+
+    if activation == "gelu":
         for module in network.modules():
             if hasattr(module, "gelu"):
                 module.gelu = nn.GELU()
-    return network.eval().requires_grad_(False)
 
 
 def _no_random_numbers() -> Any:

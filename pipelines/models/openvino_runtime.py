@@ -68,7 +68,7 @@ class _Tower:
         self._probe = PROBES[kind](spec)
         versions = f"{CONVERSION} {fingerprint} {spec.activation} {openvino.__version__} {version('torch')}"
         name = hashlib.sha256(f"{kind} {versions}".encode()).hexdigest()[:20]
-        self._file = cache_dir() / "converted" / f"{spec.name}-{kind}-{name}.xml"
+        self._file = cache_dir() / "converted" / f"{Path(spec.name).name}-{kind}-{name}.xml"
         self._lock = threading.Lock()
         self._compiled: Any = None
         self.network: Any = None

@@ -19,7 +19,7 @@ class PyTorchRuntime:
 
     def __init__(self, spec: ModelSpec, path: Path, device: str = "auto", dtype: torch.dtype | None = None) -> None:
         self.name, self.device = "pytorch", choose_device(device)
-        self.dtype = dtype or _fast_dtype(self.device)
+        self.dtype = dtype or fast_dtype(self.device)
         self.precision = {torch.float32: "fp32", torch.float16: "fp16", torch.bfloat16: "bf16"}[self.dtype]
         # On a CPU what one batch makes should stay in its cache; a GPU wants enough work for all of its cores.
         self.default_batch_size = 256 if self.device.startswith("cuda") else 32
@@ -56,7 +56,8 @@ def choose_device(device: str) -> str:
     return device
 
 
-def _fast_dtype(device: str) -> torch.dtype:
+def fast_dtype(device: str) -> torch.dtype:
+    """Half precision where the device multiplies matrices faster in it, else float32."""
     if device.startswith(("cuda", "mps")):
         return torch.float16
     if device == "cpu" and (torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()):

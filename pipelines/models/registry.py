@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from ..errors import InputError
+from .tags import canonical, is_folder_name
 
 # Mean and standard deviation of the pictures CLIP was trained on, RGB, for values in 0..1.
 # Source: `_transform` in clip/clip.py of github.com/openai/CLIP.
@@ -235,13 +236,19 @@ def list_models() -> tuple[ModelSpec, ...]:
 
 
 def get_model(name: str) -> ModelSpec:
-    """Looks a model up by name.
+    """Looks a model up by name; a path (`./my-model`) is the folder of a model that `train` made.
 
     Raises:
         InputError: no such model; the message lists the known ones.
+        ModelError: the folder holds no model, or a damaged one.
     """
+    if is_folder_name(name):
+        from .folder import folder_spec
+
+        return folder_spec(Path(canonical(name)))
     for spec in _MODELS:
         if spec.name == name:
             return spec
     known = ", ".join(spec.name for spec in _MODELS)
-    raise InputError(f"there is no model named '{name}'; known models: {known}")
+    here = f"; for the folder here: --model ./{name}" if Path(name).is_dir() else ""
+    raise InputError(f"there is no model named '{name}'; known models: {known}{here}")

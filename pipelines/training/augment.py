@@ -9,7 +9,7 @@ from ..models.registry import CLIP_MEAN, CLIP_STD
 
 # Pictures that share one crop window: sizes differ between groups, so each group is resized by itself.
 _GROUP = 32
-_SMALLEST_CROP = 48
+_SMALLEST_CROP = 2 / 3
 _GREY_SHARE = 0.05
 
 
@@ -39,24 +39,28 @@ def crop_and_flip(pixels: torch.Tensor, size: int) -> torch.Tensor:
     stored = pixels.shape[1]
     groups = []
     for group in pixels.split(_GROUP):
-        window = int(torch.randint(min(_SMALLEST_CROP, stored), stored + 1, ()))
+        window = int(torch.randint(int(_SMALLEST_CROP * stored), stored + 1, ()))
         top, left = torch.randint(0, stored - window + 1, (2,)).tolist()
         part = group[:, top : top + window, left : left + window].permute(0, 3, 1, 2).float()
         if window != size:
             part = F.interpolate(part, size=(size, size), mode="bilinear", antialias=True)
         groups.append(part)
     batch = torch.cat(groups)
-    return torch.where(torch.rand(len(batch), 1, 1, 1) < 0.5, batch.flip(3), batch)
+    return torch.where((torch.rand(len(batch), 1, 1, 1) < 0.5).to(batch.device), batch.flip(3), batch)
+
+
+def jitter(batch: torch.Tensor) -> torch.Tensor:
+    """Random brightness, contrast, saturation and tint of float32[n, 3, size, size] in 0..1."""
+    count = len(batch)
+    grey = batch.mean(1, keepdim=True)
+    saturation = _between(0.7, 1.3, count) * (torch.rand(count, 1, 1, 1) >= _GREY_SHARE)
+    batch = grey + (batch - grey) * saturation.to(batch.device)
+    middle = batch.mean((1, 2, 3), keepdim=True)
+    batch = middle + (batch - middle) * _between(0.7, 1.3, count).to(batch.device)
+    brightness = _between(0.75, 1.25, count) * _between(0.93, 1.07, count, channels=3)
+    return (batch * brightness.to(batch.device)).clamp_(0, 1)
 
 
 def augment(pixels: torch.Tensor, size: int) -> torch.Tensor:
     """Random crop, mirror, brightness, contrast, saturation and tint: a normalised float batch."""
-    batch = crop_and_flip(pixels, size) / 255
-    count = len(batch)
-    grey = batch.mean(1, keepdim=True)
-    saturation = _between(0.7, 1.3, count) * (torch.rand(count, 1, 1, 1) >= _GREY_SHARE)
-    batch = grey + (batch - grey) * saturation
-    middle = batch.mean((1, 2, 3), keepdim=True)
-    batch = middle + (batch - middle) * _between(0.7, 1.3, count)
-    batch = batch * _between(0.75, 1.25, count) * _between(0.93, 1.07, count, channels=3)
-    return normalise(batch.clamp_(0, 1))
+    return normalise(jitter(crop_and_flip(pixels, size) / 255))

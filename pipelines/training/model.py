@@ -7,15 +7,18 @@ from typing import Any
 
 import torch
 
+from ..models.network import set_activation
 from ..models.registry import BUILTIN, Architecture
 from ..towhee_compat import import_clip
 
 
-def build(seed: int, architecture: Architecture = BUILTIN.architecture) -> Any:
+def build(seed: int, architecture: Architecture = BUILTIN.architecture, activation: str = BUILTIN.activation) -> Any:
     """A `towhee.models.clip.CLIP` with random weights."""
     torch.manual_seed(seed)
     clip: Any = import_clip()
-    return clip.CLIP(**asdict(architecture))
+    network = clip.CLIP(**asdict(architecture))
+    set_activation(network, activation)
+    return network
 
 
 def encode_tokens(model: Any, tokens: torch.Tensor) -> torch.Tensor:
@@ -32,5 +35,5 @@ def encode_tokens(model: Any, tokens: torch.Tensor) -> torch.Tensor:
         states = states + block.attn(normed, normed, normed, need_weights=False, attn_mask=mask)[0]
         states = states + block.mlp(block.ln_2(states))
     states = model.ln_final(states.permute(1, 0, 2))
-    ends = states[torch.arange(len(tokens)), tokens.argmax(dim=-1)]
+    ends = states[torch.arange(len(tokens), device=tokens.device), tokens.argmax(dim=-1)]
     return ends @ model.text_projection

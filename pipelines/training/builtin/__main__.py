@@ -1,4 +1,4 @@
-"""Trains the `builtin` model: python -m pipelines.training --photos DIR --work DIR --out FILE.
+"""Trains the `builtin` model: python -m pipelines.training.builtin --photos DIR --work DIR --out FILE.
 
 Every stage leaves its result in the work folder; a run that finds one there goes on from it. Where two cores are
 shared with other work, two processes of one thread learn more than one of two: while the image stage runs, start
@@ -16,7 +16,8 @@ from typing import Any
 
 import torch
 
-from . import data, evaluate, export, image_tower, joint, loop, model, teacher, text_tower
+from .. import model
+from . import data, evaluate, export, image_tower, joint, loop, teacher, text_tower
 
 STAGES = ("prepare", "image", "text", "joint", "export", "evaluate")
 
@@ -33,7 +34,7 @@ class Run:
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m pipelines.training", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m pipelines.training.builtin", description=__doc__)
     add = parser.add_argument
     add("--photos", type=Path, required=True, help="folder of .parquet files: set, label, captions, image")
     add("--work", type=Path, required=True, help="folder for what the stages leave; needs about 3 GB")

@@ -13,7 +13,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from . import augment, loop, model, teacher
+from .. import augment, model
+from ..files import save_atomically
+from ..loss import contrastive_loss
+from . import loop, teacher
 from .data import Photos
 from .texts import TEMPLATES, label_bank
 
@@ -50,7 +53,7 @@ def embed_texts(photos: Photos, work_dir: Path) -> TextBank:
         labels = torch.from_numpy(guide.encode(label_bank(photos.label_texts)))
         captions = torch.from_numpy(guide.encode(photos.caption_texts))
         shape = (len(TEMPLATES), len(photos.label_texts), teacher.TEACHER_DIM)
-        loop.save_atomically({"labels": labels.reshape(shape), "captions": captions}, path)
+        save_atomically({"labels": labels.reshape(shape), "captions": captions}, path)
     return TextBank(**torch.load(path, weights_only=True))
 
 
@@ -77,7 +80,7 @@ class ImageStudent(nn.Module):
 
     def images(self, pixels: torch.Tensor) -> torch.Tensor:
         """Unit-length embeddings of normalised pictures."""
-        with torch.autocast("cpu", dtype=torch.bfloat16):
+        with loop.half_precision():
             embedded = self.visual(pixels)
         return F.normalize(embedded.float(), dim=-1)
 
@@ -101,13 +104,7 @@ def caption_loss(images: torch.Tensor, texts: torch.Tensor, numbers: torch.Tenso
 
     Texts beyond the first `len(images)` have no picture: they are wrong answers only.
     """
-    count = len(images)
-    logits = scale * images @ texts.T
-    same = (numbers[:count, None] == numbers[None, :]).float()
-    square = same[:, :count]
-    by_image = F.cross_entropy(logits, same / same.sum(1, keepdim=True))
-    by_text = F.cross_entropy(logits[:, :count].T, square / square.sum(1, keepdim=True))
-    return (by_image + by_text) / 2
+    return contrastive_loss(images, texts, numbers[: len(images), None] == numbers[None, :], scale)
 
 
 class Sampler:
@@ -188,7 +185,7 @@ def freeze_map(student: ImageStudent, average: ImageStudent, path: Path) -> None
     """Fixes the map as it is on average, and leaves it at `path` for the text tower."""
     student.map.load_state_dict(average.map.state_dict())
     student.map.requires_grad_(False)
-    loop.save_atomically(average.map.state_dict(), path)
+    save_atomically(average.map.state_dict(), path)
 
 
 def load_map(path: Path) -> nn.Linear:
@@ -221,5 +218,5 @@ def train(photos: Photos, bank: TextBank, settings: loop.StageSettings, work_dir
         loss,
         lambda average: validate(average, photos, held_out, bank),
     )
-    loop.save_atomically(trained.state_dict(), path)
+    save_atomically(trained.state_dict(), path)
     return trained

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,6 +12,16 @@ from typing import Any
 
 import torch
 from torch import nn
+
+from ...models.pytorch_runtime import fast_dtype
+from ..files import save_atomically
+from ..optimiser import make_optimiser
+
+
+def half_precision() -> torch.autocast:
+    """bf16 where this CPU has instructions for it. Elsewhere PyTorch would imitate them, many times slower."""
+    dtype = fast_dtype("cpu")
+    return torch.autocast("cpu", dtype=torch.bfloat16, enabled=dtype is torch.bfloat16)
 
 
 @dataclass(frozen=True)
@@ -28,20 +37,6 @@ class StageSettings:
     average_decay: float = 0.998
     max_steps: int = 0
     checkpoint_minutes: float = 3.0
-
-
-def make_optimiser(module: nn.Module, settings: StageSettings) -> torch.optim.Optimizer:
-    """AdamW that decays matrices only: norms, biases and the temperature keep their size.
-
-    Embeddings keep theirs too: most tokens are in few texts, and would fade between them.
-    """
-    named = [(name, parameter) for name, parameter in module.named_parameters() if parameter.requires_grad]
-    decayed = {name for name, parameter in named if parameter.dim() >= 2 and "embedding" not in name}
-    groups = [
-        {"params": [p for name, p in named if name in decayed], "weight_decay": settings.weight_decay},
-        {"params": [p for name, p in named if name not in decayed], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=settings.learning_rate, betas=(0.9, 0.98), fused=True)
 
 
 class Average:
@@ -60,13 +55,6 @@ class Average:
         torch._foreach_lerp_([mine for mine, _ in floats], [theirs for _, theirs in floats], 1 - keep)
 
 
-def save_atomically(value: object, path: Path) -> None:
-    """`torch.save`, never leaving half a file behind."""
-    temporary = path.with_name(path.name + ".part")
-    torch.save(value, temporary)
-    os.replace(temporary, path)
-
-
 class Stage:
     """Runs a loss function until its minutes are used up, resuming from its checkpoint where there is one.
 
@@ -77,7 +65,7 @@ class Stage:
     def __init__(self, name: str, module: Any, settings: StageSettings, work_dir: Path) -> None:
         self.name, self.module, self.settings = name, module, settings
         self.checkpoint = work_dir / f"{name}.checkpoint.pt"
-        self.optimiser = make_optimiser(module, settings)
+        self.optimiser = make_optimiser(module, settings.learning_rate, settings.weight_decay)
         self.average = Average(module, settings.average_decay)
         self.steps = 0
         self.elapsed = 0.0

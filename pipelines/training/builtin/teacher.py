@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..towhee_compat import import_torchvision
+from ...towhee_compat import import_torchvision
 
 TEACHER_DIM = 384
 
@@ -43,6 +43,8 @@ class Teacher:
         """
         import torch
 
+        from .loop import half_precision
+
         embeddings = np.zeros((len(texts), TEACHER_DIM), dtype=np.float16)
         order = sorted(range(len(texts)), key=lambda number: len(texts[number]))
         for start in range(0, len(order), batch):
@@ -51,7 +53,7 @@ class Teacher:
                 [texts[row] for row in rows],
                 padding=True, truncation=True, max_length=max_tokens, return_tensors="pt",
             )  # fmt: skip
-            with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
+            with torch.inference_mode(), half_precision():
                 states = self.model(**tokens).last_hidden_state.float()
             mask = tokens["attention_mask"].unsqueeze(-1)
             pooled = torch.nn.functional.normalize((states * mask).sum(1) / mask.sum(1), dim=-1)

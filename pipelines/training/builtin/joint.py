@@ -11,7 +11,9 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from . import augment, image_tower, loop, text_tower, texts
+from .. import augment
+from ..files import save_atomically
+from . import image_tower, loop, text_tower, texts
 from .data import Photos
 
 # Labels drawn as wrong answers beside those of the batch: encoding all of them at every step would cost more
@@ -37,7 +39,7 @@ class Lesson:
 
 def embed_pictures(clip: Any, pixels: torch.Tensor) -> torch.Tensor:
     """Unit-length embeddings of normalised pictures."""
-    with torch.autocast("cpu", dtype=torch.bfloat16):
+    with loop.half_precision():
         embedded = clip.visual(pixels)
     return F.normalize(embedded.float(), dim=-1)
 
@@ -132,5 +134,5 @@ def train(
     stage = loop.Stage("joint", clip, settings, work_dir)
     stage.report(math.nan, lambda average: validate(average, photos, held_out, lesson))
     trained = stage.run(lambda: step_loss(clip, lesson), lambda average: validate(average, photos, held_out, lesson))
-    loop.save_atomically(trained.state_dict(), path)
+    save_atomically(trained.state_dict(), path)
     return trained

@@ -8,10 +8,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch.nn import functional as F
 
-from . import augment, model, text_tower
+from ...evaluation.exact import ranks_of
+from ...evaluation.metrics import per_query
+from .. import augment, model
+from . import text_tower
 
 ImageEncoder = Callable[[torch.Tensor], torch.Tensor]
 TextEncoder = Callable[[Sequence[str]], torch.Tensor]
@@ -43,7 +47,6 @@ SAMPLES = (
 
 def read_pictures(files: Sequence[Path], size: int) -> torch.Tensor:
     """Decodes to RGB and preprocesses as the product does."""
-    import numpy as np
     from PIL import Image
 
     pictures = []
@@ -59,29 +62,31 @@ def _rows(file: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(handle))
 
 
+def _percent(metric: str, ranks: Sequence[np.ndarray]) -> float:
+    return 100 * float(per_query(metric, ranks).mean())
+
+
 def by_class_name(images: torch.Tensor, labels: Sequence[str], encode: TextEncoder) -> tuple[float, float]:
     """P@10 and hit@10, in percent, of the class names as queries."""
     names = sorted(set(labels))
     queries = encode([LABEL_TEMPLATE.format(name.replace("_", " ")) for name in names])
-    top = (queries @ images.T).topk(min(10, len(labels))).indices
-    right = torch.tensor([[labels[row] == name for row in rows] for name, rows in zip(names, top, strict=True)])
-    return 100 * float(right.float().mean()), 100 * float(right.any(1).float().mean())
+    right = [np.flatnonzero(np.array(labels) == name) for name in names]
+    ranks = ranks_of(queries.numpy(), images.numpy(), right)
+    return _percent("precision@10", ranks), _percent("recall@10", ranks)
 
 
 def by_caption(images: torch.Tensor, captions: Sequence[str], rows: torch.Tensor, encode: TextEncoder) -> list[float]:
     """R@1, R@5 and R@10, in percent: how often a caption's own picture is among the first."""
-    scores = torch.cat([encode(captions[start : start + 512]) @ images.T for start in range(0, len(captions), 512)])
-    ranks = (scores > scores.gather(1, rows.unsqueeze(1))).sum(1)
-    return [100 * float((ranks < first).float().mean()) for first in (1, 5, 10)]
+    queries = torch.cat([encode(captions[start : start + 512]) for start in range(0, len(captions), 512)])
+    ranks = ranks_of(queries.numpy(), images.numpy(), list(rows.numpy()[:, None]))
+    return [_percent(f"recall@{first}", ranks) for first in (1, 5, 10)]
 
 
 def by_sample_query(images: torch.Tensor, encode: TextEncoder) -> dict[str, int]:
     """Rank of the best right picture among scikit-image's samples, by query."""
-    ranks = {}
-    for query, files in SAMPLE_QUERIES.items():
-        order = (encode([query]) @ images.T)[0].argsort(descending=True).tolist()
-        ranks[query] = 1 + min(order.index(SAMPLES.index(file)) for file in files)
-    return ranks
+    right = [np.array([SAMPLES.index(file) for file in files]) for files in SAMPLE_QUERIES.values()]
+    ranks = ranks_of(encode(list(SAMPLE_QUERIES)).numpy(), images.numpy(), right)
+    return {query: int(found[0]) for query, found in zip(SAMPLE_QUERIES, ranks, strict=True)}
 
 
 class HeldOut:

@@ -12,7 +12,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from . import loop, model, teacher, texts
+from .. import model
+from ..files import save_atomically
+from . import loop, teacher, texts
 from .data import Photos
 
 VALIDATION_TEXTS = 1000
@@ -42,7 +44,7 @@ def tokenize(tokenizer: Any, sentences: Sequence[str], context: int) -> torch.Te
 def encode(clip: Any, tokens: torch.Tensor) -> torch.Tensor:
     """Unit-length embeddings; the batch is cut to its longest text."""
     longest = int((tokens > 0).sum(1).max())
-    with torch.autocast("cpu", dtype=torch.bfloat16):
+    with loop.half_precision():
         embedded = model.encode_tokens(clip, tokens[:, :longest].long())
     return F.normalize(embedded.float(), dim=-1)
 
@@ -95,7 +97,7 @@ def build_corpus(photos: Photos, amount: int, vocabulary: int, context: int, wor
             "weights": torch.from_numpy(weights),
             "token_embeddings": torch.from_numpy(guide.encode(pieces)),
         }
-        loop.save_atomically(saved, path)
+        save_atomically(saved, path)
     return Corpus(**torch.load(path, weights_only=True))
 
 
@@ -167,5 +169,5 @@ def train(
     )
     state = trained.state_dict()
     own = [name for name in state if not name.startswith("visual.") and name != "logit_scale"]
-    loop.save_atomically({name: state[name] for name in own}, path)
+    save_atomically({name: state[name] for name in own}, path)
     return trained

@@ -1,0 +1,127 @@
+"""What a training run is asked to do, checked before any work."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputError
+from ..models.folder import model_values
+from ..models.registry import ModelSpec, Weights, get_model
+
+FREEZE = ("none", "image", "text")
+PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+AUGMENT = ("auto", "none", "strong")
+CONFIGS = Path(__file__).with_name("configs")
+# What Wortsman et al. 2022 recommend where nothing else is known.
+WISE_FT = 0.5
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """See `python -m pipelines train --help`. Negative `lr` and `wise_ft` stand for the default."""
+
+    csv: str
+    out: str
+    model: str = ""
+    weights: str = ""
+    from_scratch: bool = False
+    config: str = ""
+    templates: str = ""
+    validation: str = ""
+    holdout: float = 0.1
+    epochs: int = 10
+    batch: int = 64
+    accumulate: int = 1
+    lr: float = -1.0
+    weight_decay: float = 0.1
+    warmup: float = 0.1
+    freeze: str = "none"
+    unfreeze_after: int = 0
+    wise_ft: float = -1.0
+    patience: int = 0
+    augment: str = "auto"
+    precision: str = "auto"
+    seed: int = 0
+    device: str = "auto"
+    checkpoint_every: int = 100
+    allow_private_urls: bool = False
+
+    @property
+    def effective_batch(self) -> int:
+        """Pictures that are compared with each other in one step."""
+        return self.batch * self.accumulate
+
+    def settled(self) -> TrainOptions:
+        """With the defaults that depend on other options filled in.
+
+        Raises:
+            InputError: an option cannot be used, or not beside another.
+        """
+        self._check()
+        scratch = self.from_scratch
+        rate = self.lr if self.lr >= 0 else (1e-3 if scratch else 1e-5)
+        share = self.wise_ft if self.wise_ft >= 0 else (1.0 if scratch else WISE_FT)
+        augment = self.augment if self.augment != "auto" else ("strong" if scratch else "none")
+        return dataclasses.replace(self, lr=rate, wise_ft=share, augment=augment)
+
+    def _check(self) -> None:
+        if self.from_scratch and (self.model or self.weights):
+            raise InputError("--from-scratch starts from nothing: leave --model and --weights out, or --from-scratch")
+        if self.from_scratch != bool(self.config):
+            raise InputError("--from-scratch and --config belong together: --from-scratch --config builtin.json")
+        if not self.from_scratch and not self.model:
+            raise InputError("say which model to fine-tune: --model clip_vit_base_patch32, see `models`")
+        if self.from_scratch and (self.freeze != "none" or self.unfreeze_after or 0 <= self.wise_ft < 1):
+            raise InputError("--freeze, --unfreeze-after and --wise-ft keep what a model knows: not --from-scratch")
+        for name, known in (("freeze", FREEZE), ("precision", PRECISIONS), ("augment", AUGMENT)):
+            if getattr(self, name) not in known:
+                raise InputError(f"--{name} is one of {', '.join(known)}, not '{getattr(self, name)}'")
+        limits: dict[str, tuple[float, float]] = {
+            "epochs": (1, 1e6), "batch": (2, 1e6), "accumulate": (1, 1e6), "holdout": (0, 0.9), "warmup": (0, 1),
+            "wise_ft": (-1, 1), "checkpoint_every": (1, 1e9), "unfreeze_after": (0, 1e6), "patience": (0, 1e6),
+            "weight_decay": (0, 10), "lr": (-1, 10), "seed": (0, 2**63 - 1),
+        }  # fmt: skip
+        for name, (low, high) in limits.items():
+            if not low <= getattr(self, name) <= high:  # also of NaN
+                least = 0 if low == -1 else low
+                raise InputError(f"--{name.replace('_', '-')} must be from {least:g} to {high:g}")
+        if not self.validation and not self.holdout:
+            raise InputError("--holdout 0 leaves nothing to measure on: give --validation CSV")
+
+    def start_spec(self) -> ModelSpec:
+        """The model to start from; from scratch one of the configuration's sizes and no weights."""
+        if not self.from_scratch:
+            return get_model(self.model)
+        path = Path(self.config).expanduser()
+        path = path if path.is_file() else CONFIGS / path.name
+        try:
+            values = model_values(json.loads(path.read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            known = ", ".join(sorted(file.name for file in CONFIGS.glob("*.json")))
+            raise InputError(f"--config: there is no file {self.config}; {known} comes with this program") from None
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise InputError(f"--config {self.config} describes no model: {' '.join(str(error).split())}") from error
+        return ModelSpec(name=f"scratch ({path.name})", weights=Weights(""), licence="", **values)
+
+    def identity(self, start_sha256: str) -> dict[str, Any]:
+        """Everything that decides the result: a run goes on only where all of it is the same."""
+        values = dataclasses.asdict(self)
+        for name in ("out", "checkpoint_every", "weights", "csv", "validation", "config"):  # by content, below
+            del values[name]
+        values["csv"] = _sha256(self.csv)
+        values["validation"] = _sha256(self.validation) if self.validation else ""
+        values["weights"] = start_sha256
+        values["model"] = get_model(self.model).name if self.model else self.config
+        return values
+
+
+def _sha256(path: str) -> str:
+    try:
+        return hashlib.sha256(Path(path).expanduser().read_bytes()).hexdigest()
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from error
