@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Annotated, Any
 
@@ -55,6 +56,10 @@ def main(
         raise typer.Exit(error.exit_code) from None
     except KeyboardInterrupt:
         print()  # the shell's prompt starts a line of its own
+    # All is closed. Libraries' threads may still be at work (the warm-up's, for one), and to take the interpreter down
+    # under them ends in "terminate called without an active exception" and SIGABRT.
+    sys.stdout.flush()
+    os._exit(0)
 
 
 def _serve(settings: Settings, hosts: list[str]) -> None:

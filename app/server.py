@@ -21,6 +21,7 @@ from .api.errors import add_error_handlers
 from .api.metrics import MeasureRequests, Metrics
 from .api.routes import Service, api_routes
 from .auth import Auth, parse_credentials
+from .compression import CompressPage
 from .library import Library
 from .limits import RateLimit
 from .pictures import picture_routes
@@ -48,6 +49,7 @@ def build_app(library: Library, hosts: Iterable[str] = (), thumbnails: Thumbnail
     _mount_page(app, library)
     # The last one added is the first to see a request, and all refusals pass those added after it.
     # Without an origin named here Gradio answers every foreign one, credentials included, outside of localhost.
+    app.add_middleware(CompressPage)
     app.add_middleware(CORSMiddleware, allow_origins=[])
     app.add_middleware(OnlyUploads, uploads=uploads)
     app.add_middleware(BodyLimit)

@@ -17,9 +17,9 @@ from pipelines.images.reading import UnreadablePicture, is_remote, read_file
 from pipelines.settings import cache_dir
 
 EDGE = 320
-_VERSION = "1"  # part of every key: raise it when thumbnails are made differently
+_VERSION = "2"  # part of every key: raise it when thumbnails are made differently
 _LARGEST_EDGE = 4096
-_QUALITY = 82
+_QUALITY = 72
 # A decoded picture can take 384 MB: so many at a time, whatever the browser asks for.
 _decoding = threading.BoundedSemaphore(2)
 

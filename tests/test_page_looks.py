@@ -40,9 +40,9 @@ def test_page_is_light_and_asks_nobody_else(browser: Browser, site: Site) -> Non
     session.on("Network.loadingFinished", lambda event: received.append(event["encodedDataLength"]))
     open_page(page, site, kind="start")
     page.wait_for_function("document.querySelectorAll('.cards .loaded').length >= 10")
-    pictures = sum(page.evaluate(TRANSFERRED))  # somebody's own
-    weight = sum(received) - pictures
-    print(f"{len(received)} requests, {weight / 1000:.0f} kB and {pictures / 1000:.0f} kB of thumbnails")
+    pictures = sum(page.evaluate(TRANSFERRED))
+    weight = sum(received)
+    print(f"{len(received)} requests, {weight / 1000:.0f} kB, of which {pictures / 1000:.0f} kB are thumbnails")
     assert len(received) > 40
     assert 200_000 < weight < MAX_WIRE_BYTES
     assert not [url for url in requested if is_foreign(url, site)]
