@@ -21,6 +21,8 @@ from safetensors.torch import load_file
 
 from pipelines import Searcher, Settings, run_insert
 from pipelines.errors import InputError, ModelError
+from pipelines.evaluation.evaluate import Options as EvaluateOptions
+from pipelines.evaluation.evaluate import evaluate
 from pipelines.models.clip import load_model
 from pipelines.models.folder import card_values, model_values
 from pipelines.models.network import build_network
@@ -134,6 +136,14 @@ def _search_with(pictures: Path, folder: Path) -> None:
     searcher = Searcher(Settings(uri=db))
     assert searcher.settings.model == str(folder / "mine")
     found = searcher.by_text("a maroon disc", 4).hits
+    labels = write_csv(folder / "labels.csv", ["path", "label"], [[pictures / f"{n}.jpg", n % 2] for n in range(32)])
+    asked = EvaluateOptions(labels=str(labels), compare=("./mine", "builtin"))  # its own model is not measured twice
+    own, shipped = evaluate(Settings(uri=db), asked, lambda *_: lambda _: None)
+    assert own.model.startswith(f"{folder / 'mine'}@")
+    start = Settings(uri=str(folder / "start.db"), model="builtin")
+    run_insert(listed, start)
+    assert evaluate(start, asked, lambda *_: lambda _: None)[1].tasks[0].figures == own.tasks[0].figures
+    assert shipped.tasks[0].figures != own.tasks[0].figures
     (folder / "mine").rename(folder / "moved")
     with pytest.raises(InputError, match="say where it is now: --model"):
         Searcher(Settings(uri=db)).by_text("a maroon bar")

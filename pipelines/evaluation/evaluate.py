@@ -54,9 +54,9 @@ def evaluate(settings: Settings, options: Options, progress: Progress) -> list[E
         )  # fmt: skip
         truth = read_truth(stored, options.labels, options.label_column, options.captions)
         found = [measuring.measure(searcher, stored, truth)]
-        for name in others:
+        for number, name in enumerate(others):
             if name != searcher.settings.model:
-                place = Path(folder, name)
+                place = Path(folder, str(number))
                 place.mkdir()
                 found.append(measure_model(name, settings, stored, truth, measuring, place, progress))
     return found

@@ -11,7 +11,8 @@ from ..errors import InputError
 from ..indexing.summary import Summary
 from ..insert import run_insert
 from ..milvus.connection import close
-from ..models.registry import list_models
+from ..models.registry import get_model, list_models
+from ..models.tags import canonical, is_folder_name
 from ..search import Searcher
 from ..settings import Settings, cache_dir
 from .measure import Measuring, Progress
@@ -23,16 +24,19 @@ HERE = "here"
 
 
 def named_models(names: Sequence[str]) -> list[str]:
-    """The models that `--compare` names; 'here' stands for all whose weights are on this machine.
+    """The models that `--compare` names; 'here' stands for all of the registry whose weights are on this machine.
 
     Raises:
         InputError: there is no such model.
+        ModelError: a folder holds no model.
     """
     known = {spec.name: spec.weights for spec in list_models()}
     here = [name for name, weights in known.items() if (weights.path or cache_dir() / weights.file).is_file()]
     wanted: list[str] = []
-    for name in names:
-        if name not in known and name != HERE:
+    for name in map(canonical, names):
+        if is_folder_name(name):
+            get_model(name)
+        elif name not in known and name != HERE:
             raise InputError(
                 f"--compare: there is no model named '{name}'; known models: {', '.join(known)}, or '{HERE}'"
             )
