@@ -191,13 +191,6 @@ class Searcher:
         """What the collection holds, and which model made it."""
         return self.store.info()
 
-    def labels(self, limit: int = 1000) -> list[str]:
-        """The distinct labels, sorted, of at most the first 16,384 rows; [] where there is no such column."""
-        if "label" not in self.field_names:
-            return []
-        rows = self.store.query(f"{schema.ID} >= {-(2**63) + 1}", ["label"], strong=False, limit=16_384)
-        return sorted({str(row["label"]) for row in rows} - {""})[:limit]
-
     def parse_filter(self, text: str) -> Filter:
         """Reads a filter on this collection's columns.
 

@@ -79,12 +79,11 @@ def test_odd_texts_are_searched_like_any_other(searcher: Searcher) -> None:
         assert len(searcher.by_text(text, 3).hits) == 3
 
 
-def test_get_and_labels(searcher: Searcher, photos: Photos) -> None:
+def test_get(searcher: Searcher, photos: Photos) -> None:
     hit = searcher.get(5)
     assert hit is not None
     assert (hit.path, hit.fields) == (str(photos.paths[5]), {"label": "label2", "year": 2015})
     assert searcher.get(12345) is None
-    assert searcher.labels() == ["label0", "label1", "label2"]
 
 
 def test_info_tells_model_index_and_fields(searcher: Searcher) -> None:
