@@ -79,8 +79,8 @@ def test_half_precision_is_what_gpus_and_new_cpus_get(monkeypatch: pytest.Monkey
     for amx, avx512, expected in ((0, 0, torch.float32), (1, 0, torch.bfloat16), (0, 1, torch.bfloat16)):
         monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda amx=amx: amx)
         monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda avx512=avx512: avx512)
-        assert pytorch_runtime._fast_dtype("cpu") is expected
-    assert pytorch_runtime._fast_dtype("cuda:1") is torch.float16
+        assert pytorch_runtime.fast_dtype("cpu") is expected
+    assert pytorch_runtime.fast_dtype("cuda:1") is torch.float16
 
 
 # --- The choice ------------------------------------------------------------------------------------------------------
