@@ -48,8 +48,8 @@ def build_app(library: Library, hosts: Iterable[str] = (), thumbnails: Thumbnail
     _add_favicon(app)
     _mount_page(app, library)
     # The last one added is the first to see a request, and all refusals pass those added after it.
-    # Without an origin named here Gradio answers every foreign one, credentials included, outside of localhost.
     app.add_middleware(CompressPage)
+    # Without an origin named here Gradio answers every foreign one, credentials included, outside of localhost.
     app.add_middleware(CORSMiddleware, allow_origins=[])
     app.add_middleware(OnlyUploads, uploads=uploads)
     app.add_middleware(BodyLimit)

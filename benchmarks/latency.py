@@ -140,11 +140,12 @@ def _parts(uri: str, weights: str, device: str) -> dict[str, float]:
     from pipelines import Searcher, Settings
     from pipelines.milvus.store import Store
     from pipelines.models.clip import load_model
+    from pipelines.models.tags import name_of
     from pipelines.models.tokenizer import tokenize
 
     timed("import Towhee", imports("towhee"))
     store = Store(uri, "images", "")
-    name = timed("open the collection", store.model).split("@")[0]
+    name = name_of(timed("open the collection", store.model))
     timed("import the runtime", imports("openvino" if device in ("auto", "cpu") else "torch"))
     model = timed("weights' fingerprint, runtime", lambda: load_model(name, weights, device))
     timed("read the vocabulary", lambda: tokenize(["a"]))

@@ -21,16 +21,19 @@ from PIL import Image
 from tabulate import tabulate
 
 FOLDER_SIZE = 10_000
+# Before each of the programs below. In MB, "VmRSS" now or "VmHWM" at most; not getrusage, whose peak may be a parent's.
+_MEMORY = """
+def memory(name):
+    return int(open("/proc/self/status").read().split(name + ":")[1].split()[0]) / 1024
+"""
 _INSERT = """
 import json, sys, time
 from pipelines import Settings, run_insert
 start, marks = time.perf_counter(), []
-def memory():
-    return int(open("/proc/self/status").read().split("VmRSS:")[1].split()[0]) / 1024
 def note(summary, total):
     for share in (0.1, 0.5, 1.0):
         if summary.rows >= share * total and len(marks) == (0.1, 0.5, 1.0).index(share):
-            marks.append([share, summary.rows, time.perf_counter() - start, memory()])
+            marks.append([share, summary.rows, time.perf_counter() - start, memory("VmRSS")])
 summary = run_insert(sys.argv[1], Settings(uri=sys.argv[2], model="builtin"), on_progress=note)
 print(json.dumps({"marks": marks, "seconds": summary.seconds, "inserted": summary.inserted,
                   "unchanged": summary.unchanged, "wall": time.perf_counter() - start}))
@@ -55,14 +58,12 @@ for chunk in source.chunks(1000):
 store.optimize()
 print(json.dumps({"rows": store.count()}))
 """
-# The insert command's own run. Peak memory, less what the process has before it knows of the CSV.
+# The insert command's own run, with the memory that the process has before it knows of the CSV.
 _DIFF = """
 import json, sys, time
 from pipelines import Settings, run_insert
 from pipelines.milvus.store import Store
 from pipelines.models.clip import load_model
-def memory(name):
-    return int(open("/proc/self/status").read().split(name + ":")[1].split()[0]) / 1024
 load_model("builtin")
 Store(sys.argv[2], "images").load()
 before = memory("VmRSS")
@@ -78,8 +79,7 @@ source = open_source(sys.argv[1])
 checked, count = time.perf_counter() - start, 0
 for chunk in source.chunks(1000):
     count += len(chunk)
-peak = int(open("/proc/self/status").read().split("VmHWM:")[1].split()[0]) / 1024
-print(json.dumps({"rows": count, "check": checked, "whole": time.perf_counter() - start, "peak": peak}))
+print(json.dumps({"rows": count, "check": checked, "whole": time.perf_counter() - start, "peak": memory("VmHWM")}))
 """
 
 
@@ -106,7 +106,7 @@ def draw_small(folder: Path, count: int) -> None:
 
 def run_json(code: str, *arguments: object) -> dict[str, object]:
     """Runs code in a process of its own; returns what it printed."""
-    command = [sys.executable, "-W", "ignore", "-c", code, *map(str, arguments)]
+    command = [sys.executable, "-W", "ignore", "-c", _MEMORY + code, *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(done.stderr[-2000:])
@@ -155,10 +155,10 @@ def long_csv(folder: Path, pictures: Path, rows: int) -> None:
     print(f"\ncompared with a collection of {filled['rows']:,} rows, 1,000 of the CSV's labels having changed:\n")
     table = []
     for count in (rows // 10, rows):
+        if table:
+            run_json(_DIFF, write_long_csv(long, rows // 10, pictures), uri)  # the labels as they were
         # The same name as the collection was filled from: the rows' source is part of what is compared.
         table.append([f"{count:,}", *_compare(write_long_csv(long, count, pictures, new_labels=1000), uri)])
-        write_long_csv(long, count, pictures)
-        run_json(_DIFF, long, uri)  # the labels as they were
     headers = ["rows of the CSV", "unchanged", "retagged", "rejected", "s", "memory before (MB)", "peak (MB)"]
     print(tabulate(table, headers, "github"))
 

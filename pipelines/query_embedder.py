@@ -16,7 +16,7 @@ from .engine import run
 from .errors import ModelMismatch, UnreadableQuery
 from .models.clip import model_of
 from .models.registry import get_model
-from .models.tags import is_folder_name, name_of, same_model
+from .models.tags import may_be_same, name_of, same_model
 from .models.tokenizer import tokenize
 from .query import Part, PictureSource
 from .settings import Settings
@@ -73,8 +73,7 @@ class QueryEmbedder:
         self._lock = threading.RLock()
         self._known: OrderedDict[str, np.ndarray] = OrderedDict()
         self._together: Batcher[list[str], np.ndarray] = Batcher(self._embed_lists)
-        folders = is_folder_name(name_of(made_by)) and is_folder_name(settings.model)  # compared by their weights
-        if name_of(made_by) != settings.model and not folders:
+        if not may_be_same(name_of(made_by), settings.model):
             raise self._mismatch(get_model(settings.model).name)
 
     def embed(self, parts: Sequence[Part], stored: Callable[[list[int]], np.ndarray]) -> np.ndarray:

@@ -98,9 +98,7 @@ def print_training(out: str, card: dict[str, Any], rejected: int, rejects_file: 
     if as_json:
         print(json.dumps({**card, "rejected": rejected}, ensure_ascii=False))
         return
-    rows = [
-        [name, f"{before:.3f}", f"{card['after'][name]:.3f}"] for name, before in card["before"].items()
-    ]  # fmt: skip
+    rows = [[name, f"{before:.3f}", f"{card['after'][name]:.3f}"] for name, before in card["before"].items()]
     _table(rows, [f"{card['pictures']['held_out']:,} held-out pictures", "before", "after"])
     print(f"\nthe best epoch was {card['best_epoch']}; search with it: --model {out if '/' in out else './' + out}")
     if rejected:

@@ -36,17 +36,24 @@ SHARED = ROOT.parent / "shared" / "data"
 
 
 # Begun first, or one worker would be left alone with them at the end.
-LONG_FILES = ("test_scale.py", "test_page.py", "test_durability.py", "test_rerun.py", "test_cli.py", "test_training")
+LONG_FILES = ("test_scale.py", "test_page.py", "test_durability.py", "test_rerun.py", "test_cli.py", "test_training.py")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The order in which files are handed to the workers (which are told not to sort them by number of tests)."""
+    places = {name: number for number, name in enumerate(LONG_FILES)}
+    items.sort(key=lambda item: places.get(item.path.name, len(places)))
 
-    def place(item: pytest.Item) -> int:
-        at = (number for number, name in enumerate(LONG_FILES) if item.path.name.startswith(name))
-        return next(at, len(LONG_FILES))
 
-    items.sort(key=place)
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """Threads of small steps wait for each other at every operation: beside other work, one is far quicker."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -39,12 +39,7 @@ COLOURS = {"teal": (0, 128, 128), "maroon": (128, 0, 0), "ochre": (204, 119, 34)
 SHAPES = ("disc", "bar", "frame", "wedge")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def draw(path: Path, colour: str, shape: str, random: np.random.Generator) -> None:

@@ -13,6 +13,7 @@ from .options import (
     Json,
     Model,
     Runtime,
+    Templates,
     Token,
     Uri,
     Weights,
@@ -32,14 +33,7 @@ def evaluate(
     captions: Annotated[
         str, option("captions", "CSV with id or path, and caption; several rows a picture are fine.")
     ] = "",
-    templates: Annotated[
-        str,
-        option(
-            "templates",
-            "How to ask for a class: a text with {}, a file of such texts, or 'openai', the 80 of OpenAI's ImageNet "
-            "ensemble. [default: a photo of a {}]",
-        ),
-    ] = "",
+    templates: Templates = "",
     queries: Annotated[
         int, option("queries", "At most so many queries of a kind, drawn by --seed; 0 asks all.")
     ] = 5000,

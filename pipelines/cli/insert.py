@@ -13,6 +13,7 @@ from ..settings import Settings
 from .options import (
     DEFAULTS,
     EXIT_INTERRUPTED,
+    EXIT_REJECTED,
     AllowPrivateUrls,
     Collection,
     Device,
@@ -27,8 +28,6 @@ from .options import (
     not_negative,
     option,
 )
-
-EXIT_REJECTED = 1
 
 
 def insert(

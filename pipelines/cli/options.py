@@ -14,7 +14,7 @@ from ..errors import InputError
 from ..settings import Settings, env_name
 
 DEFAULTS = Settings()
-EXIT_INTERRUPTED = 130
+EXIT_REJECTED, EXIT_INTERRUPTED = 1, 130
 
 
 def option(name: str, help_text: str, *flags: str) -> Any:
@@ -66,5 +66,13 @@ ExactPreprocess = Annotated[
 ]
 AllowPrivateUrls = Annotated[
     bool, option("allow_private_urls", "Also fetch pictures from private, loopback and link-local addresses.")
+]
+Templates = Annotated[
+    str,
+    option(
+        "templates",
+        "How to ask for a class: a text with {}, a file of such texts, or 'openai', the 80 of OpenAI's ImageNet "
+        "ensemble. [default: a photo of a {}]",
+    ),
 ]
 Json = Annotated[bool, option("json", "Print JSON instead of a table.")]

@@ -7,9 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .options import EXIT_INTERRUPTED, AllowPrivateUrls, Device, Json, Weights, option
-
-EXIT_REJECTED = 1
+from .options import EXIT_INTERRUPTED, EXIT_REJECTED, AllowPrivateUrls, Device, Json, Templates, Weights, option
 
 
 def train(
@@ -22,10 +20,7 @@ def train(
     weights: Weights = "",
     from_scratch: Annotated[bool, option("from_scratch", "Start from random weights; needs --config.")] = False,
     config: Annotated[str, option("config", "JSON with the sizes of a new model; builtin.json comes with this.")] = "",
-    templates: Annotated[
-        str,
-        option("templates", "Texts for a label: one with {}, a file of them, or 'openai'. [default: a photo of a {}]"),
-    ] = "",
+    templates: Templates = "",
     validation: Annotated[str, option("validation", "CSV to measure on, instead of --holdout.")] = "",
     holdout: Annotated[float, option("holdout", "Share of the pictures to measure on; never trained on.")] = 0.1,
     epochs: Annotated[int, option("epochs", "Passes over the pictures, each time with one of their texts.")] = 10,

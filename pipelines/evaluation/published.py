@@ -13,6 +13,7 @@ from typing import Any
 
 from ..errors import InputError
 from ..models.registry import get_model
+from ..models.tags import fingerprint_of, name_of
 from .results import Evaluation
 
 KEYS = ("text_to_image", "image_to_text")
@@ -124,7 +125,7 @@ def find_set(name: str) -> tuple[Benchmark, bool]:
 def compare(evaluation: Evaluation, set_name: str) -> Comparison | None:
     """The evaluation beside the published figures of its model; None where the model has none."""
     benchmark, same = find_set(set_name)
-    published = benchmark.figures.get(evaluation.model.split("@")[0])
+    published = benchmark.figures.get(name_of(evaluation.model))
     if published is None:
         return None
     differences = []
@@ -141,10 +142,10 @@ def compare(evaluation: Evaluation, set_name: str) -> Comparison | None:
 
 def _caveats(evaluation: Evaluation, benchmark: Benchmark, same: bool, name: str) -> list[str]:
     caveats = []
-    name_of_model, _, fingerprint = evaluation.model.partition("@")
-    expected = get_model(name_of_model).weights.sha256
-    if expected and not expected.startswith(fingerprint):
-        caveats.append(f"these are other weights than the published {name_of_model}'s")
+    model = name_of(evaluation.model)
+    expected = get_model(model).weights.sha256
+    if expected and not expected.startswith(fingerprint_of(evaluation.model)):
+        caveats.append(f"these are other weights than the published {model}'s")
     if not same:
         caveats.append(f"{name} is another set than {benchmark.title}: the differences tell the order of size, no more")
     if (evaluation.pictures, evaluation.captions) != (benchmark.pictures, benchmark.captions):

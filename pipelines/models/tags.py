@@ -25,9 +25,11 @@ def is_folder_name(name: str) -> bool:
     return name.startswith((".", "~")) or "/" in name or os.sep in name
 
 
+def may_be_same(one: str, other: str) -> bool:
+    """Whether two names can stand for one model: a folder may have been moved, so of two only the weights tell."""
+    return one == other or (is_folder_name(one) and is_folder_name(other))
+
+
 def same_model(one: str, other: str) -> bool:
-    """Whether embeddings of both tags are comparable: a folder that was moved still holds the same weights."""
-    if one == other:
-        return True
-    folders = is_folder_name(name_of(one)) and is_folder_name(name_of(other))
-    return folders and fingerprint_of(one) == fingerprint_of(other)
+    """Whether embeddings of both tags are comparable."""
+    return may_be_same(name_of(one), name_of(other)) and fingerprint_of(one) == fingerprint_of(other)

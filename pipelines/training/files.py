@@ -11,9 +11,14 @@ from typing import Any
 import torch
 
 
+def part_of(path: Path) -> Path:
+    """Where a file is written before it is whole."""
+    return path.with_name(f".{path.name}.part")
+
+
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Lets `write` fill a temporary file beside `path`, puts it on disk, and renames it."""
-    part = path.with_name(f".{path.name}.part")
+    part = part_of(path)
     write(part)
     with open(part, "rb+") as file:
         os.fsync(file.fileno())

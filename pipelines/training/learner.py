@@ -29,9 +29,7 @@ class Learner:
         dtype: what matrices are multiplied in; weights, sums and the loss stay float32.
     """
 
-    def __init__(
-        self, network: Any, spec: ModelSpec, options: TrainOptions, device: str, dtype: torch.dtype
-    ) -> None:  # fmt: skip
+    def __init__(self, network: Any, spec: ModelSpec, options: TrainOptions, device: str, dtype: torch.dtype) -> None:
         self.network, self._options, self._dtype = network.to(device), options, dtype
         self._kind = device.split(":")[0]
         self.device = device
@@ -89,7 +87,7 @@ class Learner:
         return float(seen[0])
 
     def _prepare(self, pixels: torch.Tensor) -> torch.Tensor:
-        """The same, after random changes where they are wanted."""
+        """The pictures as the network takes them (`plain`), after random changes where they are wanted."""
         if self._options.augment == "strong":
             batch = augment.jitter(augment.crop_and_flip(pixels, pixels.shape[1]) / 255)
             return (batch - self._mean) / self._std
@@ -101,15 +99,18 @@ class Learner:
 
     def embed_pictures(self, pictures: torch.Tensor) -> torch.Tensor:
         """float32[n, dim], unit length."""
-        with torch.autocast(self._kind, dtype=self._dtype, enabled=self._dtype != torch.float32):
+        with self._precision():
             embedded = self.network.visual(pictures)
         return F.normalize(embedded.float(), dim=-1)
 
     def embed_tokens(self, tokens: torch.Tensor) -> torch.Tensor:
         """float32[n, dim], unit length."""
-        with torch.autocast(self._kind, dtype=self._dtype, enabled=self._dtype != torch.float32):
+        with self._precision():
             embedded = encode_tokens(self.network, tokens)
         return F.normalize(embedded.float(), dim=-1)
+
+    def _precision(self) -> torch.autocast:
+        return torch.autocast(self._kind, dtype=self._dtype, enabled=self._dtype != torch.float32)
 
 
 class _batch_norms_count_once:

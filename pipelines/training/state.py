@@ -13,8 +13,10 @@ import torch
 
 from ..errors import InputError, ModelError
 from ..models.folder import CARD_FILE
-from .files import save_atomically, save_json
+from .files import part_of, save_atomically, save_json
 from .learner import Learner
+
+WORK, RUN_FILE = "work", "run.json"
 
 
 @dataclass
@@ -36,14 +38,14 @@ class RunFolder:
     """
 
     def __init__(self, out: Path, identity: dict[str, Any], restart: bool) -> None:
-        self.out, self.work = out, out / "work"
-        known = self._read(out / CARD_FILE).get("run") or self._read(self.work / "run.json")
+        self.out, self.work = out, out / WORK
+        known = self._read(out / CARD_FILE).get("run") or self._read(self.work / RUN_FILE)
         if not known and _is_foreign(out):
             raise InputError(f"{out} exists and no training run made it: name another folder with --out")
         if restart and known:
             shutil.rmtree(self.work, ignore_errors=True)
             self.work.mkdir()
-            save_json(identity, self.work / "run.json")  # before the card goes: the folder is never anybody's
+            save_json(identity, self.work / RUN_FILE)  # before the card goes: the folder is never anybody's
             (out / CARD_FILE).unlink(missing_ok=True)
             known = identity
         different = [name for name in identity if known and known.get(name) != identity[name]]
@@ -57,7 +59,7 @@ class RunFolder:
         self.identity = identity
         if not self.finished:
             self.work.mkdir(parents=True, exist_ok=True)
-            save_json(identity, self.work / "run.json")
+            save_json(identity, self.work / RUN_FILE)
 
     @staticmethod
     def _read(path: Path) -> dict[str, Any]:
@@ -108,8 +110,8 @@ def _is_foreign(out: Path) -> bool:
     """Whether something else is there than what a run leaves that was killed in its first moment."""
     if not out.is_dir():
         return out.exists()
-    inside = {path.relative_to(out).as_posix() for path in out.rglob("*")}
-    return bool(inside - {"work", "work/.run.json.part"})
+    work = out / WORK
+    return bool(set(out.rglob("*")) - {work, part_of(work / RUN_FILE)})
 
 
 def _brief(value: object) -> str:

@@ -15,6 +15,7 @@ from ..results import Evaluation, Task
 from .chart import class_chart, rank_chart
 from .pictures import thumbnails
 
+_KINDS = ("best", "worst")
 _MEANINGS = {
     "recall@1": "queries with a right answer in first place",
     "recall@5": "queries with a right answer among the first 5",
@@ -37,7 +38,6 @@ def render_page(evaluations: Sequence[Evaluation], published: str, allow_private
     environment.filters.update(percent=_percent, filename=_filename)
     return environment.get_template("page.html.j2").render(
         first=evaluations[0],
-        evaluations=evaluations,
         models=[evaluation.model for evaluation in evaluations],
         sections=[_section(task, evaluations) for task in evaluations[0].tasks],
         index_rows=index_rows([evaluation.index for evaluation in evaluations]),
@@ -65,9 +65,6 @@ def _section(task: Task, evaluations: Sequence[Evaluation]) -> dict[str, Any]:
             if other is not None
         ],
     }
-
-
-_KINDS = ("best", "worst")
 
 
 def _cell(name: str, estimate: Estimate) -> dict[str, Any]:

@@ -6,11 +6,12 @@ of the two is the weight. Everything else is fp16.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+
+from ..files import write_atomically
 
 MAX_FILE_BYTES = 25_000_000
 # Below this many numbers, int8 saves nothing that matters.
@@ -58,9 +59,7 @@ def save(state: Mapping[str, torch.Tensor], path: Path, metadata: Mapping[str, s
     data = serialise(pack(state), metadata=dict(metadata))
     if len(data) >= MAX_FILE_BYTES:
         raise ValueError(f"the weights take {len(data):,} bytes; {MAX_FILE_BYTES:,} is the limit")
-    temporary = path.with_name(f".{path.name}.part")
-    temporary.write_bytes(data)
-    os.replace(temporary, path)
+    write_atomically(path, lambda part: part.write_bytes(data))
     return len(data)
 
 
