@@ -36,6 +36,7 @@ from pipelines.sources.paths import absolute_in
 from pipelines.sources.remote_csv import RemoteCsv
 from pipelines.sources.source import Row, open_source, path_id
 
+# For what must run out of time. What must arrive has the product's own limits: beside other work nothing is quick.
 QUICK = Limits(connect=1, read=0.5, total=1)
 
 
@@ -57,7 +58,7 @@ def store() -> Iterator[str]:
     filesystem.pseudo_dirs[:] = [""]
 
 
-def refusal(url: str, allow_private: bool = True, limits: Limits = QUICK) -> str:
+def refusal(url: str, allow_private: bool = True, limits: Limits = Limits()) -> str:  # noqa: B008 -- frozen
     with pytest.raises(UnreadablePicture) as caught:
         fetch(url, allow_private, limits)
     assert "\n" not in str(caught.value)
@@ -119,9 +120,6 @@ def test_decode_and_read_file_take_addresses(server: WebServer) -> None:
         ("announces-much", "larger than 64 MiB"),
         ("sends-much", "larger than 64 MiB"),
         ("wrong-gzip", "the server's compression is damaged"),
-        ("silent", "timed out after 0.5 s"),
-        ("drips", "timed out after 1 s"),
-        ("trickles", "timed out after 1 s"),
         ("to/ftp:||localhost|a", "redirects to ftp://localhost/a: not an address that can be fetched"),
         ("to/file:||localhost|etc|passwd", "redirects to file://localhost/etc/passwd: not an address"),
         ("to/http:||localhost:1|a", "redirects to http://localhost:1/a: cannot connect"),
@@ -129,9 +127,15 @@ def test_decode_and_read_file_take_addresses(server: WebServer) -> None:
     ],
 )
 def test_a_server_that_disappoints_is_a_reason(server: WebServer, path: str, reason: str) -> None:
-    start = time.monotonic()
     assert reason in refusal(f"{server.url}/{path}")
-    assert time.monotonic() - start < 2.5
+
+
+@pytest.mark.parametrize(("path", "limit"), [("silent", "0.5 s"), ("drips", "1 s"), ("trickles", "1 s")])
+def test_a_server_that_takes_its_time_is_not_waited_for(server: WebServer, path: str, limit: str) -> None:
+    """Left alone, each of them would take six seconds or more."""
+    start = time.monotonic()
+    assert refusal(f"{server.url}/{path}", limits=QUICK) == f"timed out after {limit}"
+    assert time.monotonic() - start < 5
 
 
 @pytest.mark.parametrize("path", ["cut", "hangs-up", "status/503", "status/429"])
@@ -144,7 +148,7 @@ def test_a_server_that_breaks_off_or_is_busy_is_asked_again(server: WebServer, p
 
 
 def test_a_compressed_bomb_stops_at_the_limit(server: WebServer) -> None:
-    assert refusal(f"{server.url}/gzip-bomb", limits=Limits()) == "larger than 64 MiB"
+    assert refusal(f"{server.url}/gzip-bomb") == "larger than 64 MiB"
 
 
 def test_a_login_page_is_no_picture(server: WebServer) -> None:
@@ -184,7 +188,7 @@ def test_a_host_that_does_not_answer_is_not_waited_for_by_every_picture() -> Non
         start = time.monotonic()
         reasons = [refusal(url, limits=Limits(connect=0.3, read=0.3, total=5)) for _ in range(20)]
         assert set(reasons) == {"cannot connect within 0.3 s"}
-        assert time.monotonic() - start < 2
+        assert time.monotonic() - start < 4  # 6, were each waited for
     finally:
         for one in [*full, listener]:
             one.close()

@@ -107,7 +107,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif what == "hangs-up":
             pass
         elif what == "silent":
-            time.sleep(3)
+            time.sleep(8)
         elif what == "drips":  # the head, a byte at a time: no single read waits long
             for byte in b"HTTP/1.1 200 OK\r\nX: " + b"x" * 60:
                 self.wfile.write(bytes([byte]))
