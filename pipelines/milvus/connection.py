@@ -226,6 +226,8 @@ def classify(error: BaseException) -> type[SearchError] | None:
         return StoreRefused
     if error.code in (2, 8) or "fail connecting" in text or "rate limit" in text:
         return StoreUnavailable
+    if "not loaded" in text or "not fully loaded" in text:  # one that has started again answers before
+        return StoreUnavailable
     if "expression" in text or error.code == 6:
         return InputError
     return StoreError
