@@ -20,7 +20,19 @@ from PIL import Image, ImageDraw
 
 from pipelines.models.registry import BUILTIN
 from pipelines.training import augment, model
-from pipelines.training.builtin import data, evaluate, export, image_tower, joint, loop, teacher, text_tower, texts
+from pipelines.training.builtin import (
+    data,
+    distil,
+    evaluate,
+    export,
+    image_tower,
+    joint,
+    loop,
+    teacher,
+    text_tower,
+    texts,
+    vision_teacher,
+)
 from pipelines.training.builtin.__main__ import main
 
 COLOURS = {"red": (220, 40, 40), "green": (40, 190, 60), "blue": (50, 70, 220), "yellow": (230, 220, 50)}
@@ -110,7 +122,7 @@ def test_split_keeps_validation_apart(photos: data.Photos) -> None:
 
 def test_sampler_pairs_a_picture_with_its_own_text(photos: data.Photos) -> None:
     sampler = image_tower.Sampler(photos, np.arange(len(photos)), 64, SEED)
-    pixels, labels, captions = sampler.draw()
+    _, pixels, labels, captions = sampler.draw()
     captioned = int((captions >= 0).sum())
     assert 0 < captioned < 64
     assert (captions[:captioned] >= 0).all()
@@ -237,6 +249,51 @@ def test_both_towers_learn_from_texts_and_pictures(
     assert right > 60, "chance is 25 %"
 
 
+def seen_by_a_teacher(photos: data.Photos) -> dict[str, torch.Tensor]:
+    """In place of the picture teacher: what colour and shape a picture shows, as its features and classes."""
+    captions = [photos.caption_texts[row[0]] if row[0] >= 0 else "" for row in photos.captions]
+    colours = [
+        next(place for place, name in enumerate(COLOURS) if name in (captions[row] or photos.label_texts[label]))
+        for row, label in enumerate(photos.labels)
+    ]
+    generator = torch.Generator().manual_seed(SEED)
+    shown = torch.nn.functional.one_hot(torch.tensor(colours), len(COLOURS)).float()
+    features = shown @ torch.randn(len(COLOURS), 80, generator=generator)
+    features += 0.3 * torch.randn(len(photos), 80, generator=generator)
+    logits = torch.zeros(len(photos), 1000)
+    logits[:, : len(COLOURS)] = 8 * shown
+    return {"features": features.half(), "logits": logits.half()}
+
+
+def test_a_classifier_teaches_the_image_tower(photos: data.Photos, tmp_path: Path) -> None:
+    """From random weights, and without one class of its own that is held out."""
+    clip = model.build(SEED).eval()
+    torch.save(seen_by_a_teacher(photos), tmp_path / "seen.pt")
+    training, held_out = photos.split(0.3, SEED)
+    sampler = image_tower.Sampler(photos, training, 32, SEED)
+    lesson = distil.prepare_lesson(clip, photos, sampler, {"great white shark"}, tmp_path, guide_steps=60)
+    assert "great white shark" in vision_teacher.class_names()
+    assert lesson.classes.shape[1] == lesson.probabilities.shape[1] == 999
+    before = images_and_places(clip, photos, held_out, lesson)
+    settings = loop.StageSettings(
+        minutes=5, learning_rate=2e-3, batch=32, warmup_steps=5, average_decay=0.9, max_steps=40
+    )
+    words = clip.text_projection.clone()
+    trained = distil.train(clip, photos, lesson, held_out, settings, tmp_path)
+    assert torch.equal(trained.text_projection, words), "the texts' side is left alone"
+    assert images_and_places(trained, photos, held_out, lesson) > before + 0.3
+    again = distil.train(model.build(SEED), photos, lesson, held_out, settings, tmp_path)
+    assert torch.equal(again.visual.conv1.weight, trained.visual.conv1.weight)
+    assert torch.equal(again.logit_scale, trained.logit_scale)
+
+
+def images_and_places(clip: object, photos: data.Photos, rows: np.ndarray, lesson: distil.Lesson) -> float:
+    """The mean cosine between pictures and what the guide makes of the teacher's features."""
+    visual = clip.visual.eval()  # type: ignore[attr-defined]
+    images = image_tower.embed_with(lambda pixels: joint.embed_pictures(clip, pixels), visual, photos, rows)
+    return float((images * lesson.places[rows]).sum(1).mean())
+
+
 def test_weights_file_gives_the_same_embeddings(
     learned: image_tower.ImageStudent, photos: data.Photos, tmp_path: Path
 ) -> None:
@@ -292,7 +349,8 @@ def test_stage_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
 
 
 needs_teacher = pytest.mark.skipif(
-    not teacher.is_available(), reason="the teacher's packages (requirements-train.txt) are not installed"
+    not (teacher.is_available() and vision_teacher.is_available()),
+    reason="the teacher's packages (requirements-train.txt) are not installed",
 )
 
 
@@ -303,13 +361,25 @@ def test_teacher_knows_that_a_puppy_is_nearly_a_dog() -> None:
 
 
 @needs_teacher
+def test_picture_teacher_knows_a_cat(photos_dir: Path, tmp_path: Path) -> None:
+    """scikit-image's photograph, at the 72 pixels of the training pictures."""
+    import skimage
+
+    with Image.open(Path(skimage.__file__).parent / "data" / "chelsea.png") as picture:
+        small = picture.convert("RGB").crop((75, 0, 375, 300)).resize((72, 72))
+    _, logits = vision_teacher.VisionTeacher()(torch.from_numpy(np.array(small))[None])
+    named = [vision_teacher.class_names()[number] for number in logits[0].topk(5).indices]
+    assert any("cat" in name for name in named), named
+
+
+@needs_teacher
 def test_whole_command_runs_and_resumes(photos_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "small.safetensors"
     arguments = ["--photos", str(photos_dir), "--work", str(tmp_path / "work"), "--out", str(out), "--threads", "1"]
     trial = ["--max-steps", "3", "--batch", "24", "--phrases", "200", "--vocabulary", "700"]
     main([*arguments, *trial])
     printed = capsys.readouterr().out
-    assert all(f"{stage}: " in printed for stage in ("image_tower", "text_tower", "joint"))
+    assert all(f"{stage}: " in printed for stage in ("image_tower", "text_tower", "joint", "distil"))
     first = export.read(out)
     out.unlink()
     main([*arguments, *trial])

@@ -34,12 +34,12 @@ def _between(low: float, high: float, count: int, channels: int = 1) -> torch.Te
     return torch.empty(count, channels, 1, 1).uniform_(low, high)
 
 
-def crop_and_flip(pixels: torch.Tensor, size: int) -> torch.Tensor:
+def crop_and_flip(pixels: torch.Tensor, size: int, smallest: float = _SMALLEST_CROP) -> torch.Tensor:
     """Random square windows of uint8 NHWC pictures, resized to `size`, half of them mirrored; 0..255."""
     stored = pixels.shape[1]
     groups = []
     for group in pixels.split(_GROUP):
-        window = int(torch.randint(int(_SMALLEST_CROP * stored), stored + 1, ()))
+        window = int(torch.randint(int(smallest * stored), stored + 1, ()))
         top, left = torch.randint(0, stored - window + 1, (2,)).tolist()
         part = group[:, top : top + window, left : left + window].permute(0, 3, 1, 2).float()
         if window != size:
@@ -61,6 +61,6 @@ def jitter(batch: torch.Tensor) -> torch.Tensor:
     return (batch * brightness.to(batch.device)).clamp_(0, 1)
 
 
-def augment(pixels: torch.Tensor, size: int) -> torch.Tensor:
-    """Random crop, mirror, brightness, contrast, saturation and tint: a normalised float batch."""
-    return normalise(jitter(crop_and_flip(pixels, size) / 255))
+def augment(pixels: torch.Tensor, size: int, smallest: float = _SMALLEST_CROP) -> torch.Tensor:
+    """Random crop (of at least `smallest` of the side), mirror, colours: a normalised float batch."""
+    return normalise(jitter(crop_and_flip(pixels, size, smallest) / 255))

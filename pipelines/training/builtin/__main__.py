@@ -2,7 +2,8 @@
 
 Every stage leaves its result in the work folder; a run that finds one there goes on from it. Where two cores are
 shared with other work, two processes of one thread learn more than one of two: while the image stage runs, start
-a second one with `--beside` as soon as `map.pt` is in the work folder; it trains the text tower.
+a second one with `--beside` as soon as `map.pt` is in the work folder; it trains the text tower. `--start FILE`
+takes both towers from a weights file instead of training them, and goes on with the stage distil.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ from typing import Any
 import torch
 
 from .. import model
-from . import data, evaluate, export, image_tower, joint, loop, teacher, text_tower
+from . import data, distil, evaluate, export, image_tower, joint, loop, teacher, text_tower
 
-STAGES = ("prepare", "image", "text", "joint", "export", "evaluate")
+STAGES = ("prepare", "image", "text", "joint", "distil", "export", "evaluate")
 
 
 @dataclass
@@ -39,12 +40,19 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--photos", type=Path, required=True, help="folder of .parquet files: set, label, captions, image")
     add("--work", type=Path, required=True, help="folder for what the stages leave; needs about 3 GB")
     add("--out", type=Path, help="the weights file to write")
+    add("--start", type=Path, help="a weights file: takes the place of the stages image, text and joint")
+    add(
+        "--held-out-names",
+        type=Path,
+        help="a CSV whose labels the picture teacher must not name: what will be asked for",
+    )
     add("--stage", choices=STAGES, default="export", help="stop after this; evaluate needs --evaluation")
     add("--beside", action="store_true", help="only train the text tower, beside a running image stage")
     add("--evaluation", type=Path, help="folder with reverse_image_search/ and flickr8k_test/")
     add("--image-minutes", type=float, default=50)
     add("--text-minutes", type=float, default=20)
     add("--joint-minutes", type=float, default=10, help="0 leaves this stage out")
+    add("--distil-minutes", type=float, default=80, help="0 leaves this stage out")
     add("--phrases", type=int, default=160_000, help="phrases of words for the text tower")
     add("--vocabulary", type=int, default=0, help="use the first so many tokens only, for trials; 0 is all")
     add("--max-steps", type=int, default=0, help="end every stage after so many steps, for trials")
@@ -100,6 +108,18 @@ def train_joint(run: Run, corpus: text_tower.Corpus) -> None:
     run.clip = joint.train(run.clip, run.photos, lesson, held_out, wanted, options.work)
 
 
+def train_distil(run: Run) -> None:
+    """Stage 4: the image side of `run.clip`."""
+    options = run.options
+    rows, held_out = run.photos.split(image_tower.VALIDATION_SHARE, options.seed)
+    sampler = image_tower.Sampler(run.photos, rows, options.batch, options.seed + 2)
+    names = data.labels_of(options.held_out_names) if options.held_out_names else set()
+    steps = options.max_steps or distil.GUIDE_STEPS
+    lesson = distil.prepare_lesson(run.clip, run.photos, sampler, names, options.work, steps)
+    wanted = settings(options, options.distil_minutes, 1e-3, options.batch)
+    run.clip = distil.train(run.clip, run.photos, lesson, held_out, wanted, options.work)
+
+
 def write(run: Run) -> None:
     """Writes the weights file."""
     options = run.options
@@ -117,26 +137,37 @@ def write(run: Run) -> None:
     print(f"wrote {options.out.name}: {size:,} bytes", flush=True)
 
 
-def measure(run: Run, with_joint: bool) -> None:
-    """Prints the figures of every stage that is there, and of the weights file."""
+def measure(run: Run) -> None:
+    """Prints the figures of what the last stage left, and of the weights file."""
     options = run.options
     held_out = evaluate.HeldOut(options.evaluation, run.clip.visual.input_resolution)
-    assert run.student is not None
-    guide, student = teacher.Teacher(), run.student.eval()
-    images = evaluate.clip_encoders(run.clip)[0]
+    if run.student is not None:
+        guide, student = teacher.Teacher(), run.student.eval()
+        held_out.report(
+            "image tower with the teacher's map",
+            lambda pixels: torch.cat([student.images(part) for part in pixels.split(256)]),
+            lambda sentences: student.texts(torch.from_numpy(guide.encode(sentences))),
+        )
+    held_out.report("after the last stage", *evaluate.clip_encoders(run.clip))
     clip = model.build(options.seed).eval()
-    held_out.report(
-        "image tower with the teacher's map",
-        lambda pixels: torch.cat([student.images(part) for part in pixels.split(256)]),
-        lambda sentences: student.texts(torch.from_numpy(guide.encode(sentences))),
-    )
-    clip.visual.load_state_dict(student.visual.state_dict())
-    clip.load_state_dict(torch.load(options.work / "text_tower.pt", weights_only=True), strict=False)
-    held_out.report("image and text tower", *evaluate.clip_encoders(clip))
-    if with_joint:
-        held_out.report("after the joint stage", images, evaluate.clip_encoders(run.clip)[1])
     clip.load_state_dict(export.read(options.out), strict=False)
     held_out.report("the weights file", *evaluate.clip_encoders(clip))
+
+
+def train_towers(options: argparse.Namespace, photos: data.Photos, last: int) -> Run | None:
+    """Both towers, by the first three stages or from a weights file; None where an earlier stage is the last."""
+    if options.start is not None:
+        clip = model.build(options.seed)
+        clip.load_state_dict(export.read(options.start), strict=False)
+        return Run(options, photos, None, clip.eval())
+    student = train_image(options, photos)
+    if last < STAGES.index("text"):
+        return None
+    run = Run(options, photos, student, model.build(options.seed))
+    corpus = train_text(run)
+    if last >= STAGES.index("joint") and options.joint_minutes > 0:
+        train_joint(run, corpus)
+    return run
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -152,18 +183,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.beside:
         train_text(Run(options, photos, None, model.build(options.seed)))
         return
-    student = train_image(options, photos)
-    if last < STAGES.index("text"):
+    run = train_towers(options, photos, last)
+    if run is None:
         return
-    run = Run(options, photos, student, model.build(options.seed))
-    corpus = train_text(run)
-    with_joint = last >= STAGES.index("joint") and options.joint_minutes > 0
-    if with_joint:
-        train_joint(run, corpus)
+    if last >= STAGES.index("distil") and options.distil_minutes > 0:
+        train_distil(run)
     if last >= STAGES.index("export"):
         write(run)
     if last >= STAGES.index("evaluate"):
-        measure(run, with_joint)
+        measure(run)
 
 
 if __name__ == "__main__":

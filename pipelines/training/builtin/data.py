@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 from dataclasses import dataclass
@@ -72,6 +73,12 @@ def decode_picture(data: bytes) -> np.ndarray:
 def clean_text(text: str) -> str:
     """One line, no underscores."""
     return " ".join(text.replace("_", " ").split())
+
+
+def labels_of(table: Path) -> set[str]:
+    """The labels of a CSV with such a column, in small letters."""
+    with table.open(newline="", encoding="utf-8") as handle:
+        return {clean_text(row["label"]).lower() for row in csv.DictReader(handle)}
 
 
 def texts_of_row(row: dict) -> tuple[str, list[str]]:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -107,6 +107,19 @@ def caption_loss(images: torch.Tensor, texts: torch.Tensor, numbers: torch.Tenso
     return contrastive_loss(images, texts, numbers[: len(images), None] == numbers[None, :], scale)
 
 
+class Batch(NamedTuple):
+    """Pictures and the numbers of what is known of them; the captioned ones come first."""
+
+    rows: torch.Tensor
+    pixels: torch.Tensor
+    labels: torch.Tensor  # -1 for none
+    captions: torch.Tensor  # -1 for none
+
+    def captioned(self) -> int:
+        """How many have a caption."""
+        return int((self.captions >= 0).sum())
+
+
 class Sampler:
     """Draws batches by weight: pictures with one of their captions, or with their label."""
 
@@ -116,32 +129,47 @@ class Sampler:
         self.chances = photos.weights[rows] / photos.weights[rows].sum()
         self.caption_counts = (photos.captions >= 0).sum(1)
 
-    def draw(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Pixels, label numbers (-1 for none) and caption numbers (-1 for none); the captioned come first."""
+    def draw(self) -> Batch:
+        """Pictures, some of them perhaps twice, each with one of its captions or its label."""
         rows = self.random.choice(self.rows, self.batch, p=self.chances)
         rows = rows[np.argsort(self.photos.labels[rows] >= 0, kind="stable")]
         pick = (self.random.random(self.batch) * np.maximum(self.caption_counts[rows], 1)).astype(int)
         captions = self.photos.captions[rows, pick]
-        pixels = torch.from_numpy(self.photos.pixels[rows])
-        return pixels, torch.from_numpy(self.photos.labels[rows]), torch.from_numpy(captions)
+        chosen = (rows, self.photos.pixels[rows], self.photos.labels[rows], captions)
+        return Batch(*map(torch.from_numpy, chosen))
 
 
-def step_loss(student: ImageStudent, sampler: Sampler, bank: TextBank, neighbours: torch.Tensor) -> torch.Tensor:
-    """The loss of one batch: labelled and captioned pictures weigh by their share of it."""
-    pixels, labels, captions = sampler.draw()
-    images = student.images(augment.augment(pixels, student.visual.input_resolution))
-    captioned = int((captions >= 0).sum())
+def text_loss(
+    images: torch.Tensor,
+    batch: Batch,
+    bank: TextBank,
+    neighbours: torch.Tensor,
+    scale: torch.Tensor,
+    place: Callable[[torch.Tensor], torch.Tensor] = torch.Tensor.float,
+) -> torch.Tensor:
+    """The loss of pictures against their own texts: labelled and captioned pictures weigh by their share.
+
+    `place` puts the bank's embeddings into the space of the images, at unit length.
+    """
+    captioned, total = batch.captioned(), len(batch.labels)
     loss = torch.zeros(())
     if captioned:
         extra = torch.randint(len(bank.captions), (_EXTRA_CAPTIONS,))
-        numbers = torch.cat([captions[:captioned], extra])
-        texts = student.texts(bank.captions[numbers])
-        loss = loss + captioned * caption_loss(images[:captioned], texts, numbers, student.scale())
-    if captioned < len(labels):
+        numbers = torch.cat([batch.captions[:captioned], extra])
+        texts = place(bank.captions[numbers])
+        loss = loss + captioned * caption_loss(images[:captioned], texts, numbers, scale)
+    if captioned < total:
         template = int(torch.randint(len(bank.labels), ()))
-        logits = student.scale() * images[captioned:] @ student.texts(bank.labels[template]).T
-        loss = loss + (len(labels) - captioned) * label_loss(logits, labels[captioned:], neighbours)
-    return loss / len(labels)
+        logits = scale * images[captioned:] @ place(bank.labels[template]).T
+        loss = loss + (total - captioned) * label_loss(logits, batch.labels[captioned:], neighbours)
+    return loss / total
+
+
+def step_loss(student: ImageStudent, sampler: Sampler, bank: TextBank, neighbours: torch.Tensor) -> torch.Tensor:
+    """The loss of one batch."""
+    batch = sampler.draw()
+    images = student.images(augment.augment(batch.pixels, student.visual.input_resolution))
+    return text_loss(images, batch, bank, neighbours, student.scale(), student.texts)
 
 
 @torch.inference_mode()

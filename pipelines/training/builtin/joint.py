@@ -56,9 +56,9 @@ def encode_lengthwise(clip: Any, parts: list[torch.Tensor]) -> list[torch.Tensor
 
 def step_loss(clip: Any, lesson: Lesson) -> torch.Tensor:
     """Labels and captions through the text tower, plus the anchor to the teacher."""
-    pixels, labels, captions = lesson.sampler.draw()
+    _, pixels, labels, captions = batch = lesson.sampler.draw()
     images = embed_pictures(clip, augment.augment(pixels, clip.visual.input_resolution))
-    captioned = int((captions >= 0).sum())
+    captioned = batch.captioned()
     template = int(torch.randint(len(lesson.label_tokens), ()))
     choices = _choose_labels(labels[captioned:], lesson.label_tokens.shape[1])
     anchors = torch.multinomial(lesson.chances, _ANCHOR_TEXTS, replacement=True)

