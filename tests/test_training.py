@@ -34,6 +34,7 @@ from pipelines.training.builtin import (
     vision_teacher,
 )
 from pipelines.training.builtin.__main__ import main
+from pipelines.training.builtin.sampler import Sampler
 
 COLOURS = {"red": (220, 40, 40), "green": (40, 190, 60), "blue": (50, 70, 220), "yellow": (230, 220, 50)}
 SEED = 7
@@ -121,7 +122,7 @@ def test_split_keeps_validation_apart(photos: data.Photos) -> None:
 
 
 def test_sampler_pairs_a_picture_with_its_own_text(photos: data.Photos) -> None:
-    sampler = image_tower.Sampler(photos, np.arange(len(photos)), 64, SEED)
+    sampler = Sampler(photos, np.arange(len(photos)), 64, SEED)
     _, pixels, labels, captions = sampler.draw()
     captioned = int((captions >= 0).sum())
     assert 0 < captioned < 64
@@ -239,7 +240,7 @@ def test_both_towers_learn_from_texts_and_pictures(
     assert torch.equal(clip.visual.conv1.weight, learned.visual.conv1.weight), "the pictures' side is left alone"
 
     training, held_out = photos.split(0.3, SEED)
-    sampler = image_tower.Sampler(photos, training, 32, SEED)
+    sampler = Sampler(photos, training, 32, SEED)
     lesson = joint.prepare_lesson(photos, word_bank(photos), corpus, targets, sampler, 77)
     words = clip.text_projection.clone()
     tuned = joint.train(clip, photos, lesson, held_out, dataclasses.replace(settings, max_steps=5), tmp_path)
@@ -270,10 +271,10 @@ def test_a_classifier_teaches_the_image_tower(photos: data.Photos, tmp_path: Pat
     clip = model.build(SEED).eval()
     torch.save(seen_by_a_teacher(photos), tmp_path / "seen.pt")
     training, held_out = photos.split(0.3, SEED)
-    sampler = image_tower.Sampler(photos, training, 32, SEED)
+    sampler = Sampler(photos, training, 32, SEED)
     lesson = distil.prepare_lesson(clip, photos, sampler, {"great white shark"}, tmp_path, guide_steps=60)
     assert "great white shark" in vision_teacher.class_names()
-    assert lesson.classes.shape[1] == lesson.probabilities.shape[1] == 999
+    assert lesson.known.classes.shape[1] == lesson.known.probabilities.shape[1] == 999
     before = images_and_places(clip, photos, held_out, lesson)
     settings = loop.StageSettings(
         minutes=5, learning_rate=2e-3, batch=32, warmup_steps=5, average_decay=0.9, max_steps=40
@@ -361,14 +362,15 @@ def test_teacher_knows_that_a_puppy_is_nearly_a_dog() -> None:
 
 
 @needs_teacher
-def test_picture_teacher_knows_a_cat(photos_dir: Path, tmp_path: Path) -> None:
+def test_picture_teacher_knows_a_cat(tmp_path: Path) -> None:
     """scikit-image's photograph, at the 72 pixels of the training pictures."""
     import skimage
 
     with Image.open(Path(skimage.__file__).parent / "data" / "chelsea.png") as picture:
         small = picture.convert("RGB").crop((75, 0, 375, 300)).resize((72, 72))
-    _, logits = vision_teacher.VisionTeacher()(torch.from_numpy(np.array(small))[None])
-    named = [vision_teacher.class_names()[number] for number in logits[0].topk(5).indices]
+    photos = data.Photos(np.array(small)[None], np.zeros(1), np.zeros((1, 1)), np.ones(1), [], [])
+    seen = vision_teacher.look(photos, tmp_path)
+    named = [vision_teacher.class_names()[number] for number in seen.logits[0].float().topk(5).indices]
     assert any("cat" in name for name in named), named
 
 

@@ -20,6 +20,12 @@ def normalise(pixels: torch.Tensor) -> torch.Tensor:
     return (pixels - mean) / std
 
 
+def to_bytes(batch: torch.Tensor) -> torch.Tensor:
+    """The inverse of `normalise`: uint8 NHWC."""
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (CLIP_MEAN, CLIP_STD))
+    return ((batch * std + mean) * 255).round().clamp(0, 255).byte().permute(0, 2, 3, 1)
+
+
 def preprocess(picture: torch.Tensor, size: int) -> torch.Tensor:
     """As the product does: uint8 CHW, short side to `size` (bicubic, antialiased), centre crop."""
     height, width = picture.shape[1:]

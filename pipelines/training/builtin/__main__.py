@@ -18,7 +18,8 @@ from typing import Any
 import torch
 
 from .. import model
-from . import data, distil, evaluate, export, image_tower, joint, loop, teacher, text_tower
+from . import data, distil, evaluate, export, guide, image_tower, joint, loop, teacher, text_tower
+from .sampler import Sampler
 
 STAGES = ("prepare", "image", "text", "joint", "distil", "export", "evaluate")
 
@@ -100,10 +101,10 @@ def train_joint(run: Run, corpus: text_tower.Corpus) -> None:
     """Stage 3."""
     options = run.options
     rows, held_out = run.photos.split(image_tower.VALIDATION_SHARE, options.seed)
-    sampler = image_tower.Sampler(run.photos, rows, options.batch, options.seed + 1)
+    drawn = Sampler(run.photos, rows, options.batch, options.seed + 1)
     bank = image_tower.embed_texts(run.photos, options.work)
     targets = text_tower.map_targets(image_tower.load_map(options.work / "map.pt"), corpus)
-    lesson = joint.prepare_lesson(run.photos, bank, corpus, targets, sampler, run.clip.context_length)
+    lesson = joint.prepare_lesson(run.photos, bank, corpus, targets, drawn, run.clip.context_length)
     wanted = replace(settings(options, options.joint_minutes, 2e-4, options.batch), warmup_steps=50)
     run.clip = joint.train(run.clip, run.photos, lesson, held_out, wanted, options.work)
 
@@ -112,10 +113,10 @@ def train_distil(run: Run) -> None:
     """Stage 4: the image side of `run.clip`."""
     options = run.options
     rows, held_out = run.photos.split(image_tower.VALIDATION_SHARE, options.seed)
-    sampler = image_tower.Sampler(run.photos, rows, options.batch, options.seed + 2)
+    drawn = Sampler(run.photos, rows, options.batch, options.seed + 2)
     names = data.labels_of(options.held_out_names) if options.held_out_names else set()
-    steps = options.max_steps or distil.GUIDE_STEPS
-    lesson = distil.prepare_lesson(run.clip, run.photos, sampler, names, options.work, steps)
+    steps = options.max_steps or guide.STEPS
+    lesson = distil.prepare_lesson(run.clip, run.photos, drawn, names, options.work, steps)
     wanted = settings(options, options.distil_minutes, 1e-3, options.batch)
     run.clip = distil.train(run.clip, run.photos, lesson, held_out, wanted, options.work)
 
@@ -142,13 +143,16 @@ def measure(run: Run) -> None:
     options = run.options
     held_out = evaluate.HeldOut(options.evaluation, run.clip.visual.input_resolution)
     if run.student is not None:
-        guide, student = teacher.Teacher(), run.student.eval()
+        words_teacher, student = teacher.Teacher(), run.student.eval()
         held_out.report(
             "image tower with the teacher's map",
             lambda pixels: torch.cat([student.images(part) for part in pixels.split(256)]),
-            lambda sentences: student.texts(torch.from_numpy(guide.encode(sentences))),
+            lambda sentences: student.texts(torch.from_numpy(words_teacher.encode(sentences))),
         )
-    held_out.report("after the last stage", *evaluate.clip_encoders(run.clip))
+    images, words = evaluate.clip_encoders(run.clip)
+    if (options.work / "guide.pt").exists():
+        held_out.report("picture teacher and guide", guide.as_encoder(run.photos, options.work), words)
+    held_out.report("after the last stage", images, words)
     clip = model.build(options.seed).eval()
     clip.load_state_dict(export.read(options.out), strict=False)
     held_out.report("the weights file", *evaluate.clip_encoders(clip))

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from ..files import save_atomically
 from ..loss import contrastive_loss
 from . import loop, teacher
 from .data import Photos
+from .sampler import Batch, Sampler
 from .texts import TEMPLATES, label_bank
 
 VALIDATION_SHARE = 0.02
@@ -105,38 +106,6 @@ def caption_loss(images: torch.Tensor, texts: torch.Tensor, numbers: torch.Tenso
     Texts beyond the first `len(images)` have no picture: they are wrong answers only.
     """
     return contrastive_loss(images, texts, numbers[: len(images), None] == numbers[None, :], scale)
-
-
-class Batch(NamedTuple):
-    """Pictures and the numbers of what is known of them; the captioned ones come first."""
-
-    rows: torch.Tensor
-    pixels: torch.Tensor
-    labels: torch.Tensor  # -1 for none
-    captions: torch.Tensor  # -1 for none
-
-    def captioned(self) -> int:
-        """How many have a caption."""
-        return int((self.captions >= 0).sum())
-
-
-class Sampler:
-    """Draws batches by weight: pictures with one of their captions, or with their label."""
-
-    def __init__(self, photos: Photos, rows: np.ndarray, batch: int, seed: int) -> None:
-        self.photos, self.rows, self.batch = photos, rows, batch
-        self.random = np.random.default_rng(seed)
-        self.chances = photos.weights[rows] / photos.weights[rows].sum()
-        self.caption_counts = (photos.captions >= 0).sum(1)
-
-    def draw(self) -> Batch:
-        """Pictures, some of them perhaps twice, each with one of its captions or its label."""
-        rows = self.random.choice(self.rows, self.batch, p=self.chances)
-        rows = rows[np.argsort(self.photos.labels[rows] >= 0, kind="stable")]
-        pick = (self.random.random(self.batch) * np.maximum(self.caption_counts[rows], 1)).astype(int)
-        captions = self.photos.captions[rows, pick]
-        chosen = (rows, self.photos.pixels[rows], self.photos.labels[rows], captions)
-        return Batch(*map(torch.from_numpy, chosen))
 
 
 def text_loss(
@@ -234,7 +203,8 @@ def train(photos: Photos, bank: TextBank, settings: loop.StageSettings, work_dir
         return student.eval()
     rows, held_out = photos.split(VALIDATION_SHARE, seed)
     stage = loop.Stage("image_tower", student, settings, work_dir)
-    sampler = Sampler(photos, rows, settings.batch, seed + stage.steps)
+    sampler = Sampler(photos, rows, settings.batch, seed)
+    sampler.go_on(stage.steps)
     neighbours = bank.neighbours()
 
     def loss() -> torch.Tensor:

@@ -15,6 +15,7 @@ from .. import augment
 from ..files import save_atomically
 from . import image_tower, loop, text_tower, texts
 from .data import Photos
+from .sampler import Sampler
 
 # Labels drawn as wrong answers beside those of the batch: encoding all of them at every step would cost more
 # than the pictures do.
@@ -28,7 +29,7 @@ _ANCHOR_WEIGHT = 2.0
 class Lesson:
     """What the loss of a step needs."""
 
-    sampler: image_tower.Sampler
+    sampler: Sampler
     label_tokens: torch.Tensor
     caption_tokens: torch.Tensor
     neighbours: torch.Tensor
@@ -100,7 +101,7 @@ def prepare_lesson(
     bank: image_tower.TextBank,
     corpus: text_tower.Corpus,
     targets: torch.Tensor,
-    sampler: image_tower.Sampler,
+    sampler: Sampler,
     context: int,
 ) -> Lesson:
     """Tokenises labels and captions, and gathers the rest."""
@@ -132,6 +133,7 @@ def train(
         return clip.eval()
     clip.requires_grad_(True)
     stage = loop.Stage("joint", clip, settings, work_dir)
+    lesson.sampler.go_on(stage.steps)
     stage.report(math.nan, lambda average: validate(average, photos, held_out, lesson))
     trained = stage.run(lambda: step_loss(clip, lesson), lambda average: validate(average, photos, held_out, lesson))
     save_atomically(trained.state_dict(), path)

@@ -21,6 +21,7 @@ from .data import Photos
 # The training pictures have 72 pixels; enlarged to this they are recognised as often as at the teacher's own 260.
 _SIDE = 160
 _BATCH = 64
+FEATURES, CLASSES = 1280, 1000
 
 
 def is_available() -> bool:
@@ -73,16 +74,21 @@ class VisionTeacher(torch.nn.Module):
         return features, self.network._fc(features)
 
 
-@torch.inference_mode()
 def look(photos: Photos, work_dir: Path) -> Seen:
-    """Shows every picture to the teacher, or loads what it saw from `work_dir`."""
+    """Shows every picture to the teacher, or loads what it saw from `work_dir`.
+
+    By OpenVINO, which is several times as quick with this network.
+    """
+    from ...models.openvino_runtime import openvino
+
     path = work_dir / "seen.pt"
     if not path.exists():
-        guide = VisionTeacher()
-        parts = [
-            [part.half() for part in guide(torch.from_numpy(np.array(photos.pixels[start : start + _BATCH])))]
-            for start in range(0, len(photos), _BATCH)
-        ]
-        features, logits = (torch.cat(side) for side in zip(*parts, strict=True))
-        save_atomically({"features": features, "logits": logits}, path)
+        example = torch.zeros(2, *photos.pixels.shape[1:], dtype=torch.uint8)
+        teacher = openvino.compile_model(openvino.convert_model(VisionTeacher(), example_input=example), "CPU")
+        seen = np.zeros((len(photos), FEATURES), np.float16), np.zeros((len(photos), CLASSES), np.float16)
+        for start in range(0, len(photos), _BATCH):
+            part = slice(start, start + _BATCH)
+            for kept, given in zip(seen, teacher(photos.pixels[part]).values(), strict=True):
+                kept[part] = given
+        save_atomically(dict(zip(("features", "logits"), map(torch.from_numpy, seen), strict=True)), path)
     return Seen(**torch.load(path, weights_only=True))
