@@ -27,11 +27,12 @@ from web_server import WebServer
 
 from pipelines import Searcher, Settings, run_insert
 from pipelines.errors import InputError
-from pipelines.images import web
+from pipelines.images import connections, web
+from pipelines.images.connections import is_public
 from pipelines.images.decode import decode
 from pipelines.images.reading import MAX_BYTES, UnreadablePicture, is_remote, read_file
 from pipelines.images.remote import fetch
-from pipelines.images.web import Limits, is_public
+from pipelines.images.web import Limits
 from pipelines.sources.paths import absolute_in
 from pipelines.sources.remote_csv import RemoteCsv
 from pipelines.sources.source import Row, open_source, path_id
@@ -234,7 +235,7 @@ def resolver(monkeypatch) -> dict[str, list[list[str]]]:
         return real(host, port, *arguments, **options)
 
     monkeypatch.setattr(socket, "getaddrinfo", resolve)
-    monkeypatch.setattr(web, "is_public", lambda address: address == "127.0.0.2")
+    monkeypatch.setattr(connections, "is_public", lambda address: address == "127.0.0.2")
     return answers
 
 

@@ -22,10 +22,10 @@ from typing import NamedTuple, NoReturn
 
 from ..errors import InputError
 from ..milvus.schema import Field
+from .columns import Columns, Value
 from .filters import (
     OPERATORS,
     And,
-    Columns,
     Compare,
     Contains,
     Filter,
@@ -35,7 +35,6 @@ from .filters import (
     Or,
     StartsWith,
     Under,
-    Value,
 )
 
 MAX_LENGTH = 20_000

@@ -6,17 +6,15 @@ true. (Milvus's own NULL would be neither.) An empty text cell is the text ''.
 
 from __future__ import annotations
 
-import math
 import os
 import posixpath
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from ..errors import InputError
 from ..milvus.schema import ID, PATH, Field, FieldType, text_literal
-
-Value = str | int | float | bool
+from .columns import Columns, Value, in_range, literal, or_empty, printable, quoted, spell
 
 MAX_VALUES = 1_000
 _INVERSE = {"==": "!=", "!=": "==", "<": ">=", ">=": "<", ">": "<=", "<=": ">"}
@@ -24,32 +22,6 @@ OPERATORS = tuple(_INVERSE)
 # Always false, on Milvus Lite and on servers; `not in` is always true.
 _NONE = f"{ID} in []"
 _ALL = f"{ID} not in []"
-
-
-class Columns:
-    """The columns that a filter may name: the CSV's own, `id` and `path`."""
-
-    def __init__(self, fields: Sequence[Field], lite: bool = True) -> None:
-        known = (*fields, Field(PATH, FieldType.TEXT), Field(ID, FieldType.INT))
-        self._by_name = {field.name: field for field in known}
-        self.lite = lite
-
-    def find(self, name: str) -> Field:
-        """The column of this name.
-
-        Raises:
-            InputError: there is none; the message names those there are.
-        """
-        if name not in self._by_name:
-            raise InputError(f"there is no column '{name}'; the columns are: {', '.join(self._by_name)}")
-        return self._by_name[name]
-
-    def text(self, name: str) -> Field:
-        """The column of this name, which must hold text."""
-        field = self.find(name)
-        if field.type is not FieldType.TEXT:
-            raise InputError(f"column '{name}' holds {_KINDS[field.type]}, not text")
-        return field
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,12 +69,12 @@ class Compare(Filter):
         if field.type is FieldType.BOOL and self.operator not in ("==", "!="):
             raise InputError(f"column '{field.name}' is true or false: compare it with == or !=")
         operator = _INVERSE[self.operator] if negated else self.operator
-        plain = f"{field.name} {operator} {_literal(field, self.value)}"
+        plain = f"{field.name} {operator} {literal(field, self.value)}"
         takes_empty = negated != (self.operator == "!=")
-        return _or_empty(field, plain) if takes_empty else plain
+        return or_empty(field, plain) if takes_empty else plain
 
     def __str__(self) -> str:
-        return f"{self.column} {self.operator} {_spell(self.value)}"
+        return f"{self.column} {self.operator} {spell(self.value)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,12 +91,12 @@ class OneOf(Filter):
         if field.type is FieldType.BOOL:  # servers know no `in` of these
             equals = tuple(Compare(self.column, "==", value) for value in self.values)
             return Or(equals).expression(columns, negated)
-        values = ", ".join(_literal(field, value) for value in self.values)
+        values = ", ".join(literal(field, value) for value in self.values)
         plain = f"{field.name} {'not in' if negated else 'in'} [{values}]"
-        return _or_empty(field, plain) if negated else plain
+        return or_empty(field, plain) if negated else plain
 
     def __str__(self) -> str:
-        return f"{self.column} in [{', '.join(map(_spell, self.values))}]"
+        return f"{self.column} in [{', '.join(map(spell, self.values))}]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +110,7 @@ class StartsWith(Filter):
         name = columns.text(self.column).name
         if not self.text:
             raise InputError("startswith needs some text")
-        return _range(name, self.text, self.text + "\U0010ffff", negated)
+        return in_range(name, self.text, self.text + "\U0010ffff", negated)
 
     def __str__(self) -> str:
         return f"{self.column} startswith {text_literal(self.text)}"
@@ -155,10 +127,10 @@ class Under(Filter):
             raise InputError("under needs a folder")
         folder = self.folder
         if "://" not in folder:
-            folder = os.path.abspath(os.path.expanduser(_printable(folder)))
+            folder = os.path.abspath(os.path.expanduser(printable(folder)))
         separator = os.sep if "://" not in folder else posixpath.sep
         inside = folder.rstrip(separator) + separator
-        return _range(PATH, inside, inside[:-1] + chr(ord(separator) + 1), negated)
+        return in_range(PATH, inside, inside[:-1] + chr(ord(separator) + 1), negated)
 
     def __str__(self) -> str:
         return f"{PATH} under {text_literal(self.folder)}"
@@ -180,7 +152,7 @@ class Contains(Filter):
         if "\\" in self.text:  # its own escaping is wrong there (pyarrow's `match_like`)
             raise InputError("Milvus Lite cannot look for a backslash inside texts: use ==, in or startswith")
         escaped = self.text.replace("%", "\\%").replace("_", "\\_")
-        plain = f"{name} like {_text(f'%{escaped}%')}"
+        plain = f"{name} like {quoted(f'%{escaped}%')}"
         return f"not ({plain})" if negated else plain
 
     def __str__(self) -> str:
@@ -256,65 +228,3 @@ class Or(_Several):
 
 def _operands(kind: type[_Several], operand: Filter) -> tuple[Filter, ...]:
     return operand.operands if isinstance(operand, kind) else (operand,)
-
-
-_KINDS = {
-    FieldType.TEXT: "text", FieldType.INT: "whole numbers", FieldType.FLOAT: "numbers", FieldType.BOOL: "true or false",
-}  # fmt: skip
-
-
-def _literal(field: Field, value: Any) -> str:
-    """The value as a Milvus literal of the column's type.
-
-    Raises:
-        InputError: it is of another type.
-    """
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if field.type is FieldType.TEXT and isinstance(value, str):
-        return _text(value)
-    if field.type is FieldType.BOOL and isinstance(value, bool):
-        return "true" if value else "false"
-    if field.type is FieldType.FLOAT and number and _is_finite(value):
-        return repr(float(value))
-    if field.type is FieldType.INT and number and _is_finite(value) and value == int(value):
-        if not -(2**63) < value < 2**63:
-            raise InputError(f"{value:g} has more than 64 bits")
-        return str(int(value))
-    raise InputError(f"column '{field.name}' holds {_KINDS[field.type]}, not {_spell(value)}")
-
-
-def _is_finite(value: float) -> bool:
-    try:
-        return math.isfinite(float(value))
-    except OverflowError:
-        return False
-
-
-def _text(text: str) -> str:
-    return text_literal(_printable(text))
-
-
-def _printable(text: str) -> str:
-    """What is not UTF-8 can be in no collection, and Milvus's client fails at it."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise InputError("a text of the filter is not valid UTF-8") from None
-    return text
-
-
-def _range(name: str, start: str, end: str, negated: bool) -> str:
-    if negated:
-        return f"({name} < {_text(start)} or {name} >= {_text(end)})"
-    return f"({name} >= {_text(start)} and {name} < {_text(end)})"
-
-
-def _or_empty(field: Field, expression: str) -> str:
-    return f"({expression} or {field.name} is null)" if field.has_gaps else expression
-
-
-def _spell(value: Value) -> str:
-    """A value as `parse_filter` reads it."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return text_literal(value) if isinstance(value, str) else repr(value)
