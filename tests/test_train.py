@@ -178,6 +178,15 @@ def _wait_for_checkpoints(path: Path, count: int, process: subprocess.Popen[byte
         time.sleep(0.002)
 
 
+def test_measured_on_a_csv_of_its_own(few: Path, tiny: Path, tmp_path: Path) -> None:
+    """A picture that both CSVs list is only measured on."""
+    rows = [[f"{number}.jpg", f"picture {number}"] for number in range(40, 60)]  # the first eight are in the other, too
+    apart = write_csv(few.with_name("apart.csv"), ["path", "caption"], rows)
+    card = train(options(few, tmp_path / "out", model=str(tiny), epochs=1, validation=str(apart))).card
+    assert card is not None
+    assert card["pictures"] == {"trained": 40, "held_out": 20}
+
+
 @pytest.mark.parametrize("tower", ["image", "text"])
 def test_a_frozen_tower_stays_and_the_other_moves(few: Path, tiny: Path, tmp_path: Path, tower: str) -> None:
     train(options(few, tmp_path / "out", model=str(tiny), freeze=tower, wise_ft=1.0, accumulate=2, epochs=1))
