@@ -260,8 +260,9 @@ def test_a_call_is_repeated_until_the_deadline() -> None:
     assert tries > 2
 
 
-def test_a_collection_that_is_not_loaded_yet_is_waited_for(settings: Settings, photos: Photos) -> None:
+def test_a_collection_that_is_not_loaded_yet_is_waited_for(milvus_server: str, photos: Photos) -> None:
     """As on a server that has started again: it answers before it has loaded what it held."""
+    settings = Settings(uri=milvus_server, collection=f"later_{time.time_ns()}", model="builtin")
     run_insert(photos.csv, settings)
     searcher = Searcher(settings)
     assert searcher.by_image(photos.paths[3], 1).hits[0].id == 3
