@@ -83,10 +83,11 @@ def embed_texts(
     return image_tower.TextBank(saved["labels"], saved["captions"]), saved["classes"]
 
 
-def scaled(features: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
-    """The teacher's features, centred and scaled as `reference` is spread, all of one length."""
+def scaling(reference: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:
+    """What centres and scales the teacher's features as `reference` is spread, and brings all to one length."""
     mean, spread = reference.float().mean(0), reference.float().std(0).clamp_min(1e-3)
-    return F.normalize((features.float() - mean) / spread, dim=-1) * math.sqrt(features.shape[1])
+    length = math.sqrt(reference.shape[1])
+    return lambda features: F.normalize((features.float() - mean) / spread, dim=-1) * length
 
 
 def load(path: Path) -> Guide:
@@ -100,10 +101,8 @@ def load(path: Path) -> Guide:
 def as_encoder(photos: Photos, work_dir: Path) -> Callable[[torch.Tensor], torch.Tensor]:
     """Normalised pictures → embeddings by teacher and guide: what the image tower could learn at most."""
     teacher, guide = vision_teacher.VisionTeacher(), load(work_dir / "guide.pt")
-    reference = vision_teacher.look(photos, work_dir).features
-    return lambda pixels: torch.cat(
-        [guide(scaled(teacher(augment.to_bytes(part))[0], reference)) for part in pixels.split(64)]
-    )
+    scaled = scaling(vision_teacher.look(photos, work_dir).features)
+    return lambda pixels: torch.cat([guide(scaled(teacher(augment.to_bytes(part))[0])) for part in pixels.split(64)])
 
 
 def train(known: Knowledge, sampler: Sampler, steps: int) -> Guide:
@@ -130,7 +129,7 @@ def know(clip: Any, photos: Photos, held_out_names: set[str], work_dir: Path) ->
     seen = vision_teacher.look(photos, work_dir)
     names, probabilities = seen.without(held_out_names)
     bank, classes = embed_texts(clip, photos, names, work_dir)
-    features = scaled(seen.features, seen.features).half()
+    features = scaling(seen.features)(seen.features).half()
     return Knowledge(bank, bank.neighbours(), classes, probabilities, features)
 
 
