@@ -80,10 +80,10 @@ def test_an_interrupted_copy_goes_on(lite: Settings, second: Settings, monkeypat
     assert 1000 <= summary.sampled <= 1200
 
 
-def many_rows(store: Store, count: int) -> None:
+def many_rows(store: Store, count: int, tag: str = "m@1") -> None:
     store.create(8, ())
     vectors = np.random.default_rng(0).normal(size=(count, 8)).astype(np.float32)
-    own = {"_mtime_ns": 0, "_size": 0, "_model": "m@1", "_source": ""}
+    own = {"_mtime_ns": 0, "_size": 0, "_model": tag, "_source": ""}
     store.upsert(
         {"id": number, "path": "x", "_hash": f"{number:032x}", "embedding": vectors[number], **own}
         for number in range(count)
@@ -129,6 +129,21 @@ def test_what_cannot_be_copied_is_refused(
     foreign.client.create_collection("foreign", dimension=256)
     with pytest.raises(StoreError, match="was not made by this program"):
         copy_collection(store_of(lite), foreign)
+
+
+def test_into_a_collection_made_before_the_folder_of_the_model_was_moved(lite: Settings, second: Settings) -> None:
+    """The weights decide, and a collection keeps one tag for all of its rows."""
+    source, target = store_of(lite), store_of(second)
+    many_rows(source, 20, "/models/now@1")
+    many_rows(target, 10, "/models/before@1")
+    summary = copy_collection(source, target)
+    assert (summary.copied, summary.unchanged, summary.different, summary.verified) == (10, 10, 0, True)
+    assert {row["_model"] for row in all_rows(second).values()} == {"/models/before@1"}
+    assert {row["_model"] for row in all_rows(lite).values()} == {"/models/now@1"}
+    other = Store(second.uri, "other")
+    many_rows(other, 1, "/models/before@2")
+    with pytest.raises(ModelMismatch, match="was made by /models/before@2"):
+        copy_collection(source, other)
 
 
 def test_the_command_prints_counts_and_its_status_is_the_verification(

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import CollectionNotFound, InputError, ModelMismatch
+from ..models.tags import same_model
 from . import schema
 from .connection import is_lite, normalise_uri
 from .index import AUTO, Index
@@ -58,7 +59,7 @@ def copy_collection(source: Store, target: Store, on_progress: CopyProgress | No
         ModelMismatch: the target holds embeddings of another model.
         StoreError: one of them cannot be reached.
     """
-    _prepare(source, target)
+    tag = _prepare(source, target)
     start = time.perf_counter()
     summary = CopySummary(f"{source.uri} {source.collection}", f"{target.uri} {target.collection}")
     summary.rows_in_source = source.count()
@@ -66,7 +67,7 @@ def copy_collection(source: Store, target: Store, on_progress: CopyProgress | No
     defaults = {field.name: field.default for field in target.fields()}
     every = max(1, summary.rows_in_source // SAMPLE)
     sample: list[int] = []
-    for rows in _parts(source, names):
+    for rows in _parts(source, names, tag):
         stored = target.get([row[schema.ID] for row in rows], [name for name in names if name != schema.EMBEDDING])
         missing = [row for row in rows if not _same(row, stored.get(row[schema.ID]))]
         target.upsert({**defaults, **row} for row in missing)
@@ -82,13 +83,16 @@ def copy_collection(source: Store, target: Store, on_progress: CopyProgress | No
         target.flush()
     target.optimize()
     summary.rows_in_target = target.count()
-    summary.sampled, summary.different = len(sample), _count_different(source, target, sample, names)
+    summary.sampled, summary.different = len(sample), _count_different(source, target, sample, names, tag)
     summary.seconds = round(time.perf_counter() - start, 3)
     return summary
 
 
-def _prepare(source: Store, target: Store) -> None:
-    """Checks both ends, and makes the target if it is not there."""
+def _prepare(source: Store, target: Store) -> str:
+    """Checks both ends, and makes the target if it is not there; returns the model's tag for the rows in it.
+
+    That is the target's own, where it has rows: the folder of a model may have been moved since.
+    """
     if (normalise_uri(source.uri), source.collection) == (normalise_uri(target.uri), target.collection):
         raise InputError("source and target are the same collection; name another with --to or --to-collection")
     model = source.model()
@@ -100,15 +104,16 @@ def _prepare(source: Store, target: Store) -> None:
         alike = is_lite(source.uri) == is_lite(target.uri)
         index = source.index if alike else Index(AUTO, source.index.metric)
         target.create(source.dim(), fields, index)
-        return
+        return model
     there = target.model()
     target.refuse_older_program()
-    if there not in ("", model) or source.dim() != target.dim():
+    if not (there == "" or same_model(there, model)) or source.dim() != target.dim():
         raise ModelMismatch(
             f"'{target.collection}' in {target.uri} was made by {there or 'another model'}, '{source.collection}' by "
             f"{model}: copy to another collection (--to-collection)"
         )
     schema.reconcile(fields, target.fields())
+    return there or model
 
 
 def _has_gaps(store: Store, field: schema.Field) -> bool:
@@ -118,10 +123,10 @@ def _has_gaps(store: Store, field: schema.Field) -> bool:
     return bool(store.query(f"{field.name} is null", [schema.ID], limit=1))
 
 
-def _parts(store: Store, names: Sequence[str]) -> Iterator[Sequence[dict[str, Any]]]:
+def _parts(store: Store, names: Sequence[str], tag: str) -> Iterator[Sequence[dict[str, Any]]]:
     for rows in store.scan("", names):
         for part in chunked(rows, ROWS_PER_CALL):
-            yield [{**row, schema.EMBEDDING: np.asarray(row[schema.EMBEDDING], np.float32)} for row in part]
+            yield [{**row, schema.EMBEDDING: _vector(row), schema.MODEL: tag} for row in part]
 
 
 def _same(row: Row, stored: Row | None) -> bool:
@@ -129,11 +134,11 @@ def _same(row: Row, stored: Row | None) -> bool:
     return stored is not None and all(row[name] == stored[name] for name in row if name != schema.EMBEDDING)
 
 
-def _count_different(source: Store, target: Store, ids: Sequence[int], names: Sequence[str]) -> int:
+def _count_different(source: Store, target: Store, ids: Sequence[int], names: Sequence[str], tag: str) -> int:
     here, there = source.get(ids, names), target.get(ids, names)
     return sum(
         row_id not in here
-        or not _same(here[row_id], there.get(row_id))
+        or not _same({**here[row_id], schema.MODEL: tag}, there.get(row_id))
         or not np.array_equal(_vector(here[row_id]), _vector(there[row_id]))
         for row_id in ids
     )
