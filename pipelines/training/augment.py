@@ -41,7 +41,10 @@ def _between(low: float, high: float, count: int, channels: int = 1) -> torch.Te
 
 
 def crop_and_flip(pixels: torch.Tensor, size: int, smallest: float = _SMALLEST_CROP) -> torch.Tensor:
-    """Random square windows of uint8 NHWC pictures, resized to `size`, half of them mirrored; 0..255."""
+    """Random square windows of uint8 NHWC pictures, of at least `smallest` of their side, half of them mirrored.
+
+    Resized to `size`; 0..255.
+    """
     stored = pixels.shape[1]
     groups = []
     for group in pixels.split(_GROUP):
@@ -67,6 +70,12 @@ def jitter(batch: torch.Tensor) -> torch.Tensor:
     return (batch * brightness.to(batch.device)).clamp_(0, 1)
 
 
-def augment(pixels: torch.Tensor, size: int, smallest: float = _SMALLEST_CROP) -> torch.Tensor:
-    """Random crop (of at least `smallest` of the side), mirror, colours: a normalised float batch."""
-    return normalise(jitter(crop_and_flip(pixels, size, smallest) / 255))
+def grey_some(batch: torch.Tensor, share: float) -> torch.Tensor:
+    """Takes the colours out of some of the pictures, drawn at random."""
+    chosen = torch.rand(len(batch), 1, 1, 1) < share
+    return torch.where(chosen.to(batch.device), batch.mean(1, keepdim=True), batch)
+
+
+def augment(pixels: torch.Tensor, size: int) -> torch.Tensor:
+    """Random crop, mirror, colours: a normalised float batch."""
+    return normalise(jitter(crop_and_flip(pixels, size) / 255))

@@ -14,6 +14,11 @@ MAX_LOGIT_SCALE = math.log(100)
 Forward = Callable[[], torch.Tensor]
 
 
+def scale_of(logit_scale: torch.Tensor) -> torch.Tensor:
+    """The factor of the cosines."""
+    return logit_scale.clamp(max=MAX_LOGIT_SCALE).exp()
+
+
 def contrastive_loss(
     images: torch.Tensor, texts: torch.Tensor, right: torch.Tensor, scale: torch.Tensor
 ) -> torch.Tensor:

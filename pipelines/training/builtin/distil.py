@@ -19,18 +19,22 @@ from torch.nn import functional as F
 
 from .. import augment
 from ..files import save_atomically
+from ..loss import scale_of
 from . import guide, image_tower, loop
 from .data import Photos
 from .sampler import Sampler
 
-# Weights against the loss of the picture's own text.
+# The picture's own text weighs little: its label or caption is in the guide's place already, with more around it.
+_OWN_WEIGHT = 0.5
 _PLACE_WEIGHT = 2.0
 _NEAR_WEIGHT = 3.0
 _FEATURE_WEIGHT = 3.0
 # Texts at which the place of a picture is compared, besides all labels and class names.
 _CAPTIONS = 2048
-# Teacher and guide saw whole pictures: what the image tower sees of them must not be too small a part.
-_SMALLEST_CROP = 0.8
+# Teacher and guide saw whole pictures in their own colours: the image tower must see much the same, or what it is to
+# learn is not what it sees. But for some: what they show without colours is the same.
+_SMALLEST_CROP = 0.85
+_GREY_SHARE = 0.1
 
 
 @dataclass(frozen=True)
@@ -91,9 +95,10 @@ def place_loss(images: torch.Tensor, places: torch.Tensor, texts: torch.Tensor, 
 def step_loss(pupil: Pupil, lesson: Lesson) -> torch.Tensor:
     """The picture's own text, its place among all texts, and the teacher's features."""
     batch, known = lesson.sampler.draw(), lesson.known
-    pixels = augment.augment(batch.pixels, pupil.visual.input_resolution, _SMALLEST_CROP)
+    pixels = augment.crop_and_flip(batch.pixels, pupil.visual.input_resolution, _SMALLEST_CROP)
+    pixels = augment.normalise(augment.grey_some(pixels / 255, _GREY_SHARE))
     images, guess = pupil(pixels.contiguous(memory_format=torch.channels_last))
-    scale = pupil.logit_scale.exp().clamp(max=100)
+    scale = scale_of(pupil.logit_scale)
     own = image_tower.text_loss(images, batch, known.bank, known.neighbours, scale)
     places = lesson.places[batch.rows]
     captions = known.bank.captions[torch.randint(len(known.bank.captions), (_CAPTIONS,))]
@@ -102,7 +107,7 @@ def step_loss(pupil: Pupil, lesson: Lesson) -> torch.Tensor:
     told = place_loss(images, places, captions, lesson.scale)
     near = 1 - (images * places).sum(1).mean()
     alike = 1 - F.cosine_similarity(guess, known.features[batch.rows].float()).mean()
-    return own + _PLACE_WEIGHT * (named + told) / 2 + _NEAR_WEIGHT * near + _FEATURE_WEIGHT * alike
+    return _OWN_WEIGHT * own + _PLACE_WEIGHT * (named + told) / 2 + _NEAR_WEIGHT * near + _FEATURE_WEIGHT * alike
 
 
 @torch.inference_mode()

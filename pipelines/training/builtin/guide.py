@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from .. import augment
 from ..files import save_atomically
+from ..loss import scale_of
 from ..optimiser import make_optimiser
 from . import image_tower, text_tower, vision_teacher
 from .data import Photos
@@ -55,7 +56,7 @@ class Guide(nn.Module):
 
     def scale(self) -> torch.Tensor:
         """The factor of the cosines."""
-        return self.logit_scale.exp().clamp(max=100)
+        return scale_of(self.logit_scale)
 
 
 @torch.inference_mode()

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from .. import augment, model
 from ..files import save_atomically
-from ..loss import contrastive_loss
+from ..loss import contrastive_loss, scale_of
 from . import loop, teacher
 from .data import Photos
 from .sampler import Batch, Sampler
@@ -91,7 +91,7 @@ class ImageStudent(nn.Module):
 
     def scale(self) -> torch.Tensor:
         """The factor of the similarities, kept below 100 as CLIP does."""
-        return self.logit_scale.exp().clamp(max=100)
+        return scale_of(self.logit_scale)
 
 
 def label_loss(logits: torch.Tensor, labels: torch.Tensor, neighbours: torch.Tensor) -> torch.Tensor:

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from .. import augment
 from ..files import save_atomically
+from ..loss import scale_of
 from . import image_tower, loop, text_tower, texts
 from .data import Photos
 from .sampler import Sampler
@@ -71,7 +72,7 @@ def step_loss(clip: Any, lesson: Lesson) -> torch.Tensor:
             lesson.corpus.tokens[anchors],
         ],
     )
-    scale = clip.logit_scale.exp().clamp(max=100)
+    scale = scale_of(clip.logit_scale)
     loss = _ANCHOR_WEIGHT * (1 - (anchor_texts * lesson.targets[anchors]).sum(-1)).mean()
     if captioned:
         told = image_tower.caption_loss(images[:captioned], caption_texts, captions[:captioned], scale)
