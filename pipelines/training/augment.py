@@ -36,10 +36,6 @@ def preprocess(picture: torch.Tensor, size: int) -> torch.Tensor:
     return normalise(resized[:, top : top + size, left : left + size].float() / 255)
 
 
-def _between(low: float, high: float, count: int, channels: int = 1) -> torch.Tensor:
-    return torch.empty(count, channels, 1, 1).uniform_(low, high)
-
-
 def crop_and_flip(pixels: torch.Tensor, size: int, smallest: float = _SMALLEST_CROP) -> torch.Tensor:
     """Random square windows of uint8 NHWC pictures, of at least `smallest` of their side, half of them mirrored.
 
@@ -58,22 +54,19 @@ def crop_and_flip(pixels: torch.Tensor, size: int, smallest: float = _SMALLEST_C
     return torch.where((torch.rand(len(batch), 1, 1, 1) < 0.5).to(batch.device), batch.flip(3), batch)
 
 
-def jitter(batch: torch.Tensor) -> torch.Tensor:
-    """Random brightness, contrast, saturation and tint of float32[n, 3, size, size] in 0..1."""
-    count = len(batch)
+def jitter(batch: torch.Tensor, strength: float = 1.0, grey_share: float = _GREY_SHARE) -> torch.Tensor:
+    """Random brightness, contrast, saturation and tint of float32[n, 3, size, size] in 0..1; some become grey."""
+
+    def about_one(most: float, channels: int = 1) -> torch.Tensor:
+        return torch.empty(len(batch), channels, 1, 1).uniform_(1 - strength * most, 1 + strength * most)
+
     grey = batch.mean(1, keepdim=True)
-    saturation = _between(0.7, 1.3, count) * (torch.rand(count, 1, 1, 1) >= _GREY_SHARE)
+    saturation = about_one(0.3) * (torch.rand(len(batch), 1, 1, 1) >= grey_share)
     batch = grey + (batch - grey) * saturation.to(batch.device)
     middle = batch.mean((1, 2, 3), keepdim=True)
-    batch = middle + (batch - middle) * _between(0.7, 1.3, count).to(batch.device)
-    brightness = _between(0.75, 1.25, count) * _between(0.93, 1.07, count, channels=3)
+    batch = middle + (batch - middle) * about_one(0.3).to(batch.device)
+    brightness = about_one(0.25) * about_one(0.07, channels=3)
     return (batch * brightness.to(batch.device)).clamp_(0, 1)
-
-
-def grey_some(batch: torch.Tensor, share: float) -> torch.Tensor:
-    """Takes the colours out of some of the pictures, drawn at random."""
-    chosen = torch.rand(len(batch), 1, 1, 1) < share
-    return torch.where(chosen.to(batch.device), batch.mean(1, keepdim=True), batch)
 
 
 def augment(pixels: torch.Tensor, size: int) -> torch.Tensor:

@@ -31,9 +31,11 @@ _NEAR_WEIGHT = 3.0
 _FEATURE_WEIGHT = 3.0
 # Texts at which the place of a picture is compared, besides all labels and class names.
 _CAPTIONS = 2048
-# Teacher and guide saw whole pictures in their own colours: the image tower must see much the same, or what it is to
-# learn is not what it sees. But for some: what they show without colours is the same.
-_SMALLEST_CROP = 0.85
+# Teacher and guide saw whole pictures in their own colours. At first the image tower learns most where it sees much the
+# same; once it knows the training pictures, other views keep it from learning them by heart. From the start to the end:
+_SMALLEST_CROP = (0.85, 0.72)
+_COLOUR_CHANGES = (0.0, 0.6)
+# What is shown without colours is the same.
 _GREY_SHARE = 0.1
 
 
@@ -92,11 +94,16 @@ def place_loss(images: torch.Tensor, places: torch.Tensor, texts: torch.Tensor, 
     return F.kl_div((scale * images @ texts.T).log_softmax(1), wanted, reduction="batchmean")
 
 
-def step_loss(pupil: Pupil, lesson: Lesson) -> torch.Tensor:
+def views(pixels: torch.Tensor, size: int, share: float) -> torch.Tensor:
+    """What the image tower sees of training pictures when `share` of the stage is over: normalised."""
+    smallest, colours = (first + share * (last - first) for first, last in (_SMALLEST_CROP, _COLOUR_CHANGES))
+    return augment.normalise(augment.jitter(augment.crop_and_flip(pixels, size, smallest) / 255, colours, _GREY_SHARE))
+
+
+def step_loss(pupil: Pupil, lesson: Lesson, share: float) -> torch.Tensor:
     """The picture's own text, its place among all texts, and the teacher's features."""
     batch, known = lesson.sampler.draw(), lesson.known
-    pixels = augment.crop_and_flip(batch.pixels, pupil.visual.input_resolution, _SMALLEST_CROP)
-    pixels = augment.normalise(augment.grey_some(pixels / 255, _GREY_SHARE))
+    pixels = views(batch.pixels, pupil.visual.input_resolution, share)
     images, guess = pupil(pixels.contiguous(memory_format=torch.channels_last))
     scale = scale_of(pupil.logit_scale)
     own = image_tower.text_loss(images, batch, known.bank, known.neighbours, scale)
@@ -136,7 +143,7 @@ def train(
             return validate(average, photos, held_out, lesson)
 
         stage.report(math.nan, check)
-        trained = stage.run(lambda: step_loss(pupil, lesson), check).state_dict()
+        trained = stage.run(lambda: step_loss(pupil, lesson, stage.share()), check).state_dict()
         save_atomically({name: trained[name] for name in trained if not name.startswith("guess.")}, path)
     clip.load_state_dict(torch.load(path, weights_only=True), strict=False)
     return clip.eval()
