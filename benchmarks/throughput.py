@@ -77,14 +77,18 @@ def _report(folder: Path, options: argparse.Namespace) -> None:
             f"{gflops / ours:.1f} pictures/s is the most that it can do"
         )
     print()
-    batches = measure("benchmarks.throughput", "batches", **common)["rates"]
-    table(
-        [[size, f"{rate:.1f}"] for size, rate in zip(BATCHES, batches, strict=True)],
-        ["batch", "pictures/s, model alone"],
-    )
+    alone = {MODEL: weights, "builtin": ""}
+    rates = [
+        measure("benchmarks.throughput", "batches", **common | {"weights": file}, model=model)["rates"]
+        for model, file in alone.items()
+    ]
+    rows = [[size, *(f"{rate:.1f}" for rate in of_size)] for size, *of_size in zip(BATCHES, *rates, strict=True)]
+    table(rows, ["pictures/s of a model alone, by batch", *alone])
 
 
-def _run(subject: str, weights: str, device: str, folder: str, paths: list[str] | None = None) -> dict[str, Any]:
+def _run(
+    subject: str, weights: str, device: str, folder: str, paths: list[str] | None = None, model: str = MODEL
+) -> dict[str, Any]:
     from .baselines import BASELINES, new_uri
 
     paths = paths or []
@@ -95,7 +99,7 @@ def _run(subject: str, weights: str, device: str, folder: str, paths: list[str] 
         return _ours(paths, weights, device, folder)
     if subject == "peak":
         return _peak(weights)
-    return _model_alone(subject, len(paths), weights, device)
+    return _model_alone(subject, model, weights, device)
 
 
 def _ours(paths: list[str], weights: str, device: str, folder: str) -> dict[str, Any]:
@@ -115,11 +119,11 @@ def _ours(paths: list[str], weights: str, device: str, folder: str) -> dict[str,
     }  # fmt: skip
 
 
-def _model_alone(subject: str, pictures: int, weights: str, device: str) -> dict[str, Any]:
+def _model_alone(subject: str, name: str, weights: str, device: str) -> dict[str, Any]:
     """Decoded pictures in, embeddings out, in the batches that the program chooses."""
     from pipelines.models.clip import load_model
 
-    model = load_model(MODEL, weights, device)
+    model = load_model(name, weights, device)
     size = model.spec.image_size
     pixels = np.random.default_rng(0).integers(0, 256, (256, size, size, 3), dtype=np.uint8)
     model.embed_images(pixels[:2])
@@ -127,17 +131,19 @@ def _model_alone(subject: str, pictures: int, weights: str, device: str) -> dict
     if subject == "warm up":
         return {}
     if subject == "batches":
-        return {"rates": [_rate(model, pixels, batch, max(batch, 48)) for batch in BATCHES]}
-    rate = _rate(model, pixels, model.default_batch_size, 256)
-    return {"pictures": 256, "rate": rate, "limit": "model"}
+        return {"rates": [_rate(model, pixels[:batch], seconds=3)[0] for batch in BATCHES]}
+    rate, count = _rate(model, pixels[: model.default_batch_size], seconds=6)
+    return {"pictures": count, "rate": rate, "limit": "model"}
 
 
-def _rate(model: Any, pixels: np.ndarray, batch: int, count: int) -> float:
-    model.embed_images(pixels[:batch])
-    start = time.perf_counter()
-    for at in range(0, count, batch):
-        model.embed_images(pixels[at : at + batch])
-    return -(-count // batch) * batch / (time.perf_counter() - start)
+def _rate(model: Any, batch: np.ndarray, seconds: float) -> tuple[float, int]:
+    """Pictures a second, and how many were embedded for this."""
+    model.embed_images(batch)
+    start, count, passed = time.perf_counter(), 0, 0.0
+    while passed < seconds:
+        model.embed_images(batch)
+        count, passed = count + len(batch), time.perf_counter() - start
+    return count / passed, count
 
 
 def _peak(weights: str) -> dict[str, Any]:
