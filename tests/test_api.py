@@ -80,7 +80,7 @@ def test_pages_filters_minimum_score_and_folding(client: TestClient) -> None:
 
 def test_search_by_json_parts(client: TestClient, collection: Collection) -> None:
     picture = base64.b64encode(CAT.read_bytes()).decode()
-    parts = [{"image": picture, "weight": 2}, {"text": "a rocket", "weight": -0.5}, {"id": str(BIG_ID)}, {"id": -5}]
+    parts = [{"image": picture, "weight": 4}, {"text": "a rocket", "weight": -0.5}, {"id": str(BIG_ID)}, {"id": -5}]
     answer = client.post("/api/search", json={"q": "at night", "parts": parts, "k": 50})
     assert found(answer)[0] == collection.ids["cat"]
     assert not {BIG_ID, -5} & set(found(answer))

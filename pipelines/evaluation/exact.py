@@ -9,13 +9,24 @@ import numpy as np
 # Scores held at once, 64 MB of float32: bounds the memory whatever the size of the collection.
 _SCORES_AT_ONCE = 16_000_000
 _MOST_QUERIES = 1024
+# Vectors held at once in float64.
+_ROWS_AT_ONCE = 16_384
 # A product of float32 vectors is right to about 1e-7; closer scores than this are equal.
 DECIMALS = 6
 
 
 def scores_of(queries: np.ndarray, vectors: np.ndarray) -> np.ndarray:
-    """Cosines of unit vectors, float32[q, n], rounded so that noise of the arithmetic makes no difference."""
-    return np.round(queries @ vectors.T, DECIMALS)
+    """Cosines of unit vectors, float32[q, n], rounded so that noise of the arithmetic makes no difference.
+
+    Multiplied in float64: in float32 the last bit of a product depends on where its vector stands among the others,
+    and equal vectors could be rounded apart.
+    """
+    wide = queries.astype(np.float64)
+    scores = np.empty((len(queries), len(vectors)), np.float32)
+    for start in range(0, len(vectors), _ROWS_AT_ONCE):
+        part = slice(start, start + _ROWS_AT_ONCE)
+        scores[:, part] = np.round(wide @ vectors[part].T.astype(np.float64), DECIMALS)
+    return scores
 
 
 def slices(queries: int, rows: int) -> Iterator[tuple[slice, slice]]:
