@@ -9,8 +9,8 @@ import numpy as np
 # Scores held at once, 64 MB of float32: bounds the memory whatever the size of the collection.
 _SCORES_AT_ONCE = 16_000_000
 _MOST_QUERIES = 1024
-# Vectors held at once in float64.
-_ROWS_AT_ONCE = 16_384
+# Vectors multiplied at once: their float64 copy and its scores take less memory than the scores above.
+_ROWS_AT_ONCE = 4096
 # A product of float32 vectors is right to about 1e-7; closer scores than this are equal.
 DECIMALS = 6
 
@@ -25,7 +25,8 @@ def scores_of(queries: np.ndarray, vectors: np.ndarray) -> np.ndarray:
     scores = np.empty((len(queries), len(vectors)), np.float32)
     for start in range(0, len(vectors), _ROWS_AT_ONCE):
         part = slice(start, start + _ROWS_AT_ONCE)
-        scores[:, part] = np.round(wide @ vectors[part].T.astype(np.float64), DECIMALS)
+        products = wide @ vectors[part].T.astype(np.float64)
+        scores[:, part] = np.round(products, DECIMALS, out=products)
     return scores
 
 
