@@ -57,8 +57,15 @@ def _report(folder: Path, options: argparse.Namespace) -> None:
         subject: measure("benchmarks.throughput", subject, paths=paths[: COUNTS.get(subject, len(paths))], **common)
         for subject in ("quickstart", "tutorial", "data loader", "ours", "model")
     }
-    rate, ceiling = results["ours"]["rate"], results["model"]["rate"]
     print(f"{machine()}\n\nmodel {MODEL}, random weights; ours by {results['ours']['runtime']}\n")
+    _report_ways(results)
+    _report_bounds(measure("benchmarks.throughput", "peak", **common))
+    _report_batches(common)
+
+
+def _report_ways(results: dict[str, dict[str, Any]]) -> None:
+    """The program beside the other ways, and beside its model alone."""
+    rate, ceiling = results["ours"]["rate"], results["model"]["rate"]
     rows = [
         [
             NAMES[subject], f"{result['pictures']:,}", f"{result['rate']:.1f}",
@@ -68,7 +75,10 @@ def _report(folder: Path, options: argparse.Namespace) -> None:
     ]  # fmt: skip
     table(rows, ["way", "pictures", "pictures/s", "this program is", "peak memory (MB)", "where the time goes"])
     print(f"\nthis program reaches {rate / ceiling:.0%} of what the model alone reaches")
-    peak = measure("benchmarks.throughput", "peak", **common)
+
+
+def _report_bounds(peak: dict[str, Any]) -> None:
+    """What this CPU can do at most."""
     theirs, ours = peak["gflop_reference"], peak["gflop"]
     print(f"a picture takes {theirs:.2f} GFLOP in the reference's network and {ours:.2f} in ours")
     for precision, gflops in peak["gflops"].items():
@@ -77,7 +87,11 @@ def _report(folder: Path, options: argparse.Namespace) -> None:
             f"{gflops / ours:.1f} pictures/s is the most that it can do"
         )
     print()
-    alone = {MODEL: weights, "builtin": ""}
+
+
+def _report_batches(common: dict[str, Any]) -> None:
+    """The rate of a large and of the small model, by batch size."""
+    alone = {MODEL: common["weights"], "builtin": ""}
     rates = [
         measure("benchmarks.throughput", "batches", **common | {"weights": file}, model=model)["rates"]
         for model, file in alone.items()
