@@ -17,7 +17,7 @@ from .milvus.schema import reconcile
 from .milvus.store import Store
 from .models.clip import ClipModel, model_of
 from .models.registry import get_model
-from .models.tags import same_model
+from .models.tags import same_model, takes
 from .settings import Settings
 from .sources.shard import WHOLE, Shard
 from .sources.source import Source, open_source
@@ -133,7 +133,7 @@ def _prepare_collection(store: Store, model: ClipModel, source: Source, like: St
         store.create(model.spec.dim, like.fields(), index)
         return
     made_by = store.model()
-    if not (made_by == "" or same_model(made_by, model.tag)) or store.dim() != model.spec.dim:
+    if not takes(made_by, model.tag) or store.dim() != model.spec.dim:
         raise ModelMismatch(
             f"collection '{store.collection}' was made by {made_by or 'another model'}, this is {model.tag}: "
             "use that model (--model), another collection (--collection), or embed everything again (--reembed)"

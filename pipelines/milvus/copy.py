@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import CollectionNotFound, InputError, ModelMismatch
-from ..models.tags import same_model
+from ..models.tags import takes
 from . import schema
 from .connection import is_lite, normalise_uri
 from .index import AUTO, Index
@@ -107,7 +107,7 @@ def _prepare(source: Store, target: Store) -> str:
         return model
     there = target.model()
     target.refuse_older_program()
-    if not (there == "" or same_model(there, model)) or source.dim() != target.dim():
+    if not takes(there, model) or source.dim() != target.dim():
         raise ModelMismatch(
             f"'{target.collection}' in {target.uri} was made by {there or 'another model'}, '{source.collection}' by "
             f"{model}: copy to another collection (--to-collection)"

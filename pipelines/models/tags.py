@@ -33,3 +33,8 @@ def may_be_same(one: str, other: str) -> bool:
 def same_model(one: str, other: str) -> bool:
     """Whether embeddings of both tags are comparable."""
     return may_be_same(name_of(one), name_of(other)) and fingerprint_of(one) == fingerprint_of(other)
+
+
+def takes(made_by: str, tag: str) -> bool:
+    """Whether a collection made by `made_by`, '' if it is empty, takes rows of `tag`."""
+    return made_by == "" or same_model(made_by, tag)
