@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import io
 import math
 from pathlib import Path
@@ -17,6 +16,7 @@ pa = pytest.importorskip("pyarrow", reason="pyarrow is in requirements-train.txt
 
 import pyarrow.parquet as pq
 from PIL import Image, ImageDraw
+from torch.nn.functional import normalize
 
 from pipelines.models.registry import BUILTIN
 from pipelines.training import augment, model
@@ -25,6 +25,7 @@ from pipelines.training.builtin import (
     distil,
     evaluate,
     export,
+    guide,
     image_tower,
     joint,
     loop,
@@ -159,6 +160,51 @@ def test_augmentation_changes_pictures_and_keeps_their_form(photos: data.Photos)
     assert wide.shape == (3, 64, 64)
 
 
+def test_a_square_is_cut_where_it_is() -> None:
+    """Without enlarging, a square's pixels are the picture's own."""
+    pixels = torch.from_numpy(np.random.default_rng(SEED).integers(0, 256, (2, 72, 72, 3), np.uint8))
+    cut = augment.crop(pixels, torch.tensor([[18.0, 30.0, 36.0], [36.0, 0.0, 36.0]]), 36)
+    assert (cut[0] - pixels[0, 18:54, 30:66].permute(2, 0, 1)).abs().max() < 0.1
+    assert (cut[1] - pixels[1, 36:, :36].permute(2, 0, 1)).abs().max() < 0.1
+
+
+def test_random_squares_lie_inside() -> None:
+    squares = augment.random_squares(1000, 72, 0.5)
+    assert squares[:, 2].min() >= 36
+    assert squares[:, 2].max() <= 72
+    assert squares.min() >= 0
+    assert (squares[:, :2] + squares[:, 2:]).max() <= 72.001
+    assert squares[:, 2].std() > 5
+    assert squares[:, 0].std() > 5
+
+
+def test_sharpening_keeps_areas_and_lifts_edges() -> None:
+    torch.manual_seed(SEED)
+    batch = torch.full((8, 3, 16, 16), 0.4)
+    batch[..., 8:] = 0.6
+    sharper = augment.sharpen(batch, 2.0)
+    steps = sharper[..., 8] - sharper[..., 7]
+    assert torch.allclose(sharper[..., :6], batch[..., :6])
+    assert torch.allclose(sharper[..., 10:], batch[..., 10:])
+    assert (steps > 0.2).all()
+    assert steps[:, 0, 0].std() > 0.01
+
+
+def test_another_resolution_keeps_all_but_the_positions() -> None:
+    state = model.build(SEED).state_dict()
+    name = "visual.attnpool.positional_embedding"
+    side = BUILTIN.architecture.image_resolution // 32
+    assert state[name].shape[0] == side**2 + 1
+    state[name][1:] = torch.arange(side).repeat_interleave(side)[:, None]
+    larger = model.at_resolution(state, 32 * (side + 1))
+    rows = larger[name][1:].reshape(side + 1, side + 1, -1)
+    assert torch.equal(larger[name][0], state[name][0])
+    assert larger[name].shape[0] == (side + 1) ** 2 + 1
+    assert (rows[1:] - rows[:-1] > 0.3).all()
+    assert torch.allclose(rows[:, 1:], rows[:, :-1])
+    assert all(larger[key] is state[key] for key in state if key != name)
+
+
 def test_cut_texts_give_the_embedding_of_the_full_length() -> None:
     clip = model.build(SEED).eval()
     tokenizer = text_tower.make_tokenizer()
@@ -188,9 +234,9 @@ def learned(photos: data.Photos, tmp_path_factory: pytest.TempPathFactory) -> im
         minutes=5, learning_rate=2e-3, batch=32, warmup_steps=5, average_decay=0.9, max_steps=40
     )
     work = tmp_path_factory.mktemp("image")
-    student = image_tower.train(photos, word_bank(photos), settings, work, SEED)
+    student = image_tower.train(model.build(SEED), photos, word_bank(photos), settings, work, SEED)
     assert (work / "image_tower.pt").exists()
-    again = image_tower.train(photos, word_bank(photos), settings, work, SEED)
+    again = image_tower.train(model.build(SEED), photos, word_bank(photos), settings, work, SEED)
     assert torch.equal(again.map.weight, student.map.weight)
     return student.eval()
 
@@ -221,7 +267,7 @@ def corpus(photos: data.Photos) -> text_tower.Corpus:
     )
 
 
-def test_both_towers_learn_from_texts_and_pictures(
+def test_the_text_tower_follows_the_teacher(
     learned: image_tower.ImageStudent, photos: data.Photos, corpus: text_tower.Corpus, tmp_path: Path
 ) -> None:
     clip = model.build(SEED)
@@ -239,15 +285,16 @@ def test_both_towers_learn_from_texts_and_pictures(
     assert after < 0.5 * before, "texts that were not trained on must come near their targets"
     assert torch.equal(clip.visual.conv1.weight, learned.visual.conv1.weight), "the pictures' side is left alone"
 
-    training, held_out = photos.split(0.3, SEED)
-    sampler = Sampler(photos, training, 32, SEED)
-    lesson = joint.prepare_lesson(photos, word_bank(photos), corpus, targets, sampler, 77)
-    words = clip.text_projection.clone()
-    tuned = joint.train(clip, photos, lesson, held_out, dataclasses.replace(settings, max_steps=5), tmp_path)
-    assert not torch.equal(tuned.visual.conv1.weight, learned.visual.conv1.weight)
-    assert not torch.equal(tuned.text_projection, words)
-    right = float(joint.validate(tuned, photos, held_out, lesson).split()[2])
-    assert right > 60, "chance is 25 %"
+
+def test_texts_by_length_give_the_same_embeddings() -> None:
+    clip, tokenizer = model.build(SEED).eval(), text_tower.make_tokenizer()
+    groups = [["a photo of two dogs in the snow", "dog"], ["a cat on a red sofa", "a man with a camera", "snow"]]
+    tokens = [text_tower.tokenize(tokenizer, group, 77) for group in groups]
+    with torch.inference_mode():
+        together = text_tower.encode_by_length(clip, tokens, batch=2)
+        for part, embedded in zip(tokens, together, strict=True):
+            alone = torch.cat([text_tower.encode(clip, row[None]) for row in part])
+            assert torch.nn.functional.cosine_similarity(embedded, alone).min() > 0.999
 
 
 def seen_by_a_teacher(photos: data.Photos) -> dict[str, torch.Tensor]:
@@ -266,15 +313,25 @@ def seen_by_a_teacher(photos: data.Photos) -> dict[str, torch.Tensor]:
     return {"features": features.half(), "logits": logits.half()}
 
 
+def show(photos: data.Photos, clip: object, work_dir: Path) -> guide.Knowledge:
+    """What the stages with the picture teacher know, without one class that is held out."""
+    seen = seen_by_a_teacher(photos)
+    torch.save(seen, work_dir / "seen.pt")
+    squares = augment.random_squares(len(photos), data.STORED_SIZE, 0.6)
+    torch.save({"squares": squares, "features": seen["features"]}, work_dir / "closer1.pt")
+    return guide.know(clip, photos, {"great white shark"}, work_dir, closer_looks=1, seed=SEED)
+
+
 def test_a_classifier_teaches_the_image_tower(photos: data.Photos, tmp_path: Path) -> None:
-    """From random weights, and without one class of its own that is held out."""
+    """From random weights."""
     clip = model.build(SEED).eval()
-    torch.save(seen_by_a_teacher(photos), tmp_path / "seen.pt")
+    known = show(photos, clip, tmp_path)
     training, held_out = photos.split(0.3, SEED)
     sampler = Sampler(photos, training, 32, SEED)
-    lesson = distil.prepare_lesson(clip, photos, sampler, {"great white shark"}, tmp_path, guide_steps=60)
+    lesson = distil.prepare_lesson(known, guide.prepare(known, sampler, tmp_path, steps=60), sampler)
     assert "great white shark" in vision_teacher.class_names()
-    assert lesson.known.classes.shape[1] == lesson.known.probabilities.shape[1] == 999
+    assert "great white shark" not in known.names
+    assert known.classes.shape[1] == known.probabilities.shape[1] == len(known.names) == 999
     before = images_and_places(clip, photos, held_out, lesson)
     settings = loop.StageSettings(
         minutes=5, learning_rate=2e-3, batch=32, warmup_steps=5, average_decay=0.9, max_steps=40
@@ -288,10 +345,39 @@ def test_a_classifier_teaches_the_image_tower(photos: data.Photos, tmp_path: Pat
     assert torch.equal(again.logit_scale, trained.logit_scale)
 
 
+def test_texts_and_guide_learn_together(photos: data.Photos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("_CLASS_NAMES", "_EXTRA_LABELS", "_ANCHOR_TEXTS"):
+        monkeypatch.setattr(joint, name, 8)
+    clip = model.build(SEED).eval()
+    known = show(photos, clip, tmp_path)
+    training, held_out = photos.split(0.3, SEED)
+    sampler = Sampler(photos, training, 64, SEED)
+    lesson = joint.prepare_lesson(clip, photos, known, sampler, phrases=50)
+    settings = loop.StageSettings(
+        minutes=5, learning_rate=1e-3, batch=64, warmup_steps=5, average_decay=0.9, max_steps=30
+    )
+    seeing, words = clip.visual.conv1.weight.clone(), clip.text_projection.clone()
+
+    def start(clip: object) -> joint.Pair:
+        return joint.Pair(clip, guide.prepare(known, sampler, tmp_path, steps=5))
+
+    tuned = joint.train(start(clip), photos, lesson, held_out, settings, tmp_path)
+    right = float(joint.validate(tuned, photos, held_out, lesson).split()[2])
+    assert right > 60, "chance is 25 %"
+    assert torch.equal(clip.visual.conv1.weight, seeing), "the pictures' side is left alone"
+    assert not torch.equal(clip.text_projection, words)
+    again = joint.train(start(model.build(SEED + 1)), photos, lesson, held_out, settings, tmp_path)
+    assert torch.equal(again.clip.text_projection, clip.text_projection)
+    assert torch.equal(again.leader.logit_scale, tuned.leader.logit_scale)
+    told = guide.retell(known, clip, photos, tmp_path)
+    assert not torch.equal(told.classes, known.classes)
+    assert torch.equal(told.features, known.features)
+
+
 def images_and_places(clip: object, photos: data.Photos, rows: np.ndarray, lesson: distil.Lesson) -> float:
     """The mean cosine between pictures and what the guide makes of the teacher's features."""
     visual = clip.visual.eval()  # type: ignore[attr-defined]
-    images = image_tower.embed_with(lambda pixels: joint.embed_pictures(clip, pixels), visual, photos, rows)
+    images = image_tower.embed_with(lambda pixels: normalize(visual(pixels), dim=-1), visual, photos, rows)
     return float((images * lesson.places[rows]).sum(1).mean())
 
 
@@ -372,6 +458,10 @@ def test_picture_teacher_knows_a_cat(tmp_path: Path) -> None:
     seen = vision_teacher.look(photos, tmp_path)
     named = [vision_teacher.class_names()[number] for number in seen.logits[0].float().topk(5).indices]
     assert any("cat" in name for name in named), named
+    closer = vision_teacher.look_closer(photos, tmp_path, 1, SEED)
+    alike = torch.nn.functional.cosine_similarity(closer.features.float(), seen.features.float()).item()
+    assert 0.3 < alike < 0.999, "a part of the cat is like the whole, not the same"
+    assert torch.equal(vision_teacher.look_closer(photos, tmp_path, 1, SEED).squares, closer.squares)
 
 
 @needs_teacher

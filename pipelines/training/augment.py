@@ -50,8 +50,46 @@ def crop_and_flip(pixels: torch.Tensor, size: int, smallest: float = _SMALLEST_C
         if window != size:
             part = F.interpolate(part, size=(size, size), mode="bilinear", antialias=True)
         groups.append(part)
-    batch = torch.cat(groups)
+    return flip_half(torch.cat(groups))
+
+
+def random_squares(count: int, side: int, smallest: float) -> torch.Tensor:
+    """float32[count, 3], top, left and side of random squares of at least `smallest` of `side`, in pixels."""
+    sides = side * torch.empty(count).uniform_(smallest, 1)
+    corners = torch.rand(count, 2) * (side - sides).unsqueeze(1)
+    return torch.cat([corners, sides.unsqueeze(1)], 1)
+
+
+def crop(pixels: torch.Tensor, squares: torch.Tensor, size: int) -> torch.Tensor:
+    """Each picture's own square (top, left, side), resized to `size`; bicubic without antialiasing, for enlarging.
+
+    uint8[n, h, h, 3] → float32[n, 3, size, size], 0..255.
+    """
+    side = pixels.shape[1]
+    shares = squares[:, 2] / side
+    middles = 2 * (squares[:, :2] / side) + shares.unsqueeze(1) - 1
+    frames = torch.zeros(len(pixels), 2, 3)
+    frames[:, 0, 0] = frames[:, 1, 1] = shares
+    frames[:, 0, 2], frames[:, 1, 2] = middles[:, 1], middles[:, 0]
+    grid = F.affine_grid(frames, [len(pixels), 3, size, size], align_corners=False)
+    planes = pixels.permute(0, 3, 1, 2).float()
+    sampled = F.grid_sample(planes, grid, mode="bicubic", padding_mode="border", align_corners=False)
+    return sampled.clamp_(0, 255)
+
+
+def flip_half(batch: torch.Tensor) -> torch.Tensor:
+    """Mirrors about half of the pictures, float32[n, 3, size, size]."""
     return torch.where((torch.rand(len(batch), 1, 1, 1) < 0.5).to(batch.device), batch.flip(3), batch)
+
+
+def sharpen(batch: torch.Tensor, most: float) -> torch.Tensor:
+    """Gives enlarged pictures, float32[n, 3, size, size], edges like those of reduced ones: a random unsharp mask.
+
+    Training pictures are enlarged and blurred by that; those of users are reduced and sharp. A network that saw blurred
+    ones only finds less among sharp ones.
+    """
+    blurred = F.avg_pool2d(batch, 3, 1, 1, count_include_pad=False)
+    return torch.lerp(blurred, batch, 1 + most * torch.rand(len(batch), 1, 1, 1, device=batch.device))
 
 
 def jitter(batch: torch.Tensor, strength: float = 1.0, grey_share: float = _GREY_SHARE) -> torch.Tensor:

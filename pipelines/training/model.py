@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
 import torch
+from torch.nn import functional as F
 
 from ..models.network import set_activation
 from ..models.registry import BUILTIN, Architecture
@@ -19,6 +22,18 @@ def build(seed: int, architecture: Architecture = BUILTIN.architecture, activati
     network = clip.CLIP(**asdict(architecture))
     set_activation(network, activation)
     return network
+
+
+def at_resolution(state: Mapping[str, torch.Tensor], resolution: int) -> dict[str, torch.Tensor]:
+    """The state of a CLIP with a ModifiedResNet, the positions of its attention pool interpolated for `resolution`."""
+    name, side = "visual.attnpool.positional_embedding", resolution // 32
+    mean, grid = state[name][:1], state[name][1:]
+    trained = math.isqrt(len(grid))
+    if trained == side:
+        return dict(state)
+    planes = grid.T.reshape(1, -1, trained, trained)
+    resized = F.interpolate(planes, size=(side, side), mode="bilinear", align_corners=False)
+    return {**state, name: torch.cat([mean, resized.flatten(2)[0].T])}
 
 
 def encode_tokens(model: Any, tokens: torch.Tensor) -> torch.Tensor:

@@ -3,7 +3,8 @@
 Every stage leaves its result in the work folder; a run that finds one there goes on from it. Where two cores are
 shared with other work, two processes of one thread learn more than one of two: while the image stage runs, start
 a second one with `--beside` as soon as `map.pt` is in the work folder; it trains the text tower. `--start FILE`
-takes both towers from a weights file instead of training them, and goes on with the stage distil.
+takes both towers from a weights file instead of training them, and goes on with the stage joint. `--resolution` may
+be lower first, which is quicker: `--start` interpolates what depends on it.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Any
 
 import torch
 
+from ...models.registry import BUILTIN
 from .. import model
 from . import data, distil, evaluate, export, guide, image_tower, joint, loop, teacher, text_tower
 from .sampler import Sampler
@@ -32,6 +34,7 @@ class Run:
     photos: data.Photos
     student: image_tower.ImageStudent | None
     clip: Any
+    leader: guide.Guide | None = None
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -41,7 +44,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--photos", type=Path, required=True, help="folder of .parquet files: set, label, captions, image")
     add("--work", type=Path, required=True, help="folder for what the stages leave; needs about 3 GB")
     add("--out", type=Path, help="the weights file to write")
-    add("--start", type=Path, help="a weights file: takes the place of the stages image, text and joint")
+    add("--start", type=Path, help="a weights file: takes the place of the stages image and text")
     add(
         "--held-out-names",
         type=Path,
@@ -54,10 +57,12 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--text-minutes", type=float, default=20)
     add("--joint-minutes", type=float, default=10, help="0 leaves this stage out")
     add("--distil-minutes", type=float, default=80, help="0 leaves this stage out")
+    add("--closer-looks", type=int, default=4, help="how often the picture teacher sees a part of each picture")
     add("--phrases", type=int, default=160_000, help="phrases of words for the text tower")
     add("--vocabulary", type=int, default=0, help="use the first so many tokens only, for trials; 0 is all")
     add("--max-steps", type=int, default=0, help="end every stage after so many steps, for trials")
     add("--batch", type=int, default=256)
+    add("--resolution", type=int, default=BUILTIN.architecture.image_resolution, help="of the image tower, in pixels")
     add("--seed", type=int, default=20261120)
     add("--threads", type=int, default=torch.get_num_threads())
     options = parser.parse_args(arguments)
@@ -69,6 +74,11 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     return options
 
 
+def build(options: argparse.Namespace) -> Any:
+    """The network, with random weights."""
+    return model.build(options.seed, replace(BUILTIN.architecture, image_resolution=options.resolution))
+
+
 def settings(options: argparse.Namespace, minutes: float, rate: float, batch: int) -> loop.StageSettings:
     """A stage's settings with what the command line says about all stages."""
     return loop.StageSettings(minutes=minutes, learning_rate=rate, batch=batch, max_steps=options.max_steps)
@@ -78,10 +88,10 @@ def train_image(options: argparse.Namespace, photos: data.Photos) -> image_tower
     """Stage 1."""
     bank = image_tower.embed_texts(photos, options.work)
     wanted = settings(options, options.image_minutes, 1.2e-3, options.batch)
-    return image_tower.train(photos, bank, wanted, options.work, options.seed)
+    return image_tower.train(build(options), photos, bank, wanted, options.work, options.seed)
 
 
-def train_text(run: Run) -> text_tower.Corpus:
+def train_text(run: Run) -> None:
     """Stage 2: the text side of `run.clip`; the image side is that of stage 1."""
     options = run.options
     context = run.clip.context_length
@@ -94,31 +104,26 @@ def train_text(run: Run) -> text_tower.Corpus:
     if run.student is not None:
         run.clip.visual.load_state_dict(run.student.visual.state_dict())
         run.clip.logit_scale.data.copy_(run.student.logit_scale.data)
-    return corpus
 
 
-def train_joint(run: Run, corpus: text_tower.Corpus) -> None:
-    """Stage 3."""
-    options = run.options
+def train_with_picture_teacher(run: Run, last: int) -> None:
+    """Stages 3 and 4: the text side of `run.clip` with the guide, then the image side."""
+    options, clip = run.options, run.clip
     rows, held_out = run.photos.split(image_tower.VALIDATION_SHARE, options.seed)
-    drawn = Sampler(run.photos, rows, options.batch, options.seed + 1)
-    bank = image_tower.embed_texts(run.photos, options.work)
-    targets = text_tower.map_targets(image_tower.load_map(options.work / "map.pt"), corpus)
-    lesson = joint.prepare_lesson(run.photos, bank, corpus, targets, drawn, run.clip.context_length)
-    wanted = replace(settings(options, options.joint_minutes, 2e-4, options.batch), warmup_steps=50)
-    run.clip = joint.train(run.clip, run.photos, lesson, held_out, wanted, options.work)
-
-
-def train_distil(run: Run) -> None:
-    """Stage 4: the image side of `run.clip`."""
-    options = run.options
-    rows, held_out = run.photos.split(image_tower.VALIDATION_SHARE, options.seed)
-    drawn = Sampler(run.photos, rows, options.batch, options.seed + 2)
     names = data.labels_of(options.held_out_names) if options.held_out_names else set()
-    steps = options.max_steps or guide.STEPS
-    lesson = distil.prepare_lesson(run.clip, run.photos, drawn, names, options.work, steps)
-    wanted = settings(options, options.distil_minutes, 1e-3, options.batch)
-    run.clip = distil.train(run.clip, run.photos, lesson, held_out, wanted, options.work)
+    known = guide.know(clip, run.photos, names, options.work, options.closer_looks, options.seed)
+    drawn = Sampler(run.photos, rows, 4 * options.batch, options.seed + 1)
+    run.leader = guide.prepare(known, drawn, options.work, options.max_steps or guide.STEPS)
+    if options.joint_minutes > 0:
+        told = joint.prepare_lesson(clip, run.photos, known, drawn, options.phrases)
+        wanted = replace(settings(options, options.joint_minutes, 4e-4, drawn.batch), warmup_steps=50)
+        pair = joint.train(joint.Pair(clip, run.leader), run.photos, told, held_out, wanted, options.work)
+        run.leader, known = pair.leader, guide.retell(known, clip, run.photos, options.work)
+    if last >= STAGES.index("distil") and options.distil_minutes > 0:
+        shown = Sampler(run.photos, rows, options.batch, options.seed + 2)
+        lesson = distil.prepare_lesson(known, run.leader, shown)
+        wanted = settings(options, options.distil_minutes, 1e-3, options.batch)
+        run.clip = distil.train(clip, run.photos, lesson, held_out, wanted, options.work)
 
 
 def write(run: Run) -> None:
@@ -150,10 +155,10 @@ def measure(run: Run) -> None:
             lambda sentences: student.texts(torch.from_numpy(words_teacher.encode(sentences))),
         )
     images, words = evaluate.clip_encoders(run.clip)
-    if (options.work / "guide.pt").exists():
-        held_out.report("picture teacher and guide", guide.as_encoder(run.photos, options.work), words)
+    if run.leader is not None:
+        held_out.report("picture teacher and guide", guide.as_encoder(run.leader, run.photos, options.work), words)
     held_out.report("after the last stage", images, words)
-    clip = model.build(options.seed).eval()
+    clip = build(options).eval()
     clip.load_state_dict(export.read(options.out), strict=False)
     held_out.report("the weights file", *evaluate.clip_encoders(clip))
 
@@ -161,16 +166,14 @@ def measure(run: Run) -> None:
 def train_towers(options: argparse.Namespace, photos: data.Photos, last: int) -> Run | None:
     """Both towers, by the first three stages or from a weights file; None where an earlier stage is the last."""
     if options.start is not None:
-        clip = model.build(options.seed)
-        clip.load_state_dict(export.read(options.start), strict=False)
+        clip = build(options)
+        clip.load_state_dict(model.at_resolution(export.read(options.start), options.resolution), strict=False)
         return Run(options, photos, None, clip.eval())
     student = train_image(options, photos)
     if last < STAGES.index("text"):
         return None
-    run = Run(options, photos, student, model.build(options.seed))
-    corpus = train_text(run)
-    if last >= STAGES.index("joint") and options.joint_minutes > 0:
-        train_joint(run, corpus)
+    run = Run(options, photos, student, build(options))
+    train_text(run)
     return run
 
 
@@ -185,13 +188,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     photos = data.load(options.work)
     if options.beside:
-        train_text(Run(options, photos, None, model.build(options.seed)))
+        train_text(Run(options, photos, None, build(options)))
         return
     run = train_towers(options, photos, last)
     if run is None:
         return
-    if last >= STAGES.index("distil") and options.distil_minutes > 0:
-        train_distil(run)
+    if last >= STAGES.index("joint") and max(options.joint_minutes, options.distil_minutes) > 0:
+        train_with_picture_teacher(run, last)
     if last >= STAGES.index("export"):
         write(run)
     if last >= STAGES.index("evaluate"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,15 +29,19 @@ _BATCH, _RATE, _WEIGHT_DECAY = 512, 1e-3, 0.05
 class Knowledge:
     """What is known of all pictures; texts as unit-length embeddings of the text tower.
 
-    `classes` are the teacher's classes by their names (templates, names, dim), `probabilities` what it saw of them,
-    `features` its features (centred and scaled), `neighbours` how alike the labels are.
+    `names` are those of the teacher's classes, `classes` their embeddings (templates, names, dim), `probabilities` what
+    the teacher saw of them, `neighbours` how alike the labels are. `features` are the teacher's (looks, pictures, dim),
+    centred and scaled, and `squares` the parts of the pictures that it saw (looks, pictures, 3); the first look is at
+    whole pictures.
     """
 
+    names: list[str]
     bank: image_tower.TextBank
     neighbours: torch.Tensor
     classes: torch.Tensor
     probabilities: torch.Tensor
     features: torch.Tensor
+    squares: torch.Tensor
 
 
 class Guide(nn.Module):
@@ -61,20 +65,13 @@ class Guide(nn.Module):
 
 @torch.inference_mode()
 def embed(clip: Any, sentences: list[str], batch: int = 256) -> torch.Tensor:
-    """The text tower's embeddings, computed by length, so that short texts are not padded to the longest."""
+    """The text tower's embeddings, one row a text."""
     tokens = text_tower.tokenize(text_tower.make_tokenizer(), sentences, clip.context_length)
-    order = (tokens > 0).sum(1).argsort()
-    embedded = torch.empty(len(tokens), clip.text_projection.shape[1])
-    for rows in order.split(batch):
-        embedded[rows] = text_tower.encode(clip, tokens[rows])
-    return embedded
+    return text_tower.encode_by_length(clip, [tokens], batch)[0]
 
 
-def embed_texts(
-    clip: Any, photos: Photos, names: list[str], work_dir: Path
-) -> tuple[image_tower.TextBank, torch.Tensor]:
-    """Labels and captions, and the class names (templates, names, dim), from `work_dir` where they are there."""
-    path = work_dir / "tower_texts.pt"
+def embed_texts(clip: Any, photos: Photos, names: list[str], path: Path) -> tuple[image_tower.TextBank, torch.Tensor]:
+    """Labels and captions, and the class names (templates, names, dim), from `path` where they are there."""
     if not path.exists():
         shape = (len(TEMPLATES), -1, clip.text_projection.shape[1])
         labels = embed(clip, label_bank(photos.label_texts)).reshape(shape)
@@ -91,31 +88,24 @@ def scaling(reference: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:
     return lambda features: F.normalize((features.float() - mean) / spread, dim=-1) * length
 
 
-def load(path: Path) -> Guide:
-    """The guide that `prepare` left."""
-    state = torch.load(path, weights_only=True)
-    guide = Guide(state["layers.1.weight"].shape[1], state["layers.4.weight"].shape[0])
-    guide.load_state_dict(state)
-    return guide.eval().requires_grad_(False)
-
-
-def as_encoder(photos: Photos, work_dir: Path) -> Callable[[torch.Tensor], torch.Tensor]:
+def as_encoder(leader: Guide, photos: Photos, work_dir: Path) -> Callable[[torch.Tensor], torch.Tensor]:
     """Normalised pictures → embeddings by teacher and guide: what the image tower could learn at most."""
-    teacher, guide = vision_teacher.VisionTeacher(), load(work_dir / "guide.pt")
+    teacher = vision_teacher.VisionTeacher()
     scaled = scaling(vision_teacher.look(photos, work_dir).features)
-    return lambda pixels: torch.cat([guide(scaled(teacher(augment.to_bytes(part))[0])) for part in pixels.split(64)])
+    return lambda pixels: torch.cat([leader(scaled(teacher(augment.to_bytes(part))[0])) for part in pixels.split(64)])
 
 
 def train(known: Knowledge, sampler: Sampler, steps: int) -> Guide:
     """Learns from the pictures' own texts and from the names of the classes that the teacher saw."""
-    guide = Guide(known.features.shape[1], known.bank.captions.shape[1])
+    guide = Guide(known.features.shape[2], known.bank.captions.shape[1])
     optimiser = make_optimiser(guide, _RATE, _WEIGHT_DECAY)
     own = Sampler(sampler.photos, sampler.rows, _BATCH, sampler.seed)
     for step in range(steps):
         for group in optimiser.param_groups:
             group["lr"] = _RATE * 0.5 * (1 + math.cos(math.pi * step / steps))
         batch = own.draw()
-        images = guide(known.features[batch.rows])
+        looks = torch.randint(len(known.features), (_BATCH,))
+        images = guide(known.features[looks, batch.rows])
         loss = image_tower.text_loss(images, batch, known.bank, known.neighbours, guide.scale())
         classes = known.classes[int(torch.randint(len(known.classes), ()))]
         loss = loss + F.cross_entropy(guide.scale() * images @ classes.T, known.probabilities[batch.rows].float())
@@ -125,13 +115,27 @@ def train(known: Knowledge, sampler: Sampler, steps: int) -> Guide:
     return guide
 
 
-def know(clip: Any, photos: Photos, held_out_names: set[str], work_dir: Path) -> Knowledge:
+def know(
+    clip: Any, photos: Photos, held_out_names: set[str], work_dir: Path, closer_looks: int, seed: int
+) -> Knowledge:
     """Shows the pictures to the teacher and embeds all texts, or loads what was done of it from `work_dir`."""
     seen = vision_teacher.look(photos, work_dir)
     names, probabilities = seen.without(held_out_names)
-    bank, classes = embed_texts(clip, photos, names, work_dir)
-    features = scaling(seen.features)(seen.features).half()
-    return Knowledge(bank, bank.neighbours(), classes, probabilities, features)
+    scaled, side = scaling(seen.features), photos.pixels.shape[1]
+    features = torch.empty(1 + closer_looks, *seen.features.shape, dtype=torch.float16)
+    squares = torch.tensor([0.0, 0.0, side]).repeat(1 + closer_looks, len(photos), 1)
+    features[0] = scaled(seen.features)
+    for number in range(1, 1 + closer_looks):
+        closer = vision_teacher.look_closer(photos, work_dir, number, seed)
+        features[number], squares[number] = scaled(closer.features), closer.squares
+    bank, classes = embed_texts(clip, photos, names, work_dir / "tower_texts.pt")
+    return Knowledge(names, bank, bank.neighbours(), classes, probabilities, features, squares)
+
+
+def retell(known: Knowledge, clip: Any, photos: Photos, work_dir: Path) -> Knowledge:
+    """The same with the texts as a text tower embeds them that has learned on."""
+    bank, classes = embed_texts(clip, photos, known.names, work_dir / "tuned_tower_texts.pt")
+    return replace(known, bank=bank, neighbours=bank.neighbours(), classes=classes)
 
 
 def prepare(known: Knowledge, sampler: Sampler, work_dir: Path, steps: int = STEPS) -> Guide:
@@ -139,4 +143,6 @@ def prepare(known: Knowledge, sampler: Sampler, work_dir: Path, steps: int = STE
     path = work_dir / "guide.pt"
     if not path.exists():
         save_atomically(train(known, sampler, steps).state_dict(), path)
-    return load(path)
+    guide = Guide(known.features.shape[2], known.bank.captions.shape[1])
+    guide.load_state_dict(torch.load(path, weights_only=True))
+    return guide.eval().requires_grad_(False)

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from .. import augment, model
+from .. import augment
 from ..files import save_atomically
 from ..loss import contrastive_loss, scale_of
 from . import loop, teacher
@@ -193,10 +193,11 @@ def load_map(path: Path) -> nn.Linear:
     return mapping
 
 
-def train(photos: Photos, bank: TextBank, settings: loop.StageSettings, work_dir: Path, seed: int) -> ImageStudent:
-    """Trains the image tower and the map, or loads them where `work_dir` has them."""
+def train(
+    clip: Any, photos: Photos, bank: TextBank, settings: loop.StageSettings, work_dir: Path, seed: int
+) -> ImageStudent:
+    """Trains the image tower of `clip` and the map, or loads them where `work_dir` has them."""
     path = work_dir / "image_tower.pt"
-    clip = model.build(seed)
     student = ImageStudent(clip.visual, bank, clip.visual.output_dim)
     if path.exists():
         student.load_state_dict(torch.load(path, weights_only=True))

@@ -1,4 +1,8 @@
-"""Stage 3: both towers learn together, on the pictures, without the teacher in between."""
+"""Stage 3: the text tower and the guide learn together, on what the picture teacher saw.
+
+The picture teacher stands still, so that a step costs little more than its texts: image-text tuning with a locked image
+side (Zhai et al. 2022, "LiT: Zero-Shot Transfer with Locked-image text Tuning").
+"""
 
 from __future__ import annotations
 
@@ -9,133 +13,129 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.nn import functional as F
+from torch import nn
 
-from .. import augment
 from ..files import save_atomically
-from ..loss import scale_of
-from . import image_tower, loop, text_tower, texts
+from . import guide, image_tower, loop, text_tower, texts
 from .data import Photos
 from .sampler import Sampler
 
-# Labels drawn as wrong answers beside those of the batch: encoding all of them at every step would cost more
-# than the pictures do.
+# Labels and class names drawn as wrong answers beside those of the batch, and captions without their picture.
 _EXTRA_LABELS = 96
-# Texts of the corpus that keep to the teacher meanwhile, so that words no picture shows are not lost.
+_CLASS_NAMES = 256
+_EXTRA_CAPTIONS = 64
+# Texts that keep to where they were meanwhile, so that words no picture shows are not lost.
 _ANCHOR_TEXTS = 128
 _ANCHOR_WEIGHT = 2.0
 
 
-@dataclass
+class Pair(nn.Module):
+    """The text side of `clip`, and the guide."""
+
+    clip: Any
+    leader: guide.Guide
+
+    def __init__(self, clip: Any, leader: guide.Guide) -> None:
+        super().__init__()
+        clip.requires_grad_(True).visual.requires_grad_(False)
+        self.clip, self.leader = clip, leader.requires_grad_(True)
+
+
+@dataclass(frozen=True)
 class Lesson:
-    """What the loss of a step needs."""
+    """What the loss of a step needs: tokens of labels and class names are (templates, texts, length)."""
 
     sampler: Sampler
-    label_tokens: torch.Tensor
-    caption_tokens: torch.Tensor
-    neighbours: torch.Tensor
-    corpus: text_tower.Corpus
+    known: guide.Knowledge
+    labels: torch.Tensor
+    captions: torch.Tensor
+    classes: torch.Tensor
+    anchors: torch.Tensor
     targets: torch.Tensor
-    chances: torch.Tensor
 
 
-def embed_pictures(clip: Any, pixels: torch.Tensor) -> torch.Tensor:
-    """Unit-length embeddings of normalised pictures."""
-    with loop.half_precision():
-        embedded = clip.visual(pixels)
-    return F.normalize(embedded.float(), dim=-1)
+def prepare_lesson(clip: Any, photos: Photos, known: guide.Knowledge, sampler: Sampler, phrases: int) -> Lesson:
+    """Tokenises all texts, and embeds words and phrases as the text tower does before the stage."""
+    tokenizer, shape = text_tower.make_tokenizer(), (len(texts.TEMPLATES), -1)
 
+    def tokenize(sentences: list[str]) -> torch.Tensor:
+        return text_tower.tokenize(tokenizer, sentences, clip.context_length)
 
-def _choose_labels(labels: torch.Tensor, total: int) -> torch.Tensor:
-    """The labels of the batch and some others, each once."""
-    return torch.cat([labels, torch.randint(total, (_EXTRA_LABELS,))]).unique()
-
-
-def encode_lengthwise(clip: Any, parts: list[torch.Tensor]) -> list[torch.Tensor]:
-    """Encodes groups of token rows of different width, one forward pass a group."""
-    return [text_tower.encode(clip, part) if len(part) else torch.zeros(0, 1) for part in parts]
-
-
-def step_loss(clip: Any, lesson: Lesson) -> torch.Tensor:
-    """Labels and captions through the text tower, plus the anchor to the teacher."""
-    _, pixels, labels, captions = batch = lesson.sampler.draw()
-    images = embed_pictures(clip, augment.augment(pixels, clip.visual.input_resolution))
-    captioned = batch.captioned()
-    template = int(torch.randint(len(lesson.label_tokens), ()))
-    choices = _choose_labels(labels[captioned:], lesson.label_tokens.shape[1])
-    anchors = torch.multinomial(lesson.chances, _ANCHOR_TEXTS, replacement=True)
-    label_texts, caption_texts, anchor_texts = encode_lengthwise(
-        clip,
-        [
-            lesson.label_tokens[template, choices],
-            lesson.caption_tokens[captions[:captioned]],
-            lesson.corpus.tokens[anchors],
-        ],
+    words = texts.whole_words(list(tokenizer.encoder))
+    anchors = [
+        *texts.word_phrases(words, phrases, sampler.seed),
+        *texts.caption_pieces(photos.caption_texts, phrases // 2, sampler.seed),
+    ]
+    return Lesson(
+        sampler=sampler,
+        known=known,
+        labels=tokenize(texts.label_bank(photos.label_texts)).unflatten(0, shape),
+        captions=tokenize(photos.caption_texts),
+        classes=tokenize(texts.label_bank(known.names)).unflatten(0, shape),
+        anchors=tokenize(anchors),
+        targets=guide.embed(clip, anchors),
     )
-    scale = scale_of(clip.logit_scale)
-    loss = _ANCHOR_WEIGHT * (1 - (anchor_texts * lesson.targets[anchors]).sum(-1)).mean()
+
+
+def step_loss(pair: Pair, lesson: Lesson) -> torch.Tensor:
+    """Captions, labels and the names of the teacher's classes against the guide's places, and the anchors."""
+    batch, known = lesson.sampler.draw(), lesson.known
+    captioned, total = batch.captioned(), len(batch.rows)
+    template = int(torch.randint(len(lesson.labels), ()))
+    others = torch.randint(lesson.labels.shape[1], (_EXTRA_LABELS,))
+    labels = torch.cat([batch.labels[captioned:], others]).unique()
+    captions = torch.cat([batch.captions[:captioned], torch.randint(len(lesson.captions), (_EXTRA_CAPTIONS,))])
+    classes = torch.randperm(lesson.classes.shape[1])[:_CLASS_NAMES]
+    anchors = torch.randint(len(lesson.anchors), (_ANCHOR_TEXTS,))
+    tokens = [
+        lesson.labels[template, labels],
+        lesson.captions[captions],
+        lesson.classes[template, classes],
+        lesson.anchors[anchors],
+    ]
+    named, told, seen, kept = text_tower.encode_by_length(pair.clip, tokens)
+    looks = torch.randint(len(known.features), (total,))
+    images, scale = pair.leader(known.features[looks, batch.rows]), pair.leader.scale()
+    shares = known.probabilities[batch.rows][:, classes].float()
+    loss = -(shares * (scale * images @ seen.T).log_softmax(1)).sum(1).mean() / shares.sum(1).mean()
+    loss = loss + _ANCHOR_WEIGHT * (1 - (kept * lesson.targets[anchors]).sum(1).mean())
     if captioned:
-        told = image_tower.caption_loss(images[:captioned], caption_texts, captions[:captioned], scale)
-        loss = loss + told * captioned / len(labels)
-    if captioned < len(labels):
-        logits = scale * images[captioned:] @ label_texts.T
-        neighbours = lesson.neighbours[choices][:, choices]
-        neighbours = neighbours / neighbours.sum(1, keepdim=True).clamp_min(1e-9)
-        named = image_tower.label_loss(logits, torch.searchsorted(choices, labels[captioned:]), neighbours)
-        loss = loss + named * (1 - captioned / len(labels))
+        loss = loss + captioned / total * image_tower.caption_loss(images[:captioned], told, captions, scale)
+    if captioned < total:
+        near = known.neighbours[labels][:, labels]
+        right = torch.searchsorted(labels, batch.labels[captioned:])
+        logits = scale * images[captioned:] @ named.T
+        near = near / near.sum(1, keepdim=True).clamp_min(1e-9)
+        loss = loss + (1 - captioned / total) * image_tower.label_loss(logits, right, near)
     return loss
 
 
 @torch.inference_mode()
-def validate(clip: Any, photos: Photos, rows: np.ndarray, lesson: Lesson) -> str:
-    """As the validation of the image tower, but through the real text tower."""
-    embeddings = image_tower.embed_with(lambda pixels: embed_pictures(clip, pixels), clip.visual, photos, rows)
+def validate(pair: Pair, photos: Photos, rows: np.ndarray, lesson: Lesson) -> str:
+    """As the validation of the image tower, with teacher and guide in its place."""
     labels, captions = torch.from_numpy(photos.labels[rows]), torch.from_numpy(photos.captions[rows, 0])
-    anchor = text_tower.validate(clip, lesson.corpus, lesson.targets)
-    bank = text_tower.encode(clip, lesson.label_tokens[0])
-    told = text_tower.encode(clip, lesson.caption_tokens[captions[captions >= 0]])
-    return f"{image_tower.score(embeddings, labels, captions, bank, told)}, {anchor}"
-
-
-def prepare_lesson(
-    photos: Photos,
-    bank: image_tower.TextBank,
-    corpus: text_tower.Corpus,
-    targets: torch.Tensor,
-    sampler: Sampler,
-    context: int,
-) -> Lesson:
-    """Tokenises labels and captions, and gathers the rest."""
-    tokenizer = text_tower.make_tokenizer()
-    label_tokens = text_tower.tokenize(tokenizer, texts.label_bank(photos.label_texts), context)
-    return Lesson(
-        sampler=sampler,
-        label_tokens=label_tokens.reshape(len(texts.TEMPLATES), len(photos.label_texts), -1),
-        caption_tokens=text_tower.tokenize(tokenizer, photos.caption_texts, context),
-        neighbours=bank.neighbours(),
-        corpus=corpus,
-        targets=targets,
-        chances=corpus.weights[: len(corpus)].float(),
-    )
+    images = pair.leader(lesson.known.features[0, rows])
+    bank = text_tower.encode(pair.clip, lesson.labels[0])
+    told = text_tower.encode(pair.clip, lesson.captions[captions[captions >= 0]])
+    kept = text_tower.encode(pair.clip, lesson.anchors[:1000])
+    anchor = (kept * lesson.targets[:1000]).sum(1).mean()
+    return f"{image_tower.score(images, labels, captions, bank, told)}, cosine of the anchors {anchor:.3f}"
 
 
 def train(
-    clip: Any,
-    photos: Photos,
-    lesson: Lesson,
-    held_out: np.ndarray,
-    settings: loop.StageSettings,
-    work_dir: Path,
-) -> Any:
-    """Tunes both towers, or loads them where `work_dir` has them."""
+    pair: Pair, photos: Photos, lesson: Lesson, held_out: np.ndarray, settings: loop.StageSettings, work_dir: Path
+) -> Pair:
+    """Tunes the text side of the pair's CLIP and its guide, or loads both from `work_dir`."""
     path = work_dir / "joint.pt"
-    if path.exists():
-        clip.load_state_dict(torch.load(path, weights_only=True))
-        return clip.eval()
-    clip.requires_grad_(True)
-    stage = loop.Stage("joint", clip, settings, work_dir)
-    lesson.sampler.go_on(stage.steps)
-    stage.report(math.nan, lambda average: validate(average, photos, held_out, lesson))
-    trained = stage.run(lambda: step_loss(clip, lesson), lambda average: validate(average, photos, held_out, lesson))
-    save_atomically(trained.state_dict(), path)
-    return trained
+    if not path.exists():
+        stage = loop.Stage("joint", pair, settings, work_dir)
+        lesson.sampler.go_on(stage.steps)
+
+        def check(average: Pair) -> str:
+            return validate(average, photos, held_out, lesson)
+
+        stage.report(math.nan, check)
+        state = stage.run(lambda: step_loss(pair, lesson), check).state_dict()
+        save_atomically({name: state[name] for name in state if not name.startswith("clip.visual.")}, path)
+    pair.load_state_dict(torch.load(path, weights_only=True), strict=False)
+    return pair.eval().requires_grad_(False)

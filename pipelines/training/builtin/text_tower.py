@@ -49,6 +49,15 @@ def encode(clip: Any, tokens: torch.Tensor) -> torch.Tensor:
     return F.normalize(embedded.float(), dim=-1)
 
 
+def encode_by_length(clip: Any, groups: Sequence[torch.Tensor], batch: int = 128) -> list[torch.Tensor]:
+    """`encode` for groups of token rows, like lengths together, so that short ones are not padded to the longest."""
+    width = max(group.shape[1] for group in groups)
+    tokens = torch.cat([F.pad(group, (0, width - group.shape[1])) for group in groups])
+    order = (tokens > 0).sum(1).argsort()
+    embedded = torch.cat([encode(clip, tokens[rows]) for rows in order.split(batch)])
+    return list(embedded[order.argsort()].split([len(group) for group in groups]))
+
+
 @dataclass(frozen=True)
 class Corpus:
     """Texts as tokens, with the teacher's embedding and a weight each; the last rows are for validation."""

@@ -1,7 +1,8 @@
 """EfficientNet-Lite2, a classifier trained on ImageNet's million photographs: the frozen teacher of the image tower.
 
-Ninety thousand small pictures are few to learn seeing from. The teacher looks at each of them once; the image tower
-then learns to give what the teacher saw in it, besides what the picture's own text says.
+Ninety thousand small pictures are few to learn seeing from. The teacher looks at each of them as a whole, and
+closer at squares of it; the image tower then learns to give what the teacher saw, besides what the picture's own text
+says. A square is a new picture, but for the text.
 """
 
 from __future__ import annotations
@@ -15,12 +16,15 @@ import torch
 from torch.nn import functional as F
 
 from ...towhee_compat import import_torchvision
+from .. import augment
 from ..files import save_atomically
 from .data import Photos
 
 # The training pictures have 72 pixels; enlarged to this they are recognised as often as at the teacher's own 260.
 _SIDE = 160
 _BATCH = 64
+# A closer look shows at least this share of a picture's side.
+_SMALLEST_SQUARE = 0.55
 FEATURES, CLASSES = 1280, 1000
 
 
@@ -53,6 +57,14 @@ class Seen:
         return [every[number] for number in left], self.logits[:, left].float().softmax(-1).half()
 
 
+@dataclass(frozen=True)
+class Closer:
+    """Squares of the pictures, float32[n, 3] as top, left and side in pixels, and float16[n, 1280] features of them."""
+
+    squares: torch.Tensor
+    features: torch.Tensor
+
+
 class VisionTeacher(torch.nn.Module):
     """The classifier, loaded from the files inside its package: no network is used."""
 
@@ -74,21 +86,46 @@ class VisionTeacher(torch.nn.Module):
         return features, self.network._fc(features)
 
 
-def look(photos: Photos, work_dir: Path) -> Seen:
-    """Shows every picture to the teacher, or loads what it saw from `work_dir`.
-
-    By OpenVINO, which is several times as quick with this network.
-    """
+def _teacher(side: int) -> Any:
+    """By OpenVINO, which is several times as quick with this network."""
     from ...models.openvino_runtime import openvino
 
+    example = torch.zeros(2, side, side, 3, dtype=torch.uint8)
+    return openvino.compile_model(openvino.convert_model(VisionTeacher(), example_input=example), "CPU")
+
+
+def _show(photos: Photos, squares: torch.Tensor | None, side: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """float16[n, 1280] features and float16[n, 1000] logits of all pictures, or of a square of each."""
+    teacher = _teacher(side)
+    seen = np.zeros((len(photos), FEATURES), np.float16), np.zeros((len(photos), CLASSES), np.float16)
+    for start in range(0, len(photos), _BATCH):
+        part = slice(start, start + _BATCH)
+        pixels = photos.pixels[part]
+        if squares is not None:
+            cut = augment.crop(torch.from_numpy(pixels), squares[part], side)
+            pixels = cut.round_().byte().permute(0, 2, 3, 1).contiguous().numpy()
+        for kept, given in zip(seen, teacher(pixels).values(), strict=True):
+            kept[part] = given
+    features, logits = map(torch.from_numpy, seen)
+    return features, logits
+
+
+def look(photos: Photos, work_dir: Path) -> Seen:
+    """Shows every picture to the teacher, or loads what it saw from `work_dir`."""
     path = work_dir / "seen.pt"
     if not path.exists():
-        example = torch.zeros(2, *photos.pixels.shape[1:], dtype=torch.uint8)
-        teacher = openvino.compile_model(openvino.convert_model(VisionTeacher(), example_input=example), "CPU")
-        seen = np.zeros((len(photos), FEATURES), np.float16), np.zeros((len(photos), CLASSES), np.float16)
-        for start in range(0, len(photos), _BATCH):
-            part = slice(start, start + _BATCH)
-            for kept, given in zip(seen, teacher(photos.pixels[part]).values(), strict=True):
-                kept[part] = given
-        save_atomically(dict(zip(("features", "logits"), map(torch.from_numpy, seen), strict=True)), path)
+        features, logits = _show(photos, None, photos.pixels.shape[1])
+        save_atomically({"features": features, "logits": logits}, path)
     return Seen(**torch.load(path, weights_only=True))
+
+
+def look_closer(photos: Photos, work_dir: Path, number: int, seed: int) -> Closer:
+    """Shows a random square of every picture to the teacher, other ones for each `number`, or loads what it saw."""
+    path = work_dir / f"closer{number}.pt"
+    if not path.exists():
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed + number)
+            squares = augment.random_squares(len(photos), photos.pixels.shape[1], _SMALLEST_SQUARE)
+        features, _ = _show(photos, squares, _SIDE)
+        save_atomically({"squares": squares, "features": features}, path)
+    return Closer(**torch.load(path, weights_only=True))
