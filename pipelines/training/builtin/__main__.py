@@ -42,7 +42,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m pipelines.training.builtin", description=__doc__)
     add = parser.add_argument
     add("--photos", type=Path, required=True, help="folder of .parquet files: set, label, captions, image")
-    add("--work", type=Path, required=True, help="folder for what the stages leave; needs about 3 GB")
+    add("--work", type=Path, required=True, help="folder for what the stages leave; needs about 4 GB")
     add("--out", type=Path, help="the weights file to write")
     add("--start", type=Path, help="a weights file: takes the place of the stages image and text")
     add(
@@ -164,7 +164,7 @@ def measure(run: Run) -> None:
 
 
 def train_towers(options: argparse.Namespace, photos: data.Photos, last: int) -> Run | None:
-    """Both towers, by the first three stages or from a weights file; None where an earlier stage is the last."""
+    """Both towers, by the first two stages or from a weights file; None where an earlier stage is the last."""
     if options.start is not None:
         clip = build(options)
         clip.load_state_dict(model.at_resolution(export.read(options.start), options.resolution), strict=False)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-# The pictures are stored a little larger than the network's 64 pixels, which leaves room for random crops.
+# What the pictures come with; the few smaller ones are enlarged to it.
 STORED_SIZE = 72
 
 # How often a picture of a set is drawn, against 1 for a set not named here. Described photographs of everyday
