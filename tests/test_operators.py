@@ -17,10 +17,13 @@ from towhee import DataCollection, ops, pipe
 from pipelines import Settings
 from pipelines.milvus.connection import connect
 from pipelines.models.clip import load_model
+from pipelines.models.registry import BUILTIN
 from pipelines.operators.clip import ClipEmbedding
 from pipelines.operators.image_decode import ImageDecode
 from pipelines.operators.milvus import MilvusInsert, MilvusUpsert
 from pipelines.operators.normalize import Normalize
+
+SIDE = BUILTIN.architecture.image_resolution
 
 
 def make_tutorial_collection(settings: Settings, dim: int = 256) -> MilvusClient:
@@ -134,7 +137,7 @@ def test_importing_pipelines_imports_nothing_heavy() -> None:
 
 
 def test_clip_embeds_one_item_as_it_embeds_many(photos: Photos) -> None:
-    decode = ImageDecode("rgb", size=64)
+    decode = ImageDecode("rgb", size=SIDE)
     embed = ClipEmbedding("builtin", "image", device="cpu")
     pictures = decode([str(path) for path in photos.paths])
     together = Normalize()(embed(pictures))
@@ -147,13 +150,13 @@ def test_clip_embeds_one_item_as_it_embeds_many(photos: Photos) -> None:
 def test_clip_takes_pictures_of_any_size(photos: Photos) -> None:
     """A picture that was decoded in full gives the embedding of one that was decoded to the model's size."""
     embed = ClipEmbedding("builtin", "image")
-    full, fitted = ImageDecode("rgb")(str(photos.paths[0])), ImageDecode("rgb", size=64)(str(photos.paths[0]))
+    full, fitted = ImageDecode("rgb")(str(photos.paths[0])), ImageDecode("rgb", size=SIDE)(str(photos.paths[0]))
     assert full.shape == (72, 96, 3)
     np.testing.assert_allclose(embed(full), embed(fitted), rtol=0, atol=1e-6)
 
 
 def test_undecodable_pictures_embed_to_nan_and_leave_the_others_alone(photos: Photos) -> None:
-    decode, embed = ImageDecode("rgb", size=64, reasons=True), ClipEmbedding("builtin", "image")
+    decode, embed = ImageDecode("rgb", size=SIDE, reasons=True), ClipEmbedding("builtin", "image")
     pictures, reasons = decode([str(photos.paths[0]), "/nowhere.jpg", str(photos.paths[1])])
     embeddings = embed(pictures)
     assert reasons == ["", "no such file", ""]

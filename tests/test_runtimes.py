@@ -30,7 +30,8 @@ def exact() -> PyTorchRuntime:
 
 @pytest.fixture(scope="module")
 def photographs() -> np.ndarray:
-    return np.stack([np.array(photograph(64, 64, seed)) for seed in range(8)])
+    side = BUILTIN.architecture.image_resolution
+    return np.stack([np.array(photograph(side, side, seed)) for seed in range(8)])
 
 
 @pytest.fixture(params=["openvino", "pytorch bf16", "pytorch fp32"])

@@ -4,9 +4,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -39,9 +41,16 @@ from pipelines.training.builtin.sampler import Sampler
 
 COLOURS = {"red": (220, 40, 40), "green": (40, 190, 60), "blue": (50, 70, 220), "yellow": (230, 220, 50)}
 SEED = 7
+# Lower than the shipped model's, which is quicker.
+RESOLUTION = 64
 
 
 pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def build(seed: int) -> Any:
+    """The network with random weights."""
+    return model.build(seed, dataclasses.replace(BUILTIN.architecture, image_resolution=RESOLUTION))
 
 
 def draw(colour: str, shape: str, random: np.random.Generator) -> bytes:
@@ -191,9 +200,9 @@ def test_sharpening_keeps_areas_and_lifts_edges() -> None:
 
 
 def test_another_resolution_keeps_all_but_the_positions() -> None:
-    state = model.build(SEED).state_dict()
+    state = build(SEED).state_dict()
     name = "visual.attnpool.positional_embedding"
-    side = BUILTIN.architecture.image_resolution // 32
+    side = RESOLUTION // 32
     assert state[name].shape[0] == side**2 + 1
     state[name][1:] = torch.arange(side).repeat_interleave(side)[:, None]
     larger = model.at_resolution(state, 32 * (side + 1))
@@ -206,7 +215,7 @@ def test_another_resolution_keeps_all_but_the_positions() -> None:
 
 
 def test_cut_texts_give_the_embedding_of_the_full_length() -> None:
-    clip = model.build(SEED).eval()
+    clip = build(SEED).eval()
     tokenizer = text_tower.make_tokenizer()
     tokens = text_tower.tokenize(tokenizer, ["a dog", "a photo of two dogs in the snow"], 77)
     assert tokens.shape[1] < 77
@@ -234,9 +243,9 @@ def learned(photos: data.Photos, tmp_path_factory: pytest.TempPathFactory) -> im
         minutes=5, learning_rate=2e-3, batch=32, warmup_steps=5, average_decay=0.9, max_steps=40
     )
     work = tmp_path_factory.mktemp("image")
-    student = image_tower.train(model.build(SEED), photos, word_bank(photos), settings, work, SEED)
+    student = image_tower.train(build(SEED), photos, word_bank(photos), settings, work, SEED)
     assert (work / "image_tower.pt").exists()
-    again = image_tower.train(model.build(SEED), photos, word_bank(photos), settings, work, SEED)
+    again = image_tower.train(build(SEED), photos, word_bank(photos), settings, work, SEED)
     assert torch.equal(again.map.weight, student.map.weight)
     return student.eval()
 
@@ -270,7 +279,7 @@ def corpus(photos: data.Photos) -> text_tower.Corpus:
 def test_the_text_tower_follows_the_teacher(
     learned: image_tower.ImageStudent, photos: data.Photos, corpus: text_tower.Corpus, tmp_path: Path
 ) -> None:
-    clip = model.build(SEED)
+    clip = build(SEED)
     clip.visual.load_state_dict(learned.visual.state_dict())
     targets = text_tower.map_targets(learned.map, corpus)
     rows = torch.arange(len(corpus), len(corpus.weights))
@@ -287,7 +296,7 @@ def test_the_text_tower_follows_the_teacher(
 
 
 def test_texts_by_length_give_the_same_embeddings() -> None:
-    clip, tokenizer = model.build(SEED).eval(), text_tower.make_tokenizer()
+    clip, tokenizer = build(SEED).eval(), text_tower.make_tokenizer()
     groups = [["a photo of two dogs in the snow", "dog"], ["a cat on a red sofa", "a man with a camera", "snow"]]
     tokens = [text_tower.tokenize(tokenizer, group, 77) for group in groups]
     with torch.inference_mode():
@@ -324,7 +333,7 @@ def show(photos: data.Photos, clip: object, work_dir: Path) -> guide.Knowledge:
 
 def test_a_classifier_teaches_the_image_tower(photos: data.Photos, tmp_path: Path) -> None:
     """From random weights."""
-    clip = model.build(SEED).eval()
+    clip = build(SEED).eval()
     known = show(photos, clip, tmp_path)
     training, held_out = photos.split(0.3, SEED)
     sampler = Sampler(photos, training, 32, SEED)
@@ -340,7 +349,7 @@ def test_a_classifier_teaches_the_image_tower(photos: data.Photos, tmp_path: Pat
     trained = distil.train(clip, photos, lesson, held_out, settings, tmp_path)
     assert torch.equal(trained.text_projection, words), "the texts' side is left alone"
     assert images_and_places(trained, photos, held_out, lesson) > before + 0.3
-    again = distil.train(model.build(SEED), photos, lesson, held_out, settings, tmp_path)
+    again = distil.train(build(SEED), photos, lesson, held_out, settings, tmp_path)
     assert torch.equal(again.visual.conv1.weight, trained.visual.conv1.weight)
     assert torch.equal(again.logit_scale, trained.logit_scale)
 
@@ -348,7 +357,7 @@ def test_a_classifier_teaches_the_image_tower(photos: data.Photos, tmp_path: Pat
 def test_texts_and_guide_learn_together(photos: data.Photos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("_CLASS_NAMES", "_EXTRA_LABELS", "_ANCHOR_TEXTS"):
         monkeypatch.setattr(joint, name, 8)
-    clip = model.build(SEED).eval()
+    clip = build(SEED).eval()
     known = show(photos, clip, tmp_path)
     training, held_out = photos.split(0.3, SEED)
     sampler = Sampler(photos, training, 64, SEED)
@@ -366,7 +375,7 @@ def test_texts_and_guide_learn_together(photos: data.Photos, tmp_path: Path, mon
     assert right > 60, "chance is 25 %"
     assert torch.equal(clip.visual.conv1.weight, seeing), "the pictures' side is left alone"
     assert not torch.equal(clip.text_projection, words)
-    again = joint.train(start(model.build(SEED + 1)), photos, lesson, held_out, settings, tmp_path)
+    again = joint.train(start(build(SEED + 1)), photos, lesson, held_out, settings, tmp_path)
     assert torch.equal(again.clip.text_projection, clip.text_projection)
     assert torch.equal(again.leader.logit_scale, tuned.leader.logit_scale)
     told = guide.retell(known, clip, photos, tmp_path)
@@ -384,13 +393,13 @@ def images_and_places(clip: object, photos: data.Photos, rows: np.ndarray, lesso
 def test_weights_file_gives_the_same_embeddings(
     learned: image_tower.ImageStudent, photos: data.Photos, tmp_path: Path
 ) -> None:
-    clip = model.build(SEED)
+    clip = build(SEED)
     clip.visual.load_state_dict(learned.visual.state_dict())
     path = tmp_path / "builtin.safetensors"
     size = export.save(clip.state_dict(), path, {"version": "test"})
     assert size == path.stat().st_size < export.MAX_FILE_BYTES
     assert list(tmp_path.iterdir()) == [path]
-    loaded = model.build(SEED + 1).eval()
+    loaded = build(SEED + 1).eval()
     missing = loaded.load_state_dict(export.read(path), strict=False)
     assert not missing.unexpected_keys
     assert all(name.endswith("num_batches_tracked") for name in missing.missing_keys)
@@ -399,7 +408,7 @@ def test_weights_file_gives_the_same_embeddings(
 
 def _assert_alike(first: object, second: object, photos: data.Photos) -> None:
     pixels = torch.from_numpy(photos.pixels[:16].copy()).permute(0, 3, 1, 2)
-    batch = torch.stack([augment.preprocess(picture, BUILTIN.image_size) for picture in pixels])
+    batch = torch.stack([augment.preprocess(picture, RESOLUTION) for picture in pixels])
     with torch.inference_mode():
         mine, theirs = evaluate.clip_encoders(first), evaluate.clip_encoders(second)
         assert (mine[0](batch) * theirs[0](batch)).sum(-1).min() > 0.99
@@ -469,6 +478,7 @@ def test_whole_command_runs_and_resumes(photos_dir: Path, tmp_path: Path, capsys
     out = tmp_path / "small.safetensors"
     arguments = ["--photos", str(photos_dir), "--work", str(tmp_path / "work"), "--out", str(out), "--threads", "1"]
     trial = ["--max-steps", "3", "--batch", "24", "--phrases", "200", "--vocabulary", "700"]
+    trial += ["--resolution", str(RESOLUTION), "--closer-looks", "1"]
     main([*arguments, *trial])
     printed = capsys.readouterr().out
     assert all(f"{stage}: " in printed for stage in ("image_tower", "text_tower", "joint", "distil"))

@@ -102,7 +102,7 @@ def _show(photos: Photos, squares: torch.Tensor | None, side: int) -> tuple[torc
         part = slice(start, start + _BATCH)
         pixels = photos.pixels[part]
         if squares is not None:
-            cut = augment.crop(torch.from_numpy(pixels), squares[part], side)
+            cut = augment.crop(torch.tensor(pixels), squares[part], side)
             pixels = cut.round_().byte().permute(0, 2, 3, 1).contiguous().numpy()
         for kept, given in zip(seen, teacher(pixels).values(), strict=True):
             kept[part] = given
