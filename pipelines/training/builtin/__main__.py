@@ -13,6 +13,7 @@ import argparse
 import datetime
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -115,7 +116,7 @@ def train_with_picture_teacher(run: Run, last: int) -> None:
     drawn = Sampler(run.photos, rows, 4 * options.batch, options.seed + 1)
     run.leader = guide.prepare(known, drawn, options.work, options.max_steps or guide.STEPS)
     if options.joint_minutes > 0:
-        told = joint.prepare_lesson(clip, run.photos, known, drawn, options.phrases)
+        told = partial(joint.prepare_lesson, clip, run.photos, known, drawn, options.phrases)
         wanted = replace(settings(options, options.joint_minutes, 4e-4, drawn.batch), warmup_steps=50)
         pair = joint.train(joint.Pair(clip, run.leader), run.photos, told, held_out, wanted, options.work)
         run.leader, known = pair.leader, guide.retell(known, clip, run.photos, options.work)

@@ -7,7 +7,6 @@ classifier's features, where the guide puts it among all texts, and its own text
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -144,13 +143,11 @@ def train(
         pupil = Pupil(clip.visual.requires_grad_(True), clip.logit_scale, lesson.known.features.shape[2])
         pupil = pupil.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         stage = loop.Stage("distil", pupil, settings, work_dir)
-        lesson.sampler.go_on(stage.steps)
-
-        def check(average: Pupil) -> str:
-            return validate(average, photos, held_out, lesson)
-
-        stage.report(math.nan, check)
-        trained = stage.run(lambda: step_loss(pupil, lesson), check).state_dict()
+        trained = stage.learn(
+            lesson.sampler,
+            lambda: step_loss(pupil, lesson),
+            lambda average: validate(average, photos, held_out, lesson),
+        )
         save_atomically({name: trained[name] for name in trained if not name.startswith("guess.")}, path)
     clip.load_state_dict(torch.load(path, weights_only=True), strict=False)
     return clip.eval()

@@ -6,7 +6,7 @@ side (Zhai et al. 2022, "LiT: Zero-Shot Transfer with Locked-image text Tuning")
 
 from __future__ import annotations
 
-import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,6 +54,7 @@ class Lesson:
     targets: torch.Tensor
 
 
+@torch.inference_mode()
 def prepare_lesson(clip: Any, photos: Photos, known: guide.Knowledge, sampler: Sampler, phrases: int) -> Lesson:
     """Tokenises all texts, and embeds words and phrases as the text tower does before the stage."""
     tokenizer, shape = text_tower.make_tokenizer(), (len(texts.TEMPLATES), -1)
@@ -62,18 +63,20 @@ def prepare_lesson(clip: Any, photos: Photos, known: guide.Knowledge, sampler: S
         return text_tower.tokenize(tokenizer, sentences, clip.context_length)
 
     words = texts.whole_words(list(tokenizer.encoder))
-    anchors = [
-        *texts.word_phrases(words, phrases, sampler.seed),
-        *texts.caption_pieces(photos.caption_texts, phrases // 2, sampler.seed),
-    ]
+    anchors = tokenize(
+        [
+            *texts.word_phrases(words, phrases, sampler.seed),
+            *texts.caption_pieces(photos.caption_texts, phrases // 2, sampler.seed),
+        ]
+    )
     return Lesson(
         sampler=sampler,
         known=known,
         labels=tokenize(texts.label_bank(photos.label_texts)).unflatten(0, shape),
         captions=tokenize(photos.caption_texts),
         classes=tokenize(texts.label_bank(known.names)).unflatten(0, shape),
-        anchors=tokenize(anchors),
-        targets=guide.embed(clip, anchors),
+        anchors=anchors,
+        targets=text_tower.encode_by_length(clip, [anchors], batch=256)[0],
     )
 
 
@@ -115,27 +118,34 @@ def validate(pair: Pair, photos: Photos, rows: np.ndarray, lesson: Lesson) -> st
     """As the validation of the image tower, with teacher and guide in its place."""
     labels, captions = torch.from_numpy(photos.labels[rows]), torch.from_numpy(photos.captions[rows, 0])
     images = pair.leader(lesson.known.features[0, rows])
-    bank = text_tower.encode(pair.clip, lesson.labels[0])
-    told = text_tower.encode(pair.clip, lesson.captions[captions[captions >= 0]])
-    kept = text_tower.encode(pair.clip, lesson.anchors[:1000])
+    tokens = [lesson.labels[0], lesson.captions[captions[captions >= 0]], lesson.anchors[:1000]]
+    bank, told, kept = text_tower.encode_by_length(pair.clip, tokens)
     anchor = (kept * lesson.targets[:1000]).sum(1).mean()
     return f"{image_tower.score(images, labels, captions, bank, told)}, cosine of the anchors {anchor:.3f}"
 
 
 def train(
-    pair: Pair, photos: Photos, lesson: Lesson, held_out: np.ndarray, settings: loop.StageSettings, work_dir: Path
+    pair: Pair,
+    photos: Photos,
+    prepare: Callable[[], Lesson],
+    held_out: np.ndarray,
+    settings: loop.StageSettings,
+    work_dir: Path,
 ) -> Pair:
-    """Tunes the text side of the pair's CLIP and its guide, or loads both from `work_dir`."""
+    """Tunes the text side of the pair's CLIP and its guide, or loads both from `work_dir`.
+
+    `prepare` gives the lesson; it embeds many texts, and is called only where there is something to learn.
+    """
     path = work_dir / "joint.pt"
     if not path.exists():
+        # Before the stage takes up its checkpoint: the anchors keep to where the text tower began.
+        lesson = prepare()
         stage = loop.Stage("joint", pair, settings, work_dir)
-        lesson.sampler.go_on(stage.steps)
-
-        def check(average: Pair) -> str:
-            return validate(average, photos, held_out, lesson)
-
-        stage.report(math.nan, check)
-        state = stage.run(lambda: step_loss(pair, lesson), check).state_dict()
+        state = stage.learn(
+            lesson.sampler,
+            lambda: step_loss(pair, lesson),
+            lambda average: validate(average, photos, held_out, lesson),
+        )
         save_atomically({name: state[name] for name in state if not name.startswith("clip.visual.")}, path)
     pair.load_state_dict(torch.load(path, weights_only=True), strict=False)
     return pair.eval().requires_grad_(False)

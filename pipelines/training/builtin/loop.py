@@ -16,6 +16,7 @@ from torch import nn
 from ...models.pytorch_runtime import fast_dtype
 from ..files import save_atomically
 from ..optimiser import make_optimiser
+from .sampler import Sampler
 
 
 def half_precision() -> torch.autocast:
@@ -132,6 +133,15 @@ class Stage:
                 self.report(running, check)
         self.report(running, check)
         return self.average.module
+
+    def learn(
+        self, sampler: Sampler, loss_of_step: Callable[[], torch.Tensor], check: Callable[[Any], str]
+    ) -> dict[str, torch.Tensor]:
+        """`run` for a stage that goes on from trained weights: measures them first; the averaged weights by name."""
+        sampler.go_on(self.steps)
+        self.report(math.nan, check)
+        state: dict[str, torch.Tensor] = self.run(loss_of_step, check).state_dict()
+        return state
 
     def report(self, loss: float, check: Callable[[Any], str]) -> None:
         """One line of the log."""
