@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint bench evaluate bench-files bench-serve fuzz bench-scale torture bench-peers clean
+.PHONY: demo test lint bench evaluate card bench-files bench-serve fuzz bench-scale torture bench-peers clean
 
 demo: .venv/installed  ## index the sample pictures and open the search page
 	$(BIN)/python data/build_sample.py
@@ -45,6 +45,9 @@ evaluate: .venv/installed  ## retrieval figures: CSV=… with labels, CAPTIONS=�
 	$(BIN)/python -m pipelines insert $(CSV) --uri evaluate.db --model $(or $(MODEL),builtin) --rejects evaluate-rejected.csv; [ $$? -le 1 ]
 	$(BIN)/python -m pipelines evaluate --uri evaluate.db --compare $(or $(COMPARE),here) \
 	    $(if $(CAPTIONS),--captions $(CAPTIONS)) $(if $(PUBLISHED),--published $(PUBLISHED)) $(if $(REPORT),--report $(REPORT))
+
+card: .venv/installed  ## writes what builtin reaches into its model card; DATA=… is the folder of the evaluation sets
+	$(BIN)/python -W ignore -m benchmarks.card --data $(DATA)
 
 bench-files: .venv/installed  ## 200 hostile and odd files among 2,000 good ones; CSVs of up to a million rows
 	$(BIN)/python -W ignore -m benchmarks.hostile

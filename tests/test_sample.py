@@ -1,4 +1,4 @@
-"""The demo's own pictures: found in an installed package, indexed, and found again by what they show."""
+"""The demo's own pictures, found in an installed package, indexed and found again; and the card of its model."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import card
 from benchmarks.sample import QUERIES, load_builder, ranks
 from pipelines import Searcher, Settings, run_insert
+from pipelines.models.clip import load_model
 
 
 @pytest.fixture
@@ -38,3 +40,19 @@ def test_each_sample_picture_finds_itself_first(searcher: Searcher) -> None:
         best = searcher.by_image(row["path"], 1).hits[0]
         assert best.id == row["id"]
         assert best.score > 0.999
+
+
+def test_the_figures_in_the_model_card_are_of_the_weights_that_ship() -> None:
+    text = card.CARD.read_text(encoding="utf-8")
+    printed = text.partition(card.BEGIN)[2].partition(card.END)[0]
+    assert printed.count(load_model("builtin").tag) >= len(card.SETS)
+
+
+def test_new_figures_take_the_place_of_the_old_ones_in_the_card() -> None:
+    once = card.put(f"before {card.BEGIN} old {card.END} after", "new")
+    assert once.partition(card.BEGIN)[0] == "before "
+    assert "new" in once
+    assert "old" not in once
+    assert card.put(once, "new") == once
+    with pytest.raises(ValueError, match="the model card has no"):
+        card.put("a card without marks", "new")

@@ -30,10 +30,11 @@ from pipelines.models.registry import BUILTIN, ModelSpec, Weights, get_model
 from pipelines.training.batches import Batch, Lessons
 from pipelines.training.learner import Learner, head_names, tower_of
 from pipelines.training.loss import MAX_LOGIT_SCALE, contrastive_loss
+from pipelines.training.model import interpolate
 from pipelines.training.optimiser import rate_at
 from pipelines.training.options import CONFIGS, TrainOptions
 from pipelines.training.pairs import number_texts, read_pictures, split
-from pipelines.training.train import interpolate, train
+from pipelines.training.train import train
 
 COLOURS = {"teal": (0, 128, 128), "maroon": (128, 0, 0), "ochre": (204, 119, 34), "lilac": (200, 162, 200)}
 SHAPES = ("disc", "bar", "frame", "wedge")

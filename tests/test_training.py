@@ -354,6 +354,13 @@ def test_a_classifier_teaches_the_image_tower(photos: data.Photos, tmp_path: Pat
     assert torch.equal(again.logit_scale, trained.logit_scale)
 
 
+def test_a_picture_is_rare_where_the_teacher_takes_few_for_the_same() -> None:
+    logits = torch.zeros(4, vision_teacher.CLASSES)
+    logits[torch.arange(4), torch.tensor([7, 3, 7, 7])] = 1
+    seen = vision_teacher.Seen(torch.zeros(4, 1), logits)
+    assert np.allclose(seen.rarity(), [1 / 3, 1, 1 / 3, 1 / 3])
+
+
 def test_texts_and_guide_learn_together(photos: data.Photos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("_CLASS_NAMES", "_EXTRA_LABELS", "_ANCHOR_TEXTS"):
         monkeypatch.setattr(joint, name, 8)

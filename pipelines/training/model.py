@@ -36,6 +36,23 @@ def at_resolution(state: Mapping[str, torch.Tensor], resolution: int) -> dict[st
     return {**state, name: torch.cat([mean, resized.flatten(2)[0].T])}
 
 
+def interpolate(
+    start: Mapping[str, torch.Tensor], tuned: Mapping[str, torch.Tensor], alpha: float
+) -> dict[str, torch.Tensor]:
+    """alpha · tuned + (1 - alpha) · start, tensor by tensor (WiSE-FT, Wortsman et al. 2022).
+
+    What fine-tuning teaches stays to a large part, what it makes a model forget comes back. 0 and 1 are exact.
+    """
+    mixed = {}
+    for name, tensor in tuned.items():
+        before = start[name].to(tensor.device)
+        if alpha in (0, 1) or not tensor.is_floating_point():
+            mixed[name] = (before if alpha == 0 else tensor).clone()
+        else:
+            mixed[name] = alpha * tensor + (1 - alpha) * before
+    return mixed
+
+
 def encode_tokens(model: Any, tokens: torch.Tensor) -> torch.Tensor:
     """`CLIP.encode_text` for rows that are cut after the longest text.
 

@@ -196,7 +196,7 @@ class _Run:
     def _measure(self, loss: float) -> None:
         """The figures of the weights that would be written now; the best ones are kept."""
         progress = self.progress
-        mixed = interpolate(self._start, self._learner.network.state_dict(), self._options.wise_ft)
+        mixed = model.interpolate(self._start, self._learner.network.state_dict(), self._options.wise_ft)
         tuned = {name: tensor.clone() for name, tensor in self._learner.network.state_dict().items()}
         self._learner.network.load_state_dict(mixed)
         figures = self._material.held_out.measure(self._learner)
@@ -218,23 +218,6 @@ class _Run:
     def _out_of_patience(self) -> bool:
         patience, progress = self._options.patience, self.progress
         return 0 < patience <= progress.epoch - max(progress.best_epoch, 0)
-
-
-def interpolate(
-    start: dict[str, torch.Tensor], tuned: dict[str, torch.Tensor], alpha: float
-) -> dict[str, torch.Tensor]:
-    """alpha · tuned + (1 - alpha) · start, tensor by tensor (WiSE-FT, Wortsman et al. 2022).
-
-    What fine-tuning teaches stays to a large part, what it makes a model forget comes back. 0 and 1 are exact.
-    """
-    mixed = {}
-    for name, tensor in tuned.items():
-        before = start[name].to(tensor.device)
-        if alpha in (0, 1) or not tensor.is_floating_point():
-            mixed[name] = (before if alpha == 0 else tensor).clone()
-        else:
-            mixed[name] = alpha * tensor + (1 - alpha) * before
-    return mixed
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from ...models.registry import BUILTIN
@@ -58,6 +59,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--text-minutes", type=float, default=20)
     add("--joint-minutes", type=float, default=10, help="0 leaves this stage out")
     add("--distil-minutes", type=float, default=80, help="0 leaves this stage out")
+    add("--distil-rate", type=float, default=1e-3, help="its learning rate: less where only the resolution is new")
+    add("--distil-share", type=float, default=1.0, help="of the weights after it, mixed with those before (WiSE-FT)")
     add("--closer-looks", type=int, default=4, help="how often the picture teacher sees a part of each picture")
     add("--phrases", type=int, default=160_000, help="phrases of words for the text tower")
     add("--vocabulary", type=int, default=0, help="use the first so many tokens only, for trials; 0 is all")
@@ -121,10 +124,13 @@ def train_with_picture_teacher(run: Run, last: int) -> None:
         pair = joint.train(joint.Pair(clip, run.leader), run.photos, told, held_out, wanted, options.work)
         run.leader, known = pair.leader, guide.retell(known, clip, run.photos, options.work)
     if last >= STAGES.index("distil") and options.distil_minutes > 0:
-        shown = Sampler(run.photos, rows, options.batch, options.seed + 2)
+        evenly = replace(run.photos, weights=run.photos.weights * np.sqrt(known.rarity))
+        shown = Sampler(evenly, rows, options.batch, options.seed + 2)
         lesson = distil.prepare_lesson(known, run.leader, shown)
-        wanted = settings(options, options.distil_minutes, 1e-3, options.batch)
+        wanted = settings(options, options.distil_minutes, options.distil_rate, options.batch)
+        before = {name: weights.clone() for name, weights in clip.state_dict().items()}
         run.clip = distil.train(clip, run.photos, lesson, held_out, wanted, options.work)
+        run.clip.load_state_dict(model.interpolate(before, run.clip.state_dict(), options.distil_share))
 
 
 def write(run: Run) -> None:
@@ -157,8 +163,11 @@ def measure(run: Run) -> None:
         )
     images, words = evaluate.clip_encoders(run.clip)
     if run.leader is not None:
-        held_out.report("picture teacher and guide", guide.as_encoder(run.leader, run.photos, options.work), words)
+        led = guide.as_encoder(run.leader, run.photos, options.work)
+        held_out.report("picture teacher and guide", led, words)
     held_out.report("after the last stage", images, words)
+    if run.leader is not None:
+        held_out.report_nearness(led, images)
     clip = build(options).eval()
     clip.load_state_dict(export.read(options.out), strict=False)
     held_out.report("the weights file", *evaluate.clip_encoders(clip))

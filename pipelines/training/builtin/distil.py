@@ -2,7 +2,8 @@
 
 The text tower stands still; its embeddings of all texts are computed once. A small network, the guide, first learns
 to bring the classifier's features to the texts. The image tower then learns three things of each picture: the
-classifier's features, where the guide puts it among all texts, and its own text.
+classifier's features, where the guide puts it among all texts, and its own caption. What few pictures show is drawn
+more often: the tower should see well whatever people have pictures of.
 """
 
 from __future__ import annotations
@@ -22,9 +23,10 @@ from ..files import save_atomically
 from ..loss import scale_of
 from . import guide, image_tower, loop
 from .data import Photos
-from .sampler import Sampler
+from .sampler import Batch, Sampler
 
-# The picture's own text weighs little: its label or caption is in the guide's place already, with more around it.
+# The picture's own caption weighs little: it is in the guide's place already, with more around it. A label says less
+# than that place, and is left out.
 _OWN_WEIGHT = 0.5
 _PLACE_WEIGHT = 2.0
 _NEAR_WEIGHT = 3.0
@@ -97,6 +99,17 @@ def place_loss(images: torch.Tensor, places: torch.Tensor, texts: torch.Tensor, 
     return F.kl_div((scale * images @ texts.T).log_softmax(1), wanted, reduction="batchmean")
 
 
+def own_loss(
+    images: torch.Tensor, batch: Batch, bank: torch.Tensor, others: torch.Tensor, scale: torch.Tensor
+) -> torch.Tensor:
+    """The captioned pictures against their own captions and `others`, by numbers in the bank; weighs by their share."""
+    captioned = batch.captioned()
+    if not captioned:
+        return torch.zeros(())
+    numbers = torch.cat([batch.captions[:captioned], others])
+    return captioned / len(batch.rows) * image_tower.caption_loss(images[:captioned], bank[numbers], numbers, scale)
+
+
 def views(pixels: torch.Tensor, squares: torch.Tensor, size: int) -> torch.Tensor:
     """What the image tower sees of the squares of training pictures: normalised."""
     smaller = squares[:, 2:] * augment.random_squares(len(squares), 1, _SMALLEST_CROP)
@@ -106,18 +119,18 @@ def views(pixels: torch.Tensor, squares: torch.Tensor, size: int) -> torch.Tenso
 
 
 def step_loss(pupil: Pupil, lesson: Lesson) -> torch.Tensor:
-    """The picture's own text, its place among all texts, and the teacher's features."""
+    """The pictures' own captions, their places among all texts, and the teacher's features."""
     batch, known = lesson.sampler.draw(), lesson.known
     looks = torch.randint(len(known.features), (len(batch.rows),))
     features, squares = known.features[looks, batch.rows].float(), known.squares[looks, batch.rows]
     pixels = views(batch.pixels, squares, pupil.visual.input_resolution)
     images, guess = pupil(pixels.contiguous(memory_format=torch.channels_last))
-    own = image_tower.text_loss(images, batch, known.bank, known.neighbours, scale_of(pupil.logit_scale))
     places, scale = lesson.leader(features), lesson.leader.scale()
-    captions = known.bank.captions[torch.randint(len(known.bank.captions), (_CAPTIONS,))]
+    captions = torch.randint(len(known.bank.captions), (_CAPTIONS,))
+    own = own_loss(images, batch, known.bank.captions, captions, scale_of(pupil.logit_scale))
     template = int(torch.randint(len(known.classes), ()))
     named = place_loss(images, places, torch.cat([known.classes[template], known.bank.labels[template]]), scale)
-    told = place_loss(images, places, captions, scale)
+    told = place_loss(images, places, known.bank.captions[captions], scale)
     near = 1 - (images * places).sum(1).mean()
     alike = 1 - F.cosine_similarity(guess, features).mean()
     return _OWN_WEIGHT * own + _PLACE_WEIGHT * (named + told) / 2 + _NEAR_WEIGHT * near + _FEATURE_WEIGHT * alike
@@ -129,9 +142,10 @@ def validate(pupil: Pupil, photos: Photos, rows: np.ndarray, lesson: Lesson) -> 
     images = image_tower.embed_with(pupil.images, pupil.visual, photos, rows)
     labels, captions = torch.from_numpy(photos.labels[rows]), torch.from_numpy(photos.captions[rows, 0])
     told = lesson.known.bank.captions[captions[captions >= 0]]
-    near = (images * lesson.places[rows]).sum(1).mean()
+    near = (images * lesson.places[rows]).sum(1)
+    rare = np.average(near, weights=lesson.known.rarity[rows])
     scores = image_tower.score(images, labels, captions, lesson.known.bank.labels[0], told)
-    return f"{scores}, cosine to the guide {near:.3f}"
+    return f"{scores}, cosine to the guide {near.mean():.3f}, where all classes count alike {rare:.3f}"
 
 
 def train(

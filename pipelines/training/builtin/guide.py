@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -32,7 +33,7 @@ class Knowledge:
     `names` are those of the teacher's classes, `classes` their embeddings (templates, names, dim), `probabilities` what
     the teacher saw of them, `neighbours` how alike the labels are. `features` are the teacher's (looks, pictures, dim),
     centred and scaled, and `squares` the parts of the pictures that it saw (looks, pictures, 3); the first look is at
-    whole pictures.
+    whole pictures. `rarity` tells of how few pictures each is one, by what the teacher took them for.
     """
 
     names: list[str]
@@ -42,6 +43,7 @@ class Knowledge:
     probabilities: torch.Tensor
     features: torch.Tensor
     squares: torch.Tensor
+    rarity: np.ndarray
 
 
 class Guide(nn.Module):
@@ -129,7 +131,7 @@ def know(
         closer = vision_teacher.look_closer(photos, work_dir, number, seed)
         features[number], squares[number] = scaled(closer.features), closer.squares
     bank, classes = embed_texts(clip, photos, names, work_dir / "tower_texts.pt")
-    return Knowledge(names, bank, bank.neighbours(), classes, probabilities, features, squares)
+    return Knowledge(names, bank, bank.neighbours(), classes, probabilities, features, squares, seen.rarity())
 
 
 def retell(known: Knowledge, clip: Any, photos: Photos, work_dir: Path) -> Knowledge:

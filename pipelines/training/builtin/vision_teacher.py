@@ -56,6 +56,11 @@ class Seen:
         left = [number for number, name in enumerate(every) if name not in names]
         return [every[number] for number in left], self.logits[:, left].float().softmax(-1).half()
 
+    def rarity(self) -> np.ndarray:
+        """float64[n]: one through how many pictures show the same to the teacher, of all its classes the likeliest."""
+        _, classes, counts = np.unique(self.logits.argmax(-1).numpy(), return_inverse=True, return_counts=True)
+        return 1 / counts[classes]
+
 
 @dataclass(frozen=True)
 class Closer:

@@ -1,0 +1,63 @@
+"""Writes what `builtin` reaches into its model card: `python -m benchmarks.card --data DIR`.
+
+DIR holds the two evaluation sets, `reverse_image_search` and `flickr8k_test`. Both are indexed into temporary files and
+measured by `python -m pipelines evaluate`; what it prints goes into the card as it is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+CARD = Path(__file__).parents[1] / "pipelines" / "models" / "BUILTIN.md"
+BEGIN, END = "<!-- printed by benchmarks.card -->", "<!-- end -->"
+# Pictures, and how `evaluate` asks for them.
+SETS = (
+    ("reverse_image_search/reverse_image_search.csv", ()),
+    ("reverse_image_search/reverse_image_search.csv", ("--templates", "openai")),
+    ("flickr8k_test/images.csv", ("--captions", "flickr8k_test/captions.csv")),
+)
+
+
+def run(*arguments: str) -> str:
+    """What `python -m pipelines ARGUMENTS` prints."""
+    command = [sys.executable, "-W", "ignore", "-m", "pipelines", *arguments]
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, cwd=CARD.parents[2]).stdout
+
+
+def measure(data: Path) -> str:
+    """The tables of all sets, each under its command."""
+    parts = []
+    with tempfile.TemporaryDirectory() as folder:
+        for pictures, options in SETS:
+            uri = str(Path(folder, f"{Path(pictures).parent}.db"))
+            run("insert", str(data / pictures), "--uri", uri, "--model", "builtin")
+            asked = [str(data / option) if option.endswith(".csv") else option for option in options]
+            shown = " ".join(["python -m pipelines evaluate", *options])
+            parts.append(f"`{shown}` on `{pictures}`:\n\n{run('evaluate', '--uri', uri, *asked).strip()}")
+    return "\n\n".join(parts)
+
+
+def put(card: str, printed: str) -> str:
+    """The card with `printed` between its two marks; ValueError where it has none."""
+    before, begin, rest = card.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not (begin and end):
+        raise ValueError(f"the model card has no '{BEGIN}' with '{END}' after it: put both where the tables belong")
+    return f"{before}{BEGIN}\n\n{printed}\n\n{END}{after}"
+
+
+def main() -> None:
+    """Measures and rewrites the card."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.card", description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="folder of the evaluation sets")
+    data = parser.parse_args().data.resolve()
+    CARD.write_text(put(CARD.read_text(encoding="utf-8"), measure(data)), encoding="utf-8")
+    print(f"wrote the tables into {CARD.name}")
+
+
+if __name__ == "__main__":
+    main()
