@@ -34,7 +34,8 @@ def measure(data: Path) -> str:
     with tempfile.TemporaryDirectory() as folder:
         for pictures, options in SETS:
             uri = str(Path(folder, f"{Path(pictures).parent}.db"))
-            run("insert", str(data / pictures), "--uri", uri, "--model", "builtin")
+            if not Path(uri).exists():
+                run("insert", str(data / pictures), "--uri", uri, "--model", "builtin")
             asked = [str(data / option) if option.endswith(".csv") else option for option in options]
             shown = " ".join(["python -m pipelines evaluate", *options])
             parts.append(f"`{shown}` on `{pictures}`:\n\n{run('evaluate', '--uri', uri, *asked).strip()}")

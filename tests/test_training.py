@@ -337,7 +337,7 @@ def test_a_classifier_teaches_the_image_tower(photos: data.Photos, tmp_path: Pat
     known = show(photos, clip, tmp_path)
     training, held_out = photos.split(0.3, SEED)
     sampler = Sampler(photos, training, 32, SEED)
-    lesson = distil.prepare_lesson(known, guide.prepare(known, sampler, tmp_path, steps=60), sampler)
+    lesson = distil.Lesson(sampler, known, guide.prepare(known, sampler, tmp_path, steps=60))
     assert "great white shark" in vision_teacher.class_names()
     assert "great white shark" not in known.names
     assert known.classes.shape[1] == known.probabilities.shape[1] == len(known.names) == 999
@@ -394,7 +394,7 @@ def images_and_places(clip: object, photos: data.Photos, rows: np.ndarray, lesso
     """The mean cosine between pictures and what the guide makes of the teacher's features."""
     visual = clip.visual.eval()  # type: ignore[attr-defined]
     images = image_tower.embed_with(lambda pixels: normalize(visual(pixels), dim=-1), visual, photos, rows)
-    return float((images * lesson.places[rows]).sum(1).mean())
+    return float((images * lesson.leader(lesson.known.features[0, rows])).sum(1).mean())
 
 
 def test_weights_file_gives_the_same_embeddings(

@@ -126,7 +126,7 @@ def train_with_picture_teacher(run: Run, last: int) -> None:
     if last >= STAGES.index("distil") and options.distil_minutes > 0:
         evenly = replace(run.photos, weights=run.photos.weights * np.sqrt(known.rarity))
         shown = Sampler(evenly, rows, options.batch, options.seed + 2)
-        lesson = distil.prepare_lesson(known, run.leader, shown)
+        lesson = distil.Lesson(shown, known, run.leader)
         wanted = settings(options, options.distil_minutes, options.distil_rate, options.batch)
         before = {name: weights.clone() for name, weights in clip.state_dict().items()}
         run.clip = distil.train(clip, run.photos, lesson, held_out, wanted, options.work)
@@ -162,12 +162,13 @@ def measure(run: Run) -> None:
             lambda sentences: student.texts(torch.from_numpy(words_teacher.encode(sentences))),
         )
     images, words = evaluate.clip_encoders(run.clip)
+    led = None
     if run.leader is not None:
-        led = guide.as_encoder(run.leader, run.photos, options.work)
-        held_out.report("picture teacher and guide", led, words)
-    held_out.report("after the last stage", images, words)
-    if run.leader is not None:
-        held_out.report_nearness(led, images)
+        encoder = guide.as_encoder(run.leader, run.photos, options.work)
+        led = held_out.report("picture teacher and guide", encoder, words)
+    seen = held_out.report("after the last stage", images, words)
+    if led is not None:
+        evaluate.report_nearness(led, seen)
     clip = build(options).eval()
     clip.load_state_dict(export.read(options.out), strict=False)
     held_out.report("the weights file", *evaluate.clip_encoders(clip))

@@ -23,7 +23,7 @@ from ..files import save_atomically
 from ..loss import scale_of
 from . import guide, image_tower, loop
 from .data import Photos
-from .sampler import Batch, Sampler
+from .sampler import Sampler
 
 # The picture's own caption weighs little: it is in the guide's place already, with more around it. A label says less
 # than that place, and is left out.
@@ -47,12 +47,11 @@ _GREY_SHARE = 0.1
 
 @dataclass(frozen=True)
 class Lesson:
-    """What the loss of a step needs: `places` are the leader's unit-length embeddings of all whole pictures."""
+    """What the loss of a step needs."""
 
     sampler: Sampler
     known: guide.Knowledge
     leader: guide.Guide
-    places: torch.Tensor
 
 
 class Pupil(nn.Module):
@@ -87,27 +86,10 @@ class Pupil(nn.Module):
         return self(pixels)[0]
 
 
-def prepare_lesson(known: guide.Knowledge, leader: guide.Guide, sampler: Sampler) -> Lesson:
-    """Adds where the guide puts all pictures."""
-    places = torch.cat([leader(part) for part in known.features[0].split(4096)])
-    return Lesson(sampler, known, leader, places)
-
-
 def place_loss(images: torch.Tensor, places: torch.Tensor, texts: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
     """How the shares of attention that the pictures give to the texts differ from those of the guide's places."""
     wanted = (scale * places @ texts.T).softmax(1)
     return F.kl_div((scale * images @ texts.T).log_softmax(1), wanted, reduction="batchmean")
-
-
-def own_loss(
-    images: torch.Tensor, batch: Batch, bank: torch.Tensor, others: torch.Tensor, scale: torch.Tensor
-) -> torch.Tensor:
-    """The captioned pictures against their own captions and `others`, by numbers in the bank; weighs by their share."""
-    captioned = batch.captioned()
-    if not captioned:
-        return torch.zeros(())
-    numbers = torch.cat([batch.captions[:captioned], others])
-    return captioned / len(batch.rows) * image_tower.caption_loss(images[:captioned], bank[numbers], numbers, scale)
 
 
 def views(pixels: torch.Tensor, squares: torch.Tensor, size: int) -> torch.Tensor:
@@ -127,7 +109,7 @@ def step_loss(pupil: Pupil, lesson: Lesson) -> torch.Tensor:
     images, guess = pupil(pixels.contiguous(memory_format=torch.channels_last))
     places, scale = lesson.leader(features), lesson.leader.scale()
     captions = torch.randint(len(known.bank.captions), (_CAPTIONS,))
-    own = own_loss(images, batch, known.bank.captions, captions, scale_of(pupil.logit_scale))
+    own = image_tower.own_captions_loss(images, batch, known.bank.captions, captions, scale_of(pupil.logit_scale))
     template = int(torch.randint(len(known.classes), ()))
     named = place_loss(images, places, torch.cat([known.classes[template], known.bank.labels[template]]), scale)
     told = place_loss(images, places, known.bank.captions[captions], scale)
@@ -142,7 +124,7 @@ def validate(pupil: Pupil, photos: Photos, rows: np.ndarray, lesson: Lesson) -> 
     images = image_tower.embed_with(pupil.images, pupil.visual, photos, rows)
     labels, captions = torch.from_numpy(photos.labels[rows]), torch.from_numpy(photos.captions[rows, 0])
     told = lesson.known.bank.captions[captions[captions >= 0]]
-    near = (images * lesson.places[rows]).sum(1)
+    near = (images * lesson.leader(lesson.known.features[0, rows])).sum(1)
     rare = np.average(near, weights=lesson.known.rarity[rows])
     scores = image_tower.score(images, labels, captions, lesson.known.bank.labels[0], told)
     return f"{scores}, cosine to the guide {near.mean():.3f}, where all classes count alike {rare:.3f}"

@@ -112,10 +112,11 @@ class HeldOut:
         self.samples = read_pictures([samples / name for name in SAMPLES], size) if samples else None
 
     @torch.inference_mode()
-    def report(self, name: str, image: ImageEncoder, text: TextEncoder) -> None:
-        """Prints one model's figures."""
-        precision, hit = by_class_name(image(self.classes), self.labels, text)
-        recalls = by_caption(image(self.told), self.captions, self.caption_rows, text)
+    def report(self, name: str, image: ImageEncoder, text: TextEncoder) -> tuple[torch.Tensor, torch.Tensor]:
+        """Prints one model's figures; gives its embeddings of the pictures of classes and of those with captions."""
+        classes, captioned = image(self.classes), image(self.told)
+        precision, hit = by_class_name(classes, self.labels, text)
+        recalls = by_caption(captioned, self.captions, self.caption_rows, text)
         print(
             f"{name}: class name P@10 {precision:.1f} % hit@10 {hit:.0f} %; "
             f"caption R@1/5/10 {recalls[0]:.1f}/{recalls[1]:.1f}/{recalls[2]:.1f} %",
@@ -127,12 +128,13 @@ class HeldOut:
             told = ", ".join(f"{query} {rank}" for query, rank in ranks.items())
             print(f"{name}: samples, rank of the right picture among {len(SAMPLES)}: {told}")
             print(f"{name}: samples, in the first 3 for {first} of {len(ranks)} queries", flush=True)
+        return classes, captioned
 
-    @torch.inference_mode()
-    def report_nearness(self, one: ImageEncoder, other: ImageEncoder) -> None:
-        """Prints how near two models put the same pictures, as the mean cosine of each set."""
-        classes, told = [(one(pixels) * other(pixels)).sum(1).mean() for pixels in (self.classes, self.told)]
-        print(f"cosine of the last two: pictures of classes {classes:.3f}, with captions {told:.3f}", flush=True)
+
+def report_nearness(one: Sequence[torch.Tensor], other: Sequence[torch.Tensor]) -> None:
+    """Prints the mean cosine of what `HeldOut.report` gave for two models."""
+    classes, told = [(mine * theirs).sum(1).mean() for mine, theirs in zip(one, other, strict=True)]
+    print(f"cosine of the last two: pictures of classes {classes:.3f}, with captions {told:.3f}", flush=True)
 
 
 def clip_encoders(clip: Any) -> tuple[ImageEncoder, TextEncoder]:

@@ -108,6 +108,26 @@ def caption_loss(images: torch.Tensor, texts: torch.Tensor, numbers: torch.Tenso
     return contrastive_loss(images, texts, numbers[: len(images), None] == numbers[None, :], scale)
 
 
+def own_captions_loss(
+    images: torch.Tensor,
+    batch: Batch,
+    captions: torch.Tensor,
+    others: torch.Tensor,
+    scale: torch.Tensor,
+    place: Callable[[torch.Tensor], torch.Tensor] = torch.Tensor.float,
+) -> torch.Tensor:
+    """The captioned pictures against their own captions and `others`, numbers in `captions`; weighs by their share.
+
+    `place` as for `text_loss`.
+    """
+    captioned = batch.captioned()
+    if not captioned:
+        return torch.zeros(())
+    numbers = torch.cat([batch.captions[:captioned], others])
+    loss = caption_loss(images[:captioned], place(captions[numbers]), numbers, scale)
+    return captioned / len(batch.captions) * loss
+
+
 def text_loss(
     images: torch.Tensor,
     batch: Batch,
@@ -121,17 +141,13 @@ def text_loss(
     `place` puts the bank's embeddings into the space of the images, at unit length.
     """
     captioned, total = batch.captioned(), len(batch.labels)
-    loss = torch.zeros(())
-    if captioned:
-        extra = torch.randint(len(bank.captions), (_EXTRA_CAPTIONS,))
-        numbers = torch.cat([batch.captions[:captioned], extra])
-        texts = place(bank.captions[numbers])
-        loss = loss + captioned * caption_loss(images[:captioned], texts, numbers, scale)
+    extra = torch.randint(len(bank.captions), (_EXTRA_CAPTIONS,))
+    loss = own_captions_loss(images, batch, bank.captions, extra, scale, place)
     if captioned < total:
         template = int(torch.randint(len(bank.labels), ()))
         logits = scale * images[captioned:] @ place(bank.labels[template]).T
-        loss = loss + (total - captioned) * label_loss(logits, batch.labels[captioned:], neighbours)
-    return loss / total
+        loss = loss + (1 - captioned / total) * label_loss(logits, batch.labels[captioned:], neighbours)
+    return loss
 
 
 def step_loss(student: ImageStudent, sampler: Sampler, bank: TextBank, neighbours: torch.Tensor) -> torch.Tensor:
