@@ -19,11 +19,14 @@ from pipelines.evaluation.evaluate import Options, evaluate
 from pipelines.evaluation.html_report.chart import class_chart, cut
 from pipelines.evaluation.html_report.page import render_page
 from pipelines.evaluation.output import comparisons
-from pipelines.evaluation.prompts import OPENAI
+from pipelines.evaluation.prompts import OPENAI, unit
 from pipelines.evaluation.published import COCO, FLICKR30K
 from pipelines.evaluation.report_file import ReportFile
 from pipelines.evaluation.report_text import render
 from pipelines.evaluation.results import Task
+from pipelines.evaluation.stored import Stored
+from pipelines.evaluation.tasks import Sampling, caption_tasks, same_class
+from pipelines.evaluation.truth import Caption, Truth
 from pipelines.models import registry
 from pipelines.models.registry import BUILTIN, list_models
 
@@ -51,6 +54,23 @@ def test_average_precision_at_ten_is_the_formula_written_out() -> None:
         relevant = [rank in ranks for rank in range(1, 11)]
         expected = sum(sum(relevant[:rank]) / rank for rank in range(1, 11) if relevant[rank - 1]) / min(10, len(ranks))
         assert metrics.average_precision_at(10, ranks) == pytest.approx(expected)
+
+
+def test_the_order_of_inserting_changes_no_figure() -> None:
+    """Neither a mean nor an interval, nor which queries are drawn: pictures are counted by id."""
+    random = np.random.default_rng(6)
+    vectors, told = unit(random.normal(size=(60, 5))), unit(random.normal(size=(180, 5)))
+    truth = Truth({key: f"class {key % 7}" for key in range(60)}, [Caption(n % 60, f"text {n}") for n in range(180)])
+    orders = np.arange(60), random.permutation(60)
+    results = []
+    for order in orders:
+        stored = Stored(order, [f"{key}.jpg" for key in order], [truth.labels[key] for key in order], vectors[order])
+        sampling = Sampling(40, seed=3)
+        results.append([*caption_tasks(stored, truth, told, sampling), same_class(stored, truth, sampling)])
+    for first, second in zip(*results, strict=True):
+        assert first.queries == 40
+        assert first.figures == second.figures
+        assert first.groups == second.groups
 
 
 def test_openai_ensemble_has_80_templates() -> None:

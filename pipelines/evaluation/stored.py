@@ -29,6 +29,10 @@ class Stored:
         """Row of each id."""
         return {int(key): row for row, key in enumerate(self.ids)}
 
+    def rows_in_order(self) -> np.ndarray:
+        """int64[n]: all rows, by id. How a collection lists them depends on the order in which they were inserted."""
+        return np.argsort(self.ids)
+
 
 def read_stored(store: Store, folder: Path, label_field: str, advance: Advance) -> Stored:
     """Copies the collection's vectors into a file of `folder`, some thousand rows in memory at a time.
