@@ -135,6 +135,10 @@ def test_another_model_beside_and_the_published_figures(
     for words in ("other weights", "another set", "published on 1,000 pictures and 5,000 captions, here 12 and 12"):
         assert words in text
     photos.paths[0].unlink()
+    own_model = dataclasses.replace(own, model="/home/someone/my-model@0123456789ab")
+    for told in (render([own_model], []), render_page([own_model], "")):
+        assert "my-model@0123456789ab" in told
+        assert "/home/someone" not in told, "a folder is named by its own name"
     page = render_page([own, other], "flickr8k")
     assert "points apart" in page
     assert "another set" in page

@@ -65,4 +65,4 @@ def print_evaluations(evaluations: Sequence[Evaluation], published: str, as_json
 
     print(render(evaluations, beside))
     if published and not beside:
-        print(f"\nnote: no published figures for {', '.join(item.model for item in evaluations)} on {published}")
+        print(f"\nnote: no published figures for {', '.join(item.title for item in evaluations)} on {published}")

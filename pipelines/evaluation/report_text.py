@@ -29,7 +29,7 @@ def render(evaluations: Sequence[Evaluation], comparisons: Sequence[Comparison])
     head = f"{first.pictures:,} pictures, {first.classes:,} classes, {first.captions:,} captions"
     templates = f"; {first.templates:,} prompt template{'s' if first.templates > 1 else ''}" if first.classes else ""
     parts = [f"Collection '{first.collection}': {head}{templates}. In brackets: bootstrap 95 % intervals."]
-    models = [evaluation.model for evaluation in evaluations]
+    models = [evaluation.title for evaluation in evaluations]
     for task in first.tasks:
         columns = [other.task(task.key) for other in evaluations]
         rows = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -78,6 +79,11 @@ class Evaluation:
     tasks: list[Task]
     index: IndexLoss
     notes: list[str] = field(default_factory=list)
+
+    @property
+    def title(self) -> str:
+        """The model for a heading: of one that is a folder, the folder's own name."""
+        return os.path.basename(self.model)
 
     def task(self, key: str) -> Task | None:
         """The task of this key, if it was measured."""

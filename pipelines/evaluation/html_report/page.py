@@ -38,7 +38,7 @@ def render_page(evaluations: Sequence[Evaluation], published: str, allow_private
     environment.filters.update(percent=_percent, filename=_filename)
     return environment.get_template("page.html.j2").render(
         first=evaluations[0],
-        models=[evaluation.model for evaluation in evaluations],
+        models=[evaluation.title for evaluation in evaluations],
         sections=[_section(task, evaluations) for task in evaluations[0].tasks],
         index_rows=index_rows([evaluation.index for evaluation in evaluations]),
         comparisons=comparisons(evaluations, published),
@@ -60,7 +60,7 @@ def _section(task: Task, evaluations: Sequence[Evaluation]) -> dict[str, Any]:
         "classes": class_chart(tasks) if task.groups else None,
         "ranks": rank_chart(tasks),
         "examples": [
-            (evaluation.model, [(kind, [item for item in other.examples if item.kind == kind]) for kind in _KINDS])
+            (evaluation.title, [(kind, [item for item in other.examples if item.kind == kind]) for kind in _KINDS])
             for evaluation, other in zip(evaluations, tasks, strict=True)
             if other is not None
         ],
