@@ -27,6 +27,7 @@ class ProgressBar:
         self._hidden = hidden or not sys.stderr.isatty()
         self._unit = unit
         self._bar: Any = None
+        self._told = False
 
     def __enter__(self) -> ProgressBar:
         return self
@@ -38,8 +39,15 @@ class ProgressBar:
             self._bar.close()
 
     def update(self, summary: Summary, total: int) -> None:
-        """Moves the bar to where an insert run is."""
+        """Moves the bar to where an insert run is; after Ctrl-C, says what it waits for."""
         self.show(summary.rows, total, **({"rejected": summary.rejected} if summary.rejected else {}))
+        if summary.interrupted and not self._told:
+            self._told = True
+            words = "finishing what is in hand; Ctrl-C again ends at once"
+            if self._bar is None:
+                print(words, file=sys.stderr, flush=True)
+            else:
+                self._bar.write(words, file=sys.stderr)
 
     def show(self, done: int, total: int, **extra: float) -> None:
         """Moves the bar."""

@@ -76,7 +76,8 @@ def test_a_second_ctrl_c_ends_it_at_once(lite: Settings, photos: Photos, tmp_pat
     process = start_insert(source, lite, "--batch-size", "1000")  # seconds of work in flight
     wait_for_rows(lite, process)
     process.send_signal(signal.SIGINT)
-    time.sleep(0.2)
+    assert process.stderr is not None
+    assert process.stderr.readline() == "finishing what is in hand; Ctrl-C again ends at once\n"
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=30)
     assert process.returncode == 130

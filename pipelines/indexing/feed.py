@@ -94,6 +94,7 @@ class Feed:
         try:
             if isinstance(error, KeyboardInterrupt):
                 self._summary.interrupted = True
+                self._report()
                 self._land_all()
                 self._store.flush()
         finally:
