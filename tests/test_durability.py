@@ -80,7 +80,7 @@ def test_a_second_ctrl_c_ends_it_at_once(lite: Settings, photos: Photos, tmp_pat
     assert process.stderr.readline() == "finishing what is in hand; Ctrl-C again ends at once\n"
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=30)
-    assert process.returncode == 130
+    assert process.returncode == 130, err
     assert err == "interrupted: run the same command again to go on\n"
     assert did(run_insert(source, lite, limit=50))["unchanged"] == 50
 
