@@ -24,9 +24,10 @@ from pipelines.evaluation.published import COCO, FLICKR30K
 from pipelines.evaluation.report_file import ReportFile
 from pipelines.evaluation.report_text import render
 from pipelines.evaluation.results import Task
-from pipelines.evaluation.stored import Stored
+from pipelines.evaluation.stored import read_stored
 from pipelines.evaluation.tasks import Sampling, caption_tasks, same_class
 from pipelines.evaluation.truth import Caption, Truth
+from pipelines.milvus.store import Store
 from pipelines.models import registry
 from pipelines.models.registry import BUILTIN, list_models
 
@@ -56,15 +57,20 @@ def test_average_precision_at_ten_is_the_formula_written_out() -> None:
         assert metrics.average_precision_at(10, ranks) == pytest.approx(expected)
 
 
-def test_the_order_of_inserting_changes_no_figure() -> None:
+def test_the_order_of_inserting_changes_no_figure(settings: Settings, tmp_path: Path) -> None:
     """Neither a mean nor an interval, nor which queries are drawn: pictures are counted by id."""
     random = np.random.default_rng(6)
     vectors, told = unit(random.normal(size=(60, 5))), unit(random.normal(size=(180, 5)))
     truth = Truth({key: f"class {key % 7}" for key in range(60)}, [Caption(n % 60, f"text {n}") for n in range(180)])
-    orders = np.arange(60), random.permutation(60)
+    own = {"_hash": "0", "_mtime_ns": 0, "_size": 0, "_model": "m@1", "_source": ""}
     results = []
-    for order in orders:
-        stored = Stored(order, [f"{key}.jpg" for key in order], [truth.labels[key] for key in order], vectors[order])
+    for order in (np.arange(60), random.permutation(60)):
+        store = Store(settings.uri, settings.collection)
+        store.create(5, ())
+        for part in np.split(order, 6):
+            store.upsert({"id": int(key), "path": f"{key}", "embedding": vectors[key], **own} for key in part)
+        stored = read_stored(store, tmp_path, "", lambda rows: None)
+        store.drop()
         sampling = Sampling(40, seed=3)
         results.append([*caption_tasks(stored, truth, told, sampling), same_class(stored, truth, sampling)])
     for first, second in zip(*results, strict=True):

@@ -18,7 +18,7 @@ Advance = Callable[[int], object]
 
 @dataclass(frozen=True)
 class Stored:
-    """A collection's rows. `vectors` float32[n, dim] of unit length lie on disk; a slice of them is read when used."""
+    """A collection's rows, by id. `vectors` float32[n, dim] of unit length lie on disk; slices are read when used."""
 
     ids: np.ndarray
     paths: list[str]
@@ -28,10 +28,6 @@ class Stored:
     def rows_by_id(self) -> dict[int, int]:
         """Row of each id."""
         return {int(key): row for row, key in enumerate(self.ids)}
-
-    def rows_in_order(self) -> np.ndarray:
-        """int64[n]: all rows, by id. How a collection lists them depends on the order in which they were inserted."""
-        return np.argsort(self.ids)
 
 
 def read_stored(store: Store, folder: Path, label_field: str, advance: Advance) -> Stored:

@@ -37,12 +37,11 @@ class Sampling:
 
 
 def rows_by_class(stored: Stored, truth: Truth) -> dict[str, np.ndarray]:
-    """The rows of each class's pictures, classes sorted, pictures by id."""
+    """The rows of each class's pictures, classes sorted."""
     rows: defaultdict[str, list[int]] = defaultdict(list)
-    for row in stored.rows_in_order():
-        key = int(stored.ids[row])
+    for row, key in enumerate(stored.ids.tolist()):
         if key in truth.labels:
-            rows[truth.labels[key]].append(int(row))
+            rows[truth.labels[key]].append(row)
     return {label: np.array(rows[label], np.int64) for label in sorted(rows)}
 
 
@@ -104,11 +103,9 @@ def caption_tasks(stored: Stored, truth: Truth, vectors: np.ndarray, sampling: S
     texts = [caption.text for caption in truth.captions]
     to_pictures = Questions(
         "text_to_image", "caption → picture", CAPTION_METRICS, [texts[number] for number in chosen], False,
-        vectors[chosen], [pictures[number : number + 1] for number in chosen], stored.ids[pictures[chosen]],
-        [""] * len(chosen),
+        vectors[chosen], [pictures[number : number + 1] for number in chosen], pictures[chosen], [""] * len(chosen),
     )  # fmt: skip
-    described = stored.rows_in_order()
-    described = described[np.isin(described, pictures)]
+    described = np.unique(pictures)
     described = described[sampling.of(described.size)]
     to_captions = Questions(
         "image_to_text", "picture → captions", CAPTION_METRICS, [stored.paths[row] for row in described], True,
