@@ -137,7 +137,7 @@ def compare(evaluation: Evaluation, set_name: str) -> Comparison | None:
             own = task.figures[metric]
             within = own.low * 100 <= value <= own.high * 100
             differences.append(Difference(task.title, metric, own.value * 100, value, within))
-    return Comparison(evaluation.title, benchmark.title, differences, _caveats(evaluation, benchmark, same, set_name))
+    return Comparison(evaluation.model, benchmark.title, differences, _caveats(evaluation, benchmark, same, set_name))
 
 
 def _caveats(evaluation: Evaluation, benchmark: Benchmark, same: bool, name: str) -> list[str]:
