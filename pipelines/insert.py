@@ -12,6 +12,7 @@ from .indexing.prune import Confirm, prune_gone, source_name
 from .indexing.reembed import StoredRows, finish_swap, replacement_of, swap
 from .indexing.rejects import DEFAULT_FILE, RejectFile
 from .indexing.summary import Progress, Summary
+from .indexing.warm_up import warm_up
 from .milvus.index import Index
 from .milvus.schema import reconcile
 from .milvus.store import Store
@@ -99,6 +100,8 @@ def run_insert(
     if replaces is not None:
         store = replacement_of(store, tag)
         settings = dataclasses.replace(settings, collection=store.collection)
+    if not store.exists():
+        warm_up(model)  # every picture is new: it loads while Milvus makes the collection
     _prepare_collection(store, model, rows, replaces or store, index)
     # Shards may share a folder, and each writes a list of its own.
     default_list = DEFAULT_FILE if part == WHOLE else f"rejected-{part.number}-of-{part.of}.csv"

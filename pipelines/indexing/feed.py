@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import TYPE_CHECKING, NamedTuple
@@ -65,7 +65,7 @@ class Feed:
         """Takes a source to its end; returns the comparer, which knows the rows that have a file."""
         comparer = Comparer(self._store, self._summary.model, name, checksum)
         self._total += source.total
-        for chunk in source.chunks(COMPARE_ROWS):
+        for chunk in _first_cut(source.chunks(COMPARE_ROWS), self._in_flight * self._batch_size):
             start = time.perf_counter()
             comparison = comparer.compare(chunk)
             for row, reason in comparison.rejected:
@@ -190,3 +190,10 @@ class Feed:
         summary.rejects_file = self._rejects.written_to
         if self._profile:
             summary.step_seconds = {step: round(value, 3) for step, value in self._profile.seconds.items()}
+
+
+def _first_cut(chunks: Iterator[list[Row]], count: int) -> Iterator[list[Row]]:
+    """The same rows, of the first chunk `count` ahead: comparing reads the files, and the model waits for the first."""
+    first = next(chunks, [])
+    yield from filter(None, (first[:count], first[count:]))
+    yield from chunks

@@ -55,6 +55,7 @@ class ImageDecode:
         # files wait in memory, whatever the batch size, and a slow server keeps no local picture waiting.
         self._fetchers = ThreadPoolExecutor(FETCHES, thread_name_prefix="fetch")
         self._decoding = threading.BoundedSemaphore(workers)
+        self._one_list_after_the_other = threading.Lock()  # lists that come together would all be ready last
 
     def __call__(self, source: Source | Sequence[Source]) -> Any:
         """A path, URL or file's bytes → uint8[h, w, 3]; a list → a list. With `reasons`, a pair (pictures, reasons).
@@ -64,7 +65,8 @@ class ImageDecode:
         if isinstance(source, (str, bytes, os.PathLike, np.ndarray)):
             picture, reason = self._decode(source)
             return (picture, reason) if self._reasons else picture
-        pending = [(self._fetchers if is_remote(one) else self._pool).submit(self._decode, one) for one in source]
+        with self._one_list_after_the_other:
+            pending = [(self._fetchers if is_remote(one) else self._pool).submit(self._decode, one) for one in source]
         decoded = [future.result() for future in pending]
         pictures = [picture for picture, _ in decoded]
         return (pictures, [reason for _, reason in decoded]) if self._reasons else pictures
