@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import CommandResult, Photos, program_env, write_csv
+from conftest import CommandResult, Photos, start_program, write_csv
 from insert_support import all_rows, did, distinct_copies, store_of, vectors
 
 from pipelines import Searcher, Settings, Summary, run_insert
@@ -28,11 +28,7 @@ from pipelines.milvus.store import Store
 
 def start_insert(source: Path, settings: Settings, *more: str) -> subprocess.Popen[str]:
     options = ["--uri", settings.uri, "--collection", settings.collection, "--model", "builtin", *more]
-    return subprocess.Popen(
-        [sys.executable, "-W", "ignore", "-m", "pipelines", "insert", str(source), *options],
-        cwd=source.parent, env=program_env(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # a background job ignores it
-    )  # fmt: skip
+    return start_program(source.parent, "insert", str(source), *options)
 
 
 def wait_for_rows(settings: Settings, process: subprocess.Popen[str]) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Photos, draw_pictures, program_env, write_csv
+from conftest import Photos, draw_pictures, program_env, start_program, write_csv
 from insert_support import counts, did, distinct_copies, read_rejects, store_of
 
 from pipelines import Settings, run_insert
@@ -278,11 +278,7 @@ def test_ctrl_c_finishes_what_is_in_hand_and_the_next_run_does_the_rest(
 ) -> None:
     rows = list(enumerate(distinct_copies(photos.paths[0], tmp_path / "many", 6_000)))
     table = write_csv(tmp_path / "long.csv", ["id", "path"], rows)
-    arguments = [sys.executable, "-m", "pipelines", "insert", str(table), "--uri", lite.uri, "--model", "builtin"]
-    process = subprocess.Popen(
-        arguments, cwd=tmp_path, env=program_env(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # a background job ignores it
-    )  # fmt: skip
+    process = start_program(tmp_path, "insert", str(table), "--uri", lite.uri, "--model", "builtin")
     wal = Path(lite.uri)
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and sum(f.stat().st_size for f in wal.rglob("*") if f.is_file()) < 500_000:
