@@ -7,20 +7,22 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..images.preprocess import resize_and_crop
+from ..images.decode import decode
 
 if TYPE_CHECKING:
     from ..models.clip import ClipModel
 
+# A PPM of 2 × 2 black pixels.
+SMALL_PICTURE = b"P6 2 2 255\n" + bytes(12)
+
 
 def warm_up(model: ClipModel) -> None:
-    """Loads the resize (it imports PyTorch, a second) and the picture tower side by side, and returns at once.
+    """Loads the libraries that decode and resize (PyTorch, a second) and the picture tower; returns at once.
 
     What goes wrong here goes wrong again at the first picture, and is reported there.
     """
     size = model.spec.image_size
-    blank = np.zeros((size, size, 3), np.uint8)
     pool = ThreadPoolExecutor(2, thread_name_prefix="warm-up")
-    pool.submit(resize_and_crop, blank, size // 2)
-    pool.submit(model.embed_images, blank[None])
+    pool.submit(decode, SMALL_PICTURE, 1)
+    pool.submit(model.embed_images, np.zeros((1, size, size, 3), np.uint8))
     pool.shutdown(wait=False)
