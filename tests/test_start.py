@@ -1,0 +1,108 @@
+"""How soon a run has something to embed: what is loaded and read before its first picture."""
+
+from __future__ import annotations
+
+import itertools
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import Photos, program_env, write_csv
+from insert_support import did, distinct_copies
+
+from pipelines import Settings, run_insert
+from pipelines.indexing import compare
+from pipelines.milvus.connection import close
+from pipelines.milvus.store import Store
+from pipelines.models.clip import ClipModel
+from pipelines.operators.clip import ClipEmbedding
+from pipelines.operators.image_decode import ImageDecode
+
+
+def test_the_model_loads_while_a_new_collection_is_made(
+    lite: Settings, photos: Photos, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded = threading.Event()
+    embed, create = ClipModel.embed_images, Store.create
+
+    def embedding(self: ClipModel, pictures: np.ndarray) -> np.ndarray:
+        found = embed(self, pictures)
+        loaded.set()
+        return found
+
+    def creating(self: Store, *arguments: object) -> None:
+        assert loaded.wait(60)
+        create(self, *arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(ClipModel, "embed_images", embedding)
+    monkeypatch.setattr(Store, "create", creating)
+    assert run_insert(photos.csv, lite).inserted
+
+
+def test_a_run_with_nothing_new_loads_neither_model_nor_pytorch(lite: Settings, photos: Photos) -> None:
+    before = run_insert(photos.csv, lite)
+    close(lite.uri)
+    code = (
+        "import sys; from pipelines import Settings, run_insert; "
+        "summary = run_insert(sys.argv[1], Settings(uri=sys.argv[2])); "
+        "print(summary.unchanged, [name for name in ('torch', 'cv2') if name in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(photos.csv), lite.uri], env=program_env(), capture_output=True, text=True
+    )
+    assert done.stdout == f"{before.inserted} []\n", done.stderr
+
+
+def test_the_first_pictures_are_embedded_before_the_other_files_are_read(
+    lite: Settings, photos: Photos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = distinct_copies(photos.paths[0], tmp_path / "many", 300)
+    source = write_csv(tmp_path / "many.csv", ["id", "path"], list(enumerate(paths)))
+    embedded = threading.Event()
+    read: list[int] = []
+    embed, hash_files = ClipEmbedding.__call__, compare.hash_files
+
+    def embedding(self: ClipEmbedding, items: object) -> np.ndarray:
+        found = embed(self, items)
+        embedded.set()
+        return found
+
+    def hashing(names: Sequence[str]) -> list[str]:
+        assert not read or embedded.wait(60)
+        read.append(len(names))
+        return hash_files(names)
+
+    monkeypatch.setattr(ClipEmbedding, "__call__", embedding)
+    monkeypatch.setattr(compare, "hash_files", hashing)
+    summary = run_insert(source, Settings(uri=lite.uri, model="builtin", batch_size=16))
+    assert did(summary)["inserted"] == 300
+    assert read == [48, 252]  # three batches, and the rest
+
+
+def test_of_two_lists_at_once_one_is_decoded_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In turns, both would be ready last, and the model would wait for the first."""
+    order: list[int] = []
+    decode = ImageDecode(workers=1)
+
+    def one(source: str) -> tuple[str, str]:
+        order.append(int(source))
+        return "", ""
+
+    monkeypatch.setattr(decode, "_decode", one)
+    together = threading.Barrier(2)
+
+    def decoding(name: str) -> None:
+        together.wait()
+        decode([name] * 2000)
+
+    threads = [threading.Thread(target=decoding, args=(name,)) for name in "12"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(order) == 4000
+    assert len(list(itertools.groupby(order))) == 2
