@@ -20,6 +20,8 @@ from typing import Any
 
 import numpy as np
 
+from pipelines.settings import env_name
+
 from .harness import MODEL, measure, photographs, random_weights, report, table, write_table
 
 QUERIES = (
@@ -61,6 +63,7 @@ def _warm(weights: str, device: str) -> None:
 
 
 def _cold(folder: Path, weights: str, device: str) -> None:
+    os.environ[env_name("cache")] = str(folder / "cache")  # the warm part has left converted towers in the usual one
     pictures = write_table(photographs("", folder, 20), folder / "cold.csv")
     rows, parts = [], {}
     for model, path in (("builtin", ""), (MODEL, weights)):

@@ -1,6 +1,6 @@
 """Runs a model on the CPU by OpenVINO: bf16 where the CPU has instructions for it, and no PyTorch once converted.
 
-A tower is converted on first use, by PyTorch, and kept in the cache folder under the weights' fingerprint and the
+The towers are converted on first use, by PyTorch, and kept in the cache folder under the weights' fingerprint and the
 versions of both. Beside it lies what PyTorch gave for one known input: each time a converted tower is loaded it must
 give the same, or it is converted again.
 """
@@ -46,7 +46,9 @@ class OpenVinoRuntime:
         self.default_batch_size = 64 if has_bf16 else 32
         self._towers = {kind: _Tower(self._core, kind, self.precision, spec, path, fingerprint) for kind in PROBES}
         if not any(tower.is_converted() for tower in self._towers.values()):
-            self._towers["text"].network = self._towers["image"].network = _build(spec, path)  # a wrong file shows now
+            network = _build(spec, path)  # a wrong file shows now
+            for tower in self._towers.values():  # both, while the network is there: who indexes searches next
+                tower.convert(network)
 
     def embed_images(self, pictures: np.ndarray) -> np.ndarray:
         """uint8[n, size, size, 3] RGB → float32[n, dim], not normalised."""
@@ -71,7 +73,6 @@ class _Tower:
         self._file = cache_dir() / "converted" / f"{Path(spec.name).name}-{kind}-{name}.xml"
         self._lock = threading.Lock()
         self._compiled: Any = None
-        self.network: Any = None
 
     def is_converted(self) -> bool:
         """Whether the cache has it."""
@@ -86,11 +87,10 @@ class _Tower:
     def _load_or_convert(self) -> Any:
         compiled = self._load() if self.is_converted() else None
         if compiled is None:
-            self._convert()
+            self.convert(_build(self._spec, self._weights))
             compiled = self._load()
         if compiled is None:
             raise ModelError(f"OpenVINO does not agree with PyTorch about {self._spec.name}: use --runtime pytorch")
-        self.network = None
         return compiled
 
     def _load(self) -> Any:
@@ -105,12 +105,12 @@ class _Tower:
         agrees = np.all((found * expected).sum(axis=1) >= MIN_COSINE * lengths)  # False for NaN
         return compiled if agrees else None
 
-    def _convert(self) -> None:
+    def convert(self, network: Any) -> None:
+        """Puts the tower of this network into the cache."""
         import torch
 
         from . import towers
 
-        network = self.network or _build(self._spec, self._weights)
         is_image = self._kind == "image"
         tower = towers.image_tower(network, self._spec) if is_image else towers.text_tower(network)
         with torch.inference_mode():
