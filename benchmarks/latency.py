@@ -76,7 +76,7 @@ def _cold(folder: Path, weights: str, device: str) -> None:
         parts[model] = measure(
             "benchmarks.latency", "parts", uri=str(folder / f"{model}.db"), weights=path, device=device
         )["parts"]
-    table(rows, ["`search`, new process, to its end", "seconds", "CPU seconds", "the very first (converts the model)"])
+    table(rows, ["`search`, new process, to its end", "seconds", "CPU seconds", "the very first after indexing"])
     print()
     names = list(parts["builtin"])
     table([[name, *(f"{parts[model][name]:.2f}" for model in parts)] for name in names], ["where (s)", *parts])
