@@ -100,13 +100,14 @@ def run_insert(
     if replaces is not None:
         store = replacement_of(store, tag)
         settings = dataclasses.replace(settings, collection=store.collection)
+    pipeline = build_insert_pipeline(settings)
     if not store.exists():
         warm_up(model)  # every picture is new: it loads while Milvus makes the collection
     _prepare_collection(store, model, rows, replaces or store, index)
     # Shards may share a folder, and each writes a list of its own.
     default_list = DEFAULT_FILE if part == WHOLE else f"rejected-{part.number}-of-{part.of}.csv"
     feed = Feed(
-        store, build_insert_pipeline(settings), batch_size, IN_FLIGHT,
+        store, pipeline, batch_size, IN_FLIGHT,
         summary, RejectFile(rejects, default_list), profile, on_progress,
     )  # fmt: skip
     with feed:

@@ -43,6 +43,20 @@ def test_the_model_loads_while_a_new_collection_is_made(
     assert run_insert(photos.csv, lite).inserted
 
 
+def test_towhee_is_imported_before_pytorch_beside_it(lite: Settings, photos: Photos) -> None:
+    """PyTorch's import puts back the filters of warnings that it found: what Towhee's import says would be printed."""
+    code = (
+        "import sys; from pipelines import Settings, insert; warm_up = insert.warm_up\n"
+        "def late(model): print('towhee.runtime.operator_manager.operator_loader' in sys.modules); warm_up(model)\n"
+        "insert.warm_up = late\n"
+        "insert.run_insert(sys.argv[1], Settings(uri=sys.argv[2], model='builtin'))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(photos.csv), lite.uri], env=program_env(), capture_output=True, text=True
+    )
+    assert (done.stdout, done.stderr) == ("True\n", "")
+
+
 def test_a_run_with_nothing_new_loads_neither_model_nor_pytorch(lite: Settings, photos: Photos) -> None:
     before = run_insert(photos.csv, lite)
     close(lite.uri)

@@ -19,7 +19,8 @@ SMALL_PICTURE = b"P6 2 2 255\n" + bytes(12)
 def warm_up(model: ClipModel) -> None:
     """Loads the libraries that decode and resize (PyTorch, a second) and the picture tower; returns at once.
 
-    What goes wrong here goes wrong again at the first picture, and is reported there.
+    What goes wrong here goes wrong again at the first picture, and is reported there. PyTorch's import puts the
+    filters of warnings back as it found them: Towhee, for which some are set, has to be imported by now.
     """
     size = model.spec.image_size
     pool = ThreadPoolExecutor(2, thread_name_prefix="warm-up")
