@@ -14,7 +14,7 @@ from .indexing.rejects import DEFAULT_FILE, RejectFile
 from .indexing.summary import Progress, Summary
 from .indexing.warm_up import warm_up
 from .milvus.index import Index
-from .milvus.schema import reconcile
+from .milvus.schema import Field, reconcile
 from .milvus.store import Store
 from .models.clip import ClipModel, model_of
 from .models.registry import get_model
@@ -100,9 +100,7 @@ def run_insert(
     if replaces is not None:
         store = replacement_of(store, tag)
         settings = dataclasses.replace(settings, collection=store.collection)
-    pipeline = build_insert_pipeline(settings)
-    if not store.exists():
-        warm_up(model)  # every picture is new: it loads while Milvus makes the collection
+    pipeline = build_insert_pipeline(settings)  # imports Towhee, which has to be before `warm_up`
     _prepare_collection(store, model, rows, replaces or store, index)
     # Shards may share a folder, and each writes a list of its own.
     default_list = DEFAULT_FILE if part == WHOLE else f"rejected-{part.number}-of-{part.of}.csv"
@@ -129,12 +127,12 @@ def run_insert(
 def _prepare_collection(store: Store, model: ClipModel, source: Source, like: Store, index: Index | None) -> None:
     """Makes the collection, with the columns of `like` if that exists, or checks that it takes these rows."""
     if not like.exists():
-        store.create(model.spec.dim, source.fields, index)
+        _create_collection(store, model, source.fields, index)
         return
     like.refuse_older_program()
     source.fields = reconcile(source.fields, like.fields())
     if not store.exists():
-        store.create(model.spec.dim, like.fields(), index)
+        _create_collection(store, model, like.fields(), index)
         return
     made_by = store.model()
     if not takes(made_by, model.tag) or store.dim() != model.spec.dim:
@@ -142,3 +140,9 @@ def _prepare_collection(store: Store, model: ClipModel, source: Source, like: St
             f"collection '{store.collection}' was made by {made_by or 'another model'}, this is {model.tag}: "
             "use that model (--model), another collection (--collection), or embed everything again (--reembed)"
         )
+
+
+def _create_collection(store: Store, model: ClipModel, fields: tuple[Field, ...], index: Index | None) -> None:
+    """Makes it while the model loads: every picture will be new."""
+    warm_up(model)
+    store.create(model.spec.dim, fields, index)

@@ -1,7 +1,7 @@
 """Runs a model on the CPU by OpenVINO: bf16 where the CPU has instructions for it, and no PyTorch once converted.
 
 The towers are converted on first use, by PyTorch, and kept in the cache folder under the weights' fingerprint and the
-versions of both. Beside it lies what PyTorch gave for one known input: each time a converted tower is loaded it must
+versions of both. Beside each lies what PyTorch gave for one known input: each time a converted tower is loaded it must
 give the same, or it is converted again.
 """
 

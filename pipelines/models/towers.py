@@ -57,8 +57,7 @@ class _Blocks(nn.Module):
         for block in self._all[:-1]:
             normed = block.ln_1(x).to(self.dtype)
             # Three products, not one cut in three: OpenVINO takes longer to cut than it saves.
-            parts = zip(block.attn.in_proj_weight.chunk(3), block.attn.in_proj_bias.chunk(3), strict=True)
-            query, key, value = (functional.linear(normed, weight, bias) for weight, bias in parts)
+            query, key, value = (functional.linear(normed, *part) for part in _projections(block))
             x = self._rest(block, x, query, key, value, causal=causal)
         return x
 
@@ -66,12 +65,10 @@ class _Blocks(nn.Module):
         """The last block at the positions int64[n] → float32[n, width]. `mask`: bool[n, length], what may be seen."""
         block = self._all[-1]
         normed = block.ln_1(x).to(self.dtype)
-        width = x.shape[-1]
-        weight, bias = block.attn.in_proj_weight, block.attn.in_proj_bias
-        index = at.view(-1, 1, 1).expand(-1, 1, width)
-        query = functional.linear(normed.gather(1, index), weight[:width], bias[:width])
-        key = functional.linear(normed, weight[width:-width], bias[width:-width])
-        value = functional.linear(normed, weight[-width:], bias[-width:])
+        index = at.view(-1, 1, 1).expand(-1, 1, x.shape[-1])
+        of_query, of_key, of_value = _projections(block)
+        query = functional.linear(normed.gather(1, index), *of_query)
+        key, value = functional.linear(normed, *of_key), functional.linear(normed, *of_value)
         mask = None if mask is None else mask[:, None, None, :]
         return self._rest(block, x.gather(1, index), query, key, value, mask)[:, 0]
 
@@ -84,6 +81,11 @@ class _Blocks(nn.Module):
         mixed = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask, is_causal=causal)
         x = x + block.attn.out_proj(mixed.transpose(1, 2).flatten(2)).float()
         return x + block.mlp(block.ln_2(x).to(self.dtype)).float()
+
+
+def _projections(block: Any) -> tuple[tuple[Tensor, Tensor], ...]:
+    """Weight and bias of query, key and value."""
+    return tuple(zip(block.attn.in_proj_weight.chunk(3), block.attn.in_proj_bias.chunk(3), strict=True))
 
 
 def _split_heads(x: Tensor, heads: int) -> Tensor:
