@@ -255,6 +255,15 @@ def program_env(extra: dict[str, str] | None = None) -> dict[str, str]:
     return {**clean, "PYTHONPATH": str(ROOT), **(extra or {})}
 
 
+def run_code(code: str, *arguments: object, timeout: float = 60) -> CommandResult:
+    """Runs Python code in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        env=program_env(), capture_output=True, text=True, timeout=timeout,
+    )  # fmt: skip
+    return CommandResult(done.returncode, done.stdout, done.stderr)
+
+
 # A background job's programs ignore Ctrl-C, and so would this one. Not by `preexec_fn`: that forks, and a child of a
 # process with gRPC's threads ends now and then before it begins (SIGABRT, or a line of gRPC's on stderr).
 HEEDING_CTRL_C = (

@@ -5,13 +5,11 @@ from __future__ import annotations
 import csv
 import json
 import re
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import CommandResult, Photos, program_env, write_csv
+from conftest import CommandResult, Photos, run_code, write_csv
 
 from pipelines import cli
 
@@ -147,10 +145,10 @@ def test_help_is_a_manual_and_loads_nothing_heavy() -> None:
         "try:\n    main()\nexcept SystemExit:\n    pass\n"
         "print([m for m in ('torch', 'towhee', 'pymilvus', 'pandas', 'gradio', 'numpy', 'PIL') if m in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", code], env=program_env(), capture_output=True, text=True, timeout=30)
-    assert "Example:" in done.stdout
-    assert "--batch-size" in done.stdout
-    assert done.stdout.splitlines()[-1] == "[]"
+    done = run_code(code, timeout=30)
+    assert "Example:" in done.out
+    assert "--batch-size" in done.out
+    assert done.out.splitlines()[-1] == "[]"
 
 
 def bad_csv(folder: Path, text: str) -> Path:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import csv
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Photos, program_env
+from conftest import Photos, run_code
 from pymilvus import DataType, MilvusClient
 from towhee import DataCollection, ops, pipe
 
@@ -124,16 +122,16 @@ def test_operators_are_registered_in_either_import_order(order: str) -> None:
         "p = pipe.input('v').map('v', 'v', ops.towhee.np_normalize()).output('v')\n"
         "assert abs(np.linalg.norm(p(np.ones(4)).get()[0]) - 1) < 1e-6\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], env=program_env(), capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stderr
+    done = run_code(code)
+    assert done.status == 0, done.err
     if order.startswith("import pipelines"):
-        assert "Warning" not in done.stderr
+        assert "Warning" not in done.err
 
 
 def test_importing_pipelines_imports_nothing_heavy() -> None:
     code = "import sys, pipelines; print([m for m in ('towhee', 'torch', 'pymilvus', 'pandas') if m in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], env=program_env(), capture_output=True, text=True, timeout=60)
-    assert done.stdout.strip() == "[]"
+    done = run_code(code)
+    assert done.out.strip() == "[]"
 
 
 def test_clip_embeds_one_item_as_it_embeds_many(photos: Photos) -> None:

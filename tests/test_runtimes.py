@@ -148,7 +148,7 @@ def test_openvino_agrees_for_every_family(
     assert cosines(ours.embed_texts(tokens), exact.embed_texts(tokens)).min() >= 0.999
 
 
-def test_both_towers_are_converted_once_for_its_weights_and_versions(
+def test_both_towers_are_converted_once_for_their_weights_and_versions(
     tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spec, path = spec_of(VIT), save(random_network(VIT), tmp_path / "w.safetensors")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import random
-import subprocess
-import sys
 import uuid
 from collections import Counter
 from itertools import chain, pairwise
@@ -12,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Photos, draw_pictures, program_env, write_csv
+from conftest import Photos, draw_pictures, start_program, write_csv
 
 from pipelines import Settings, run_insert
 from pipelines.errors import InputError
@@ -128,14 +126,8 @@ def test_parts_run_at_once_against_one_server_and_each_lists_its_own_rejects(
         path.write_bytes(b"no picture")
     table = write_csv(tmp_path / "photos.csv", ["id", "path"], list(enumerate(paths)))
     collection = f"shard_{uuid.uuid4().hex[:8]}"
-    command = [sys.executable, "-m", "pipelines", "insert", table, "--uri", milvus_server, "--model", "builtin"]
-    running = [
-        subprocess.Popen(
-            [*command, "--collection", collection, "--shard", f"{number}/3"],
-            cwd=tmp_path, env=program_env(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        )
-        for number in (1, 2, 3)
-    ]  # fmt: skip
+    command = ["insert", str(table), "--uri", milvus_server, "--model", "builtin", "--collection", collection]
+    running = [start_program(tmp_path, *command, "--shard", f"{number}/3") for number in (1, 2, 3)]
     for process in running:
         out, err = process.communicate(timeout=120)
         assert process.returncode in (0, 1), out + err

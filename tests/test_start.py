@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import itertools
-import subprocess
-import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Photos, program_env, write_csv
+from conftest import Photos, run_code, write_csv
 from insert_support import did, distinct_copies
 
 from pipelines import Settings, run_insert
@@ -51,13 +49,11 @@ def test_towhee_is_imported_before_pytorch_beside_it(lite: Settings, photos: Pho
         "insert.warm_up = late\n"
         "insert.run_insert(sys.argv[1], Settings(uri=sys.argv[2], model='builtin'))"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(photos.csv), lite.uri], env=program_env(), capture_output=True, text=True
-    )
-    assert (done.stdout, done.stderr) == ("True\n", "")
+    done = run_code(code, photos.csv, lite.uri)
+    assert (done.out, done.err) == ("True\n", "")
 
 
-def test_a_run_with_nothing_new_loads_neither_model_nor_pytorch(lite: Settings, photos: Photos) -> None:
+def test_a_run_with_nothing_new_loads_neither_opencv_nor_pytorch(lite: Settings, photos: Photos) -> None:
     before = run_insert(photos.csv, lite)
     close(lite.uri)
     code = (
@@ -65,10 +61,8 @@ def test_a_run_with_nothing_new_loads_neither_model_nor_pytorch(lite: Settings, 
         "summary = run_insert(sys.argv[1], Settings(uri=sys.argv[2])); "
         "print(summary.unchanged, [name for name in ('torch', 'cv2') if name in sys.modules])"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(photos.csv), lite.uri], env=program_env(), capture_output=True, text=True
-    )
-    assert done.stdout == f"{before.inserted} []\n", done.stderr
+    done = run_code(code, photos.csv, lite.uri)
+    assert done.out == f"{before.inserted} []\n", done.err
 
 
 def test_the_first_pictures_are_embedded_before_the_other_files_are_read(
