@@ -5,7 +5,7 @@ BIN := .venv/bin
 
 .PHONY: demo test lint bench evaluate card bench-files bench-serve fuzz bench-scale torture bench-peers clean
 
-demo: .venv/installed  ## index the sample pictures and open the search page
+demo: .venv/installed  ## index the sample images and open the search page
 	$(BIN)/python data/build_sample.py
 	$(BIN)/python -m pipelines insert data/sample.csv --uri demo.db --model builtin
 	$(BIN)/python -m app --uri demo.db
@@ -59,14 +59,14 @@ bench-serve: .venv/installed  ## searches a second over HTTP, 1, 8 and 50 users 
 fuzz: .venv/installed-dev  ## ten thousand requests, right and wrong, made from the API's own description
 	FUZZ_EXAMPLES=1000 $(BIN)/python -m pytest tests/test_api_document.py --timeout 3000
 
-bench-scale: .venv/installed  ## 100,000 generated pictures: rate, memory, second run; a million rows of CSV
+bench-scale: .venv/installed  ## 100,000 generated images: rate, memory, second run; a million rows of CSV
 	$(BIN)/python -W ignore -m benchmarks.scale
 
 torture: .venv/installed .venv-milvus/bin/milvus-server  ## kill -9, server restarts, a full disk: nothing lost or doubled
 	$(BIN)/python -W ignore -m benchmarks.torture
 
 bench-peers: .venv/installed .venv-peers/installed .venv-clip-retrieval/tried  ## the same work by peers' code paths; CSV=…
-	$(BIN)/python -W ignore -m benchmarks.peers $(if $(CSV),--csv $(CSV)) $(if $(PICTURES),--pictures $(PICTURES)) $(if $(FEW),--few $(FEW))
+	$(BIN)/python -W ignore -m benchmarks.peers $(if $(CSV),--csv $(CSV)) $(if $(IMAGES),--images $(IMAGES)) $(if $(FEW),--few $(FEW))
 
 .venv-peers/bin/python .venv-clip-retrieval/bin/python:
 	$(PYTHON) -m venv $(@D)/..

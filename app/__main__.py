@@ -70,7 +70,7 @@ def _serve(settings: Settings, hosts: list[str]) -> None:
     listener = listen(settings.host, settings.port)
     if settings.host not in ("127.0.0.1", "localhost", "::1") and not settings.auth:
         print(
-            "warning: everyone who can reach this machine sees these pictures; set a password with "
+            "warning: everyone who can reach this machine sees these images; set a password with "
             f"{env_name('auth')}=user:password",
             file=sys.stderr,
         )

@@ -1,4 +1,4 @@
-"""One user and password before everything: the page, its uploads and events, the pictures and the API."""
+"""One user and password before everything: the page, its uploads and events, the images and the API."""
 
 from __future__ import annotations
 

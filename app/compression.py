@@ -9,7 +9,7 @@ _PATHS = frozenset({"/", "/config"})
 
 
 class CompressPage:
-    """Compresses what is text and large. All else is small, a picture, or sent compressed by Gradio already."""
+    """Compresses what is text and large. All else is small, an image, or sent compressed by Gradio already."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app, self._compressing = app, GZipMiddleware(app, minimum_size=1000)

@@ -13,7 +13,7 @@ from pipelines.errors import CollectionNotFound
 from pipelines.milvus.connection import close, is_lite
 from pipelines.milvus.schema import ID, PATH
 from pipelines.query import Query
-from pipelines.search import Hit, Results, Searcher
+from pipelines.search.searcher import Hit, Results, Searcher
 from pipelines.settings import Settings
 
 from .filter_form import Column, describe_columns
@@ -60,7 +60,7 @@ class Library:
             return self._searcher
 
     def overview(self) -> Overview:
-        """Rows, model, columns and some pictures, OVERVIEW_SECONDS old or a little more: nobody waits for a new one.
+        """Rows, model, columns and some images, OVERVIEW_SECONDS old or a little more: nobody waits for a new one.
 
         Raises:
             SearchError: the database or the model cannot be had.
@@ -86,14 +86,14 @@ class Library:
         """
         return self._opened().search(query)
 
-    def get(self, picture_id: int) -> Hit | None:
-        """One picture of the collection, None where there is no such id.
+    def get(self, image_id: int) -> Hit | None:
+        """One image of the collection, None where there is no such id.
 
         Raises:
             SearchError: the database cannot be reached.
         """
         searcher = self.open()
-        return searcher.get(picture_id) if searcher else None
+        return searcher.get(image_id) if searcher else None
 
     @property
     def image_size(self) -> int:
@@ -120,7 +120,7 @@ class Library:
     def _opened(self) -> Searcher:
         searcher = self.open()
         if searcher is None:
-            raise CollectionNotFound("there are no pictures to search yet")
+            raise CollectionNotFound("there are no images to search yet")
         return searcher
 
 
@@ -137,14 +137,14 @@ def _describe(searcher: Searcher) -> Overview:
     info = searcher.info()
     fields = [column for column in info.fields if column.name in searcher.field_names]
     names = [ID, PATH, *(column.name for column in fields)]
-    rows = searcher.store.query(f"{ID} >= {_SMALLEST_ID}", names, limit=_LOOKED_AT)
+    rows = searcher.collection.query(f"{ID} >= {_SMALLEST_ID}", names, limit=_LOOKED_AT)
     labels = sorted({str(row.get("label") or "") for row in rows} - {""})
     columns = describe_columns(fields, rows, is_lite(searcher.settings.uri))
     return Overview(info.rows, searcher.settings.model, columns, labels, _sample(searcher, rows))
 
 
 def _sample(searcher: Searcher, rows: Sequence[Mapping[str, Any]]) -> list[Hit]:
-    """Pictures for the start page, as different as the labels allow, the same ones each time."""
+    """Images for the start page, as different as the labels allow, the same ones each time."""
     firsts: dict[object, int] = {}
     for row in rows:
         firsts.setdefault(row.get("label") or row[ID], row[ID])

@@ -21,8 +21,8 @@ T = TypeVar("T")
 
 RUNNING = 64  # searches in threads: most of them wait for the model or for Milvus, together
 WAITING = 256
-# A decoded picture can take 384 MB: so many at a time, whatever is uploaded.
-PICTURES = 2
+# A decoded image can take 384 MB: so many at a time, whatever is uploaded.
+IMAGES = 2
 # What costs a model call, a search or disk space.
 _COSTLY = re.compile(r"/api/(search|similar/[^/]*)|/gradio_api/(queue/join|upload)/?")
 _CLIENTS = 10_000
@@ -32,19 +32,19 @@ class Slots:
     """Runs searches in threads, RUNNING at a time; the rest wait, and beyond WAITING they are refused."""
 
     def __init__(self, gauge: Gauge, running: int = RUNNING, waiting: int = WAITING) -> None:
-        self._all, self._heavy = anyio.CapacityLimiter(running), anyio.CapacityLimiter(PICTURES)
+        self._all, self._heavy = anyio.CapacityLimiter(running), anyio.CapacityLimiter(IMAGES)
         self._most = waiting
         limiters = (self._all, self._heavy)
         gauge.labels("waiting").set_function(lambda: sum(limiter.statistics().tasks_waiting for limiter in limiters))
         gauge.labels("running").set_function(lambda: sum(limiter.borrowed_tokens for limiter in limiters))
 
-    async def run(self, function: Callable[[], T], with_picture: bool = False) -> T:
+    async def run(self, function: Callable[[], T], with_image: bool = False) -> T:
         """The function's result.
 
         Raises:
             Busy: too many wait already.
         """
-        limiter = self._heavy if with_picture else self._all
+        limiter = self._heavy if with_image else self._all
         if limiter.statistics().tasks_waiting >= self._most:
             raise Busy("too many searches wait already; try again in a few seconds")
         return await run_sync(function, limiter=limiter)

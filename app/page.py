@@ -12,25 +12,25 @@ from typing import Any
 import gradio as gr
 
 from pipelines.errors import SearchError, StoreLocked
-from pipelines.export import to_csv, to_json
-from pipelines.images.decode import UnreadablePicture
+from pipelines.images.decode import UnreadableImage
 from pipelines.query import Part, Query
-from pipelines.search import Results
+from pipelines.search.export import to_csv, to_json
+from pipelines.search.searcher import Results
 
-from .cards import View, Views
 from .filter_form import read_form
 from .i18n import catalogue, translations
 from .library import Library, Overview
-from .permalink import PAGE, Address, QueryPicture, clean_cosine, clean_text
-from .query_pictures import QueryPictures
+from .query_images import QueryImages
+from .state import PAGE, Address, QueryImage, clean_cosine, clean_text
+from .views import View, Views
 
 STATIC = Path(__file__).parent / "static"
 # Joined in this order; each opens with what it is for.
-SCRIPTS = ("texts", "answers", "asking", "parts", "filters", "lightbox", "picture", "start")
+SCRIPTS = ("texts", "answers", "asking", "parts", "filters", "lightbox", "image", "start")
 STYLES = ("frame", "asking", "filters", "results", "lightbox", "phone")
 # A search is mostly one model call, which runs alone; more than a few waiting in threads only cost memory.
 CONCURRENCY = 8
-# Uploads are deleted after an hour: what is kept of a picture is in QueryPictures.
+# Uploads are deleted after an hour: what is kept of an image is in QueryImages.
 UPLOADS_KEPT = (600, 3600)
 FOLD = 0.95
 EXPORTS = ("csv", "json")
@@ -41,10 +41,10 @@ log = logging.getLogger(__name__)
 class Page:
     """Builds the page for one collection. The handlers keep nothing between calls: the address is the state."""
 
-    def __init__(self, library: Library, pictures: QueryPictures | None = None) -> None:
+    def __init__(self, library: Library, images: QueryImages | None = None) -> None:
         self._library = library
-        self._pictures = pictures or QueryPictures()
-        self._views = Views(library, self._pictures)
+        self._images = images or QueryImages()
+        self._views = Views(library, self._images)
 
     def build(self) -> gr.Blocks:
         """The layout with its events."""
@@ -57,7 +57,7 @@ class Page:
                     placeholder=t("text_placeholder"), label=t("text_placeholder"), show_label=False, container=False,
                     max_lines=1, autofocus=True, elem_id="text", scale=1, min_width=120,
                 )  # fmt: skip
-                gr.HTML(_read("picture.html"), apply_default_css=False, js_on_load=None, elem_id="picture")
+                gr.HTML(_read("image.html"), apply_default_css=False, js_on_load=None, elem_id="image")
                 self._go = gr.Button(t("search"), variant="primary", elem_id="go", scale=0, min_width=96)
             self._results = gr.HTML(
                 {"kind": "loading", "stamp": ""}, html_template=_read("results.html"), js_on_load=script(),
@@ -87,7 +87,7 @@ class Page:
         return self._respond(Address.from_pairs(request.query_params.multi_items()))
 
     def on_ask(self, event: gr.EventData) -> View:
-        """Something was asked of the page at an address: another text, a picture, other filters, more results."""
+        """Something was asked of the page at an address: another text, an image, other filters, more results."""
         view = self._respond(_address(event), event)
         view["turn"] = _whole(event, "turn")
         return view
@@ -115,8 +115,8 @@ class Page:
                 return self._answer(address, overview)
             address = self._changed(address, event, overview)
             return self._answer(address, overview, _whole(event, "offset"))
-        except UnreadablePicture as error:
-            return self._views.problem(address, overview, "error_picture", reason=str(error))
+        except UnreadableImage as error:
+            return self._views.problem(address, overview, "error_image", reason=str(error))
         except StoreLocked:  # it was not there when the page started: an insert is making it
             return self._views.problem(address, overview, "error_locked")
         except SearchError as error:
@@ -132,15 +132,15 @@ class Page:
         """The address that an event leads to.
 
         Raises:
-            UnreadablePicture: the picture cannot be searched for.
+            UnreadableImage: the image cannot be searched for.
             InputError: the text or the form cannot be understood.
         """
         text, path, form = (getattr(event, name, None) for name in ("text", "path", "form"))
-        if isinstance(text, str):  # words join the pictures that are there
+        if isinstance(text, str):  # words join the images that are there
             return address.with_words(clean_text(text))
-        if isinstance(path, str):  # a new picture is a new search
-            key = self._pictures.keep(_upload(path), self._library.image_size)
-            return address.asking([], [QueryPicture(key)])
+        if isinstance(path, str):  # a new image is a new search
+            key = self._images.keep(_upload(path), self._library.image_size)
+            return address.asking([], [QueryImage(key)])
         if not isinstance(form, dict):
             return address
         filter_text = read_form(overview.columns, _pairs(form.get("columns")), str(form.get("conditions") or ""))
@@ -151,8 +151,8 @@ class Page:
     def _answer(self, address: Address, overview: Overview, offset: int = 0) -> View:
         if not overview.rows or address.is_empty:
             return self._views.start(address, overview)
-        if any(self._pictures.get(key) is None for key, _ in address.pictures):
-            return self._views.problem(address, overview, "error_picture_gone")
+        if any(self._images.get(key) is None for key, _ in address.images):
+            return self._views.problem(address, overview, "error_image_gone")
         if not offset:
             return self._views.results(address, self._find(address, 0, address.shown), overview)
         results = self._find(address, offset, PAGE)
@@ -160,7 +160,7 @@ class Page:
         return self._views.results(address, results, overview, offset)
 
     def _find(self, address: Address, offset: int, limit: int) -> Results:
-        brought = [Part(image=self._pictures.get(key), weight=weight) for key, weight in address.pictures]
+        brought = [Part(image=self._images.get(key), weight=weight) for key, weight in address.images]
         parts = (*address.parts, *brought)
         return self._library.find(Query(parts, limit, offset, address.filter or None, address.min_score, address.fold))
 
@@ -208,11 +208,11 @@ def _upload(path: str) -> str:
     """The path, if it is an upload's. `security.OnlyUploads` has refused others by now; a file is opened here.
 
     Raises:
-        UnreadablePicture: it is another file.
+        UnreadableImage: it is another file.
     """
     folder = os.path.realpath(gr.utils.get_upload_folder())
     if not os.path.realpath(path).startswith(folder + os.sep):
-        raise UnreadablePicture("it is no upload")
+        raise UnreadableImage("it is no upload")
     return path
 
 

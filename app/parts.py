@@ -8,13 +8,13 @@ from typing import Literal, TypedDict
 
 from pipelines.errors import InputError, SearchError
 from pipelines.query import Part
-from pipelines.search import Hit
+from pipelines.search.searcher import Hit
 
 from .library import Library
-from .permalink import Address
-from .query_pictures import QueryPictures
+from .query_images import QueryImages
+from .state import Address
 
-Kind = Literal["text", "like", "picture"]
+Kind = Literal["text", "like", "image"]
 
 # What − and + step through; 0 would be no part at all.
 WEIGHTS = (-2.0, -1.5, -1.0, -0.5, 0.5, 1.0, 1.5, 2.0)
@@ -32,15 +32,15 @@ class PartView(TypedDict):
     remove: str
 
 
-def part_views(address: Address, library: Library, pictures: QueryPictures) -> list[PartView]:
-    """The parts in their order, pictures that somebody brought along last; none where the query cannot be read."""
+def part_views(address: Address, library: Library, images: QueryImages) -> list[PartView]:
+    """The parts in their order, images that somebody brought along last; none where the query cannot be read."""
     try:
         parts = address.parts
     except InputError:  # the answer says why
         return []
     views = [_part_view(part, library, address, index) for index, part in enumerate(parts)]
-    for index, (key, weight) in enumerate(address.pictures, len(parts)):
-        views.append(_with_buttons("picture", "", pictures.data_url(key), weight, address, index))
+    for index, (key, weight) in enumerate(address.images, len(parts)):
+        views.append(_with_buttons("image", "", images.data_url(key), weight, address, index))
     return views
 
 
@@ -50,7 +50,7 @@ def readable(label: str) -> str:
 
 
 def name_of(hit: Hit) -> str:
-    """A picture's label, or its file's name."""
+    """An image's label, or its file's name."""
     return readable(str(hit.fields.get("label") or "")) or file_name_of(hit)
 
 

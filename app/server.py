@@ -24,7 +24,7 @@ from .auth import Auth, parse_credentials
 from .compression import CompressPage
 from .library import Library
 from .limits import RateLimit
-from .pictures import picture_routes
+from .media import image_routes
 from .security import MAX_UPLOAD_BYTES, BodyLimit, Gate, OnlyUploads, SecurityHeaders
 from .thumbnails import Thumbnails
 
@@ -37,14 +37,14 @@ def build_app(library: Library, hosts: Iterable[str] = (), thumbnails: Thumbnail
     """
     uploads, metrics, settings = _private_uploads(), Metrics(), library.settings
     app = FastAPI(
-        title="Image search", version="1", summary="Search pictures by words, by pictures and by both.",
+        title="Image search", version="1", summary="Search images by words, by images and by both.",
         docs_url=None, redoc_url=None, openapi_url="/api/openapi.json", lifespan=_removing(uploads),
     )  # fmt: skip
     add_error_handlers(app)
     add_document(app, with_password=bool(settings.auth))
     app.state.service = service = Service(library, metrics)
     app.include_router(api_routes(service))
-    app.include_router(picture_routes(library, thumbnails or Thumbnails(allow_private=settings.allow_private_urls)))
+    app.include_router(image_routes(library, thumbnails or Thumbnails(allow_private=settings.allow_private_urls)))
     _add_favicon(app)
     _mount_page(app, library)
     # The last one added is the first to see a request, and all refusals pass those added after it.

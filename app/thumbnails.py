@@ -1,4 +1,4 @@
-"""Pictures for the browser: always by id, always through a decoder or a check of their first bytes."""
+"""Images for the browser: always by id, always through a decoder or a check of their first bytes."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from pathlib import Path
 
 import numpy as np
 
+from pipelines.fetch.read import UnreadableImage, is_remote, read_file
 from pipelines.images.decode import decode
-from pipelines.images.reading import UnreadablePicture, is_remote, read_file
 from pipelines.settings import cache_dir
 
 EDGE = 320
 _VERSION = "2"  # part of every key: raise it when thumbnails are made differently
 _LARGEST_EDGE = 4096
 _QUALITY = 72
-# A decoded picture can take 384 MB: so many at a time, whatever the browser asks for.
+# A decoded image can take 384 MB: so many at a time, whatever the browser asks for.
 _decoding = threading.BoundedSemaphore(2)
 
 # Formats that every browser shows and that cannot carry a script, by their first bytes.
@@ -34,7 +34,7 @@ _MAGIC = {
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """A picture as it is sent."""
+    """An image as it is sent."""
 
     data: bytes
     media_type: str
@@ -44,14 +44,14 @@ def file_key(path: str, variant: str) -> str:
     """Names one state of one file; changes when the file does. What is at a URL is taken as unchanging.
 
     Raises:
-        UnreadablePicture: it is gone.
+        UnreadableImage: it is gone.
     """
     state = "url"
     if not is_remote(path):
         try:
             status = os.stat(path)
         except (OSError, ValueError) as error:
-            raise UnreadablePicture("no such file") from error
+            raise UnreadableImage("no such file") from error
         state = f"{status.st_mtime_ns}\0{status.st_size}"
     parts = f"{_VERSION}\0{variant}\0{state}\0".encode() + os.fsencode(path)
     return hashlib.blake2b(parts, digest_size=16).hexdigest()
@@ -72,7 +72,7 @@ class Thumbnails:
         """The thumbnail of a file whose key is known.
 
         Raises:
-            UnreadablePicture: it cannot be decoded.
+            UnreadableImage: it cannot be decoded.
         """
         kept = self._folder / key[:2] / f"{key}.webp"
         try:
@@ -88,11 +88,11 @@ class Thumbnails:
         return made
 
 
-def full_picture(path: str, allow_private: bool = False) -> Encoded:
+def full_image(path: str, allow_private: bool = False) -> Encoded:
     """The file itself where its first bytes say that a browser may have it, else a JPEG of its pixels.
 
     Raises:
-        UnreadablePicture: it is gone or no picture.
+        UnreadableImage: it is gone or no image.
     """
     data = read_file(path, allow_private)
     media_type = sniff(data)
@@ -104,7 +104,7 @@ def full_picture(path: str, allow_private: bool = False) -> Encoded:
 
 
 def sniff(data: bytes) -> str:
-    """The media type of a picture that may be sent as it is, '' for everything else."""
+    """The media type of an image that may be sent as it is, '' for everything else."""
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "image/webp"
     return next((media_type for magic, media_type in _MAGIC.items() if data.startswith(magic)), "")
@@ -113,10 +113,10 @@ def sniff(data: bytes) -> str:
 def _encode(pixels: np.ndarray, format_name: str) -> Encoded:
     from PIL import Image
 
-    picture = Image.fromarray(pixels)
-    picture.thumbnail((_LARGEST_EDGE, _LARGEST_EDGE))
+    image = Image.fromarray(pixels)
+    image.thumbnail((_LARGEST_EDGE, _LARGEST_EDGE))
     buffer = io.BytesIO()
-    picture.save(buffer, format_name, quality=_QUALITY)
+    image.save(buffer, format_name, quality=_QUALITY)
     return Encoded(buffer.getvalue(), f"image/{format_name.lower()}")
 
 

@@ -59,8 +59,8 @@ class Clock:
         return value
 
 
-def open_picture(path: str) -> Any:
-    """As every tutorial opens a picture."""
+def open_image(path: str) -> Any:
+    """As every tutorial opens an image."""
     from PIL import Image
 
     return Image.open(path).convert("RGB")
@@ -76,12 +76,12 @@ def milvus_lite(uri: str, dim: int) -> Any:
 
 
 def quickstart(paths: list[str], weights: str, device: str, uri: str) -> dict[str, float]:
-    """Milvus quickstart: one picture a call; all rows inserted in one call at the end. Returns seconds by stage."""
+    """Milvus quickstart: one image a call; all rows inserted in one call at the end. Returns seconds by stage."""
     reference, clock = Reference(weights, device), Clock()
     client = milvus_lite(uri, reference.dim)
     start, rows = time.perf_counter(), []
     for number, path in enumerate(paths):
-        pixels = clock("decode", lambda path=path: reference.preprocess(open_picture(path)).unsqueeze(0))
+        pixels = clock("decode", lambda path=path: reference.preprocess(open_image(path)).unsqueeze(0))
         vector = clock("model", reference.embed, pixels)[0]
         rows.append({"id": number, "vector": vector, "path": path})
     clock("Milvus", client.insert, COLLECTION, rows)
@@ -97,14 +97,14 @@ def tutorial(paths: list[str], weights: str, device: str, uri: str) -> dict[str,
     reference, clock = Reference(weights, device), Clock()
     client = milvus_lite(uri, reference.dim)
 
-    def embed(picture: np.ndarray) -> np.ndarray:
-        return reference.embed(reference.preprocess(Image.fromarray(picture)).unsqueeze(0))[0]
+    def embed(image: np.ndarray) -> np.ndarray:
+        return reference.embed(reference.preprocess(Image.fromarray(image)).unsqueeze(0))[0]
 
     insert = (
         pipe.input("paths")
         .flat_map("paths", ("id", "path"), enumerate)
         .map("path", "img", lambda path: clock("decode", cv2.imread, path)[:, :, ::-1])
-        .map("img", "vec", lambda picture: clock("model", embed, picture))
+        .map("img", "vec", lambda image: clock("model", embed, image))
         .map("vec", "vec", lambda vector: vector / np.linalg.norm(vector))
         .map(("id", "vec", "path"), "done", lambda number, vector, path: clock(
             "Milvus", client.insert, COLLECTION, [{"id": number, "vector": vector, "path": path}]))
@@ -115,7 +115,7 @@ def tutorial(paths: list[str], weights: str, device: str, uri: str) -> dict[str,
     return {**clock.seconds, "total": time.perf_counter() - start}
 
 
-class _Pictures:
+class _Images:
     """A torch data set."""
 
     def __init__(self, paths: list[str], preprocess: Any) -> None:
@@ -125,7 +125,7 @@ class _Pictures:
         return len(self.paths)
 
     def __getitem__(self, index: int) -> Any:
-        return self.preprocess(open_picture(self.paths[index]))
+        return self.preprocess(open_image(self.paths[index]))
 
 
 def data_loader(paths: list[str], weights: str, device: str, uri: str) -> dict[str, float]:
@@ -137,7 +137,7 @@ def data_loader(paths: list[str], weights: str, device: str, uri: str) -> dict[s
     reference, clock = Reference(weights, device), Clock()
     client = milvus_lite(uri, reference.dim)
     start = time.perf_counter()
-    loader = iter(DataLoader(_Pictures(paths, reference.preprocess), 64, num_workers=os.cpu_count() or 1))
+    loader = iter(DataLoader(_Images(paths, reference.preprocess), 64, num_workers=os.cpu_count() or 1))
     done = 0
     while (pixels := clock("decode", next, loader, None)) is not None:
         vectors = clock("model", reference.embed, pixels)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 CARD = Path(__file__).parents[1] / "pipelines" / "models" / "BUILTIN.md"
 BEGIN, END = "<!-- printed by benchmarks.card -->", "<!-- end -->"
-# Pictures, and how `evaluate` asks for them.
+# Images, and how `evaluate` asks for them.
 SETS = (
     ("reverse_image_search/reverse_image_search.csv", ()),
     ("reverse_image_search/reverse_image_search.csv", ("--templates", "openai")),
@@ -32,13 +32,13 @@ def measure(data: Path) -> str:
     """The tables of all sets, each under its command."""
     parts = []
     with tempfile.TemporaryDirectory() as folder:
-        for pictures, options in SETS:
-            uri = str(Path(folder, f"{Path(pictures).parent}.db"))
+        for images, options in SETS:
+            uri = str(Path(folder, f"{Path(images).parent}.db"))
             if not Path(uri).exists():
-                run("insert", str(data / pictures), "--uri", uri, "--model", "builtin")
+                run("insert", str(data / images), "--uri", uri, "--model", "builtin")
             asked = [str(data / option) if option.endswith(".csv") else option for option in options]
             shown = " ".join(["python -m pipelines evaluate", *options])
-            parts.append(f"`{shown}` on `{pictures}`:\n\n{run('evaluate', '--uri', uri, *asked).strip()}")
+            parts.append(f"`{shown}` on `{images}`:\n\n{run('evaluate', '--uri', uri, *asked).strip()}")
     return "\n\n".join(parts)
 
 

@@ -36,31 +36,31 @@ def random_weights(folder: Path, model: str = MODEL) -> Path:
 
 
 def photographs(source: str, folder: Path, count: int) -> list[Path]:
-    """The first pictures of a CSV; without one, pictures of 500×375 pixels made here, no two files alike."""
+    """The first images of a CSV; without one, images of 500×375 pixels made here, no two files alike."""
     if source:
         with open(source, newline="", encoding="utf-8") as file:
             paths = [Path(source).parent / row["path"] for row in csv.DictReader(file)]
         return [path.resolve() for path in paths[:count]]
-    drawn = [large_picture(500, 375, number) for number in range(min(count, 50))]
+    drawn = [large_image(500, 375, number) for number in range(min(count, 50))]
     paths = [folder / f"{number}.jpg" for number in range(count)]
     for number, path in enumerate(paths):  # no two files are equal: a copy would not be embedded again
         drawn[number % len(drawn)].save(path, quality=92, comment=str(number))
     return paths
 
 
-def large_picture(width: int, height: int, seed: int = 0) -> Image.Image:
+def large_image(width: int, height: int, seed: int = 0) -> Image.Image:
     """A photograph of scikit-image, enlarged, with the grain of a camera."""
     from skimage import data
 
     names = ("astronaut", "chelsea", "coffee", "rocket")
-    picture = Image.fromarray(getattr(data, names[seed % len(names)])())
-    pixels = np.asarray(picture.resize((width, height), Image.Resampling.BICUBIC)).astype(np.float32)
+    image = Image.fromarray(getattr(data, names[seed % len(names)])())
+    pixels = np.asarray(image.resize((width, height), Image.Resampling.BICUBIC)).astype(np.float32)
     grain = np.random.default_rng(seed).normal(0, 4, pixels.shape).astype(np.float32)
     return Image.fromarray((pixels + grain).clip(0, 255).astype(np.uint8))
 
 
 def write_table(paths: list[Path], table: Path) -> Path:
-    """A CSV that lists pictures."""
+    """A CSV that lists images."""
     with open(table, "w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([["id", "path"], *enumerate(paths)])
     return table

@@ -1,6 +1,6 @@
 """Does one bad file cost any other? `python -m benchmarks.hostile`
 
-Indexes a CSV of 2,000 good pictures with 200 hostile, broken and odd ones among them, and compares what was indexed
+Indexes a CSV of 2,000 good images with 200 hostile, broken and odd ones among them, and compares what was indexed
 and what was rejected, and why, with what should have been. Ends with status 1 where they differ.
 """
 
@@ -26,7 +26,7 @@ SECONDS = 300
 _INSERT = """
 import json, sys
 from pipelines import Settings, run_insert
-from pipelines.milvus.store import Store
+from pipelines.milvus.collection import Store
 summary = run_insert(sys.argv[1], Settings(uri=sys.argv[2], model="builtin"), rejects=sys.argv[3])
 stored = Store(sys.argv[2], "images").get(list(range(int(sys.argv[4]))), [])
 # Not getrusage: its peak can be that of the parent process.
@@ -48,7 +48,7 @@ class Outcome(NamedTuple):
 
 
 def run(folder: Path, good: int) -> Outcome:
-    """Makes `good` good pictures and the 200 others in an empty folder, indexes them all in a process of its own."""
+    """Makes `good` good images and the 200 others in an empty folder, indexes them all in a process of its own."""
     cases = [hostile_files.Case(_draw(folder, number), "") for number in range(good)]
     cases += hostile_files.make(folder)
     random.Random(0).shuffle(cases)
@@ -80,7 +80,7 @@ def run(folder: Path, good: int) -> Outcome:
 
 def _draw(folder: Path, number: int) -> str:
     name = f"good {number}.jpg"
-    (folder / name).write_bytes(hostile_files.encoded("JPEG", hostile_files.picture(96, 72, seed=number + 1)))
+    (folder / name).write_bytes(hostile_files.encoded("JPEG", hostile_files.image(96, 72, seed=number + 1)))
     return name
 
 
@@ -90,7 +90,7 @@ def main() -> None:
         outcome = run(Path(folder), 2000)
     kinds = Counter(re.sub(r"\d+", "N", reason) for reason in outcome.reasons)
     print(tabulate(kinds.most_common(), headers=["reason (numbers as N)", "files"], tablefmt="github"))
-    print(f"\n{outcome.good:,} good pictures, {outcome.odd} odd ones, {outcome.bad} that cannot be used")
+    print(f"\n{outcome.good:,} good images, {outcome.odd} odd ones, {outcome.bad} that cannot be used")
     print(f"not as it should be: {len(outcome.mistakes)}")
     for path, happened in outcome.mistakes:
         print(f"  {path!r}: {happened}")

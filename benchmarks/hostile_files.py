@@ -28,7 +28,7 @@ class Case(NamedTuple):
 def make(folder: Path) -> list[Case]:
     """Writes the files into an empty folder."""
     maker = _Maker(folder)
-    for group in (_odd_but_good, _odd_names, _bombs, _no_pictures, _headers_and_noise, _odd_paths, _addresses):
+    for group in (_odd_but_good, _odd_names, _bombs, _no_images, _headers_and_noise, _odd_paths, _addresses):
         group(maker)
     _truncated(maker)
     assert len(maker.cases) == COUNT, len(maker.cases)
@@ -48,11 +48,11 @@ class _Maker:
         self.cases.append(Case(path, reason))
 
 
-# --- Pictures --------------------------------------------------------------------------------------------------------
+# --- Images --------------------------------------------------------------------------------------------------------
 
 
 @functools.lru_cache
-def picture(width: int = 160, height: int = 120, seed: int = 0) -> Image.Image:
+def sample_image(width: int = 160, height: int = 120, seed: int = 0) -> Image.Image:
     """Smooth colours with some grain."""
     rng = np.random.default_rng(seed)
     coarse = Image.fromarray(rng.integers(0, 255, (6, 8, 3), dtype=np.uint8))
@@ -61,13 +61,13 @@ def picture(width: int = 160, height: int = 120, seed: int = 0) -> Image.Image:
 
 
 def encoded(form: str, image: Image.Image | None = None, orientation: int = -1, **options: Any) -> bytes:
-    """A picture as a file."""
+    """An image as a file."""
     if orientation >= 0:
         exif = Image.Exif()
         exif[0x0112] = orientation
         options["exif"] = exif.tobytes()
     buffer = io.BytesIO()
-    (image or picture()).save(buffer, form, **options)
+    (image or sample_image()).save(buffer, form, **options)
     return buffer.getvalue()
 
 
@@ -89,7 +89,7 @@ def png_bomb(edge: int) -> bytes:
 
 def jpeg_claiming(width: int, height: int) -> bytes:
     """A small JPEG whose header says it is huge."""
-    data = bytearray(encoded("JPEG", picture(64, 64)))
+    data = bytearray(encoded("JPEG", sample_image(64, 64)))
     at = data.index(b"\xff\xc0")
     data[at + 5 : at + 9] = struct.pack(">HH", height, width)
     return bytes(data)
@@ -97,7 +97,7 @@ def jpeg_claiming(width: int, height: int) -> bytes:
 
 def webp_claiming(side: int) -> bytes:
     """A small lossless WebP whose header says it is `side` × `side` pixels, at most 16,383."""
-    data = encoded("WEBP", picture(16, 16), lossless=True)
+    data = encoded("WEBP", sample_image(16, 16), lossless=True)
     at = data.index(b"VP8L") + 9  # after the chunk's size and the signature byte 0x2f
     return data[:at] + struct.pack("<I", (side - 1) | (side - 1) << 14) + data[at + 4 :]
 
@@ -111,25 +111,25 @@ def _odd_but_good(maker: _Maker) -> None:
             maker.file(f"exif {orientation}.{form.lower()}", encoded(form, orientation=orientation))
     for orientation in range(2, 9):
         maker.file(f"exif {orientation}.tif", encoded("TIFF", orientation=orientation))
-    grey, palette = picture().convert("L"), picture().quantize(16)
-    modes = {"1": picture().convert("1"), "L": grey, "LA": grey.convert("LA"), "P": palette}
-    modes |= {"RGBA": picture().convert("RGBA"), "16": Image.fromarray(np.asarray(grey).astype(np.uint16) * 257)}
+    grey, palette = sample_image().convert("L"), sample_image().quantize(16)
+    modes = {"1": sample_image().convert("1"), "L": grey, "LA": grey.convert("LA"), "P": palette}
+    modes |= {"RGBA": sample_image().convert("RGBA"), "16": Image.fromarray(np.asarray(grey).astype(np.uint16) * 257)}
     for name, image in modes.items():
         maker.file(f"mode {name}.png", encoded("PNG", image))
     maker.file("transparent palette.png", encoded("PNG", palette, transparency=3))
     maker.file("transparent colour.png", encoded("PNG", transparency=(1, 2, 3)))
-    maker.file("cmyk.jpg", encoded("JPEG", picture().convert("CMYK")))
-    maker.file("cmyk.tif", encoded("TIFF", picture().convert("CMYK")))
+    maker.file("cmyk.jpg", encoded("JPEG", sample_image().convert("CMYK")))
+    maker.file("cmyk.tif", encoded("TIFF", sample_image().convert("CMYK")))
     maker.file("progressive.jpg", encoded("JPEG", progressive=True))
-    maker.file("rgba.tif", encoded("TIFF", picture().convert("RGBA")))
-    black = Image.new("RGB", picture().size)
+    maker.file("rgba.tif", encoded("TIFF", sample_image().convert("RGBA")))
+    black = Image.new("RGB", sample_image().size)
     for form in ("GIF", "WEBP", "PNG", "TIFF"):
         maker.file(f"several.{form.lower()}", encoded(form, save_all=True, append_images=[black, black]))
     for form in ("BMP", "PPM", "JPEG2000" if features.check("jpg_2000") else "BMP"):
         maker.file(f"form.{form.lower()}x", encoded(form))
     for width, height in ((1, 1), (3, 3), (1, 10_000), (10_000, 1), (2, 5000)):
         maker.file(f"size {width}x{height}.png", encoded("PNG", Image.new("RGB", (width, height), (9, 90, 200))))
-    maker.file("12 megapixels.jpg", encoded("JPEG", picture(4000, 3000)))
+    maker.file("12 megapixels.jpg", encoded("JPEG", sample_image(4000, 3000)))
     maker.file("zeros after the end.jpg", encoded("JPEG") + bytes(1000))
     maker.file("damaged exif.jpg", encoded("JPEG", exif=b"Exif\0\0II*\0\x08\0\0\0\xff\xff\x12\x01\x03\0garbage"))
     maker.file("long comment.jpg", encoded("JPEG", comment=b"c" * 60_000))
@@ -176,17 +176,17 @@ def _bombs(maker: _Maker) -> None:
     maker.path("65 MiB.jpg", "larger than 64 MiB")
 
 
-def _no_pictures(maker: _Maker) -> None:
+def _no_images(maker: _Maker) -> None:
     kinds: dict[str, tuple[bytes, str]] = {
         "empty": (b"", "the file is empty"),
-        "one byte": (b"\xff", "not a picture"),
+        "one byte": (b"\xff", "not an image"),
         "start of a JPEG": (b"\xff\xd8", "damaged"),
         "start and one byte": (b"\xff\xd8\xff", "damaged"),
         "page": (b"<!DOCTYPE html><html><body>404 Not Found</body></html>", "HTML"),
         "drawing": (b'\xef\xbb\xbf<?xml version="1.0"?><svg xmlns="http://www.w3.org/2000/svg"/>', "SVG"),
         "document": (b"%PDF-1.7\n1 0 obj", "PDF"),
         "postscript": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n", "PostScript"),
-        "table": (b"id,path\n1,a.jpg\n", "not a picture"),
+        "table": (b"id,path\n1,a.jpg\n", "not an image"),
         "lfs": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "Git LFS"),
         "archive": (b"PK\x03\x04" + bytes(100), "ZIP"),
         "gzip": (b"\x1f\x8b\x08" + bytes(100), "gzip"),
@@ -201,17 +201,17 @@ def _no_pictures(maker: _Maker) -> None:
         "hdr": (b"#?RADIANCE\nFORMAT=32-bit_rle_rgbe\n\n-Y 1 +X 1\n" + bytes(4), "HDR"),
         "floats": (b"PF\n1 1\n-1.0\n" + bytes(12), "floating-point"),
         "float tiff": (encoded("TIFF", Image.new("F", (9, 9), 0.5)), "floating-point"),
-        "icon": (encoded("ICO", picture(64, 64)), "icon"),
+        "icon": (encoded("ICO", sample_image(64, 64)), "icon"),
         "heic": (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(100), "HEIC"),
         "avif": (b"\0\0\0\x20ftypavif" + bytes(20), "AVIF"),
-        "zeros": (bytes(5000), "not a picture"),
-        "junk before.jpg": (b"xx" + encoded("JPEG"), "not a picture"),
+        "zeros": (bytes(5000), "not an image"),
+        "junk before.jpg": (b"xx" + encoded("JPEG"), "not an image"),
     }
     for name, (data, reason) in kinds.items():
-        maker.file(f"no picture {name}.jpg", data, reason)
+        maker.file(f"no image {name}.jpg", data, reason)
     noise = random.Random(0)
     for size in (10, 100, 1000, 10_000, 100_000):
-        maker.file(f"noise {size}.jpg", b"\x01" + noise.randbytes(size), "not a picture")
+        maker.file(f"noise {size}.jpg", b"\x01" + noise.randbytes(size), "not an image")
 
 
 def _headers_and_noise(maker: _Maker) -> None:
@@ -257,7 +257,7 @@ def _addresses(maker: _Maker) -> None:
 
 
 def _truncated(maker: _Maker) -> None:
-    """As many as are missing: pictures cut at every length."""
+    """As many as are missing: images cut at every length."""
     for form, percent in _cuts():
         if len(maker.cases) == COUNT:
             return

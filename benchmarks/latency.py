@@ -64,11 +64,11 @@ def _warm(weights: str, device: str) -> None:
 
 def _cold(folder: Path, weights: str, device: str) -> None:
     os.environ[env_name("cache")] = str(folder / "cache")  # the warm part has left converted towers in the usual one
-    pictures = write_table(photographs("", folder, 20), folder / "cold.csv")
+    images = write_table(photographs("", folder, 20), folder / "cold.csv")
     rows, parts = [], {}
     for model, path in (("builtin", ""), (MODEL, weights)):
         options = ["--uri", str(folder / f"{model}.db"), "--model", model, "--weights", path, "--device", device]
-        _program("insert", str(pictures), *options)
+        _program("insert", str(images), *options)
         first = _program("search", "a cat", *options)
         runs = [_program("search", "a cat", *options) for _ in range(COLD_RUNS)]
         wall, cpu = (float(np.median(values)) for values in zip(*runs, strict=True))
@@ -140,14 +140,14 @@ def _parts(uri: str, weights: str, device: str) -> dict[str, float]:
     timed("import the command line", imports("pipelines.cli"))
     timed("import pymilvus", imports("pymilvus"))
     from pipelines import Searcher, Settings
-    from pipelines.milvus.store import Store
+    from pipelines.milvus.collection import Collection
     from pipelines.models.clip import load_model
-    from pipelines.models.tags import name_of
+    from pipelines.models.model_id import name_of
     from pipelines.models.tokenizer import tokenize
 
     timed("import Towhee", imports("towhee"))
-    store = Store(uri, "images", "")
-    name = name_of(timed("open the collection", store.model))
+    collection = Collection(uri, "images", "")
+    name = name_of(timed("open the collection", collection.model))
     timed("import the runtime", imports("openvino" if device in ("auto", "cpu") else "torch"))
     model = timed("weights' fingerprint, runtime", lambda: load_model(name, weights, device))
     timed("read the vocabulary", lambda: tokenize(["a"]))

@@ -27,7 +27,7 @@ print(json.dumps({"inserted": summary.inserted, "rate": summary.images_per_secon
 
 
 def draw(folder: Path, count: int) -> list[Path]:
-    """Pictures of 320×240 pixels, JPEG."""
+    """Images of 320×240 pixels, JPEG."""
     random = np.random.default_rng(0)
     paths = [folder / f"{number}.jpg" for number in range(count)]
     for path in paths:
@@ -37,13 +37,13 @@ def draw(folder: Path, count: int) -> list[Path]:
 
 
 def measure(folder: Path, rows: int, paths: list[Path]) -> dict[str, float]:
-    """Peak resident memory in MB and pictures/s of one insert."""
+    """Peak resident memory in MB and images/s of one insert."""
     table = folder / f"{rows}.csv"
     copies = folder / f"{rows}"
     copies.mkdir()
-    pictures = [path.read_bytes() for path in paths]
-    for n in range(rows):  # bytes after a JPEG's end: the same picture, another content, so each is embedded
-        (copies / f"{n}.jpg").write_bytes(pictures[n % len(pictures)] + b"%d" % n)
+    images = [path.read_bytes() for path in paths]
+    for n in range(rows):  # bytes after a JPEG's end: the same image, another content, so each is embedded
+        (copies / f"{n}.jpg").write_bytes(images[n % len(images)] + b"%d" % n)
     with open(table, "w", newline="") as file:
         csv.writer(file).writerows([["id", "path"], *([n, copies / f"{n}.jpg"] for n in range(rows))])
     command = [sys.executable, "-W", "ignore", "-c", _MEASURE, str(table), str(folder / f"{rows}.db")]
@@ -60,7 +60,7 @@ def main() -> None:
     table = [
         [f"{rows:,}", f"{r['inserted']:,.0f}", f"{r['peak']:,.0f}", f"{r['rate']:,.0f}"] for rows, r in results.items()
     ]
-    print(tabulate(table, headers=["rows", "inserted", "peak memory (MB)", "pictures/s"], tablefmt="github"))
+    print(tabulate(table, headers=["rows", "inserted", "peak memory (MB)", "images/s"], tablefmt="github"))
     print(f"\n20,000 rows take {results[20_000]['peak'] / results[2_000]['peak']:.2f} × the memory of 2,000")
 
 

@@ -1,4 +1,4 @@
-"""How near is the picture that the model sees to the reference's, and what does it cost?
+"""How near is the image that the model sees to the reference's, and what does it cost?
 `python -m benchmarks.preprocess [--csv CSV]`
 
 The reference is CLIP's own: PIL decodes, resizes (bicubic, antialiased) and crops. Differences in levels of 0 to 255.
@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from .harness import large_picture, measure, photographs, report, table
+from .harness import large_image, measure, photographs, report, table
 
 SIZE = 224
 LARGE = ((4000, 3000), (6000, 4000))
@@ -27,7 +27,7 @@ def main() -> None:
     """Prints the fidelity on the photographs, and speed and fidelity on large JPEGs."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--csv", default="", help="a CSV of photographs; without one they are made here")
-    parser.add_argument("--pictures", type=int, default=1000)
+    parser.add_argument("--images", type=int, default=1000)
     parser.add_argument("--subject", help=argparse.SUPPRESS)
     parser.add_argument("--arguments", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -40,14 +40,14 @@ def main() -> None:
 
 
 def reference(data: bytes) -> np.ndarray:
-    """uint8[224, 224, 3] by PIL, as torchvision's Resize and CenterCrop do it on a PIL picture."""
-    picture = Image.open(io.BytesIO(data)).convert("RGB")
-    width, height = picture.size
+    """uint8[224, 224, 3] by PIL, as torchvision's Resize and CenterCrop do it on a PIL image."""
+    image = Image.open(io.BytesIO(data)).convert("RGB")
+    width, height = image.size
     short = min(width, height)
     width, height = int(SIZE * width / short), int(SIZE * height / short)
-    picture = picture.resize((width, height), Image.Resampling.BICUBIC)
+    image = image.resize((width, height), Image.Resampling.BICUBIC)
     left, top = round((width - SIZE) / 2), round((height - SIZE) / 2)
-    return np.asarray(picture.crop((left, top, left + SIZE, top + SIZE)))
+    return np.asarray(image.crop((left, top, left + SIZE, top + SIZE)))
 
 
 def _fidelity(options: argparse.Namespace) -> None:
@@ -58,7 +58,7 @@ def _fidelity(options: argparse.Namespace) -> None:
     from pipelines.images.decode import decode
 
     with tempfile.TemporaryDirectory() as folder:
-        files = [path.read_bytes() for path in photographs(options.csv, Path(folder), options.pictures)]
+        files = [path.read_bytes() for path in photographs(options.csv, Path(folder), options.images)]
     decode(files[0], SIZE)  # imports
     means, largest, similar, ours, theirs = [], [], [], 0.0, 0.0
     for data in files:
@@ -76,7 +76,7 @@ def _fidelity(options: argparse.Namespace) -> None:
         f"{len(files):,}", f"{np.mean(means):.4f}", f"{max(means):.4f}", max(largest), f"{min(similar):.5f}",
         f"{1e3 * ours / len(files):.2f}", f"{1e3 * theirs / len(files):.2f}", f"{theirs / ours:.2f} ×",
     ]  # fmt: skip
-    table([row], ["photographs", "mean difference", "of the worst picture", "largest", "SSIM, worst",
+    table([row], ["photographs", "mean difference", "of the worst image", "largest", "SSIM, worst",
                   "CPU ms", "PIL's CPU ms", "faster"])  # fmt: skip
 
 
@@ -102,7 +102,7 @@ def _large(subject: str, width: int, height: int) -> dict[str, Any]:
     from pipelines.images.decode import decode
 
     buffer = io.BytesIO()
-    large_picture(width, height).save(buffer, "JPEG", quality=92)
+    large_image(width, height).save(buffer, "JPEG", quality=92)
     data = buffer.getvalue()
     ways: dict[str, Callable[[bytes], np.ndarray]] = {
         "PIL": reference,
@@ -110,7 +110,7 @@ def _large(subject: str, width: int, height: int) -> dict[str, Any]:
         "this program, --exact-preprocess": lambda data: decode(data, SIZE, exact=True),
     }
     small = io.BytesIO()
-    large_picture(500, 375).save(small, "JPEG")
+    large_image(500, 375).save(small, "JPEG")
     ways[subject](small.getvalue())  # imports
     Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here
     before = _memory("VmRSS")

@@ -1,6 +1,6 @@
-"""Do words find the sample pictures? `python -m benchmarks.sample`
+"""Do words find the sample images? `python -m benchmarks.sample`
 
-Indexes the pictures of `data/build_sample.py` with the small model and asks for what they show.
+Indexes the images of `data/build_sample.py` with the small model and asks for what they show.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def load_builder() -> object:
 
 
 def ranks(searcher: Searcher) -> dict[str, int]:
-    """For each query the rank of the first right picture."""
+    """For each query the rank of the first right image."""
     total = searcher.info().rows
     found = {}
     for query, label in QUERIES:
@@ -52,14 +52,14 @@ def ranks(searcher: Searcher) -> dict[str, int]:
 
 
 def main() -> None:
-    """Prints a row per query, and how many find their picture within the first three."""
+    """Prints a row per query, and how many find their image within the first three."""
     with tempfile.TemporaryDirectory() as folder:
         table = Path(folder, "sample.csv")
         rows = load_builder().build_sample(table)  # type: ignore[attr-defined]
         settings = Settings(uri=str(Path(folder, "sample.db")), model="builtin")
         run_insert(table, settings)
         found = ranks(Searcher(settings))
-    print(tabulate(found.items(), headers=["query", f"rank of its picture (of {rows})"], tablefmt="github"))
+    print(tabulate(found.items(), headers=["query", f"rank of its image (of {rows})"], tablefmt="github"))
     print(f"\nwithin the first three: {sum(rank <= 3 for rank in found.values())} of {len(found)}")
 
 

@@ -1,6 +1,6 @@
 """Do rate and memory stay flat over a long run, and what does a second run cost? `make bench-scale`
 
-Generates small pictures, indexes them by the command line into a fresh Milvus Lite file, and prints rate and resident
+Generates small images, indexes them by the command line into a fresh Milvus Lite file, and prints rate and resident
 memory at a tenth, half and the end; the time of a second run, which changes nothing; and how long a CSV of a million
 rows takes to be parsed and compared with a collection that has them, and in which memory.
 """
@@ -44,12 +44,12 @@ import json, sys
 import numpy
 from pipelines.indexing.compare import Comparer
 from pipelines.indexing.prune import source_name
-from pipelines.milvus.store import Store
+from pipelines.milvus.collection import Store
 from pipelines.models.clip import load_model
 from pipelines.sources.source import open_source
 source, store, model = open_source(sys.argv[1]), Store(sys.argv[2], "images"), load_model("builtin")
 store.create(model.spec.dim, source.fields)
-comparer, random = Comparer(store, model.tag, source_name(sys.argv[1])), numpy.random.default_rng(0)
+comparer, random = Comparer(store, model.model_id, source_name(sys.argv[1])), numpy.random.default_rng(0)
 for chunk in source.chunks(1000):
     vectors = random.standard_normal((len(chunk), model.spec.dim), dtype=numpy.float32)
     vectors /= numpy.linalg.norm(vectors, axis=1, keepdims=True)
@@ -62,13 +62,13 @@ print(json.dumps({"rows": store.count()}))
 _DIFF = """
 import json, sys, time
 from pipelines import Settings, run_insert
-from pipelines.milvus.store import Store
+from pipelines.milvus.collection import Store
 from pipelines.models.clip import load_model
 load_model("builtin")
 Store(sys.argv[2], "images").load()
 before = memory("VmRSS")
 summary = run_insert(sys.argv[1], Settings(uri=sys.argv[2], model="builtin"))
-print(json.dumps({"unchanged": summary.unchanged, "retagged": summary.retagged, "rejected": summary.rejected,
+print(json.dumps({"unchanged": summary.unchanged, "metadata_updated": summary.retagged, "rejected": summary.rejected,
                   "seconds": summary.seconds, "before": before, "peak": memory("VmHWM")}))
 """
 _PARSE = """
@@ -98,10 +98,10 @@ def draw_small(folder: Path, count: int) -> None:
         if number % FOLDER_SIZE == 0:
             part = folder / f"{number // FOLDER_SIZE:03}"
             part.mkdir(parents=True)
-        picture = patterns[number % len(patterns)].copy()
-        picture[:36, :48] = random.integers(0, 255, 3, dtype=np.uint8)
-        picture[36:, 48:] = random.integers(0, 255, 3, dtype=np.uint8)
-        Image.fromarray(picture).save(part / f"{number:07}.jpg", quality=85)
+        image = patterns[number % len(patterns)].copy()
+        image[:36, :48] = random.integers(0, 255, 3, dtype=np.uint8)
+        image[36:, 48:] = random.integers(0, 255, 3, dtype=np.uint8)
+        Image.fromarray(image).save(part / f"{number:07}.jpg", quality=85)
 
 
 def run_json(code: str, *arguments: object) -> dict[str, object]:
@@ -114,9 +114,9 @@ def run_json(code: str, *arguments: object) -> dict[str, object]:
     return result
 
 
-def write_long_csv(path: Path, rows: int, pictures: Path, new_labels: int = 0) -> Path:
+def write_long_csv(path: Path, rows: int, images: Path, new_labels: int = 0) -> Path:
     """A CSV of as many rows over a thousand real files; the last `new_labels` rows have another label."""
-    files = sorted(pictures.rglob("*.jpg"))[:1000]
+    files = sorted(images.rglob("*.jpg"))[:1000]
     with open(path, "w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["id", "path", "label", "year", "price"])
@@ -126,25 +126,25 @@ def write_long_csv(path: Path, rows: int, pictures: Path, new_labels: int = 0) -
     return path
 
 
-def long_run(pictures: Path, uri: str) -> None:
+def long_run(images: Path, uri: str) -> None:
     """Prints rate and memory along a run, and what a second one takes."""
-    first = run_json(_INSERT, pictures, uri)
+    first = run_json(_INSERT, images, uri)
     last_rows, last_seconds, table = 0, 0.0, []
     for share, rows, seconds, memory in first["marks"]:  # type: ignore[attr-defined]
         rate = (rows - last_rows) / (seconds - last_seconds)
         table.append([f"{share:.0%}", f"{rows:,}", f"{rate:,.0f}", f"{memory:,.0f}"])
         last_rows, last_seconds = rows, seconds
-    print(tabulate(table, ["of the run", "rows", "pictures/s since the last line", "memory (MB)"], "github"))
-    second = run_json(_INSERT, pictures, uri)
+    print(tabulate(table, ["of the run", "rows", "images/s since the last line", "memory (MB)"], "github"))
+    second = run_json(_INSERT, images, uri)
     faster = float(first["seconds"]) / float(second["seconds"])  # type: ignore[arg-type]
     print(f"\nfirst run {first['seconds']} s; second run {second['seconds']} s, {second['unchanged']:,} unchanged")
     print(f"the second run is {faster:.1f} × as fast")
     print(f"(with start-up and model: {first['wall']:.1f} and {second['wall']:.1f} s)\n", flush=True)
 
 
-def long_csv(folder: Path, pictures: Path, rows: int) -> None:
+def long_csv(folder: Path, images: Path, rows: int) -> None:
     """Prints what a long CSV takes to be parsed, and to be compared with a collection that holds all of it."""
-    short, long = (write_long_csv(folder / f"{n}.csv", n, pictures) for n in (rows // 10, rows))
+    short, long = (write_long_csv(folder / f"{n}.csv", n, images) for n in (rows // 10, rows))
     table = [
         [f"{r['rows']:,}", f"{r['check']:.1f}", f"{r['whole']:.1f}", f"{r['peak']:,.0f}"]
         for r in (run_json(_PARSE, short), run_json(_PARSE, long))
@@ -156,32 +156,32 @@ def long_csv(folder: Path, pictures: Path, rows: int) -> None:
     table = []
     for count in (rows // 10, rows):
         if table:
-            run_json(_DIFF, write_long_csv(long, rows // 10, pictures), uri)  # the labels as they were
+            run_json(_DIFF, write_long_csv(long, rows // 10, images), uri)  # the labels as they were
         # The same name as the collection was filled from: the rows' source is part of what is compared.
-        table.append([f"{count:,}", *_compare(write_long_csv(long, count, pictures, new_labels=1000), uri)])
-    headers = ["rows of the CSV", "unchanged", "retagged", "rejected", "s", "memory before (MB)", "peak (MB)"]
+        table.append([f"{count:,}", *_compare(write_long_csv(long, count, images, new_labels=1000), uri)])
+    headers = ["rows of the CSV", "unchanged", "metadata_updated", "rejected", "s", "memory before (MB)", "peak (MB)"]
     print(tabulate(table, headers, "github"))
 
 
 def _compare(table: Path, uri: str) -> list[str]:
     result = run_json(_DIFF, table, uri)
-    counts = [f"{result[name]:,}" for name in ("unchanged", "retagged", "rejected")]
+    counts = [f"{result[name]:,}" for name in ("unchanged", "metadata_updated", "rejected")]
     return [*counts, f"{result['seconds']:.1f}", f"{result['before']:,.0f}", f"{result['peak']:,.0f}"]
 
 
 def main() -> None:
     """Prints four tables."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.scale", description=__doc__.split("\n")[0])
-    parser.add_argument("--pictures", type=int, default=100_000)
+    parser.add_argument("--images", type=int, default=100_000)
     parser.add_argument("--csv-rows", type=int, default=1_000_000)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         start = time.monotonic()
-        draw_small(folder / "pictures", options.pictures)
-        print(f"{options.pictures:,} pictures drawn in {time.monotonic() - start:.0f} s\n", flush=True)
-        long_run(folder / "pictures", str(folder / "s.db"))
-        long_csv(folder, folder / "pictures", options.csv_rows)
+        draw_small(folder / "images", options.images)
+        print(f"{options.images:,} images drawn in {time.monotonic() - start:.0f} s\n", flush=True)
+        long_run(folder / "images", str(folder / "s.db"))
+        long_csv(folder, folder / "images", options.csv_rows)
 
 
 if __name__ == "__main__":

@@ -81,31 +81,31 @@ def main() -> None:
 
 
 def _fill(uri: str, rows: int) -> float:
-    from pipelines.milvus.store import Store
+    from pipelines.milvus.collection import Collection
     from pipelines.models.clip import load_model
 
-    store, generator = Store(uri, "images"), np.random.default_rng(0)
-    tag, start = load_model("builtin").tag, time.perf_counter()
-    store.create(256, ())
+    collection, generator = Collection(uri, "images"), np.random.default_rng(0)
+    model_id, start = load_model("builtin").model_id, time.perf_counter()
+    collection.create(256, ())
     for first in range(0, rows, ROWS_AT_ONCE):
         vectors = generator.standard_normal((min(ROWS_AT_ONCE, rows - first), 256), dtype=np.float32)
         vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-        store.upsert(
+        collection.upsert(
             {"id": first + index, "path": f"/photos/{first + index}.jpg", "_mtime_ns": 0, "_size": 0,
-             "_hash": "", "_source": "", "_model": tag, "embedding": vector}
+             "_hash": "", "_source": "", "_model": model_id, "embedding": vector}
             for index, vector in enumerate(vectors)
         )  # fmt: skip
-    store.optimize()
+    collection.optimize()
     return rows / (time.perf_counter() - start)
 
 
 def _bare(uri: str) -> None:
     """The two parts alone, one call at a time and as many together as there may be users."""
+    from pipelines.milvus.collection import Collection
     from pipelines.milvus.connection import close
-    from pipelines.milvus.store import Store
     from pipelines.models.clip import load_model
 
-    model, store = load_model("builtin"), Store(uri, "images")
+    model, collection = load_model("builtin"), Collection(uri, "images")
     for together in (1, 50):
         texts = [_text(random.Random(number)) for number in range(together)]
         _row(f"the model alone, {together} at once", _time(lambda texts=texts: model.embed_texts(texts), together))
@@ -113,7 +113,7 @@ def _bare(uri: str) -> None:
     embeddings /= np.linalg.norm(embeddings, axis=1, keepdims=True)
     for together in (1, 50):
         some = embeddings[:together]
-        _row(f"Milvus alone, {together} at once", _time(lambda some=some: store.search(some, HITS), together))
+        _row(f"Milvus alone, {together} at once", _time(lambda some=some: collection.search(some, HITS), together))
     close(uri)
 
 

@@ -1,4 +1,4 @@
-"""How many pictures a second, from files to a searchable collection? `python -m benchmarks.throughput [--csv CSV]`
+"""How many images a second, from files to a searchable collection? `python -m benchmarks.throughput [--csv CSV]`
 
 ViT-B/32 with random weights into Milvus Lite, each way in a process of its own: the Milvus quickstart's loop, the
 shape of the Towhee tutorial, clip-retrieval's way, this program, and what the model alone could do.
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     import torch
 
 NAMES = {
-    "quickstart": "Milvus quickstart: one picture a call, PIL, fp32",
+    "quickstart": "Milvus quickstart: one image a call, PIL, fp32",
     "tutorial": "Towhee tutorial: one row at a time, fp32",
     "data loader": "batches of 64, DataLoader, PIL, fp32 (clip-retrieval)",
     "ours": "this program",
     "model": "the model alone (the ceiling)",
 }
-# The slow ways get fewer pictures: their rate is the same.
+# The slow ways get fewer images: their rate is the same.
 COUNTS = {"quickstart": 64, "tutorial": 64, "data loader": 192}
 BATCHES = (1, 8, 32, 64, 128)
 
@@ -37,7 +37,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--csv", default="", help="a CSV of photographs; without one they are made here")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
-    parser.add_argument("--pictures", type=int, default=1000)
+    parser.add_argument("--images", type=int, default=1000)
     parser.add_argument("--subject", help=argparse.SUPPRESS)
     parser.add_argument("--arguments", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -50,7 +50,7 @@ def main() -> None:
 
 def _report(folder: Path, options: argparse.Namespace) -> None:
     weights = str(random_weights(folder))
-    paths = [str(path) for path in photographs(options.csv, folder, options.pictures)]
+    paths = [str(path) for path in photographs(options.csv, folder, options.images)]
     common = {"weights": weights, "device": options.device, "folder": str(folder)}
     measure("benchmarks.throughput", "warm up", **common)  # converts the model, once a machine
     results = {
@@ -71,12 +71,12 @@ def _report_ways(results: dict[str, dict[str, Any]]) -> None:
     rate, ceiling = results["ours"]["rate"], results["model"]["rate"]
     rows = [
         [
-            NAMES[subject], f"{result['pictures']:,}", f"{result['rate']:.1f}",
+            NAMES[subject], f"{result['images']:,}", f"{result['rate']:.1f}",
             "" if subject == "ours" else f"{rate / result['rate']:.2f} ×", f"{result['peak_mb']:,.0f}", result["limit"],
         ]
         for subject, result in results.items()
     ]  # fmt: skip
-    table(rows, ["way", "pictures", "pictures/s", "this program is", "peak memory (MB)", "where the time goes"])
+    table(rows, ["way", "images", "images/s", "this program is", "peak memory (MB)", "where the time goes"])
     print(f"\nthis program reaches {rate / ceiling:.0%} of what the model alone reaches")
 
 
@@ -84,8 +84,8 @@ def _report_sharing(rate: float, ceiling: float, decoding: float) -> None:
     """What decoding leaves of the model's rate where both run on the same cores."""
     both = 1 / (1 / ceiling + 1 / decoding)
     print(
-        f"decoding alone runs at {decoding:,.0f} pictures/s, on the cores that the model needs, too: taking turns, "
-        f"with no core ever idle, they do {both:.1f} pictures/s ({both / ceiling:.0%}); this program reaches "
+        f"decoding alone runs at {decoding:,.0f} images/s, on the cores that the model needs, too: taking turns, "
+        f"with no core ever idle, they do {both:.1f} images/s ({both / ceiling:.0%}); this program reaches "
         f"{rate / both:.0%} of that"
     )
 
@@ -93,11 +93,11 @@ def _report_sharing(rate: float, ceiling: float, decoding: float) -> None:
 def _report_bounds(peak: dict[str, Any]) -> None:
     """What this CPU can do at most."""
     theirs, ours = peak["gflop_reference"], peak["gflop"]
-    print(f"a picture takes {theirs:.2f} GFLOP in the reference's network and {ours:.2f} in ours")
+    print(f"an image takes {theirs:.2f} GFLOP in the reference's network and {ours:.2f} in ours")
     for precision, gflops in peak["gflops"].items():
         print(
             f"{precision} matrix products alone run at {gflops:,.0f} GFLOP/s on this CPU: in {precision} "
-            f"{gflops / ours:.1f} pictures/s is the most that it can do"
+            f"{gflops / ours:.1f} images/s is the most that it can do"
         )
     print()
 
@@ -110,7 +110,7 @@ def _report_batches(common: dict[str, Any]) -> None:
         for model, file in alone.items()
     ]
     rows = [[size, *(f"{rate:.1f}" for rate in of_size)] for size, *of_size in zip(BATCHES, *rates, strict=True)]
-    table(rows, ["pictures/s of a model alone, by batch", *alone])
+    table(rows, ["images/s of a model alone, by batch", *alone])
 
 
 def _run(
@@ -121,7 +121,7 @@ def _run(
     paths = paths or []
     if subject in BASELINES:
         seconds = BASELINES[subject](paths, weights, device, new_uri(folder, subject))
-        return {"pictures": len(paths), "rate": len(paths) / seconds.pop("total"), "limit": _limit(seconds)}
+        return {"images": len(paths), "rate": len(paths) / seconds.pop("total"), "limit": _limit(seconds)}
     if subject == "ours":
         return _ours(paths, weights, device, folder)
     if subject == "peak":
@@ -143,13 +143,13 @@ def _ours(paths: list[str], weights: str, device: str, folder: str) -> dict[str,
         for stage, part in steps.items()
     }
     return {
-        "pictures": summary.inserted, "rate": summary.inserted / summary.seconds, "limit": _limit(seconds),
+        "images": summary.inserted, "rate": summary.inserted / summary.seconds, "limit": _limit(seconds),
         "runtime": summary.runtime,
     }  # fmt: skip
 
 
 def _model_alone(subject: str, name: str, weights: str, device: str) -> dict[str, Any]:
-    """Decoded pictures in, embeddings out, in the batches that the program chooses."""
+    """Decoded images in, embeddings out, in the batches that the program chooses."""
     from pipelines.models.clip import load_model
 
     model = load_model(name, weights, device)
@@ -162,11 +162,11 @@ def _model_alone(subject: str, name: str, weights: str, device: str) -> dict[str
     if subject == "batches":
         return {"rates": [_rate(model, pixels[:batch], seconds=3)[0] for batch in BATCHES]}
     rate, count = _rate(model, pixels[: model.default_batch_size], seconds=6)
-    return {"pictures": count, "rate": rate, "limit": "model"}
+    return {"images": count, "rate": rate, "limit": "model"}
 
 
 def _decode_alone(paths: list[str]) -> dict[str, Any]:
-    """Files in, pictures of the model's size out, by all cores."""
+    """Files in, images of the model's size out, by all cores."""
     from pipelines.models.registry import get_model
     from pipelines.operators.image_decode import ImageDecode
 
@@ -179,7 +179,7 @@ def _decode_alone(paths: list[str]) -> dict[str, Any]:
 
 
 def _rate(model: Any, batch: np.ndarray, seconds: float) -> tuple[float, int]:
-    """Pictures a second, and how many were embedded for this."""
+    """Images a second, and how many were embedded for this."""
     model.embed_images(batch)
     start, count, passed = time.perf_counter(), 0, 0.0
     while passed < seconds:
@@ -189,7 +189,7 @@ def _rate(model: Any, batch: np.ndarray, seconds: float) -> tuple[float, int]:
 
 
 def _peak(weights: str) -> dict[str, Any]:
-    """The speed of one large matrix product on the CPU, by precision, and the operations that a picture takes."""
+    """The speed of one large matrix product on the CPU, by precision, and the operations that an image takes."""
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
@@ -216,7 +216,7 @@ def _peak(weights: str) -> dict[str, Any]:
 
 
 def _product_gflops(dtype: torch.dtype) -> float:
-    """The sizes are those of the widest products of a ViT-B, for a batch of 32 pictures."""
+    """The sizes are those of the widest products of a ViT-B, for a batch of 32 images."""
     import torch
 
     left, right = torch.randn(1600, 768, dtype=dtype), torch.randn(768, 3072, dtype=dtype)

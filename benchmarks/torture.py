@@ -1,8 +1,8 @@
-"""Does any crash lose or double a picture? `make torture`, or `python -m benchmarks.torture --help`
+"""Does any crash lose or double an image? `make torture`, or `python -m benchmarks.torture --help`
 
 Runs of the insert command are killed with `kill -9` at random points, on Milvus Lite and on a real server, while
-pictures change between the runs; the server is killed and started again in mid-run; a disk is filled. After the last
-resume every row and vector is compared with those of a clean run of the same pictures in a fresh collection.
+images change between the runs; the server is killed and started again in mid-run; a disk is filled. After the last
+resume every row and vector is compared with those of a clean run of the same images in a fresh collection.
 Ends with status 1 if anything is lost, doubled or different.
 """
 
@@ -24,15 +24,16 @@ from pathlib import Path
 import numpy as np
 from tabulate import tabulate
 
-from benchmarks.memory import draw
-from benchmarks.milvus_server import ROOT, MilvusServer, find_program
 from pipelines import Settings, run_insert
 from pipelines.milvus import schema
+from pipelines.milvus.collection import Collection
 from pipelines.milvus.connection import close
-from pipelines.milvus.store import Store
+
+from .memory import draw
+from .milvus_server import ROOT, MilvusServer, find_program
 
 KILLS_A_ROUND = 5
-# Half-precision kernels differ in the last bits with the number of pictures in a batch.
+# Half-precision kernels differ in the last bits with the number of images in a batch.
 SAME_COSINE = 0.9995
 # The command without its look at the free space, so that Milvus Lite itself runs into the full disk.
 UNGUARDED = "from pipelines.milvus import disk; disk.MIN_FREE_BYTES = 0; from pipelines.cli import main; main()"
@@ -60,12 +61,12 @@ class Verdict:
 
 
 class Bench:
-    """Pictures that change, and the command that is killed."""
+    """Images that change, and the command that is killed."""
 
-    def __init__(self, folder: Path, pictures: int, seed: int) -> None:
+    def __init__(self, folder: Path, images: int, seed: int) -> None:
         self.folder, self.photos = folder, folder / "photos"
         self.photos.mkdir()
-        self._paths = draw(self.photos, pictures)
+        self._paths = draw(self.photos, images)
         self._random = random.Random(seed)
         self._serial = 0
         started = time.monotonic()
@@ -75,7 +76,7 @@ class Bench:
         self.run(str(folder / "time.db"), "time")
         self._start_up = time.monotonic() - started
         self._window = max(1.0, whole - self._start_up)
-        print(f"{pictures:,} pictures; a clean run takes {whole:.1f} s, of which {self._start_up:.1f} s to start up")
+        print(f"{images:,} images; a clean run takes {whole:.1f} s, of which {self._start_up:.1f} s to start up")
 
     def start(self, uri: str, collection: str, program: Sequence[str] = ("-m", "pipelines")) -> subprocess.Popen[str]:
         """Starts an insert."""
@@ -98,7 +99,7 @@ class Bench:
         """Waits for a random point of the part of a run in which it writes."""
         time.sleep(self._start_up * 0.7 + self._random.uniform(0, share) * self._window)
 
-    def change_pictures(self) -> None:
+    def change_images(self) -> None:
         """New content for 1 % of the files, new names for 1 %, copies of 1 %, one new time."""
         for path in self._random.sample(self._paths, len(self._paths) // 100):
             self._serial += 1
@@ -110,10 +111,10 @@ class Bench:
         self._random.choice(self._paths).touch()
 
     def judge(self, verdict: Verdict, uri: str, collection: str) -> Verdict:
-        """Compares a collection with a clean run of the pictures as they are now."""
+        """Compares a collection with a clean run of the images as they are now."""
         clean = Settings(uri=str(self.folder / f"clean{self._serial}_{verdict.name.split()[0]}.db"), model="builtin")
         run_insert(self.photos, clean)
-        expected, found = _rows(Store(clean.uri, clean.collection)), _rows(Store(uri, collection))
+        expected, found = _rows(Collection(clean.uri, clean.collection)), _rows(Collection(uri, collection))
         close(clean.uri)
         shutil.rmtree(clean.uri)
         keys = {row[schema.ID] for row in found}
@@ -121,7 +122,7 @@ class Bench:
         verdict.rows += len(wanted)
         verdict.lost += len(wanted.keys() - keys)
         verdict.surplus += len(keys - wanted.keys())
-        verdict.doubled += max(len(found), Store(uri, collection).count()) - len(keys)
+        verdict.doubled += max(len(found), Collection(uri, collection).count()) - len(keys)
         for row in found:
             if row[schema.ID] in wanted:
                 cosine = _compare(row, wanted[row[schema.ID]])
@@ -131,9 +132,9 @@ class Bench:
         return verdict
 
 
-def _rows(store: Store) -> list[dict[str, object]]:
-    names = [field["name"] for field in store.describe()["fields"]]
-    return [row for rows in store.scan("", names) for row in rows]
+def _rows(collection: Collection) -> list[dict[str, object]]:
+    names = [field["name"] for field in collection.describe()["fields"]]
+    return [row for rows in collection.scan("", names) for row in rows]
 
 
 def _compare(row: dict[str, object], wanted: dict[str, object]) -> float:
@@ -156,7 +157,7 @@ def kill_runs(bench: Bench, name: str, kills: int, fresh: Callable[[int], tuple[
             verdict.effective += process.poll() is None
             process.kill()
             process.communicate()
-            bench.change_pictures()
+            bench.change_images()
         bench.run(uri, collection)
         bench.judge(verdict, uri, collection)
     verdict.seconds = time.monotonic() - start
@@ -230,7 +231,7 @@ def main() -> int:
     parser.add_argument("--server", type=int, default=20, help="runs killed on a Milvus server (default 20)")
     parser.add_argument("--restarts", type=int, default=5, help="server restarts in mid-run (default 5)")
     parser.add_argument("--full-disks", type=int, default=2, help="times the disk is filled (default 2)")
-    parser.add_argument("--pictures", type=int, default=1500)
+    parser.add_argument("--images", type=int, default=1500)
     parser.add_argument("--seed", type=int, default=time.time_ns() % 10_000)
     options = parser.parse_args()
     logging.getLogger("pymilvus").setLevel(logging.CRITICAL)
@@ -239,7 +240,7 @@ def main() -> int:
     skipped: list[str] = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        bench = Bench(folder, options.pictures, options.seed)
+        bench = Bench(folder, options.images, options.seed)
         if options.lite:
             verdicts.append(kill_runs(bench, "Lite", options.lite, lambda n: (str(folder / f"lite{n}.db"), "images")))
         if (options.server or options.restarts) and not find_program():

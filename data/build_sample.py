@@ -1,9 +1,9 @@
-"""Writes `data/sample.csv`: the sample pictures, where scikit-image has installed them. Nothing is copied.
+"""Writes `data/sample.csv`: the sample images, where scikit-image has installed them. Nothing is copied.
 
     python data/build_sample.py
 
 Columns: id, path, label, attribution. The attributions are those of scikit-image's own docstrings
-(`skimage/data/_fetchers.py`). Left out are pictures for which it names no origin
+(`skimage/data/_fetchers.py`). Left out are images for which it names no origin
 (`moon`, `page`), those from a microscope or an eye clinic, which nobody would look for in words, and a clock that is
 blurred beyond recognition.
 """
@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 
 class Sample(NamedTuple):
-    """One picture of scikit-image's data folder."""
+    """One image of scikit-image's data folder."""
 
     file: str
     label: str
@@ -46,7 +46,7 @@ def build_sample(target: Path) -> int:
     """Writes the CSV and returns its number of rows.
 
     Raises:
-        FileNotFoundError: scikit-image is not installed, or no longer ships a picture.
+        FileNotFoundError: scikit-image is not installed, or no longer ships an image.
     """
     package = find_spec("skimage")
     if package is None or package.origin is None:
@@ -66,6 +66,6 @@ def build_sample(target: Path) -> int:
 if __name__ == "__main__":
     csv_file = Path(__file__).with_name("sample.csv")
     try:
-        print(f"{csv_file.name}: {build_sample(csv_file)} pictures")
+        print(f"{csv_file.name}: {build_sample(csv_file)} images")
     except OSError as error:
         sys.exit(f"error: {error}")

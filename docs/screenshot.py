@@ -1,4 +1,4 @@
-"""Makes `docs/screenshot.png` from the real page: the sample pictures, the builtin model, one search.
+"""Makes `docs/screenshot.png` from the real page: the sample images, the builtin model, one search.
 
     python docs/screenshot.py [QUERY]
 
@@ -46,7 +46,7 @@ def run(*arguments: str) -> None:
 
 
 def photograph(address: str) -> bytes:
-    """Opens the address and waits until all pictures are there."""
+    """Opens the address and waits until all images are there."""
     from playwright.sync_api import sync_playwright
 
     chromium = os.environ.get("CHROMIUM") or shutil.which("chromium")
@@ -58,18 +58,18 @@ def photograph(address: str) -> bytes:
         page.wait_for_selector("[data-kind=results]")
         page.wait_for_function("document.querySelectorAll('.cards .loaded').length >= 10")
         page.evaluate("document.activeElement.blur()")
-        page.wait_for_timeout(600)  # the pictures fade in
+        page.wait_for_timeout(600)  # the images fade in
         return page.screenshot()
 
 
 def shrink(png: bytes) -> bytes:
-    """The same picture with a palette."""
+    """The same image with a palette."""
     from PIL import Image
 
     buffer = io.BytesIO()
-    picture = Image.open(io.BytesIO(png)).convert("RGB")
-    palette = picture.quantize(COLOURS, Image.Quantize.MEDIANCUT, kmeans=3)
-    picture.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG).save(buffer, "PNG", optimize=True)
+    image = Image.open(io.BytesIO(png)).convert("RGB")
+    palette = image.quantize(COLOURS, Image.Quantize.MEDIANCUT, kmeans=3)
+    image.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG).save(buffer, "PNG", optimize=True)
     return buffer.getvalue()
 
 

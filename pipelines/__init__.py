@@ -22,15 +22,15 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .insert import Summary, build_insert_pipeline, run_insert
-    from .search import Hit, Results, Searcher
+    from .indexing.run import Summary, build_insert, run_insert
+    from .search.searcher import Hit, Results, Searcher
     from .settings import Settings
 
-__all__ = ["Hit", "Results", "Searcher", "Settings", "Summary", "build_insert_pipeline", "run_insert"]
+__all__ = ["Hit", "Results", "Searcher", "Settings", "Summary", "build_insert", "run_insert"]
 
 _HOMES = {
-    "Hit": "search", "Results": "search", "Searcher": "search", "Settings": "settings",
-    "Summary": "insert", "build_insert_pipeline": "insert", "run_insert": "insert",
+    "Hit": "search.searcher", "Results": "search.searcher", "Searcher": "search.searcher", "Settings": "settings",
+    "Summary": "indexing.summary", "build_insert": "declarations", "run_insert": "indexing.run",
 }  # fmt: skip
 
 

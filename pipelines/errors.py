@@ -1,10 +1,10 @@
 """Every error that a user can meet, in one tree. A message names the thing, the cause and the way out.
 
 SearchError
-├── InputError          a CSV, a folder, a picture, an option or a filter is not as it must be   (exit 2)
+├── InputError          a CSV, a folder, an image, an option or a filter is not as it must be   (exit 2)
 │   ├── ModelMismatch   the collection was made by another model
-│   ├── UnreadableQuery a picture to search with cannot be read
-│   └── UnknownPicture  the collection has no picture of this id
+│   ├── UnreadableQuery an image to search with cannot be read
+│   └── UnknownImage  the collection has no image of this id
 ├── ModelError          a model's weights cannot be had or read                                   (exit 3)
 └── StoreError          Milvus cannot do what was asked                                           (exit 3)
     ├── StoreLocked     another process holds the Milvus Lite file
@@ -32,11 +32,11 @@ class ModelMismatch(InputError):
 
 
 class UnreadableQuery(InputError):
-    """A picture to search with cannot be read."""
+    """An image to search with cannot be read."""
 
 
-class UnknownPicture(InputError):
-    """The collection has no picture of this id."""
+class UnknownImage(InputError):
+    """The collection has no image of this id."""
 
 
 class ModelError(SearchError):

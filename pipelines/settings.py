@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import InputError
-from .models.tags import canonical, name_of
+from .models.model_id import name_of, resolve_name
 
 ENV_PREFIX = "IMAGE_SEARCH_"
 DEFAULT_MODEL = "clip_vit_base_patch32"
@@ -30,13 +30,13 @@ class Settings:
     uri: a Milvus Lite file (`./search.db`), a server (`http://host:19530`) or a Zilliz Cloud endpoint.
     model: a name of the registry, or the path of a folder that `train` wrote; '' takes the one that made the
         collection, for a new one DEFAULT_MODEL.
-    batch_size: pictures per model call; 0 chooses by device.
+    batch_size: images per model call; 0 chooses by device.
     weights: a weights file to use instead of the registry's.
     runtime: what runs the model: 'pytorch', 'openvino', or 'auto' for the faster one here.
     exact_preprocess: decode large JPEGs in full before resizing, as the reference does.
     auth: `user:password` that the page and the API ask for; '' asks for none.
     rate_limit: searches and uploads a second that one client of the page or the API may make; 0 sets no limit.
-    allow_private_urls: also fetch pictures from private, loopback and link-local addresses.
+    allow_private_urls: also fetch images from private, loopback and link-local addresses.
     """
 
     uri: str = "./search.db"
@@ -86,9 +86,9 @@ class Settings:
         """What the Milvus operators take of these."""
         return {"uri": self.uri, "collection_name": self.collection, "token": self.token}
 
-    def with_model_of(self, tag: str) -> Settings:
+    def with_model_of(self, model_id: str) -> Settings:
         """Settles the model: the one given, else that of a collection's tag (`name@fingerprint`), else the default."""
-        return dataclasses.replace(self, model=canonical(self.model or name_of(tag) or DEFAULT_MODEL))
+        return dataclasses.replace(self, model=resolve_name(self.model or name_of(model_id) or DEFAULT_MODEL))
 
 
 def _parse(field: dataclasses.Field[Any], raw: str) -> Any:

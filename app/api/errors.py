@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Scope
 
-from pipelines.errors import InputError, ModelMismatch, SearchError, UnknownPicture, UnreadableQuery
+from pipelines.errors import InputError, ModelMismatch, SearchError, UnknownImage, UnreadableQuery
 
 log = logging.getLogger(__name__)
 
@@ -35,8 +35,8 @@ def refuse(scope: Scope, status: int, message: str, headers: dict[str, str] | No
 
 
 def answer_to(error: SearchError) -> JSONResponse:
-    """400 where the question is at fault, 404 and 415 where a picture is, 503 where the database or the model is."""
-    if isinstance(error, UnknownPicture):
+    """400 where the question is at fault, 404 and 415 where an image is, 503 where the database or the model is."""
+    if isinstance(error, UnknownImage):
         return refusal(404, str(error))
     if isinstance(error, UnreadableQuery):
         return refusal(415, str(error))

@@ -16,7 +16,7 @@ from prometheus_client import (
 )
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from pipelines.search import Results
+from pipelines.search.searcher import Results
 
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _ROUTES = re.compile(r"/(api/search|api/similar|api/info|thumb|image|healthz|readyz|metrics)(?=/|$)")
@@ -42,7 +42,7 @@ class Metrics:
             "image_search_step_seconds", "Seconds of each step of a search: embed, search (in Milvus), total",
             ["step"], registry=self.registry, buckets=_BUCKETS,
         )  # fmt: skip
-        self.rows = Gauge("image_search_rows", "Pictures in the collection", registry=self.registry)
+        self.rows = Gauge("image_search_rows", "Images in the collection", registry=self.registry)
         self.queue = Gauge(
             "image_search_queue", "Searches of the API by state: waiting, running", ["state"], registry=self.registry
         )

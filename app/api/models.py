@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Base64Bytes, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from pipelines.query import MAX_LIMIT, MAX_PARTS, Part, Query, parse_query
-from pipelines.query.parts import LARGEST_WEIGHT
-from pipelines.search import Hit, Results
+from pipelines.query.query import LARGEST_WEIGHT
+from pipelines.search.searcher import Hit, Results
 
 MAX_K = 1_000
 # JavaScript's numbers have 53 bits: an id may come, and always goes, as text too.
@@ -24,7 +24,7 @@ def _as_id(value: object) -> object:
     return value
 
 
-PictureId = Annotated[
+ImageId = Annotated[
     int,
     BeforeValidator(_as_id),
     Field(ge=-(2**63), lt=2**63),
@@ -60,7 +60,7 @@ class PartIn(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     text: Text = ""
-    id: PictureId | None = None
+    id: ImageId | None = None
     image: Base64Bytes | None = None
     weight: float = Field(1.0, ge=-LARGEST_WEIGHT, le=LARGEST_WEIGHT, description="Negative steers away; not 0.")
 
@@ -90,19 +90,19 @@ class SearchRequest(BaseModel):
     min_score: MinScore = None
     fold: Fold = None
 
-    def to_query(self, pictures: tuple[Part, ...] = ()) -> Query:
-        """The same for `pipelines`; `pictures` are parts that came as files.
+    def to_query(self, images: tuple[Part, ...] = ()) -> Query:
+        """The same for `pipelines`; `images` are parts that came as files.
 
         Raises:
             InputError: it asks for nothing, or for what cannot be.
         """
-        given = (*(part.to_part() for part in self.parts), *pictures)
+        given = (*(part.to_part() for part in self.parts), *images)
         words = parse_query(self.q) if self.q.strip() or not given else ()
         return Query((*words, *given), self.k, self.offset, self.filter or None, self.min_score, self.fold)
 
 
 class HitOut(BaseModel):
-    """One picture found."""
+    """One image found."""
 
     rank: int
     id: int = Field(description="64 bits: more than JavaScript's numbers hold; see `id_text`.")
@@ -112,7 +112,7 @@ class HitOut(BaseModel):
     folded: int = Field(description="Near duplicates this hit also stands for, of those looked at.")
     fields: dict[str, Any] = Field(description="The CSV's own columns; null where the cell was empty.")
     thumb: str = Field(description="Address of a small WebP of it.")
-    image: str = Field(description="Address of the picture.")
+    image: str = Field(description="Address of the image.")
 
     @classmethod
     def of(cls, hit: Hit) -> HitOut:
@@ -153,7 +153,7 @@ class SearchResponse(BaseModel):
 
     hits: list[HitOut]
     has_more: bool
-    rows: int = Field(description="Pictures in the collection.")
+    rows: int = Field(description="Images in the collection.")
     notes: list[str] = Field(description="What the asker should know: a text longer than the model reads.")
     seconds: Seconds
 

@@ -12,9 +12,9 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 
 from pipelines.errors import CollectionNotFound, SearchError
-from pipelines.export import to_csv
 from pipelines.query import Part, Query
-from pipelines.search import Results, Searcher
+from pipelines.search.export import to_csv
+from pipelines.search.searcher import Results, Searcher
 
 from ..library import Library
 from ..limits import Slots
@@ -24,12 +24,12 @@ from .models import (
     ErrorResponse,
     FilterText,
     Fold,
+    ImageId,
     InfoResponse,
     K,
     MinScore,
     Offset,
     PartIn,
-    PictureId,
     SearchRequest,
     SearchResponse,
     StatusResponse,
@@ -42,7 +42,7 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
         400: "The question cannot be answered: an empty query, a wrong filter.",
         401: "A user and a password are needed.",
         403: "The request comes from another site.",
-        404: "No such picture.",
+        404: "No such image.",
         422: "A value is of the wrong type or out of range.",
         429: "Too many requests; `Retry-After` says when to come back.",
         503: "The database or the model does not answer, or too many searches wait.",
@@ -50,7 +50,7 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
 }
 _UPLOAD_ERRORS: dict[int | str, dict[str, Any]] = {
     413: {"model": ErrorResponse, "description": "The body is too large."},
-    415: {"model": ErrorResponse, "description": "Neither JSON nor a form, or the picture cannot be read."},
+    415: {"model": ErrorResponse, "description": "Neither JSON nor a form, or the image cannot be read."},
 }
 _MAX_FILES = 16
 _SEARCH_BODY = {
@@ -89,14 +89,14 @@ class Service:
         """
         searcher = self.library.open()
         if searcher is None:
-            raise CollectionNotFound("there are no pictures to search yet")
+            raise CollectionNotFound("there are no images to search yet")
         searcher.on_results = self.metrics.observe
         return searcher
 
     async def search(self, query: Query) -> Results:
         """Runs a search in a thread, when it is its turn."""
-        with_picture = any(part.image is not None for part in query.parts)
-        return await self._slots.run(lambda: self.searcher().search(query), with_picture)
+        with_image = any(part.image is not None for part in query.parts)
+        return await self._slots.run(lambda: self.searcher().search(query), with_image)
 
 
 def api_routes(service: Service) -> APIRouter:
@@ -133,7 +133,7 @@ def _add_search(router: APIRouter, service: Service) -> None:
 
     @router.post(
         "/api/search", responses={**_ERRORS, **_UPLOAD_ERRORS}, response_model=SearchResponse, tags=["search"],
-        openapi_extra={"requestBody": _SEARCH_BODY}, summary="Search by words, pictures and both, with weights",
+        openapi_extra={"requestBody": _SEARCH_BODY}, summary="Search by words, images and both, with weights",
     )  # fmt: skip
     async def search_by_parts(request: Request) -> Any:
         kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
@@ -150,10 +150,10 @@ def _add_search(router: APIRouter, service: Service) -> None:
 
     @router.get(
         "/api/similar/{id}", responses={200: ok, **_ERRORS}, response_model=SearchResponse, tags=["search"],
-        summary="Pictures like one of the collection; its stored vector is used, no model runs",
+        summary="Images like one of the collection; its stored vector is used, no model runs",
     )  # fmt: skip
     async def similar(
-        id: Annotated[PictureId, Path(examples=["42"])], k: K = 10, offset: Offset = 0, filter: FilterText = "",
+        id: Annotated[ImageId, Path(examples=["42"])], k: K = 10, offset: Offset = 0, filter: FilterText = "",
         min_score: MinScore = None, fold: Fold = None, format: Format = "json",
     ) -> Any:  # fmt: skip
         return await answer(Query((Part(id=id),), k, offset, filter or None, min_score, fold), format)
@@ -170,17 +170,17 @@ async def _query_of(form: FormData) -> Query:
         if name in ("image", "weight"):
             continue
         if isinstance(value, UploadFile):
-            raise HTTPException(422, f"{name[:40]}: not a file's place; send pictures as 'image'")
+            raise HTTPException(422, f"{name[:40]}: not a file's place; send images as 'image'")
         if value or name == "q":
             values[name] = value
-    pictures = [await value.read() for value in form.getlist("image") if isinstance(value, UploadFile)]
-    if len(pictures) != len(form.getlist("image")):
+    images = [await value.read() for value in form.getlist("image") if isinstance(value, UploadFile)]
+    if len(images) != len(form.getlist("image")):
         raise HTTPException(422, "image: must be a file")
-    weights: list[Any] = list(form.getlist("weight")) or [1.0] * len(pictures)
-    if len(weights) != len(pictures):
-        raise HTTPException(422, f"weight: there are {len(weights)} for {len(pictures)} images; give one for each")
+    weights: list[Any] = list(form.getlist("weight")) or [1.0] * len(images)
+    if len(weights) != len(images):
+        raise HTTPException(422, f"weight: there are {len(weights)} for {len(images)} images; give one for each")
     weights = [PartIn.model_validate({"weight": weight}).weight for weight in weights]
-    parts = tuple(Part(image=picture, weight=weight) for picture, weight in zip(pictures, weights, strict=True))
+    parts = tuple(Part(image=image, weight=weight) for image, weight in zip(images, weights, strict=True))
     return SearchRequest.model_validate(values).to_query(parts)
 
 
@@ -206,7 +206,7 @@ def _add_probes(router: APIRouter, service: Service) -> None:
     def readyz() -> Any:
         """The collection is there and Milvus answers."""
         try:
-            service.searcher().store.count(strong=False)
+            service.searcher().collection.count(strong=False)
         except SearchError as error:
             reason = "there is no collection yet" if isinstance(error, CollectionNotFound) else "Milvus does not answer"
             return JSONResponse({"status": "unavailable", "reason": reason}, 503)

@@ -1,6 +1,6 @@
 """The same work by this project and by its peers' code paths, in one run on one machine: `make bench-peers`.
 
-Every peer runs in processes of its own, with the same pictures and the same random ViT-B/32 weights, through its
+Every peer runs in processes of its own, with the same images and the same random ViT-B/32 weights, through its
 public entry points. Prints one Markdown table. A peer that cannot run here is listed with the reason.
 """
 
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .driver import TOP_K, Job
-from .pictures import add_bad, collect, subset
+from .images import add_bad, collect, subset
 from .process import error_line, run_driver
 from .table import Row, render
 
@@ -34,7 +34,7 @@ TEXTS = tuple(f"{kind} of {subject}" for kind in ("a photo", "a drawing", "a pai
 
 @dataclass(frozen=True)
 class Peer:
-    """One row: its driver, its environment, and whether it is given few pictures because it embeds one a call."""
+    """One row: its driver, its environment, and whether it is given few images because it embeds one a call."""
 
     title: str
     driver: str
@@ -63,9 +63,9 @@ class Bench:
         self.minutes = minutes
         self.good = 0
 
-    def prepare(self, source: str, pictures: int, few: int) -> int:
-        """Makes the pictures and the weights; returns the number of pictures."""
-        count = collect(source, self.folder / "all", pictures)
+    def prepare(self, source: str, images: int, few: int) -> int:
+        """Makes the images and the weights; returns the number of images."""
+        count = collect(source, self.folder / "all", images)
         subset(self.folder / "all", self.folder / "few", few)
         self.good = add_bad(self.folder / "all", self.folder / "bad")
         python = str(ROOT / PEERS_VENV / "bin" / "python")
@@ -89,9 +89,9 @@ class Bench:
             if left < 5:
                 row.findings[mode] = {"skipped": f"not started, the {self.minutes:g} minutes were over"}
                 continue
-            store = f"{peer.driver}-bad" if mode == "bad" else peer.driver
-            pictures = "bad" if mode == "bad" else "few" if peer.one_a_call else "all"
-            folders = (str(self.folder / name) for name in (pictures, store, "model"))
+            collection = f"{peer.driver}-bad" if mode == "bad" else peer.driver
+            images = "bad" if mode == "bad" else "few" if peer.one_a_call else "all"
+            folders = (str(self.folder / name) for name in (images, collection, "model"))
             job = Job(mode, *folders, texts=TEXTS)
             print(f"{peer.title} {mode} …", file=sys.stderr, flush=True)
             limit = min(LIMITS[mode], left)
@@ -112,30 +112,30 @@ def machine() -> str:
     return f"{name}, {cores} cores, Python {platform.python_version()}"
 
 
-def explain(pictures: int, few: int, source: str) -> str:
+def explain(images: int, few: int, source: str) -> str:
     """What the columns are."""
-    kind = "photographs of the CSV" if source else "drawn pictures of 500×375"
+    kind = "photographs of the CSV" if source else "drawn images of 500×375"
     return f"""\
-{machine()}; {pictures} {kind} ({few} for the rows that embed one picture a call); the same random ViT-B/32 weights
+{machine()}; {images} {kind} ({few} for the rows that embed one image a call); the same random ViT-B/32 weights
 for all. Peers compute in fp32, their default on a CPU; this project in bf16 where the CPU has instructions for it,
 its default.
 
-- pictures/s: from the first file to the last vector stored; imports, loading the model and a first picture are not in
+- images/s: from the first file to the last vector stored; imports, loading the model and a first image are not in
   it. clip-retrieval's is that of its command, with the two processes it starts for its log.
 - cold start: a new process, from its start to the first search's hits over what an earlier one stored.
 - peak memory: the larger of indexing's and searching's, all its processes together, shared pages once.
-- query: a text to its {TOP_K} hits over the pictures of its row, {len(TEXTS) - 1} different texts; FAISS is given
+- query: a text to its {TOP_K} hits over the images of its row, {len(TEXTS) - 1} different texts; FAISS is given
   vectors that open_clip stored, so its row is the search alone.
-- bad picture: a JPEG cut off half-way and an HTML page named .jpg among {{good}} good ones; are the good ones stored?
+- bad image: a JPEG cut off half-way and an HTML page named .jpg among {{good}} good ones; are the good ones stored?
 - second run: the same once more; it re-does the work where it takes more than half of the time."""
 
 
 def main() -> None:
     """Prints the table and what its columns mean."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.peers", description=__doc__.splitlines()[0])
-    parser.add_argument("--csv", default="", help="a CSV with a column path; without it pictures are drawn")
-    parser.add_argument("--pictures", type=int, default=200, help="pictures for every row (default 200)")
-    parser.add_argument("--few", type=int, default=64, help="pictures for rows that embed one a call (default 64)")
+    parser.add_argument("--csv", default="", help="a CSV with a column path; without it images are drawn")
+    parser.add_argument("--images", type=int, default=200, help="images for every row (default 200)")
+    parser.add_argument("--few", type=int, default=64, help="images for rows that embed one a call (default 64)")
     parser.add_argument("--minutes", type=float, default=30, help="the whole command ends after this (default 30)")
     parser.add_argument(
         "--only", nargs="*", default=[], help="only these drivers: " + ", ".join(p.driver for p in PEERS)
@@ -146,7 +146,7 @@ def main() -> None:
     os.chdir(ROOT)
     with tempfile.TemporaryDirectory(prefix="bench-peers-") as folder:
         bench = Bench(Path(folder), options.minutes)
-        count = bench.prepare(os.path.abspath(options.csv) if options.csv else "", options.pictures, options.few)
+        count = bench.prepare(os.path.abspath(options.csv) if options.csv else "", options.images, options.few)
         rows = [bench.measure(peer) for peer in PEERS if not options.only or peer.driver in options.only]
         print(render(rows))
         print("\n" + explain(count, min(options.few, count), options.csv).replace("{good}", str(bench.good)))

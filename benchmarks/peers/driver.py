@@ -1,4 +1,4 @@
-"""What every driver does, whichever peer it drives: index, index again, search, meet broken pictures.
+"""What every driver does, whichever peer it drives: index, index again, search, meet broken images.
 
 A driver is run as `python -m benchmarks.peers.drivers.NAME JOB.json` by the environment of its peer, so nothing but
 the standard library may be imported here. It prints one line of JSON per finding.
@@ -23,28 +23,28 @@ TOP_K = 10
 
 @dataclass(frozen=True)
 class Job:
-    """What to do: `mode` is index, search or bad; the folder holds the pictures and their CSV (id,path).
+    """What to do: `mode` is index, search or bad; the folder holds the images and their CSV (id,path).
 
     store: a folder of the peer's own, for whatever it stores.
     model: the folder of `prepare`: weights.pt (OpenAI's names), hf/ (transformers' form of the same).
     """
 
     mode: str
-    pictures: str
-    store: str
+    images: str
+    collection: str
     model: str
     texts: tuple[str, ...] = ()
 
     @property
     def paths(self) -> list[str]:
-        """The pictures' files, in the CSV's order."""
+        """The images' files, in the CSV's order."""
         with open(self.table, newline="") as file:
             return [row["path"] for row in csv.DictReader(file)]
 
     @property
     def table(self) -> str:
-        """The CSV with the pictures' paths."""
-        return str(Path(self.pictures, "pictures.csv"))
+        """The CSV with the images' paths."""
+        return str(Path(self.images, "images.csv"))
 
     @property
     def weights(self) -> str:
@@ -59,10 +59,10 @@ class Peer(Protocol):
         """Loads the model."""
 
     def warm(self, path: str) -> None:
-        """Embeds one picture and stores nothing, so that the first call's set-up is not in the rate."""
+        """Embeds one image and stores nothing, so that the first call's set-up is not in the rate."""
 
     def index(self, paths: Sequence[str]) -> None:
-        """Reads, embeds and stores the pictures the way the peer's users do; called again for a second run."""
+        """Reads, embeds and stores the images the way the peer's users do; called again for a second run."""
 
     def stored(self) -> int:
         """Vectors stored."""
@@ -99,7 +99,7 @@ def _index(peer: Peer, job: Job) -> None:
     peer.index(paths)
     first = time.perf_counter() - start
     stored = peer.stored()
-    emit(pictures=len(paths), stored=stored, seconds=first)
+    emit(images=len(paths), stored=stored, seconds=first)
     start = time.perf_counter()
     peer.index(paths)
     emit(seconds_again=time.perf_counter() - start, stored_again=peer.stored())

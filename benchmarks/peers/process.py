@@ -27,8 +27,8 @@ def run_driver(python: str, module: str, job: Job, seconds: float) -> dict[str, 
     Besides what the driver emits: peak_mb, the most memory its processes had together (pages they share counted
     once), and started, the wall-clock time just before it started.
     """
-    Path(job.store).mkdir(parents=True, exist_ok=True)
-    job_file, log = Path(job.store, f"{job.mode}.json"), Path(job.store, f"{job.mode}.log")
+    Path(job.collection).mkdir(parents=True, exist_ok=True)
+    job_file, log = Path(job.collection, f"{job.mode}.json"), Path(job.collection, f"{job.mode}.log")
     job_file.write_text(json.dumps(asdict(job)))
     started, peak, error = time.time(), 0.0, ""
     with open(log, "w") as output:

@@ -9,8 +9,8 @@ from typing import Any
 from .process import STOPPED
 
 HEADERS = (
-    "code path", "pictures", "pictures/s", "cold start (s)", "peak memory (MB)", "query p50 / p95 (ms)",
-    "bad picture survives", "second run re-does the work",
+    "code path", "images", "images/s", "cold start (s)", "peak memory (MB)", "query p50 / p95 (ms)",
+    "bad image survives", "second run re-does the work",
 )  # fmt: skip
 NONE = "–"
 
@@ -29,7 +29,7 @@ class Row:
         """Every failure, with its reason."""
         if self.not_run:
             return [f"{self.title}: not run. {self.not_run}"]
-        what = {"index": "indexing", "search": "searching", "bad": "with broken pictures"}
+        what = {"index": "indexing", "search": "searching", "bad": "with broken images"}
         notes = []
         for mode, found in self.findings.items():
             for reason in (found.get("skipped"), found.get("error"), found.get("bad_error")):
@@ -41,12 +41,12 @@ class Row:
         """The table's cells. What was not found out is a dash; a note says why."""
         index, search, bad = (self.findings.get(mode, {}) for mode in ("index", "search", "bad"))
         title = " ".join(part for part in (self.title, index.get("version") or search.get("version") or "") if part)
-        rate = index["pictures"] / index["seconds"] if index.get("seconds") else 0.0
+        rate = index["images"] / index["seconds"] if index.get("seconds") else 0.0
         cold = search["first_result"] - search["started"] if "first_result" in search else 0.0
         peak = max(index.get("peak_mb", 0.0), search.get("peak_mb", 0.0))
         return (
             title,
-            str(index["pictures"]) if "pictures" in index else NONE,
+            str(index["images"]) if "images" in index else NONE,
             f"{rate:.0f}" if rate else NONE,
             f"{cold:.1f}" if cold else NONE,
             f"{peak:,.0f}" if peak else NONE,

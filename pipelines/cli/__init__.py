@@ -1,6 +1,6 @@
 """The command line. Every option has an environment variable (see --help).
 
-Exit status: 0 all done · 1 some pictures were rejected · 2 usage or input · 3 Milvus or a model cannot be reached ·
+Exit status: 0 all done · 1 some images were rejected · 2 usage or input · 3 Milvus or a model cannot be reached ·
 130 interrupted (run the same command again to go on).
 """
 
@@ -22,8 +22,8 @@ from .train import train
 
 app = typer.Typer(
     name="pipelines",
-    help="Text-to-image search: index a CSV or a folder of pictures, then find them by words or by picture.",
-    epilog="Exit status: 0 done; 1 some pictures were rejected; 2 usage or input; 3 Milvus or a model out of reach.",
+    help="Text-to-image search: index a CSV or a folder of images, then find them by words or by image.",
+    epilog="Exit status: 0 done; 1 some images were rejected; 2 usage or input; 3 Milvus or a model out of reach.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

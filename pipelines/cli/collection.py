@@ -16,10 +16,10 @@ def info(
     json: Json = False,
 ) -> None:
     """Show what a collection holds: rows, model, dimension, index, fields."""
-    from ..milvus.store import Store
-    from ..report import print_info
+    from ..milvus.collection import Collection
+    from .output import print_info
 
-    print_info(Store(uri, collection, token).info(), as_json=json)
+    print_info(Collection(uri, collection, token).info(), as_json=json)
 
 
 def drop(
@@ -28,12 +28,12 @@ def drop(
     collection: Collection = DEFAULTS.collection,
     yes: Annotated[bool, option("yes", "Do not ask.", "-y")] = False,
 ) -> None:
-    """Remove a collection and everything in it. The pictures themselves are not touched."""
-    from ..milvus.store import Store
+    """Remove a collection and everything in it. The images themselves are not touched."""
+    from ..milvus.collection import Collection
 
-    store = Store(uri, collection, token)
-    rows = store.info().rows
+    stored = Collection(uri, collection, token)
+    rows = stored.info().rows
     if not yes:
         typer.confirm(f"Remove collection '{collection}' with {rows:,} rows from {uri}?", abort=True)
-    store.drop()
+    stored.drop()
     print(f"removed '{collection}' ({rows:,} rows)")

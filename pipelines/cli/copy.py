@@ -30,11 +30,11 @@ def copy(
 
     Example:  python -m pipelines copy --from ./search.db --to http://localhost:19530
     """
+    from ..milvus.collection import Collection
     from ..milvus.copy import copy_collection
-    from ..milvus.store import Store
-    from ..report import ProgressBar, print_copy
+    from .output import ProgressBar, print_copy
 
-    here, there = Store(source, collection, from_token), Store(target, to_collection or collection, to_token)
+    here, there = Collection(source, collection, from_token), Collection(target, to_collection or collection, to_token)
     with ended_by_ctrl_c(), ProgressBar(hidden=json, unit="rows") as bar:
         summary = copy_collection(here, there, lambda done: bar.show(done.rows, done.rows_in_source))
     print_copy(summary, as_json=json)

@@ -31,7 +31,7 @@ def evaluate(
         str, option("label_column", "Column (or field of the collection) with the label.")
     ] = "label",
     captions: Annotated[
-        str, option("captions", "CSV with id or path, and caption; several rows a picture are fine.")
+        str, option("captions", "CSV with id or path, and caption; several rows an image are fine.")
     ] = "",
     templates: Templates = "",
     queries: Annotated[
@@ -42,7 +42,7 @@ def evaluate(
         list[str] | None,
         option(
             "compare",
-            "Measure the same pictures with this model too (may be repeated); 'here' is every model whose weights are "
+            "Measure the same images with this model too (may be repeated); 'here' is every model whose weights are "
             "on this machine. They are indexed into a temporary file.",
         ),
     ] = None,
@@ -55,7 +55,7 @@ def evaluate(
     ] = "",
     report: Annotated[
         str,
-        option("report", "Also write all of it to this file, as one page (.html) with charts and pictures inside."),
+        option("report", "Also write all of it to this file, as one page (.html) with charts and images inside."),
     ] = "",
     uri: Uri = DEFAULTS.uri,
     token: Token = DEFAULTS.token,
@@ -67,10 +67,10 @@ def evaluate(
     allow_private_urls: AllowPrivateUrls = False,
     json: Json = False,
 ) -> None:
-    """Measure how well the search works on your own pictures, by their labels or captions.
+    """Measure how well the search works on your own images, by their labels or captions.
 
-    Three questions are asked, as far as there are labels or captions: does a class's name find its pictures, does a
-    picture find others of its class, do captions find their pictures (and pictures their captions)? The rankings are
+    Three questions are asked, as far as there are labels or captions: does a class's name find its images, does a
+    image find others of its class, do captions find their images (and images their captions)? The rankings are
     exact, so these figures are the model's; what the index loses against exact search is told apart, with latencies.
 
     recall@k: share of queries with a right answer among the first k. precision@10: share of right ones among ten.

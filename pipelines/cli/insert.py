@@ -45,7 +45,7 @@ def insert(
     weights: Weights = DEFAULTS.weights,
     device: Device = DEFAULTS.device,
     runtime: Runtime = DEFAULTS.runtime,
-    batch_size: Annotated[int, option("batch_size", "Pictures per model call; 0 chooses by device.")] = 0,
+    batch_size: Annotated[int, option("batch_size", "Images per model call; 0 chooses by device.")] = 0,
     exact_preprocess: ExactPreprocess = DEFAULTS.exact_preprocess,
     limit: Annotated[int, option("limit", "Only the first so many rows; 0 takes all.")] = 0,
     shard: Annotated[
@@ -57,7 +57,7 @@ def insert(
         str,
         option(
             "rejects",
-            "CSV (id,path,reason) for pictures that cannot be used. [default: rejected.csv, if there are any]",
+            "CSV (id,path,reason) for images that cannot be used. [default: rejected.csv, if there are any]",
         ),
     ] = "",
     checksum: Annotated[
@@ -80,15 +80,15 @@ def insert(
     profile: Annotated[bool, option("profile", "Print the seconds each step took.")] = False,
     json: Json = False,
 ) -> None:
-    """Index pictures. Run it again any time: only new and changed pictures are embedded.
+    """Index images. Run it again any time: only new and changed images are embedded.
 
     Example:  python -m pipelines insert photos.csv --model builtin
 
     Example:  python -m pipelines insert s3://bucket/photos --uri http://milvus:19530 --shard 3/16
     """
-    from ..insert import run_insert
+    from ..indexing.run import run_insert
     from ..milvus.index import choose_index
-    from ..report import ProgressBar, print_summary
+    from .output import ProgressBar, print_summary
 
     if prune and not yes and not sys.stdin.isatty():
         raise InputError("--prune asks before it removes anything, and here is nobody to answer: add --yes")
@@ -118,7 +118,7 @@ def insert(
 
 
 def _confirm(source: str, yes: bool) -> Callable[[int, int], bool]:
-    """Asks before `--prune` removes anything; a source that lost most of its pictures is more likely a mistake."""
+    """Asks before `--prune` removes anything; a source that lost most of its images is more likely a mistake."""
 
     def confirm(gone: int, total: int) -> bool:
         print(f"{gone:,} of {total:,} rows of {source} have no file or no line any more", file=sys.stderr)

@@ -7,6 +7,6 @@ from .options import Json
 
 def models(json: Json = False) -> None:
     """List the models, and which weights are already here."""
-    from ..report import print_models
+    from .output import print_models
 
     print_models(as_json=json)

@@ -65,7 +65,7 @@ ExactPreprocess = Annotated[
     bool, option("exact_preprocess", "Decode large JPEGs in full before resizing, as the reference does; slower.")
 ]
 AllowPrivateUrls = Annotated[
-    bool, option("allow_private_urls", "Also fetch pictures from private, loopback and link-local addresses.")
+    bool, option("allow_private_urls", "Also fetch images from private, loopback and link-local addresses.")
 ]
 Templates = Annotated[
     str,

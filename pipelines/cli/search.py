@@ -34,18 +34,18 @@ def search(
     ] = None,
     image: Annotated[
         list[str] | None,
-        option("image", "A picture to look for, too or instead: a path or an address. May be repeated."),
+        option("image", "An image to look for, too or instead: a path or an address. May be repeated."),
     ] = None,
     weight: Annotated[
         list[float] | None, option("weight", "The weight of each --image, in the same order; negative steers away.")
     ] = None,
     like: Annotated[
-        list[int] | None, option("like", "The id of a picture of the collection to look for. May be repeated.")
+        list[int] | None, option("like", "The id of an image of the collection to look for. May be repeated.")
     ] = None,
     k: Annotated[int, option("k", "Number of hits.", "-k")] = 10,
     offset: Annotated[int, option("offset", "Leave out the first so many hits: the next page.")] = 0,
     filter: Annotated[
-        str, option("filter", 'Only pictures whose columns say so: label == "cat" and year >= 2020; see above.')
+        str, option("filter", 'Only images whose columns say so: label == "cat" and year >= 2020; see above.')
     ] = "",
     min_score: Annotated[
         float | None,
@@ -66,7 +66,7 @@ def search(
     json: Json = False,
     csv: Annotated[bool, option("csv", "Print CSV instead of a table.")] = False,
 ) -> None:
-    """Find pictures by words, by pictures, or by both together.
+    """Find images by words, by images, or by both together.
 
     \b
     Examples:  python -m pipelines search "a white dog" -k 5
@@ -78,7 +78,7 @@ def search(
       -people  -"many people"     away from this
       +sunset                     a text of its own, added
       2*sunset  -0.5*people       with a weight
-      id:42  -id:42               like (unlike) a picture of the collection
+      id:42  -id:42               like (unlike) an image of the collection
     Everything else is plain words: "t-shirt", "- 5 degrees", "3-door car".
 
     \b
@@ -92,8 +92,8 @@ def search(
     from ..query import Query
 
     query = Query(_parts(text or [], image or [], weight or [], like or []), k, offset, filter, min_score, fold)
-    from ..report import print_hits
-    from ..search import Searcher
+    from ..search.searcher import Searcher
+    from .output import print_hits
 
     settings = Settings(
         uri, token, collection, model, weights, device,
@@ -105,7 +105,7 @@ def search(
 
 
 def _parts(texts: list[str], images: list[str], weights: list[float], ids: list[int]) -> tuple[Part, ...]:
-    """The query's parts: those of the texts first, then the pictures, then the ids."""
+    """The query's parts: those of the texts first, then the images, then the ids."""
     if weights and len(weights) != len(images):
         raise InputError(f"give one --weight for each --image: there are {len(weights)} for {len(images)}")
     if not (texts or images or ids):

@@ -13,7 +13,7 @@ from .options import EXIT_INTERRUPTED, EXIT_REJECTED, AllowPrivateUrls, Device, 
 def train(
     csv: Annotated[
         str,
-        typer.Argument(metavar="CSV", help="Columns path,caption or path,label, or all three; several rows a picture."),
+        typer.Argument(metavar="CSV", help="Columns path,caption or path,label, or all three; several rows an image."),
     ],
     out: Annotated[str, option("out", "Folder for the result: search with --model ./my-model afterwards.")],
     model: Annotated[str, option("model", "Model to start from: a name (see `models`) or a folder of `train`.")] = "",
@@ -22,9 +22,9 @@ def train(
     config: Annotated[str, option("config", "JSON with the sizes of a new model; builtin.json comes with this.")] = "",
     templates: Templates = "",
     validation: Annotated[str, option("validation", "CSV to measure on, instead of --holdout.")] = "",
-    holdout: Annotated[float, option("holdout", "Share of the pictures to measure on; never trained on.")] = 0.1,
-    epochs: Annotated[int, option("epochs", "Passes over the pictures, each time with one of their texts.")] = 10,
-    batch: Annotated[int, option("batch", "Pictures in memory at once.")] = 64,
+    holdout: Annotated[float, option("holdout", "Share of the images to measure on; never trained on.")] = 0.1,
+    epochs: Annotated[int, option("epochs", "Passes over the images, each time with one of their texts.")] = 10,
+    batch: Annotated[int, option("batch", "Images in memory at once.")] = 64,
     accumulate: Annotated[
         int,
         option("accumulate", "So many batches are compared with each other in one step; as exact as a larger batch."),
@@ -41,7 +41,7 @@ def train(
     ] = -1.0,
     patience: Annotated[int, option("patience", "Stop after so many epochs without a better one; 0 never.")] = 0,
     augment: Annotated[
-        str, option("augment", "Random changes of the pictures: none, strong (crop, mirror, colours); auto: by start.")
+        str, option("augment", "Random changes of the images: none, strong (crop, mirror, colours); auto: by start.")
     ] = "auto",
     precision: Annotated[
         str, option("precision", "auto (half on GPUs, bf16 on CPUs that multiply in it), fp32, bf16, fp16.")
@@ -51,25 +51,25 @@ def train(
     checkpoint_every: Annotated[int, option("checkpoint_every", "Steps between checkpoints.")] = 100,
     restart: Annotated[bool, option("restart", "Start over where the folder holds another run.")] = False,
     rejects: Annotated[
-        str, option("rejects", "CSV (id,path,reason) for unusable pictures. [default: rejected.csv]")
+        str, option("rejects", "CSV (id,path,reason) for unusable images. [default: rejected.csv]")
     ] = "",
     allow_private_urls: AllowPrivateUrls = False,
     json: Json = False,
 ) -> None:
-    """Fine-tune a model on your own pictures with captions or labels, or train a small one from scratch.
+    """Fine-tune a model on your own images with captions or labels, or train a small one from scratch.
 
-    After each epoch the held-out pictures are searched for by their texts; the best epoch is what is written, with
+    After each epoch the held-out images are searched for by their texts; the best epoch is what is written, with
     learning curves. Ctrl-C or a killed machine loses little: the same command goes on from the last checkpoint, and
     ends with the same weights. Fine-tuned weights are mixed with those of the start (--wise-ft), so that the model
-    keeps what your pictures do not show.
+    keeps what your images do not show.
 
     Example:  python -m pipelines train captions.csv --model clip_vit_base_patch32 --out ./my-model
 
     Example:  python -m pipelines train photos.csv --from-scratch --config builtin.json --epochs 40 --out ./small
     """
-    from ..report import ProgressBar, print_training
     from ..training.options import TrainOptions
     from ..training.train import train as run
+    from .output import ProgressBar, print_training
 
     options = TrainOptions(
         csv, out, model, weights, from_scratch, config, templates, validation, holdout, epochs, batch, accumulate, lr,

@@ -1,4 +1,4 @@
-"""One call that measures a collection, and, beside it, the same pictures under other models."""
+"""One call that measures a collection, and, beside it, the same images under other models."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..search import Searcher
+from ..search.searcher import Searcher
 from ..settings import Settings
-from .measure import Measuring, Progress
+from .evaluator import Measuring, Progress
+from .ground_truth import read_truth
 from .other_models import measure_model, named_models
 from .published import find_set
 from .results import Evaluation
 from .stored import read_stored
-from .truth import read_truth
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Options:
 
 
 def evaluate(settings: Settings, options: Options, progress: Progress) -> list[Evaluation]:
-    """Measures the collection; then, for each model of `options.compare`, its pictures indexed by that model.
+    """Measures the collection; then, for each model of `options.compare`, its images indexed by that model.
 
     The other models' collections are Milvus Lite files in a temporary folder, removed afterwards: the user's own
     Milvus is only read.
@@ -49,8 +49,8 @@ def evaluate(settings: Settings, options: Options, progress: Progress) -> list[E
     stored_labels = not options.labels and options.label_column in searcher.field_names
     with tempfile.TemporaryDirectory(prefix="evaluate-") as folder:
         stored = read_stored(
-            searcher.store, Path(folder), options.label_column if stored_labels else "",
-            progress("reading vectors", searcher.store.count()),
+            searcher.collection, Path(folder), options.label_column if stored_labels else "",
+            progress("reading vectors", searcher.collection.count()),
         )  # fmt: skip
         truth = read_truth(stored, options.labels, options.label_column, options.captions)
         found = [measuring.measure(searcher, stored, truth)]

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from ..milvus.collection import Collection
 from ..milvus.schema import ID
-from ..milvus.store import Store
 from .exact import DECIMALS, scores_of, top
 from .metrics import estimate
 from .prompts import EmbedTexts
@@ -21,11 +21,11 @@ _EMBEDDED = 50
 
 
 def measure_index(
-    store: Store, stored: Stored, queries: np.ndarray, texts: Sequence[str], embed: EmbedTexts, seed: int
+    collection: Collection, stored: Stored, queries: np.ndarray, texts: Sequence[str], embed: EmbedTexts, seed: int
 ) -> IndexLoss:
     """Searches with each query alone, as a user does.
 
-    A hit counts as found when its exact score reaches that of the k-th exact hit: of equally near pictures either is
+    A hit counts as found when its exact score reaches that of the k-th exact hit: of equally near images either is
     right (the distance criterion of ann-benchmarks, Aumüller, Bernhardsson & Faithfull 2020).
 
     Args:
@@ -35,10 +35,10 @@ def measure_index(
     rows_of = stored.rows_by_id()
     exact_rows, exact_scores = top(queries, stored.vectors, K)
     wanted = exact_rows.shape[1]
-    store.search(queries[:1], wanted)  # the first call opens and loads
+    collection.search(queries[:1], wanted)  # the first call opens and loads
     found, seconds = [], []
     for number, query in enumerate(queries):
-        elapsed, hits = _timed(store.search, query[None], wanted)
+        elapsed, hits = _timed(collection.search, query[None], wanted)
         rows = [rows_of[int(hit[ID])] for hit in hits[0] if int(hit[ID]) in rows_of]
         scores = scores_of(query[None], stored.vectors[rows])[0]
         found.append(np.count_nonzero(scores >= exact_scores[number, -1] - 10.0**-DECIMALS) / wanted)
@@ -49,7 +49,7 @@ def measure_index(
         embedding = _percentiles([_timed(embed, [text])[0] for text in texts[:_EMBEDDED]])
     p50, p95 = _percentiles(seconds)
     return IndexLoss(
-        str(store.index), wanted, len(queries), estimate(np.array(found), seed=seed), p50, p95,
+        str(collection.index), wanted, len(queries), estimate(np.array(found), seed=seed), p50, p95,
         *(embedding or (None, None)),
     )  # fmt: skip
 

@@ -4,7 +4,7 @@ A query's `ranks` are the places of its right answers in the whole ranking, asce
 formula here is a mean over queries of one number in 0..1, so its interval is a bootstrap over queries.
 
 Equal scores: a wrong answer comes before a right one (`exact.py` ranks so). The figures are therefore the same in
-every run and for every order of the rows, and a model that gives all pictures the same score gets the worst rank,
+every run and for every order of the rows, and a model that gives all images the same score gets the worst rank,
 not a lucky one.
 """
 
@@ -35,7 +35,7 @@ def recall_at(k: int, ranks: Ranks) -> float:
 
     So "recall@k" is counted in the image-text retrieval tables (Karpathy & Fei-Fei 2015; Radford et al. 2021) and in
     metric learning (Oh Song et al. 2016); elsewhere it is called hit rate or success@k. It is not the share of *all*
-    right answers, which for a class of 100 pictures could not pass 0.01 at k = 1.
+    right answers, which for a class of 100 images could not pass 0.01 at k = 1.
     """
     return float(ranks[0] <= k)
 
@@ -90,7 +90,7 @@ def estimate(values: np.ndarray, groups: np.ndarray | None = None, seed: int = 0
     """The mean of float64[n] and its percentile bootstrap interval (Efron & Tibshirani 1993, §13.3).
 
     Args:
-        groups: int64[n]; queries of one group (the captions of one picture, the pictures of one class) are drawn
+        groups: int64[n]; queries of one group (the captions of one image, the images of one class) are drawn
             together, because they succeed and fail together: drawn one by one they would look like more evidence
             than they are (cluster bootstrap, Davison & Hinkley 1997, §3.8).
         seed: the same seed gives the same interval.

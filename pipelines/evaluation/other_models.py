@@ -1,4 +1,4 @@
-"""The same pictures under another model: indexed into a temporary Milvus Lite file, measured, removed."""
+"""The same images under another model: indexed into a temporary Milvus Lite file, measured, removed."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import InputError
+from ..indexing.run import run_insert
 from ..indexing.summary import Summary
-from ..insert import run_insert
 from ..milvus.connection import close
+from ..models.model_id import is_folder_name, resolve_name
 from ..models.registry import get_model, list_models
-from ..models.tags import canonical, is_folder_name
-from ..search import Searcher
+from ..search.searcher import Searcher
 from ..settings import Settings, cache_dir
-from .measure import Measuring, Progress
+from .evaluator import Measuring, Progress
+from .ground_truth import Truth
 from .results import Evaluation
 from .stored import Stored, read_stored
-from .truth import Truth
 
 HERE = "here"
 
@@ -33,7 +33,7 @@ def named_models(names: Sequence[str]) -> list[str]:
     known = {spec.name: spec.weights for spec in list_models()}
     here = [name for name, weights in known.items() if (weights.path or cache_dir() / weights.file).is_file()]
     wanted: list[str] = []
-    for name in map(canonical, names):
+    for name in map(resolve_name, names):
         if is_folder_name(name):
             get_model(name)
         elif name not in known and name != HERE:
@@ -47,7 +47,7 @@ def named_models(names: Sequence[str]) -> list[str]:
 def measure_model(
     name: str, settings: Settings, stored: Stored, truth: Truth, measuring: Measuring, folder: Path, progress: Progress
 ) -> Evaluation:
-    """Measures the pictures of `stored` under the model `name`.
+    """Measures the images of `stored` under the model `name`.
 
     Args:
         settings: those of the user's collection, of which device and runtime are taken.
@@ -59,17 +59,17 @@ def measure_model(
     try:
         summary = _index(stored, other, folder, progress)
         searcher = Searcher(other)
-        again = read_stored(searcher.store, folder, "", progress("reading vectors", searcher.store.count()))
+        again = read_stored(searcher.collection, folder, "", progress("reading vectors", searcher.collection.count()))
         evaluation = measuring.measure(searcher, again, truth)
     finally:
         close(other.uri)  # the file is about to be removed
     if summary.rejected:
-        evaluation.notes.append(f"{summary.rejected:,} pictures cannot be read any more, {name} is measured without")
+        evaluation.notes.append(f"{summary.rejected:,} images cannot be read any more, {name} is measured without")
     return dataclasses.replace(evaluation, collection=f"temporary ({name})")
 
 
 def _index(stored: Stored, settings: Settings, folder: Path, progress: Progress) -> Summary:
-    table = folder / "pictures.csv"
+    table = folder / "images.csv"
     with open(table, "w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([["id", "path"], *zip(stored.ids.tolist(), stored.paths, strict=True)])
     advance = progress(f"indexing by {settings.model}", len(stored.ids))
@@ -84,5 +84,5 @@ def _index(stored: Stored, settings: Settings, folder: Path, progress: Progress)
     if summary.interrupted:
         raise KeyboardInterrupt
     if summary.rejected == summary.rows:
-        raise InputError(f"none of the pictures can be read any more: they cannot be measured under {settings.model}")
+        raise InputError(f"none of the images can be read any more: they cannot be measured under {settings.model}")
     return summary

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import InputError
+from ..models.model_id import fingerprint_of, name_of
 from ..models.registry import get_model
-from ..models.tags import fingerprint_of, name_of
 from .results import Evaluation
 
 KEYS = ("text_to_image", "image_to_text")
@@ -26,7 +26,7 @@ class Benchmark:
     """A public test set: what it consists of, and each model's figures by `KEYS`."""
 
     title: str
-    pictures: int
+    images: int
     captions: int
     figures: dict[str, tuple[Figures, Figures]]
 
@@ -73,7 +73,7 @@ SETS: dict[str, tuple[Benchmark, bool]] = {
     "flickr30k": (FLICKR30K, True),
     "coco": (COCO, True),
     # No table of these models on Flickr8k's 1K test split is known to this project (clip-as-service's is over the
-    # whole set of 8,000): Flickr30k's is the nearest, pictures and captions of the same kind and number.
+    # whole set of 8,000): Flickr30k's is the nearest, images and captions of the same kind and number.
     "flickr8k": (FLICKR30K, False),
 }
 
@@ -148,10 +148,10 @@ def _caveats(evaluation: Evaluation, benchmark: Benchmark, same: bool, name: str
         caveats.append(f"these are other weights than the published {model}'s")
     if not same:
         caveats.append(f"{name} is another set than {benchmark.title}: the differences tell the order of size, no more")
-    if (evaluation.pictures, evaluation.captions) != (benchmark.pictures, benchmark.captions):
+    if (evaluation.images, evaluation.captions) != (benchmark.images, benchmark.captions):
         caveats.append(
-            f"published on {benchmark.pictures:,} pictures and {benchmark.captions:,} captions, here "
-            f"{evaluation.pictures:,} and {evaluation.captions:,}: not comparable unless these are equal"
+            f"published on {benchmark.images:,} images and {benchmark.captions:,} captions, here "
+            f"{evaluation.images:,} and {evaluation.captions:,}: not comparable unless these are equal"
         )
     if any(task.queries < _expected(evaluation, task.key) for task in evaluation.tasks if task.key in KEYS):
         caveats.append("only a sample of the queries was asked (--queries)")

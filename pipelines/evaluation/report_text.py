@@ -26,7 +26,7 @@ def figure(name: str, estimate: Estimate) -> str:
 def render(evaluations: Sequence[Evaluation], comparisons: Sequence[Comparison]) -> str:
     """Everything that the command prints."""
     first = evaluations[0]
-    head = f"{first.pictures:,} pictures, {first.classes:,} classes, {first.captions:,} captions"
+    head = f"{first.images:,} images, {first.classes:,} classes, {first.captions:,} captions"
     templates = f"; {first.templates:,} prompt template{'s' if first.templates > 1 else ''}" if first.classes else ""
     parts = [f"Collection '{first.collection}': {head}{templates}. In brackets: bootstrap 95 % intervals."]
     models = [evaluation.title for evaluation in evaluations]

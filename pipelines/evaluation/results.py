@@ -12,10 +12,10 @@ from .metrics import Estimate
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One hit of an example: a picture's path, or a caption; and whether it is right."""
+    """One hit of an example: an image's path, or a caption; and whether it is right."""
 
     text: str
-    is_picture: bool
+    is_image: bool
     right: bool
     score: float
 
@@ -26,7 +26,7 @@ class Example:
 
     kind: str  # "best" or "worst"
     query: str
-    is_picture: bool
+    is_image: bool
     label: str
     first_right: int
     average_precision: float
@@ -71,7 +71,7 @@ class Evaluation:
 
     collection: str
     model: str
-    pictures: int
+    images: int
     classes: int
     captions: int
     templates: int

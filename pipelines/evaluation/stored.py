@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..milvus import schema
-from ..milvus.store import Store
+from ..milvus.collection import Collection
 from .prompts import unit
 
 Advance = Callable[[int], object]
@@ -30,19 +30,19 @@ class Stored:
         return {int(key): row for row, key in enumerate(self.ids)}
 
 
-def read_stored(store: Store, folder: Path, label_field: str, advance: Advance) -> Stored:
+def read_stored(collection: Collection, folder: Path, label_field: str, advance: Advance) -> Stored:
     """Copies the collection's vectors into a file of `folder`, some thousand rows in memory at a time.
 
     Args:
         label_field: the field that holds the label, '' for none: the labels are then all ''.
         advance: told how many rows were read.
     """
-    rows, dim = store.count(), store.dim()
+    rows, dim = collection.count(), collection.dim()
     vectors = np.memmap(folder / "vectors.f32", np.float32, "w+", shape=(rows, dim))
     ids: list[int] = []
     paths: list[str] = []
     labels: list[str] = []
-    for part in store.scan("", [schema.PATH, schema.EMBEDDING, *([label_field] if label_field else [])]):
+    for part in collection.scan("", [schema.PATH, schema.EMBEDDING, *([label_field] if label_field else [])]):
         part = part[: rows - len(ids)]  # somebody may be inserting at this moment
         vectors[len(ids) : len(ids) + len(part)] = unit(np.array([row[schema.EMBEDDING] for row in part], np.float32))
         ids += [int(row[schema.ID]) for row in part]

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from ..fetch.read import UnreadableImage, read_file
+from .formats import describe
 from .preprocess import resize_and_crop
-from .reading import UnreadablePicture, read_file
-from .unknown import describe
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -37,7 +37,7 @@ OPENCV_MODES = frozenset({"1", "L", "P", "RGB", "CMYK", "YCbCr", "I;16", "I;16B"
 
 
 class _Header(NamedTuple):
-    picture: Image
+    image: Image
     width: int
     height: int
 
@@ -45,11 +45,11 @@ class _Header(NamedTuple):
 def decode(
     source: str | os.PathLike[str] | bytes, size: int | None = None, allow_private: bool = False, exact: bool = False
 ) -> np.ndarray:
-    """Decodes one picture, upright (EXIF), transparency over white.
+    """Decodes one image, upright (EXIF), transparency over white.
 
     Args:
         source: a path, a URL, or the file's bytes.
-        size: edge of a model's square input; the picture is then resized and cropped to it.
+        size: edge of a model's square input; the image is then resized and cropped to it.
         allow_private: a URL may lead to a private address.
         exact: never shrink a JPEG while it is decoded.
 
@@ -57,14 +57,14 @@ def decode(
         uint8[height, width, 3] RGB, or uint8[size, size, 3].
 
     Raises:
-        UnreadablePicture: with the reason.
+        UnreadableImage: with the reason.
     """
     data = source if isinstance(source, bytes) else read_file(source, allow_private)
     header = _read_header(data)
     shrink = 1 if exact else _jpeg_shrink(header, size)
-    if header.width * header.height > _pixel_limit(header.picture, shrink):
-        raise UnreadablePicture(f"too many pixels ({header.width}×{header.height})")
-    pixels = _decode_opencv(data, shrink) if _opencv_is_right(header.picture) and _chunks_fit(data) else None
+    if header.width * header.height > _pixel_limit(header.image, shrink):
+        raise UnreadableImage(f"too many pixels ({header.width}×{header.height})")
+    pixels = _decode_opencv(data, shrink) if _opencv_is_right(header.image) and _chunks_fit(data) else None
     if pixels is None:
         pixels = _decode_pillow(header, shrink)
     if size is None:
@@ -75,26 +75,26 @@ def decode(
 
 
 def _read_header(data: bytes) -> _Header:
-    """Opens the picture without decoding it, and refuses what claims too much."""
+    """Opens the image without decoding it, and refuses what claims too much."""
     from PIL import Image, JpegImagePlugin
 
     if not data:
-        raise UnreadablePicture("the file is empty")
+        raise UnreadableImage("the file is empty")
     formats = _prepare_libraries()
     try:
         if data.startswith(b"\xff\xd8\xff"):
-            # Not by Image.open: its pixel limit would refuse a 200-megapixel phone picture that shrinks well.
-            picture: Image.Image = JpegImagePlugin.JpegImageFile(io.BytesIO(data))
+            # Not by Image.open: its pixel limit would refuse a 200-megapixel phone image that shrinks well.
+            image: Image.Image = JpegImagePlugin.JpegImageFile(io.BytesIO(data))
         else:
-            picture = Image.open(io.BytesIO(data), formats=formats)
+            image = Image.open(io.BytesIO(data), formats=formats)
     except Image.DecompressionBombError:
-        raise UnreadablePicture("too many pixels") from None
+        raise UnreadableImage("too many pixels") from None
     except Exception as error:
-        raise UnreadablePicture(describe(data)) from error
-    width, height = picture.size
+        raise UnreadableImage(describe(data)) from error
+    width, height = image.size
     if width * height > MAX_PIXELS_STORED:
-        raise UnreadablePicture(f"too many pixels ({width}×{height})")
-    return _Header(picture, width, height)
+        raise UnreadableImage(f"too many pixels ({width}×{height})")
+    return _Header(image, width, height)
 
 
 @lru_cache(maxsize=1)
@@ -120,23 +120,23 @@ def _jpeg_shrink(header: _Header, size: int | None) -> int:
 
     Twice keeps the result within half a level of the full decode on average (SSIM 0.997).
     """
-    if size is None or header.picture.format not in ("JPEG", "MPO"):
+    if size is None or header.image.format not in ("JPEG", "MPO"):
         return 1
     short = min(header.width, header.height)
     return next((factor for factor in (8, 4, 2) if short >= 2 * size * factor), 1)
 
 
-def _pixel_limit(picture: Image, shrink: int) -> int:
-    """How large a picture may be that is decoded at 1/shrink of its size."""
-    if picture.format in HEAVY_FORMATS:
+def _pixel_limit(image: Image, shrink: int) -> int:
+    """How large an image may be that is decoded at 1/shrink of its size."""
+    if image.format in HEAVY_FORMATS:
         return MAX_PIXELS_DECODED // 2
     # Of a progressive JPEG libjpeg holds all coefficients in full size, however small it decodes.
-    return MAX_PIXELS_DECODED if picture.info.get("progressive") else MAX_PIXELS_DECODED * shrink**2
+    return MAX_PIXELS_DECODED if image.info.get("progressive") else MAX_PIXELS_DECODED * shrink**2
 
 
-def _opencv_is_right(picture: Image) -> bool:
-    transparent = picture.has_transparency_data
-    return picture.format in OPENCV_FORMATS and picture.mode in OPENCV_MODES and not transparent
+def _opencv_is_right(image: Image) -> bool:
+    transparent = image.has_transparency_data
+    return image.format in OPENCV_FORMATS and image.mode in OPENCV_MODES and not transparent
 
 
 def _chunks_fit(data: bytes) -> bool:
@@ -165,28 +165,28 @@ def _decode_pillow(header: _Header, shrink: int) -> np.ndarray:
     """The rest, and the reason where Pillow cannot either."""
     from PIL import ImageOps
 
-    picture = header.picture
+    image = header.image
     try:
-        picture.draft(None, (header.width // shrink, header.height // shrink))  # a JPEG is shrunk here, too
-        if picture.mode == "F":
-            raise UnreadablePicture("floating-point pixels are not supported")
-        ImageOps.exif_transpose(picture, in_place=True)
-        return _grey_of_16_bits(picture) if picture.mode.startswith("I;16") else _over_white(picture)
-    except UnreadablePicture:
+        image.draft(None, (header.width // shrink, header.height // shrink))  # a JPEG is shrunk here, too
+        if image.mode == "F":
+            raise UnreadableImage("floating-point pixels are not supported")
+        ImageOps.exif_transpose(image, in_place=True)
+        return _grey_of_16_bits(image) if image.mode.startswith("I;16") else _over_white(image)
+    except UnreadableImage:
         raise
     except Exception as error:  # Pillow's plugins raise nearly anything on damaged data
-        raise UnreadablePicture(f"damaged: {' '.join(str(error).split())[:160] or type(error).__name__}") from error
+        raise UnreadableImage(f"damaged: {' '.join(str(error).split())[:160] or type(error).__name__}") from error
 
 
-def _over_white(picture: Image) -> np.ndarray:
-    """RGB, transparency laid over white. In strips: four copies of a 128-megapixel picture would take 3 GB."""
+def _over_white(image: Image) -> np.ndarray:
+    """RGB, transparency laid over white. In strips: four copies of a 128-megapixel image would take 3 GB."""
     from PIL import Image
 
-    width, height = picture.size
+    width, height = image.size
     rows = max(1, STRIP_PIXELS // width)
     pixels = np.empty((height, width, 3), np.uint8)
     for top in range(0, height, rows):
-        strip = picture.crop((0, top, width, min(top + rows, height)))
+        strip = image.crop((0, top, width, min(top + rows, height)))
         if strip.has_transparency_data:
             strip = strip.convert("RGBA")
             strip = Image.alpha_composite(Image.new("RGBA", strip.size, "white"), strip)
@@ -194,9 +194,9 @@ def _over_white(picture: Image) -> np.ndarray:
     return pixels
 
 
-def _grey_of_16_bits(picture: Image) -> np.ndarray:
+def _grey_of_16_bits(image: Image) -> np.ndarray:
     """Pillow's own conversion clips at 255: nearly everything would be white."""
-    values = np.asarray(picture)
+    values = np.asarray(image)
     grey = (values >> 8).astype(np.uint8)
-    grey[values == picture.info.get("transparency", -1)] = 255
+    grey[values == image.info.get("transparency", -1)] = 255
     return np.repeat(grey[..., None], 3, axis=-1)

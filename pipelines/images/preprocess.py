@@ -1,4 +1,4 @@
-"""CLIP's picture preprocessing: bicubic resize with antialiasing, centre crop. The same as PIL's to within a level."""
+"""CLIP's image preprocessing: bicubic resize with antialiasing, centre crop. The same as PIL's to within a level."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def resize_and_crop(image: np.ndarray, size: int, original: tuple[int, int] | No
     Args:
         image: uint8[height, width, 3], RGB.
         size: edge of the result, in pixels.
-        original: (width, height) before a JPEG shrink, so that rounding is that of the full picture.
+        original: (width, height) before a JPEG shrink, so that rounding is that of the full image.
 
     Returns:
         uint8[size, size, 3], C-contiguous.
@@ -34,7 +34,7 @@ def resize_and_crop(image: np.ndarray, size: int, original: tuple[int, int] | No
 
 def _resize(image: np.ndarray, width: int, height: int) -> np.ndarray:
     # OpenCV has no antialiased bicubic resize; torch's is within one level of PIL's and releases the GIL. What
-    # `functional.interpolate` calls, into a result that lies as the picture does: by itself it lays the channels one
+    # `functional.interpolate` calls, into a result that lies as the image does: by itself it lays the channels one
     # behind the other, and to interleave them again takes half as long as the resize.
     import torch
 

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..images.reading import is_remote
+from ..fetch.read import is_remote
 from ..milvus import schema
-from ..milvus.store import Store
+from ..milvus.collection import Collection
 from ..sources.source import Row
 from .contents import hash_files
 
@@ -34,7 +34,7 @@ class Changed:
 
     @property
     def keeps_embedding(self) -> bool:
-        """The picture is what it was: only other fields are new."""
+        """The image is what it was: only other fields are new."""
         before = self.before
         return (
             before is not None
@@ -60,17 +60,17 @@ class Comparer:
     `present` collects the ids of the rows that have a file.
     """
 
-    def __init__(self, store: Store, model_tag: str, source: str, checksum: bool = False) -> None:
-        self._store = store
-        self._own = {schema.MODEL: model_tag, schema.SOURCE: source, schema.HASH: ""}
+    def __init__(self, collection: Collection, model_id: str, source: str, checksum: bool = False) -> None:
+        self._collection = collection
+        self._own = {schema.MODEL: model_id, schema.SOURCE: source, schema.HASH: ""}
         self._checksum = checksum
-        self._defaults = {stored.name: stored.default for stored in store.fields()}
+        self._defaults = {stored.name: stored.default for stored in collection.fields()}
         self._compared = [*_FILE, schema.SOURCE, *self._defaults]
         self.present = array("q")
 
     def compare(self, rows: Sequence[Row]) -> Comparison:
         """One look-up for the whole chunk; the files of what seems to have changed are read."""
-        stored = self._store.get([row.id for row in rows], [schema.HASH, *self._compared])
+        stored = self._collection.get([row.id for row in rows], [schema.HASH, *self._compared])
         result = Comparison()
         to_hash = []
         for row in rows:

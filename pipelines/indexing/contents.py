@@ -1,17 +1,17 @@
-"""Pictures by content: a hash of the file's bytes, and which of those have an embedding already."""
+"""Images by content: a hash of the file's bytes, and which of those have an embedding already."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import stat
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
 from ..milvus import schema
-from ..milvus.store import Store
+from ..milvus.collection import Collection
 
 HASH_BYTES = 16
 # The decoder refuses larger files: their content is of no interest.
@@ -48,10 +48,10 @@ class Contents:
     Those of this run are kept in memory, 150 bytes a row; the collection is asked for the others.
     """
 
-    def __init__(self, store: Store, model_tag: str) -> None:
-        self._store = store
-        self._model_tag = model_tag
-        self._was_empty = store.count() == 0
+    def __init__(self, collection: Collection, model_id: str) -> None:
+        self._collection = collection
+        self._model_id = model_id
+        self._was_empty = collection.count() == 0
         self._sent: dict[int, int] = {}
         self._in_flight: set[int] = set()
 
@@ -60,15 +60,15 @@ class Contents:
         wanted = {content for content in hashes if content}
         found = {content: self._sent[_key(content)] for content in wanted if _key(content) in self._sent}
         if not self._was_empty:
-            found.update(self._store.ids_of_contents(wanted - found.keys(), self._model_tag))
+            found.update(self._collection.ids_of_contents(wanted - found.keys(), self._model_id))
         return found
 
     def is_in_flight(self, content: str) -> bool:
-        """Whether a picture with this content is on its way through the pipeline."""
+        """Whether an image with this content is on its way through the pipeline."""
         return bool(content) and _key(content) in self._in_flight
 
     def send(self, content: str, row_id: int) -> None:
-        """Notes a picture that goes into the pipeline."""
+        """Notes an image that goes into the pipeline."""
         if content:
             self._sent[_key(content)] = row_id
             self._in_flight.add(_key(content))
@@ -80,14 +80,14 @@ class Contents:
             if not stored:
                 self._sent.pop(_key(content), None)
 
-    def embeddings(self, wanted: Collection[tuple[int, str]]) -> dict[int, np.ndarray]:
+    def embeddings(self, wanted: Iterable[tuple[int, str]]) -> dict[int, np.ndarray]:
         """(id, content) → float32[dim] by id, of those rows that (still) have that content by this model."""
         content_of = dict(wanted)
-        rows = self._store.get(list(content_of), [schema.HASH, schema.MODEL, schema.EMBEDDING])
+        rows = self._collection.get(list(content_of), [schema.HASH, schema.MODEL, schema.EMBEDDING])
         return {
             row_id: np.asarray(row[schema.EMBEDDING], np.float32)
             for row_id, row in rows.items()
-            if row[schema.HASH] == content_of[row_id] and row[schema.MODEL] == self._model_tag
+            if row[schema.HASH] == content_of[row_id] and row[schema.MODEL] == self._model_id
         }
 
 

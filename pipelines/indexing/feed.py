@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from ..engine import Profile, run
 from ..errors import StoreFull
 from ..milvus import connection, schema
-from ..milvus.store import Store
+from ..milvus.collection import Collection
 from ..sources.source import Row, Source
 from .compare import Changed, Comparer
 from .contents import Contents
@@ -41,10 +41,10 @@ class Feed:
     """
 
     def __init__(
-        self, store: Store, pipeline: RuntimePipeline, batch_size: int, in_flight: int,
+        self, collection: Collection, pipeline: RuntimePipeline, batch_size: int, in_flight: int,
         summary: Summary, rejects: RejectFile, profile: bool = False, on_progress: Progress | None = None,
     ) -> None:  # fmt: skip
-        self._store = store
+        self._collection = collection
         self._pipeline = pipeline
         self._batch_size = batch_size
         self._in_flight = in_flight
@@ -55,15 +55,15 @@ class Feed:
         self._pool = ThreadPoolExecutor(in_flight, thread_name_prefix="insert")
         self._flying: deque[tuple[list[Outgoing], Future[list[str]]]] = deque()
         self._waiting: list[Outgoing] = []  # for a full batch
-        self._twins: list[Changed] = []  # for a picture with the same content to land
-        self._contents = Contents(store, summary.model)
+        self._twins: list[Changed] = []  # for an image with the same content to land
+        self._contents = Contents(collection, summary.model)
         self._total = 0
         self.rejected: set[int] = set()
         self._start = time.perf_counter()
 
     def take(self, source: Source, name: str, checksum: bool) -> Comparer:
         """Takes a source to its end; returns the comparer, which knows the rows that have a file."""
-        comparer = Comparer(self._store, self._summary.model, name, checksum)
+        comparer = Comparer(self._collection, self._summary.model, name, checksum)
         self._total += source.total
         for chunk in _first_cut(source.chunks(COMPARE_ROWS), self._in_flight * self._batch_size):
             start = time.perf_counter()
@@ -96,14 +96,14 @@ class Feed:
                 self._summary.interrupted = True
                 self._report()
                 self._land_all()
-                self._store.flush()
+                self._collection.flush()
         finally:
             self._rejects.close()
             self._pool.shutdown(wait=False, cancel_futures=True)
         if isinstance(error, StoreFull):
             # Reopened, Milvus Lite has again what its failed write hid.
             self._pool.shutdown()
-            connection.close(self._store.uri)
+            connection.close(self._collection.uri)
         return isinstance(error, KeyboardInterrupt)
 
     def _sort(self, changed: Sequence[Changed]) -> None:
@@ -120,7 +120,7 @@ class Feed:
                 self._twins.append(item)
             elif holder in embeddings:
                 item.entity[schema.EMBEDDING] = embeddings[holder]
-                ready.append(Outgoing(item, "retagged" if item.keeps_embedding else "reused"))
+                ready.append(Outgoing(item, "metadata_updated" if item.keeps_embedding else "deduplicated"))
             else:
                 self._contents.send(item.content, item.row.id)
                 self._waiting.append(Outgoing(item, "inserted" if item.before is None else "updated"))
@@ -153,7 +153,7 @@ class Feed:
 
     def _store_ready(self, batch: list[Outgoing]) -> list[str]:
         """Stores rows whose embedding is known."""
-        self._store.upsert(each.item.entity for each in batch)
+        self._collection.upsert(each.item.entity for each in batch)
         return [""] * len(batch)
 
     def _land(self) -> None:

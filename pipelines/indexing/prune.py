@@ -9,9 +9,9 @@ from collections.abc import Callable
 import numpy as np
 
 from ..errors import InputError
-from ..images.reading import is_remote
+from ..fetch.read import is_remote
 from ..milvus import schema
-from ..milvus.store import Store
+from ..milvus.collection import Collection
 
 # Called with the rows that are gone and all rows of the source; whether to remove them.
 Confirm = Callable[[int, int], bool]
@@ -23,7 +23,7 @@ def source_name(source: str | os.PathLike[str]) -> str:
     return text if is_remote(text) else os.path.realpath(os.path.expanduser(text))
 
 
-def prune_gone(store: Store, source: str, present: array[int], confirm: Confirm) -> int:
+def prune_gone(collection: Collection, source: str, present: array[int], confirm: Confirm) -> int:
     """Removes what is gone; returns how many rows.
 
     A row belongs to the source that listed it last: rows of other sources in the collection are left alone.
@@ -38,7 +38,7 @@ def prune_gone(store: Store, source: str, present: array[int], confirm: Confirm)
     expression = f"{schema.SOURCE} == {schema.text_literal(source)}"
     gone: list[int] = []
     total = 0
-    for rows in store.scan(expression, []):
+    for rows in collection.scan(expression, []):
         stored = np.array([row[schema.ID] for row in rows], np.int64)
         total += len(stored)
         gone += stored[~np.isin(stored, there, assume_unique=True)].tolist()
@@ -46,9 +46,9 @@ def prune_gone(store: Store, source: str, present: array[int], confirm: Confirm)
         return 0
     if not there.size:
         raise InputError(
-            f"not one of the {total:,} pictures of {source} is there (is its disk mounted?): nothing was removed"
+            f"not one of the {total:,} images of {source} is there (is its disk mounted?): nothing was removed"
         )
     if not confirm(len(gone), total):
         return 0
-    store.delete(gone)
+    collection.delete(gone)
     return len(gone)

@@ -10,63 +10,63 @@ from collections.abc import Iterator
 import numpy as np
 
 from ..milvus import schema
-from ..milvus.store import Store
+from ..milvus.collection import Collection
 from ..sources.source import Row
 
 _NEW, _OLD = "__reembed", "__replaced"
 
 
-def replacement_of(store: Store, model_tag: str) -> Store:
+def replacement_of(collection: Collection, model_id: str) -> Collection:
     """The collection beside it for embeddings by this model, with what an earlier run put there by the same model."""
-    new = Store(store.uri, store.collection + _NEW, store.token)
-    if new.exists() and new.model() not in ("", model_tag):
+    new = Collection(collection.uri, collection.name + _NEW, collection.token)
+    if new.exists() and new.model() not in ("", model_id):
         new.drop()
     return new
 
 
-def swap(store: Store, replacement: Store) -> None:
+def swap(collection: Collection, replacement: Collection) -> None:
     """Puts the replacement in the collection's place. Killed between two steps, `finish_swap` sets it right."""
-    name = store.collection
+    name = collection.name
     replacement.flush()
-    store.rename(name + _OLD)
+    collection.rename(name + _OLD)
     replacement.rename(name)
-    store.drop()
+    collection.drop()
 
 
-def finish_swap(store: Store) -> None:
+def finish_swap(collection: Collection) -> None:
     """Ends a `swap` that was killed half-way."""
-    old = Store(store.uri, store.collection + _OLD, store.token)
+    old = Collection(collection.uri, collection.name + _OLD, collection.token)
     if not old.exists():
         return
-    new = Store(store.uri, store.collection + _NEW, store.token)
-    if not store.exists() and new.exists():
-        new.rename(store.collection)
-    if store.exists():
+    new = Collection(collection.uri, collection.name + _NEW, collection.token)
+    if not collection.exists() and new.exists():
+        new.rename(collection.name)
+    if collection.exists():
         old.drop()
     else:
-        old.rename(store.collection)
+        old.rename(collection.name)
 
 
-class StoredRows:
+class CollectionSource:
     """The rows of a collection that its replacement does not have yet, as a source: those of other CSVs and folders."""
 
-    def __init__(self, store: Store, replacement: Store, rejected: set[int]) -> None:
-        self._store = store
-        self.fields = store.fields()
+    def __init__(self, collection: Collection, replacement: Collection, rejected: set[int]) -> None:
+        self._collection = collection
+        self.fields = collection.fields()
         done = np.concatenate([_ids(replacement), np.array(sorted(rejected), np.int64)])
-        self._ids = np.setdiff1d(_ids(store), done)
+        self._ids = np.setdiff1d(_ids(collection), done)
         self.total = len(self._ids)
 
     def chunks(self, size: int) -> Iterator[list[Row]]:
         """The rows, `size` at a time."""
         names = [schema.PATH, schema.SOURCE, *(field.name for field in self.fields)]
         for start in range(0, len(self._ids), size):
-            stored = self._store.get(self._ids[start : start + size].tolist(), names)
+            stored = self._collection.get(self._ids[start : start + size].tolist(), names)
             yield [
                 Row(row_id, row[schema.PATH], 0, {name: row[name] for name in names if name != schema.PATH})
                 for row_id, row in stored.items()
             ]
 
 
-def _ids(store: Store) -> np.ndarray:
-    return np.array([row[schema.ID] for rows in store.scan("", []) for row in rows], np.int64)
+def _ids(collection: Collection) -> np.ndarray:
+    return np.array([row[schema.ID] for rows in collection.scan("", []) for row in rows], np.int64)

@@ -1,4 +1,4 @@
-"""The list of pictures that could not be used: a CSV `id,path,reason`."""
+"""The list of images that could not be used: a CSV `id,path,reason`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ DEFAULT_FILE = "rejected.csv"
 
 
 class RejectFile:
-    """Opened when a file is named, else with the first rejected picture, under the default name."""
+    """Opened when a file is named, else with the first rejected image, under the default name."""
 
     def __init__(self, path: str = "", default: str = DEFAULT_FILE) -> None:
         self._path = Path(path or default)
@@ -28,7 +28,7 @@ class RejectFile:
         return str(self._path) if self._file is not None else ""
 
     def add(self, row: Row, reason: str) -> None:
-        """Lists one picture; on disk at once, for a run that is killed."""
+        """Lists one image; on disk at once, for a run that is killed."""
         if self._file is None:
             self._open()
         # A path that is not UTF-8 keeps its bytes as \xNN.
@@ -51,7 +51,7 @@ class RejectFile:
             )
         except OSError as error:
             raise InputError(
-                f"rejected pictures cannot be listed in {self._path}: {error.strerror}; name another with --rejects"
+                f"rejected images cannot be listed in {self._path}: {error.strerror}; name another with --rejects"
             ) from error
         self._writer = csv.writer(self._file)
         self._writer.writerow(["id", "path", "reason"])

@@ -11,13 +11,13 @@ class Summary:
     """What a run did. `rows` is the number looked at; the six counts below it add up to it.
 
     inserted: new, embedded.
-    updated: the picture changed; embedded again.
-    reused: the same picture, byte for byte, was already embedded under another name: its embedding was taken.
-    retagged: the picture is as it was, something else is new: a column of the CSV, the file's time, its path.
+    updated: the image changed; embedded again.
+    deduplicated: the same image, byte for byte, was already embedded under another name: its embedding was taken.
+    metadata_updated: the image is as it was, something else is new: a column of the CSV, the file's time, its path.
     unchanged: nothing was done.
     rejected: could not be used; `rejects_file` says why.
     removed: rows that `--prune` took out; not among `rows`.
-    runtime: what ran the model, and how many pictures at a time.
+    runtime: what ran the model, and how many images at a time.
     """
 
     source: str
@@ -26,8 +26,8 @@ class Summary:
     rows: int = 0
     inserted: int = 0
     updated: int = 0
-    reused: int = 0
-    retagged: int = 0
+    deduplicated: int = 0
+    metadata_updated: int = 0
     unchanged: int = 0
     rejected: int = 0
     removed: int = 0

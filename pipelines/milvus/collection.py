@@ -1,264 +1,141 @@
-"""A collection as a whole: made by `schema.py`, loaded, described, indexed, renamed, dropped."""
+"""The rows of a collection: written only by upsert, looked up, scanned, searched."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
-from contextlib import suppress
-from dataclasses import dataclass
-from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from collections.abc import Collection as Sized
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
 
-from ..errors import CollectionNotFound, InputError, StoreError, StoreFull
+import numpy as np
+
+from ..errors import InputError
 from . import schema
-from .connection import call, connect, is_lite, normalise_uri
-from .disk import delete_index_files, writing
-from .index import AUTO, FLAT_BELOW, Index, build_params, settle
+from .connection import call, is_lite
+from .index import cosine, search_params
+from .lifecycle import INSERT_COMMAND, CollectionBase, CollectionInfo
+from .lite import writing
 
-if TYPE_CHECKING:
-    from pymilvus import MilvusClient
-    from pymilvus.milvus_client import IndexParams
+__all__ = ["INSERT_COMMAND", "Collection", "CollectionInfo", "chunked", "hit_row"]
 
-INSERT_COMMAND = "python -m pipelines insert CSV_OR_FOLDER"
-# Accepted by servers that then never finish them (2.3's own package, for one): built last, and not for ever.
-SLOW_BUILDS = frozenset({"DISKANN"})
-SLOW_BUILD_SECONDS = 900
+T = TypeVar("T")
 
-
-@dataclass(frozen=True)
-class CollectionInfo:
-    """What `info` prints."""
-
-    collection: str
-    uri: str
-    rows: int
-    model: str
-    dim: int
-    index: Index
-    fields: tuple[schema.Field, ...]
-
-    @property
-    def metric(self) -> str:
-        """Metric type of the index."""
-        return self.index.metric
+# Rows of one RPC: the fastest for Milvus Lite, and far below a server's 64 MB message limit.
+ROWS_PER_CALL = 1000
+SCAN_ROWS = 4000  # with vectors: 8 MB at 512 dimensions
+# A filter or paging can reach this far on a server.
+MAX_LIMIT = 16_384
 
 
-class Collection:
-    """Cheap to make; connects on first use; may be shared by threads."""
+class Collection(CollectionBase):
+    """A collection and its rows. Cheap to make; connects on first use; may be shared by threads."""
 
-    def __init__(self, uri: str, collection: str, token: str = "") -> None:
-        self.uri, self.collection, self.token = uri, collection, token
-        self._loaded = False
-
-    @cached_property
-    def client(self) -> MilvusClient:
-        """The process's client for this Milvus."""
-        return connect(self.uri, self.token)
-
-    def exists(self) -> bool:
-        """Whether the collection is there. Looking does not create a Milvus Lite file."""
-        if is_lite(self.uri) and not os.path.exists(normalise_uri(self.uri)):
-            return False
-        return call(self.client.has_collection, self.collection)
-
-    def create(self, dim: int, fields: tuple[schema.Field, ...], wanted: Index | None = None) -> None:
-        """Makes an empty collection for embeddings of `dim` dimensions and loads it.
-
-        Raises:
-            InputError: a number column has empty cells and this Milvus (before 2.5) cannot store NULL.
-        """
-        definition = schema.build_schema(self.client, dim, fields)
-        index = settle(self.uri, wanted or Index(), rows=0)
-        if index.type in SLOW_BUILDS:  # made when all is in, with a limit on the time
-            index = settle(self.uri, Index(metric=index.metric), rows=0)
-        params = self._index_params(index)
-        with writing(self.uri):
-            try:
-                call(self.client.create_collection, self.collection, schema=definition, index_params=params)
-            except StoreError:
-                if not self.exists():  # made by a first try whose answer was lost
-                    raise
-        nullable = {field.name for field in self.fields() if field.has_gaps or field.type is schema.FieldType.TEXT}
-        for field in fields:
-            if field.has_gaps and field.name not in nullable:
-                self.drop()
-                raise InputError(schema.cannot_store_gaps(field.name))
-
-    def load(self) -> None:
-        """Makes the collection searchable; a Milvus Lite collection is 'released' after each start.
-
-        Raises:
-            CollectionNotFound: it does not exist.
-        """
-        if self._loaded:
-            return
-        self.describe()
-        if not call(self.client.list_indexes, self.collection):  # a run was killed while it changed the index
-            self._create_index(settle(self.uri, Index(), rows=0))
-        try:
-            call(self.client.load_collection, self.collection)
-        except StoreError as error:
-            # An index file that a crash left half-written stops every load; the index is built again from the rows.
-            if not is_lite(self.uri) or not delete_index_files(self.uri, self.collection):
-                raise
-            try:
-                call(self.client.load_collection, self.collection)
-            except StoreError:
-                raise error from None
-        if is_lite(self.uri):  # rows replayed from the log are searched one by one in Python, 50 µs each
-            with suppress(StoreFull):  # too little space to write is no reason not to read
-                self.flush()
-        self._loaded = True
-
-    def describe(self) -> dict[str, Any]:
-        """Milvus's own description of the collection.
-
-        Raises:
-            CollectionNotFound: it does not exist.
-        """
-        if not self.exists():
-            raise CollectionNotFound(
-                f"there is no collection '{self.collection}' in {self.uri}; fill it with: {INSERT_COMMAND}"
-            )
-        return call(self.client.describe_collection, self.collection)
-
-    def fields(self) -> tuple[schema.Field, ...]:
-        """The CSV columns stored beside each picture."""
-        return schema.read_fields(self.describe())
-
-    def dim(self) -> int:
-        """Dimension of the stored embeddings."""
-        vector = next(field for field in self.describe()["fields"] if field["name"] == schema.EMBEDDING)
-        return int(vector["params"]["dim"])
-
-    def model(self) -> str:
-        """Tag of the model that made the embeddings, '' while the collection is empty.
-
-        Raises:
-            StoreError: somebody else's collection, with other fields.
-        """
-        if not schema.is_own(self.describe()):
-            raise StoreError(
-                f"collection '{self.collection}' was not made by this program; choose another (--collection)"
-            )
-        rows = self.query("", [schema.MODEL], limit=1)
-        return str(rows[0][schema.MODEL]) if rows else ""
-
-    def refuse_older_program(self) -> None:
-        """Raises StoreError for a collection whose rows lack what a second run compares."""
-        if schema.HASH not in {field["name"] for field in self.describe()["fields"]}:
-            raise StoreError(
-                f"collection '{self.collection}' was made by an earlier version of this program: "
-                "insert into another collection (--collection), or drop this one"
-            )
-
-    def count(self, expression: str = "", strong: bool = True) -> int:
-        """Number of rows (that match), as of now."""
-        rows = self.query(expression, ["count(*)"], strong)
-        return int(rows[0]["count(*)"])
-
-    def query(
-        self, expression: str, output_fields: Sequence[str], strong: bool = True, **options: Any
-    ) -> list[dict[str, Any]]:
-        """Rows that match a filter, no vector search.
-
-        Args:
-            strong: see every acknowledged write; on a server that takes 0.2 s, and without it milliseconds.
-        """
+    def get(self, ids: Sequence[int], output_fields: Sequence[str], strong: bool = True) -> dict[int, dict[str, Any]]:
+        """Stored rows by id; unknown ids are left out. `strong` as in `query`."""
         self.load()
-        return list(
-            call(
-                self.client.query,
-                self.collection,
-                filter=expression,
-                output_fields=list(output_fields),
+        found: dict[int, dict[str, Any]] = {}
+        for part in chunked(ids, ROWS_PER_CALL):
+            rows = call(
+                self.client.get,
+                self.name,
+                ids=list(part),
+                output_fields=[schema.ID, *output_fields],
                 **(self._strong if strong else {}),
-                **options,
             )
+            found.update((row[schema.ID], row) for row in rows)
+        return found
+
+    def ids_of_contents(self, hashes: Sized[str], model_id: str) -> dict[str, int]:
+        """Content hash → id of a row that holds it, embedded by this model; unknown ones are left out. No vectors."""
+        found: dict[str, int] = {}
+        for part in chunked(list(hashes), ROWS_PER_CALL):
+            expression = f"{schema.HASH} in {schema.list_literal(part)} and {schema.MODEL} == "
+            for row in self.query(expression + schema.text_literal(model_id), [schema.ID, schema.HASH]):
+                found[row[schema.HASH]] = row[schema.ID]
+        return found
+
+    def scan(self, expression: str, output_fields: Sequence[str]) -> Iterator[list[dict[str, Any]]]:
+        """All rows that match, by id, some thousand at a time; memory for their ids and one part.
+
+        By id, because a collection lists them in an order that inserting in parallel makes differ from run to run.
+        """
+        if is_lite(self.uri):  # its own iterator looks at every key again for each page
+            ids = sorted(row[schema.ID] for row in self.query(expression, [schema.ID]))
+            for part in chunked(ids, ROWS_PER_CALL):
+                found = self.get(part, output_fields) if output_fields else {key: {schema.ID: key} for key in part}
+                yield [found[key] for key in part if key in found]
+            return
+        # An iterator takes no consistency level. Once a strong read has waited for the latest writes it sees them, too.
+        self.count()
+        iterator = call(
+            self.client.query_iterator,
+            self.name,
+            batch_size=SCAN_ROWS,
+            filter=expression,
+            output_fields=[schema.ID, *output_fields],
         )
-
-    @cached_property
-    def index(self) -> Index:
-        """The vector index as it is."""
-        names = call(self.client.list_indexes, self.collection)
-        return Index.described(call(self.client.describe_index, self.collection, names[0]) or {} if names else {})
-
-    @cached_property
-    def _is_own(self) -> bool:
-        return schema.is_own(self.describe())
-
-    def _index_params(self, index: Index) -> IndexParams:
-        params = self.client.prepare_index_params()
-        params.add_index(schema.EMBEDDING, index_type=index.type, metric_type=index.metric, params=build_params(index))
-        return params
-
-    def _create_index(self, index: Index) -> None:
-        """Builds it and waits. A build of minutes breaks the call; the repeated one then finds the index there."""
-        options = {"timeout": SLOW_BUILD_SECONDS} if index.type in SLOW_BUILDS else {}
         try:
-            call(self.client.create_index, self.collection, self._index_params(index), **options)
-        except StoreError as error:
-            if "already exist" not in str(error):
-                raise
+            while rows := call(iterator.next):
+                yield list(rows)
+        finally:
+            iterator.close()
 
-    def info(self) -> CollectionInfo:
-        """Everything `info` shows."""
-        self.load()
-        return CollectionInfo(
-            self.collection, self.uri, self.count(), self.model(), self.dim(),
-            self.index, self.fields(),
-        )  # fmt: skip
-
-    def flush(self) -> None:
-        """Seals what was written: durable, fast to search, and counted."""
-        with writing(self.uri):
-            call(self.client.flush, self.collection)
-
-    def optimize(self, wanted: Index | None = None) -> None:
-        """After a load: change to the index that is wanted, or that fits the number of rows.
+    def upsert(self, rows: Iterable[Mapping[str, Any]]) -> int:
+        """Writes rows (all fields, embedding as float32[dim]); returns how many. Of a key given twice the last wins.
 
         Raises:
-            StoreError: the index cannot be built; the collection keeps the one it has.
+            StoreFull: the disk under a Milvus Lite file is full, or about to be.
         """
-        if wanted is None:
-            if not is_lite(self.uri) or self.index.type != "FLAT" or self.count() < FLAT_BELOW:
-                return
-            wanted = Index(AUTO)
-        target = settle(self.uri, wanted, self.count(), self.index)
-        if target != self.index:
-            self._change_index(self.index, target)
-
-    def _change_index(self, current: Index, target: Index) -> None:
+        unique = list({row[schema.ID]: row for row in rows}.values())  # Milvus 2.3 stores both otherwise
         with writing(self.uri):
-            call(self.client.release_collection, self.collection)
-            call(self.client.drop_index, self.collection, schema.EMBEDDING)
-            try:
-                self._create_index(target)
-            except StoreError as error:
-                with suppress(StoreError):
-                    call(self.client.release_collection, self.collection)
-                    call(self.client.drop_index, self.collection, schema.EMBEDDING)
-                self._create_index(current)
-                raise StoreError(
-                    f"index {target} could not be built ({error}); the collection keeps {current}"
-                ) from error
-            finally:
-                self.__dict__.pop("index", None)
-                call(self.client.load_collection, self.collection)
+            for part in chunked(unique, ROWS_PER_CALL):
+                call(self.client.upsert, self.name, list(part))
+        return len(unique)
 
-    def drop(self) -> None:
-        """Removes the collection and all its rows."""
-        with writing(self.uri, takes_space=False):
-            call(self.client.drop_collection, self.collection)
-        self._loaded = False
-
-    def rename(self, name: str) -> None:
-        """Gives the collection another name. A server takes it as it is; Milvus Lite keeps it loaded."""
+    def delete(self, ids: Sequence[int]) -> None:
+        """Removes rows by id; unknown ids are nothing."""
         with writing(self.uri):
-            call(self.client.rename_collection, self.collection, name)
-        self.collection = name
+            for part in chunked(ids, ROWS_PER_CALL):
+                call(self.client.delete, self.name, ids=list(part))
 
-    @property
-    def _strong(self) -> dict[str, Any]:
-        # A server answers from a second ago unless asked; Milvus Lite is always current.
-        return {} if is_lite(self.uri) else {"consistency_level": "Strong"}
+    def search(
+        self,
+        embeddings: np.ndarray,
+        limit: int,
+        expression: str = "",
+        output_fields: Sequence[str] = (),
+        offset: int = 0,
+    ) -> list[list[dict[str, Any]]]:
+        """Nearest rows for each of float32[n, dim], best first, as {id, distance, entity: {field: value}}.
+
+        In this program's own collections `distance` is the cosine, whatever the index's metric type.
+
+        Raises:
+            InputError: Milvus does not understand the filter, or `offset + limit` is over 16,384.
+        """
+        if offset + limit > MAX_LIMIT:
+            raise InputError(f"only the first {MAX_LIMIT} hits of a query can be reached, not {offset + limit}")
+        self.load()
+        hits = call(
+            self.client.search,
+            self.name,
+            list(np.asarray(embeddings, np.float32)),
+            limit=limit,
+            filter=expression,
+            # Named always: without names Milvus Lite returns every field, the vector too, and a server none.
+            output_fields=list(output_fields) or [schema.ID],
+            search_params={"params": search_params(self.uri, self.index.type, offset + limit), "offset": offset},
+        )
+        if self.index.metric == "L2" and self._is_own:
+            for hit in (hit for part in hits for hit in part):
+                hit["distance"] = cosine(self.index.metric, hit["distance"])
+        return [list(part) for part in hits]
+
+
+def hit_row(hit: Mapping[str, Any], output_fields: Sequence[str]) -> list[Any]:
+    """A hit of `Store.search` as the hub's operator gives it: `[id, score, *output_fields]`."""
+    return [hit[schema.ID], hit["distance"], *(hit["entity"].get(field) for field in output_fields)]
+
+
+def chunked(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    """Slices of at most `size` items."""
+    return (items[start : start + size] for start in range(0, len(items), size))

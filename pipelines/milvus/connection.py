@@ -84,7 +84,7 @@ def close(uri: str, token: str = "") -> None:
         if is_lite(uri):
             from milvus_lite.server_manager import server_manager_instance
 
-            from .disk import reopened
+            from .lite import reopened
 
             server_manager_instance.release_server(uri)
             reopened(uri)

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 from ..errors import CollectionNotFound, InputError, ModelMismatch
-from ..models.tags import takes
+from ..models.model_id import is_compatible
 from . import schema
 from .connection import is_lite, normalise_uri
 from .index import AUTO, Index
-from .store import ROWS_PER_CALL, Store, chunked
+from .name import ROWS_PER_CALL, Collection, chunked
 
 # Rows whose every value is compared after the copy.
 SAMPLE = 1000
@@ -48,7 +48,7 @@ class CopySummary:
 CopyProgress = Callable[[CopySummary], None]
 
 
-def copy_collection(source: Store, target: Store, on_progress: CopyProgress | None = None) -> CopySummary:
+def copy_collection(source: Collection, target: Collection, on_progress: CopyProgress | None = None) -> CopySummary:
     """Copies every row, vectors included; a repeated or interrupted copy skips what is there and equal.
 
     The target gets the source's columns, metric type and, from like to like, index; between Milvus Lite and a
@@ -59,15 +59,15 @@ def copy_collection(source: Store, target: Store, on_progress: CopyProgress | No
         ModelMismatch: the target holds embeddings of another model.
         StoreError: one of them cannot be reached.
     """
-    tag = _prepare(source, target)
+    model_id = _prepare(source, target)
     start = time.perf_counter()
-    summary = CopySummary(f"{source.uri} {source.collection}", f"{target.uri} {target.collection}")
+    summary = CopySummary(f"{source.uri} {source.name}", f"{target.uri} {target.name}")
     summary.rows_in_source = source.count()
     names = [name for name in _field_names(source) if name != schema.ID]
     defaults = {field.name: field.default for field in target.fields()}
     every = max(1, summary.rows_in_source // SAMPLE)
     sample: list[int] = []
-    for rows in _parts(source, names, tag):
+    for rows in _parts(source, names, model_id):
         stored = target.get([row[schema.ID] for row in rows], [name for name in names if name != schema.EMBEDDING])
         missing = [row for row in rows if not _same(row, stored.get(row[schema.ID]))]
         target.upsert({**defaults, **row} for row in missing)
@@ -83,21 +83,21 @@ def copy_collection(source: Store, target: Store, on_progress: CopyProgress | No
         target.flush()
     target.optimize()
     summary.rows_in_target = target.count()
-    summary.sampled, summary.different = len(sample), _count_different(source, target, sample, names, tag)
+    summary.sampled, summary.different = len(sample), _count_different(source, target, sample, names, model_id)
     summary.seconds = round(time.perf_counter() - start, 3)
     return summary
 
 
-def _prepare(source: Store, target: Store) -> str:
+def _prepare(source: Collection, target: Collection) -> str:
     """Checks both ends, and makes the target if it is not there; returns the model's tag for the rows in it.
 
     That is the target's own, where it has rows: the folder of a model may have been moved since.
     """
-    if (normalise_uri(source.uri), source.collection) == (normalise_uri(target.uri), target.collection):
+    if (normalise_uri(source.uri), source.name) == (normalise_uri(target.uri), target.name):
         raise InputError("source and target are the same collection; name another with --to or --to-collection")
     model = source.model()
     if not model:
-        raise CollectionNotFound(f"the collection '{source.collection}' in {source.uri} is empty")
+        raise CollectionNotFound(f"the collection '{source.name}' in {source.uri} is empty")
     source.refuse_older_program()
     fields = tuple(dataclasses.replace(field, has_gaps=_has_gaps(source, field)) for field in source.fields())
     if not target.exists():
@@ -107,26 +107,26 @@ def _prepare(source: Store, target: Store) -> str:
         return model
     there = target.model()
     target.refuse_older_program()
-    if not takes(there, model) or source.dim() != target.dim():
+    if not is_compatible(there, model) or source.dim() != target.dim():
         raise ModelMismatch(
-            f"'{target.collection}' in {target.uri} was made by {there or 'another model'}, '{source.collection}' by "
+            f"'{target.name}' in {target.uri} was made by {there or 'another model'}, '{source.name}' by "
             f"{model}: copy to another collection (--to-collection)"
         )
     schema.reconcile(fields, target.fields())
     return there or model
 
 
-def _has_gaps(store: Store, field: schema.Field) -> bool:
+def _has_gaps(collection: Collection, field: schema.Field) -> bool:
     """Whether some row has no value; text is never NULL."""
     if field.type is schema.FieldType.TEXT or not field.has_gaps:
         return False
-    return bool(store.query(f"{field.name} is null", [schema.ID], limit=1))
+    return bool(collection.query(f"{field.name} is null", [schema.ID], limit=1))
 
 
-def _parts(store: Store, names: Sequence[str], tag: str) -> Iterator[Sequence[dict[str, Any]]]:
-    for rows in store.scan("", names):
+def _parts(collection: Collection, names: Sequence[str], model_id: str) -> Iterator[Sequence[dict[str, Any]]]:
+    for rows in collection.scan("", names):
         for part in chunked(rows, ROWS_PER_CALL):
-            yield [{**row, schema.EMBEDDING: _vector(row), schema.MODEL: tag} for row in part]
+            yield [{**row, schema.EMBEDDING: _vector(row), schema.MODEL: model_id} for row in part]
 
 
 def _same(row: Row, stored: Row | None) -> bool:
@@ -134,11 +134,13 @@ def _same(row: Row, stored: Row | None) -> bool:
     return stored is not None and all(row[name] == stored[name] for name in row if name != schema.EMBEDDING)
 
 
-def _count_different(source: Store, target: Store, ids: Sequence[int], names: Sequence[str], tag: str) -> int:
+def _count_different(
+    source: Collection, target: Collection, ids: Sequence[int], names: Sequence[str], model_id: str
+) -> int:
     here, there = source.get(ids, names), target.get(ids, names)
     return sum(
         row_id not in here
-        or not _same({**here[row_id], schema.MODEL: tag}, there.get(row_id))
+        or not _same({**here[row_id], schema.MODEL: model_id}, there.get(row_id))
         or not np.array_equal(_vector(here[row_id]), _vector(there[row_id]))
         for row_id in ids
     )
@@ -148,5 +150,5 @@ def _vector(row: Row) -> np.ndarray:
     return np.asarray(row[schema.EMBEDDING], np.float32)
 
 
-def _field_names(store: Store) -> list[str]:
-    return [field["name"] for field in store.describe()["fields"]]
+def _field_names(collection: Collection) -> list[str]:
+    return [field["name"] for field in collection.describe()["fields"]]

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
-from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
+from ..fields import Field, FieldType
 
 if TYPE_CHECKING:
     from pymilvus import CollectionSchema, MilvusClient
@@ -20,34 +19,11 @@ EMBEDDING = "embedding"
 MTIME_NS = "_mtime_ns"
 SIZE = "_size"
 MODEL = "_model"
-HASH = "_hash"  # of the file's bytes: a copied or renamed picture takes the embedding that is there
+HASH = "_hash"  # of the file's bytes: a copied or renamed image takes the embedding that is there
 SOURCE = "_source"  # the CSV or folder that last listed the row: what `--prune` compares with
 OWN_FIELDS = frozenset({ID, EMBEDDING, PATH, MTIME_NS, SIZE, MODEL, HASH, SOURCE})
 
 MAX_TEXT_BYTES = 65_535  # Milvus's limit for VARCHAR; Milvus Lite counts characters, a server bytes
-
-
-class FieldType(str, Enum):
-    """Types a CSV column can have. The values are what `info` shows."""
-
-    INT = "int"
-    FLOAT = "float"
-    BOOL = "bool"
-    TEXT = "text"
-
-
-@dataclass(frozen=True)
-class Field:
-    """One CSV column as a field of the collection. `has_gaps` is True where some cell is empty."""
-
-    name: str
-    type: FieldType
-    has_gaps: bool = False
-
-    @property
-    def default(self) -> Any:
-        """What an empty cell is stored as: '' for text, NULL otherwise."""
-        return "" if self.type is FieldType.TEXT else None
 
 
 def field_name(column: str) -> str:

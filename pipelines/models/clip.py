@@ -1,4 +1,4 @@
-"""A loaded CLIP: pictures and texts to embeddings."""
+"""A loaded CLIP: images and texts to embeddings."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @lru_cache(maxsize=4)
 def load_model(name: str, weights: str = "", device: str = "auto", runtime: str = "auto") -> ClipModel:
-    """Loads a model once per process; the picture and the text operator share it.
+    """Loads a model once per process; the image and the text operator share it.
 
     Raises:
         InputError: unknown name, or no such runtime here.
@@ -45,7 +45,7 @@ class ClipModel:
         if spec.weights.path == path and spec.weights.sha256 not in ("", sha256):
             raise ModelError(f"{path} is not the file that model.json beside it was written for: train again")
         # Rows of a collection carry this: embeddings of other weights are not comparable.
-        self.tag = f"{spec.name}@{sha256[:12]}"
+        self.model_id = f"{spec.name}@{sha256[:12]}"
         self.runtime = open_runtime(spec, path, sha256, runtime, device)
 
     @property
@@ -55,12 +55,12 @@ class ClipModel:
 
     @property
     def default_batch_size(self) -> int:
-        """Pictures per call at which this kind of device is fast and its memory safe."""
+        """Images per call at which this kind of device is fast and its memory safe."""
         return self.runtime.default_batch_size
 
-    def embed_images(self, pictures: np.ndarray) -> np.ndarray:
+    def embed_images(self, images: np.ndarray) -> np.ndarray:
         """uint8[n, size, size, 3] RGB → float32[n, dim], not normalised."""
-        return self.runtime.embed_images(pictures)
+        return self.runtime.embed_images(images)
 
     def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
         """n texts → float32[n, dim], not normalised. A text beyond 77 tokens is cut."""

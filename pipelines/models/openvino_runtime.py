@@ -50,9 +50,9 @@ class OpenVinoRuntime:
             for tower in self._towers.values():  # both, while the network is there: who indexes searches next
                 tower.convert(network)
 
-    def embed_images(self, pictures: np.ndarray) -> np.ndarray:
+    def embed_images(self, images: np.ndarray) -> np.ndarray:
         """uint8[n, size, size, 3] RGB → float32[n, dim], not normalised."""
-        return self._towers["image"](pictures)
+        return self._towers["image"](images)
 
     def embed_texts(self, tokens: np.ndarray) -> np.ndarray:
         """int64[n, length] → float32[n, dim], not normalised."""
@@ -152,8 +152,8 @@ def _build(spec: ModelSpec, weights: Path) -> Any:
     return build_network(spec, weights)
 
 
-def _picture_probe(spec: ModelSpec) -> np.ndarray:
-    """Two pictures of noise, uint8[2, size, size, 3]."""
+def _image_probe(spec: ModelSpec) -> np.ndarray:
+    """Two images of noise, uint8[2, size, size, 3]."""
     shape = (2, spec.image_size, spec.image_size, 3)
     return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
 
@@ -164,4 +164,4 @@ def _text_probe(spec: ModelSpec) -> np.ndarray:
     return np.array([[end - 1, 320, 1929, end, 0, 0, 0], [end - 1, 320, 2368, 525, 320, 5009, end]], np.int64)
 
 
-PROBES = {"image": _picture_probe, "text": _text_probe}
+PROBES = {"image": _image_probe, "text": _text_probe}

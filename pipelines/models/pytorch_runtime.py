@@ -28,10 +28,10 @@ class PyTorchRuntime:
         self._texts = towers.text_tower(network, self.dtype).to(self.device)
         self._image_lock, self._text_lock = threading.Lock(), threading.Lock()
 
-    def embed_images(self, pictures: np.ndarray) -> np.ndarray:
+    def embed_images(self, images: np.ndarray) -> np.ndarray:
         """uint8[n, size, size, 3] RGB → float32[n, dim], not normalised."""
         with self._image_lock, torch.inference_mode():
-            return self._images(torch.from_numpy(pictures).to(self.device)).float().cpu().numpy()
+            return self._images(torch.from_numpy(images).to(self.device)).float().cpu().numpy()
 
     def embed_texts(self, tokens: np.ndarray) -> np.ndarray:
         """int64[n, length] → float32[n, dim], not normalised."""

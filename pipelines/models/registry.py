@@ -1,8 +1,8 @@
 """The models this project knows: their sizes, where their weights come from, under which licence, and how well
-they find pictures.
+they find images.
 
 Sizes: `model_configs/` of open_clip (github.com/mlfoundations/open_clip), which the tests compare.
-Quality: `docs/openclip_retrieval_results.csv` of open_clip, columns "image retr. R@1" (a picture found by its caption).
+Quality: `docs/openclip_retrieval_results.csv` of open_clip, columns "image retr. R@1" (an image found by its caption).
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from ..errors import InputError
-from .tags import canonical, is_folder_name
+from .model_id import is_folder_name, resolve_name
 
-# Mean and standard deviation of the pictures CLIP was trained on, RGB, for values in 0..1.
+# Mean and standard deviation of the images CLIP was trained on, RGB, for values in 0..1.
 # Source: `_transform` in clip/clip.py of github.com/openai/CLIP.
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
@@ -56,7 +56,7 @@ class Weights:
 
 
 class Quality(NamedTuple):
-    """Text→image recall@1 in percent, zero-shot: Flickr30k (1,000 test pictures) and COCO (5,000)."""
+    """Text→image recall@1 in percent, zero-shot: Flickr30k (1,000 test images) and COCO (5,000)."""
 
     flickr: float
     coco: float
@@ -87,7 +87,7 @@ class ModelSpec:
 
     @property
     def image_size(self) -> int:
-        """Edge of the square input picture, in pixels."""
+        """Edge of the square input image, in pixels."""
         return self.architecture.image_resolution
 
 
@@ -245,7 +245,7 @@ def get_model(name: str) -> ModelSpec:
     if is_folder_name(name):
         from .folder import folder_spec
 
-        return folder_spec(Path(canonical(name)))
+        return folder_spec(Path(resolve_name(name)))
     for spec in _MODELS:
         if spec.name == name:
             return spec

@@ -26,7 +26,7 @@ class Runtime(Protocol):
     precision: str
     default_batch_size: int
 
-    def embed_images(self, pictures: np.ndarray) -> np.ndarray:
+    def embed_images(self, images: np.ndarray) -> np.ndarray:
         """uint8[n, size, size, 3] RGB → float32[n, dim], not normalised."""
         ...
 

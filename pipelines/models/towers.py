@@ -1,6 +1,6 @@
 """The two towers of a `towhee.models.clip.CLIP`, arranged to do only the work that reaches the embedding.
 
-Exact, not approximate: of the last block only one position per item is read (the class token of a picture, the
+Exact, not approximate: of the last block only one position per item is read (the class token of an image, the
 end-of-text token of a text; `clip/model.py` of github.com/openai/CLIP), so only that one is computed; and a batch
 norm is part of the convolution before it. Matrices are multiplied in `dtype`, sums and norms stay in float32.
 """
@@ -93,7 +93,7 @@ def _split_heads(x: Tensor, heads: int) -> Tensor:
 
 
 class VitTower(nn.Module):
-    """The picture tower of the ViT models."""
+    """The image tower of the ViT models."""
 
     def __init__(self, network: Any, spec: ModelSpec, dtype: torch.dtype) -> None:
         super().__init__()
@@ -130,7 +130,7 @@ class TextTower(nn.Module):
 
 
 class ResNetTower(nn.Module):
-    """The picture tower of the ResNet models."""
+    """The image tower of the ResNet models."""
 
     def __init__(self, network: Any, spec: ModelSpec, dtype: torch.dtype) -> None:
         super().__init__()

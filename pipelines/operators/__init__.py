@@ -7,9 +7,9 @@ def register_all() -> None:
     """Registers every operator of this project with Towhee. Importing them loads no model and no database."""
     from towhee import register
 
-    from .clip import ClipEmbedding
+    from .clip_embedding import ClipEmbedding
     from .image_decode import ImageDecode
-    from .milvus import MilvusInsert, MilvusSearch, MilvusUpsert
+    from .milvus_client import MilvusInsert, MilvusSearch, MilvusUpsert
     from .normalize import Normalize
     from .weighted_sum import WeightedSum
 

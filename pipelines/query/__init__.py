@@ -1,16 +1,32 @@
-"""What can be asked: a query of weighted texts, pictures and stored pictures, its text form, and filters.
+"""What can be asked: a query of weighted texts, images and stored images, its text form, and filters.
 
 Knows no model and no database; the command line, the page, the HTTP API and the notebook all build on it.
 """
 
 from __future__ import annotations
 
-from .filter_text import parse_filter
+from .filter_parser import parse_filter
 from .filters import And, Compare, Contains, Filter, IsEmpty, Not, OneOf, Or, StartsWith, Under
 from .language import format_query, parse_query
-from .parts import MAX_LIMIT, MAX_PARTS, Part, PictureSource, Query
+from .query import MAX_LIMIT, MAX_PARTS, ImageSource, Part, Query
 
 __all__ = [
-    "MAX_LIMIT", "MAX_PARTS", "And", "Compare", "Contains", "Filter", "IsEmpty", "Not", "OneOf", "Or", "Part",
-    "PictureSource", "Query", "StartsWith", "Under", "format_query", "parse_filter", "parse_query",
+    "MAX_LIMIT",
+    "MAX_PARTS",
+    "And",
+    "Compare",
+    "Contains",
+    "Filter",
+    "ImageSource",
+    "IsEmpty",
+    "Not",
+    "OneOf",
+    "Or",
+    "Part",
+    "Query",
+    "StartsWith",
+    "Under",
+    "format_query",
+    "parse_filter",
+    "parse_query",
 ]  # fmt: skip

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ..errors import InputError
-from ..milvus.schema import ID, PATH, Field, FieldType, text_literal
+from ..fields import Field, FieldType
+from ..milvus.schema import ID, PATH, text_literal
 from .columns import Columns, Value, in_range, literal, or_empty, printable, quoted, spell
 
 MAX_VALUES = 1_000
@@ -118,7 +119,7 @@ class StartsWith(Filter):
 
 @dataclass(frozen=True, slots=True)
 class Under(Filter):
-    """`path under folder`: pictures in this folder, at any depth. A relative folder is one of this program's."""
+    """`path under folder`: images in this folder, at any depth. A relative folder is one of this program's."""
 
     folder: str
 

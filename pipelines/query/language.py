@@ -7,7 +7,7 @@
 | `beach -"many people"` | the same with several words |
 | `beach +sunset` | two texts, embedded apart and added; `+"red sunset"` for several words |
 | `beach 2*sunset`, `-0.5*people` | with weights (without one it is 1) |
-| `id:42`, `-id:42`, `2*id:42` | like, or unlike, a picture of the collection |
+| `id:42`, `-id:42`, `2*id:42` | like, or unlike, an image of the collection |
 
 A sign or a weight counts only at the start of a word and directly before a letter or a quote: "t-shirt", "- 5
 degrees", "-5 degrees", "3-door car", "2*4 planks" and "rock -n- roll" are plain words. Text that would be read as
@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from decimal import Decimal
 
 from ..errors import InputError
-from .parts import Part
+from .query import Part
 
 MAX_LENGTH = 4_000  # characters; CLIP reads 77 tokens
 
@@ -66,13 +66,13 @@ def format_query(parts: Sequence[Part]) -> str:
     """The line that `parse_query` reads back as these parts.
 
     Raises:
-        InputError: a part is a picture's file, which has no text form.
+        InputError: a part is an image's file, which has no text form.
     """
     terms: list[str] = []
     has_plain = False
     for part in parts:
         if part.image is not None:
-            raise InputError("a picture that is not in the collection cannot be written as text")
+            raise InputError("an image that is not in the collection cannot be written as text")
         if not has_plain and part.weight == 1 and part.id is None and _is_plain(part.text):
             has_plain = True
             terms.append(part.text)

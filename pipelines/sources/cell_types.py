@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from ..milvus.schema import FieldType
+from ..fields import FieldType
 
 # A leading zero or plus makes it a code or a telephone number; more digits than the type holds, too.
 _INT = re.compile(r"-?(0|[1-9]\d{0,17})", re.ASCII)

@@ -1,4 +1,4 @@
-"""A CSV of pictures: `id,path,label` and any further columns. pandas reads it in chunks, twice.
+"""A CSV of images: `id,path,label` and any further columns. pandas reads it in chunks, twice.
 
 The first pass checks everything that would stop the run later and finds each column's type; the second yields the
 rows. A million rows need the memory of one chunk and 12 bytes a row, for the ids and their row numbers.
@@ -21,7 +21,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..errors import InputError
-from ..milvus.schema import ID, PATH, Field, FieldType, field_name
+from ..fields import Field, FieldType
+from ..milvus.schema import ID, PATH, field_name
 from .cell_types import PARSERS, TypeGuess
 from .csv_text import Layout, explain_encoding, records, shown, sniff
 from .paths import absolute_in

@@ -1,4 +1,4 @@
-"""All pictures below a folder, on a disk or in an object store."""
+"""All images below a folder, on a disk or in an object store."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
-from ..milvus.schema import Field, FieldType
+from ..fields import Field, FieldType
 from .shard import WHOLE, Shard
-from .source import PICTURE_SUFFIXES, Row, in_chunks, path_id
+from .source import IMAGE_SUFFIXES, Row, in_chunks, path_id
 
 _SHARD_ROWS = 1000
 
@@ -21,7 +21,7 @@ class Folder:
     """Folder by folder, sorted by name, without what is hidden. The label is the name of the folder.
 
     Raises:
-        InputError: there is no picture in it.
+        InputError: there is no image in it.
     """
 
     def __init__(self, root: Path, limit: int = 0, shard: Shard = WHOLE) -> None:
@@ -35,19 +35,19 @@ class Folder:
     def _set_up(self, name: str, limit: int, shard: Shard) -> None:
         self._limit, self._shard = limit, shard
         self.fields: tuple[Field, ...] = (Field("label", FieldType.TEXT),)
-        if next(self._pictures(), None) is None:
-            raise InputError(f"there is no picture in {name} (looked for {' '.join(sorted(PICTURE_SUFFIXES))})")
+        if next(self._images(), None) is None:
+            raise InputError(f"there is no image in {name} (looked for {' '.join(sorted(IMAGE_SUFFIXES))})")
         self.total = sum(1 for _ in self._rows())
 
     def _rows(self) -> Iterator[Row]:
-        for rows in in_chunks(self._pictures(), _SHARD_ROWS):
+        for rows in in_chunks(self._images(), _SHARD_ROWS):
             yield from compress(rows, self._shard.takes([row.id for row in rows]))
 
-    def _pictures(self) -> Iterator[Row]:
+    def _images(self) -> Iterator[Row]:
         count = 0
         for folder, files, label in self._walk():
             for name in sorted(files):
-                if os.path.splitext(name)[1].lower() not in PICTURE_SUFFIXES or name.startswith("."):
+                if os.path.splitext(name)[1].lower() not in IMAGE_SUFFIXES or name.startswith("."):
                     continue
                 count += 1
                 path = self._join(folder, name)
@@ -65,15 +65,15 @@ class Folder:
         return os.path.join(folder, name)
 
 
-class StoreFolder(Folder):
+class BucketSource(Folder):
     """The same in an object store: `s3://bucket/photos`.
 
     Raises:
-        InputError: the store cannot be listed, or there is no picture in it.
+        InputError: the store cannot be listed, or there is no image in it.
     """
 
     def __init__(self, url: str, limit: int = 0, shard: Shard = WHOLE) -> None:
-        from ..images.remote import open_store
+        from ..fetch.stores import open_store
 
         self._url = url.rstrip("/")
         self._filesystem, top = open_store(url)
@@ -93,7 +93,7 @@ class StoreFolder(Folder):
             yield folder, files, "" if folder == self._top else posixpath.basename(folder)
 
     def _list(self, folder: str) -> list[dict[str, Any]]:
-        from ..images.remote import store_reason
+        from ..fetch.stores import store_reason
 
         try:
             entries: list[dict[str, Any]] = self._filesystem.ls(folder, detail=True)

@@ -6,7 +6,7 @@ import os
 import posixpath
 from collections.abc import Callable
 
-from ..images.reading import is_remote, local_path
+from ..fetch.read import is_remote, local_path
 
 
 def absolute_in(base: str) -> Callable[[str], str]:

@@ -7,8 +7,8 @@ import weakref
 from contextlib import suppress
 
 from ..errors import InputError
-from ..images.reading import UnreadablePicture
-from ..images.remote import fetch_to_file, is_web, open_store, store_reason
+from ..fetch.read import UnreadableImage
+from ..fetch.stores import fetch_to_file, is_web, open_store, store_reason
 
 
 class RemoteCsv(os.PathLike[str]):
@@ -22,7 +22,7 @@ class RemoteCsv(os.PathLike[str]):
         self._url = url
         try:
             self._file = fetch_to_file(url, allow_private)
-        except UnreadablePicture as error:
+        except UnreadableImage as error:
             raise InputError(f"{url} cannot be downloaded: {error}") from error
         weakref.finalize(self, _remove, self._file)
 
@@ -43,7 +43,7 @@ def is_store_folder(url: str) -> bool:
         return False
     try:
         filesystem, name = open_store(url)
-    except UnreadablePicture as error:
+    except UnreadableImage as error:
         raise InputError(f"{url}: {error}") from error
     try:
         return not filesystem.isfile(name)

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from ..errors import InputError
-from ..images.reading import is_remote, local_path
-from ..milvus.schema import Field
+from ..fetch.read import is_remote, local_path
+from ..fields import Field
 from .shard import WHOLE, Shard
 
-PICTURE_SUFFIXES = frozenset(
+IMAGE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
     | {".avif", ".heic", ".heif", ".jp2", ".ppm", ".pgm", ".pbm"}
 )
@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 
 class Row(NamedTuple):
-    """One picture to index. `path` is absolute or a URL; `line` the row of the spreadsheet, the header being row 1."""
+    """One image to index. `path` is absolute or a URL; `line` the row of the spreadsheet, the header being row 1."""
 
     id: int
     path: str
@@ -58,15 +58,15 @@ def open_source(
         InputError: nothing there, or something in it that would stop the run later.
     """
     from .csv_source import CsvFile
-    from .folder import Folder, StoreFolder
+    from .folder import BucketSource, Folder
 
     name = local_path(os.fspath(source))
     if is_remote(name):
         from .remote_csv import RemoteCsv, is_store_folder
 
-        _refuse_picture(name)
+        _refuse_image(name)
         if is_store_folder(name):
-            return StoreFolder(name, limit, shard)
+            return BucketSource(name, limit, shard)
         return CsvFile(RemoteCsv(name, allow_private), limit, shard)
     location = Path(os.path.expanduser(name))
     if os.path.isdir(location):
@@ -75,13 +75,13 @@ def open_source(
         raise InputError(f"there is no file or folder {location}")
     if not os.path.isfile(location):
         raise InputError(f"{location} is not a regular file, and a CSV is read twice: save it as a file first")
-    _refuse_picture(name)
+    _refuse_image(name)
     return CsvFile(location, limit, shard)
 
 
-def _refuse_picture(name: str) -> None:
-    if os.path.splitext(name)[1].lower() in PICTURE_SUFFIXES:
-        raise InputError(f"{name} is a picture: give a CSV of paths, or the folder that holds it")
+def _refuse_image(name: str) -> None:
+    if os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES:
+        raise InputError(f"{name} is an image: give a CSV of paths, or the folder that holds it")
 
 
 def path_id(path: str) -> int:

@@ -1,1 +1,1 @@
-"""Fine-tuning and training of CLIP models on one's own captioned or labelled pictures: `python -m pipelines train`."""
+"""Fine-tuning and training of CLIP models on one's own captioned or labelled images: `python -m pipelines train`."""

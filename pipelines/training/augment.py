@@ -1,4 +1,4 @@
-"""Random changes of a batch of training pictures, and the exact preprocessing of the product."""
+"""Random changes of a batch of training images, and the exact preprocessing of the product."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from ..models.registry import CLIP_MEAN, CLIP_STD
 
-# Pictures that share one crop window: sizes differ between groups, so each group is resized by itself.
+# Images that share one crop window: sizes differ between groups, so each group is resized by itself.
 _GROUP = 32
 _SMALLEST_CROP = 2 / 3
 _GREY_SHARE = 0.05
@@ -26,18 +26,18 @@ def to_bytes(batch: torch.Tensor) -> torch.Tensor:
     return ((batch * std + mean) * 255).round().clamp(0, 255).byte().permute(0, 2, 3, 1)
 
 
-def preprocess(picture: torch.Tensor, size: int) -> torch.Tensor:
+def preprocess(image: torch.Tensor, size: int) -> torch.Tensor:
     """As the product does: uint8 CHW, short side to `size` (bicubic, antialiased), centre crop."""
-    height, width = picture.shape[1:]
+    height, width = image.shape[1:]
     scale = size / min(height, width)
     target = (max(size, round(height * scale)), max(size, round(width * scale)))
-    resized = F.interpolate(picture.unsqueeze(0), size=target, mode="bicubic", antialias=True)[0]
+    resized = F.interpolate(image.unsqueeze(0), size=target, mode="bicubic", antialias=True)[0]
     top, left = (target[0] - size) // 2, (target[1] - size) // 2
     return normalise(resized[:, top : top + size, left : left + size].float() / 255)
 
 
 def crop_and_flip(pixels: torch.Tensor, size: int, smallest: float = _SMALLEST_CROP) -> torch.Tensor:
-    """Random square windows of uint8 NHWC pictures, of at least `smallest` of their side, half of them mirrored.
+    """Random square windows of uint8 NHWC images, of at least `smallest` of their side, half of them mirrored.
 
     Resized to `size`; 0..255.
     """
@@ -61,7 +61,7 @@ def random_squares(count: int, side: int, smallest: float) -> torch.Tensor:
 
 
 def crop(pixels: torch.Tensor, squares: torch.Tensor, size: int) -> torch.Tensor:
-    """Each picture's own square (top, left, side), resized to `size`; bicubic without antialiasing, for enlarging.
+    """Each image's own square (top, left, side), resized to `size`; bicubic without antialiasing, for enlarging.
 
     uint8[n, h, h, 3] → float32[n, 3, size, size], 0..255.
     """
@@ -78,14 +78,14 @@ def crop(pixels: torch.Tensor, squares: torch.Tensor, size: int) -> torch.Tensor
 
 
 def flip_half(batch: torch.Tensor) -> torch.Tensor:
-    """Mirrors about half of the pictures, float32[n, 3, size, size]."""
+    """Mirrors about half of the images, float32[n, 3, size, size]."""
     return torch.where((torch.rand(len(batch), 1, 1, 1) < 0.5).to(batch.device), batch.flip(3), batch)
 
 
 def sharpen(batch: torch.Tensor, most: float) -> torch.Tensor:
-    """Gives enlarged pictures, float32[n, 3, size, size], edges like those of reduced ones: a random unsharp mask.
+    """Gives enlarged images, float32[n, 3, size, size], edges like those of reduced ones: a random unsharp mask.
 
-    Training pictures are enlarged and blurred by that; those of users are reduced and sharp. A network that saw blurred
+    Training images are enlarged and blurred by that; those of users are reduced and sharp. A network that saw blurred
     ones only finds less among sharp ones.
     """
     blurred = F.avg_pool2d(batch, 3, 1, 1, count_include_pad=False)

@@ -16,10 +16,10 @@ _AHEAD = 2
 
 @dataclass(frozen=True)
 class Batch:
-    """Pictures of one step and a text for each.
+    """Images of one step and a text for each.
 
     pixels: uint8[n, size, size, 3]; tokens: int64[n, length], cut after the longest; right: bool[n, n], whether text j
-    is right for picture i.
+    is right for image i.
     """
 
     pixels: np.ndarray
@@ -28,10 +28,10 @@ class Batch:
 
 
 class Lessons:
-    """The epochs over some pictures: every picture once, with one of its texts; what does not fill a batch waits.
+    """The epochs over some images: every image once, with one of its texts; what does not fill a batch waits.
 
     Args:
-        pixels: uint8[pictures, size, size, 3].
+        pixels: uint8[images, size, size, 3].
         rows: those of them to train on; `texts` is about all of `pixels`.
     """
 
@@ -73,17 +73,17 @@ class Lessons:
                 except queue.Empty:
                     continue
 
-    def _gather(self, pictures: np.ndarray, draws: np.ndarray) -> Batch:
+    def _gather(self, images: np.ndarray, draws: np.ndarray) -> Batch:
         texts = self._texts
         numbers, rows = [], []
-        for picture, (which, how) in zip(pictures.tolist(), draws, strict=True):
-            own = texts.choices[picture]
+        for image, (which, how) in zip(images.tolist(), draws, strict=True):
+            own = texts.choices[image]
             number = own[int(which * len(own))]
             ways = texts.rows[number]
             numbers.append(number)
             rows.append(ways[int(how * len(ways))])
-        told, labels = np.array(numbers), texts.labels[pictures]
+        told, labels = np.array(numbers), texts.labels[images]
         right = (told[:, None] == told[None, :]) | (labels[:, None] == told[None, :])
         tokens = texts.tokens[rows].astype(np.int64)
         longest = int(tokens.argmax(axis=1).max()) + 1
-        return Batch(self._pixels[pictures], tokens[:, :longest], right)
+        return Batch(self._pixels[images], tokens[:, :longest], right)

@@ -71,9 +71,9 @@ class Learner:
         pixels, tokens, right = (
             torch.from_numpy(array).to(self.device) for array in (batch.pixels, batch.tokens, batch.right)
         )
-        pictures = self._prepare(pixels)
+        prepared = self._prepare(pixels)
         size = self._options.batch
-        images = [lambda part=part: self.embed_pictures(part) for part in pictures.split(size)]
+        images = [lambda part=part: self.embed_images(part) for part in prepared.split(size)]
         texts = [lambda part=part: self.embed_tokens(part) for part in tokens.split(size)]
         seen: list[torch.Tensor] = []
 
@@ -87,7 +87,7 @@ class Learner:
         return float(seen[0])
 
     def _prepare(self, pixels: torch.Tensor) -> torch.Tensor:
-        """The pictures as the network takes them (`plain`), after random changes where they are wanted."""
+        """The images as the network takes them (`plain`), after random changes where they are wanted."""
         if self._options.augment == "strong":
             batch = augment.jitter(augment.crop_and_flip(pixels, pixels.shape[1]) / 255)
             return (batch - self._mean) / self._std
@@ -97,10 +97,10 @@ class Learner:
         """uint8[n, size, size, 3] → normalised float32[n, 3, size, size], unchanged otherwise."""
         return (pixels.permute(0, 3, 1, 2).float() / 255 - self._mean) / self._std
 
-    def embed_pictures(self, pictures: torch.Tensor) -> torch.Tensor:
+    def embed_images(self, images: torch.Tensor) -> torch.Tensor:
         """float32[n, dim], unit length."""
         with self._precision():
-            embedded = self.network.visual(pictures)
+            embedded = self.network.visual(images)
         return F.normalize(embedded.float(), dim=-1)
 
     def embed_tokens(self, tokens: torch.Tensor) -> torch.Tensor:
@@ -114,7 +114,7 @@ class Learner:
 
 
 class _batch_norms_count_once:
-    """While pictures pass twice (gradient caching), running statistics take them in half as much each time.
+    """While images pass twice (gradient caching), running statistics take them in half as much each time.
 
     Each passing moves them by m' with (1 - m')² = 1 - m, so that both together move them by m.
     """

@@ -24,14 +24,14 @@ def contrastive_loss(
 ) -> torch.Tensor:
     """Symmetric cross-entropy over cosines (Radford et al. 2021, figure 3); right answers share the target equally.
 
-    Two pictures with the same text, or of the same class, are each other's right answers: as wrong ones they would be
+    Two images with the same text, or of the same class, are each other's right answers: as wrong ones they would be
     pushed apart for nothing (the targets of supervised contrastive learning, Khosla et al. 2020).
 
     Args:
         images: float32[n, dim], unit length.
-        texts: float32[m, dim], unit length, m ≥ n: the first n belong to the pictures in their order, the others to
+        texts: float32[m, dim], unit length, m ≥ n: the first n belong to the images in their order, the others to
             none and are wrong answers only.
-        right: bool[n, m], whether a text is right for a picture; True for a picture's own.
+        right: bool[n, m], whether a text is right for an image; True for an image's own.
         scale: the factor of the cosines, exp of the logit scale.
     """
     logits = scale * images @ texts.T
@@ -48,12 +48,12 @@ def backward_in_parts(
     """The gradient of the loss over all parts together, with the memory of one part. Returns the loss.
 
     A contrastive loss needs all embeddings at once, so that plain accumulation, part by part, would compare each
-    picture with the texts of its own part only. Gradient caching (Gao et al. 2021, "Scaling Deep Contrastive Learning
+    image with the texts of its own part only. Gradient caching (Gao et al. 2021, "Scaling Deep Contrastive Learning
     Batch Size under Memory Limited Setup", §3) embeds all parts without gradients, takes the loss's gradient by the
     embeddings, and then carries it back through the towers part by part.
 
     Args:
-        image_parts: each gives the embeddings of one part of the pictures; called once for one part, twice for more.
+        image_parts: each gives the embeddings of one part of the images; called once for one part, twice for more.
         text_parts: the same for the texts.
         loss_of: the loss, to be differentiated, of all image and all text embeddings.
     """

@@ -15,7 +15,7 @@ from ..evaluation.prompts import embed_class, spoken, unit
 from ..evaluation.tasks import Sampling
 from ..models.tokenizer import tokenize
 from .learner import Learner
-from .pairs import Picture
+from .pairs import Image
 
 T = TypeVar("T", np.ndarray, list[str])
 
@@ -25,9 +25,9 @@ _QUERIES = 5000
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Pictures that nothing is trained on, with their captions and labels."""
+    """Images that nothing is trained on, with their captions and labels."""
 
-    pictures: list[Picture]
+    images: list[Image]
     pixels: np.ndarray
     rows: np.ndarray
     templates: tuple[str, ...]
@@ -35,7 +35,7 @@ class HeldOut:
 
     @torch.no_grad()
     def measure(self, learner: Learner) -> dict[str, float]:
-        """Figures by name, each in 0..1: 'caption → picture recall@10', 'class name → pictures mAP@10', …"""
+        """Figures by name, each in 0..1: 'caption → image recall@10', 'class name → images mAP@10', …"""
         learner.network.eval()
         vectors = np.concatenate([self._embed(learner, part) for part in _parts(self.rows)])
 
@@ -45,27 +45,27 @@ class HeldOut:
             return learner.embed_tokens(cut.to(learner.device)).cpu().numpy()
 
         found: dict[str, float] = {}
-        classes = sorted({picture.label for picture in self.pictures} - {""})
+        classes = sorted({image.label for image in self.images} - {""})
         if len(classes) > 1:
             queries = np.stack([embed_class(spoken(name), self.templates, embed_texts) for name in classes])
-            labels = np.array([picture.label for picture in self.pictures])
+            labels = np.array([image.label for image in self.images])
             right = [np.flatnonzero(labels == name) for name in classes]
-            found |= _figures("class name → pictures", LABEL_METRICS, ranks_of(queries, vectors, right))
-        captions = [(number, text) for number, picture in enumerate(self.pictures) for text in picture.captions]
+            found |= _figures("class name → images", LABEL_METRICS, ranks_of(queries, vectors, right))
+        captions = [(number, text) for number, image in enumerate(self.images) for text in image.captions]
         if captions:
             chosen = [captions[number] for number in Sampling(_QUERIES, 0).of(len(captions))]
             texts = [text for _, text in chosen]
             queries = np.concatenate([unit(embed_texts(part)) for part in _parts(texts)])
             owners = np.array([number for number, _ in chosen])
-            found |= _figures("caption → picture", CAPTION_METRICS, ranks_of(queries, vectors, list(owners[:, None])))
+            found |= _figures("caption → image", CAPTION_METRICS, ranks_of(queries, vectors, list(owners[:, None])))
             told = np.unique(owners)
             right = [np.flatnonzero(owners == number) for number in told]
-            found |= _figures("picture → captions", CAPTION_METRICS, ranks_of(vectors[told], queries, right))
+            found |= _figures("image → captions", CAPTION_METRICS, ranks_of(vectors[told], queries, right))
         return found
 
     def _embed(self, learner: Learner, rows: np.ndarray) -> np.ndarray:
         pixels = torch.from_numpy(self.pixels[rows]).to(learner.device)
-        return unit(learner.embed_pictures(learner.plain(pixels)).cpu().numpy())
+        return unit(learner.embed_images(learner.plain(pixels)).cpu().numpy())
 
 
 def _figures(title: str, metrics: Sequence[str], ranks: Sequence[np.ndarray]) -> dict[str, float]:
@@ -78,12 +78,12 @@ def _parts(items: T) -> list[T]:
 
 
 def score(figures: dict[str, float]) -> float:
-    """One number to choose the epoch by: the mean reciprocal rank of a text's first right picture."""
-    wanted = [value for name, value in figures.items() if name.endswith(" MRR") and not name.startswith("picture")]
+    """One number to choose the epoch by: the mean reciprocal rank of a text's first right image."""
+    wanted = [value for name, value in figures.items() if name.endswith(" MRR") and not name.startswith("image")]
     return float(np.mean(wanted))
 
 
 def shown(figures: dict[str, float]) -> str:
     """The figure that people ask for, for one line."""
-    names = ("caption → picture recall@1", "caption → picture recall@10", "class name → pictures precision@10")
+    names = ("caption → image recall@1", "caption → image recall@10", "class name → images precision@10")
     return ", ".join(f"{name} {100 * figures[name]:.1f} %" for name in names if name in figures)

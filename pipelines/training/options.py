@@ -53,7 +53,7 @@ class TrainOptions:
 
     @property
     def effective_batch(self) -> int:
-        """Pictures that are compared with each other in one step."""
+        """Images that are compared with each other in one step."""
         return self.batch * self.accumulate
 
     def settled(self) -> TrainOptions:

@@ -37,8 +37,8 @@ def write(
     card = {
         "name": out.resolve().name, "base": spec.name, **card_values(spec),
         "sha256": fingerprint(out / WEIGHTS_FILE), "date": datetime.date.today().isoformat(),
-        "licence": f"{licence}; and that of the pictures and texts it was trained on",
-        "pictures": {"trained": trained, "held_out": held_out},
+        "licence": f"{licence}; and that of the images and texts it was trained on",
+        "images": {"trained": trained, "held_out": held_out},
         "best_epoch": progress.best_epoch,
         "before": progress.history[0]["figures"], "after": progress.history[progress.best_epoch]["figures"],
         "history": [{**entry, "loss": entry["loss"] if entry["epoch"] else None} for entry in progress.history],
@@ -67,7 +67,7 @@ def draw_curves(history: list[dict[str, Any]], best: int, path: Path) -> None:
     left.plot([entry["epoch"] for entry in history[1:]], [entry["loss"] for entry in history[1:]], marker=".")
     left.set(title="training loss", xlabel="epoch")
     for name in history[0]["figures"]:
-        if not name.startswith("picture"):
+        if not name.startswith("image"):
             right.plot(
                 [entry["epoch"] for entry in history], [100 * entry["figures"][name] for entry in history],
                 marker=".", label=name,

@@ -25,12 +25,12 @@ from ..models.weights import fingerprint, locate
 from . import model, result
 from .batches import Lessons
 from .files import save_weights
+from .image_cache import Interrupted, decode_all, groups_of_equal
 from .learner import Learner
 from .measure import HeldOut, score, shown
 from .optimiser import rate_at
 from .options import TrainOptions
-from .pairs import Picture, number_texts, read_pictures, split
-from .pictures import Interrupted, decode_all, groups_of_equal
+from .pairs import Image, number_texts, read_images, split
 from .state import Progress, RunFolder
 
 # Short epochs go by without a checkpoint of their own: a large model's takes seconds to write.
@@ -66,7 +66,7 @@ def train(
     options: TrainOptions, *, restart: bool = False, rejects: str = "",
     on_progress: OnProgress = lambda done, total, **extra: None, say: Say = lambda line: None,
 ) -> Outcome:  # fmt: skip
-    """Trains a model on a CSV of pictures and texts and writes it into a folder.
+    """Trains a model on a CSV of images and texts and writes it into a folder.
 
     Killed at any moment, the same call goes on from the last checkpoint and ends with the same weights, bit for bit
     (on the same machine, with the same number of threads).
@@ -80,8 +80,8 @@ def train(
     spec = options.start_spec()
     weights = None if options.from_scratch else locate(spec, options.weights)
     identity = options.identity(fingerprint(weights) if weights else "")
-    pictures = read_pictures(options.csv)
-    validation = read_pictures(options.validation) if options.validation else []
+    images = read_images(options.csv)
+    validation = read_images(options.validation) if options.validation else []
     folder = RunFolder(Path(options.out).expanduser(), identity, restart)
     if folder.finished:
         shutil.rmtree(folder.work, ignore_errors=True)
@@ -91,7 +91,7 @@ def train(
         torch.use_deterministic_algorithms(True, warn_only=True)
     with _interruptible() as stopped:
         try:
-            material = _prepare(options, spec, pictures, validation, templates, folder, rejects, on_progress, stopped)
+            material = _prepare(options, spec, images, validation, templates, folder, rejects, on_progress, stopped)
             learner, start = _learner(options, spec, weights, device)
             run = _Run(options, spec, folder, material, learner, start, on_progress, say, stopped)
             run.to_the_end()
@@ -102,24 +102,24 @@ def train(
 
 
 def _prepare(
-    options: TrainOptions, spec: ModelSpec, pictures: list[Picture], validation: list[Picture],
+    options: TrainOptions, spec: ModelSpec, images: list[Image], validation: list[Image],
     templates: tuple[str, ...], folder: RunFolder, rejects: str, on_progress: OnProgress, stopped: Callable[[], bool],
 ) -> Material:  # fmt: skip
-    """Decodes, leaves out what cannot be used, and divides the pictures."""
-    both = pictures + validation
+    """Decodes, leaves out what cannot be used, and divides the images."""
+    both = images + validation
     pixels, reasons = decode_all(
-        [picture.row.path for picture in both], spec.image_size, folder.work, "pictures", options.allow_private_urls,
+        [image.row.path for image in both], spec.image_size, folder.work, "images", options.allow_private_urls,
         on_progress, stopped,
     )  # fmt: skip
     listed = RejectFile(rejects)
-    for picture, reason in zip(both, reasons, strict=True):
+    for image, reason in zip(both, reasons, strict=True):
         if reason:
-            listed.add(picture.row, reason)
+            listed.add(image.row, reason)
     listed.close()
     good = np.array([number for number, reason in enumerate(reasons) if not reason], np.int64)
     groups = groups_of_equal(pixels, good) if good.size else good
     if validation:
-        own = good < len(pictures)
+        own = good < len(images)
         held = good[~own]
         rows = good[own & ~np.isin(groups, groups[~own])]
     else:
@@ -128,7 +128,7 @@ def _prepare(
         )
     if len(rows) < 2 or len(held) < 2:
         raise InputError(
-            f"{len(rows)} pictures to train on and {len(held)} to measure on, {len(both) - len(good)} unreadable: "
+            f"{len(rows)} images to train on and {len(held)} to measure on, {len(both) - len(good)} unreadable: "
             "there must be two of each at least"
         )
     context = spec.architecture.context_length

@@ -21,11 +21,11 @@ function render(answer) {
   if (known) find("ol.cards").append(...cards);
   else find("ol.cards").replaceChildren(...cards);
   find(".more").hidden = !view.more;
-  if (known) find(".picture", cards[0])?.focus({ preventScroll: true });
+  if (known) find(".image", cards[0])?.focus({ preventScroll: true });
   if (focused && document.activeElement === document.body) find(`[data-key="${CSS.escape(focused)}"]`)?.focus();
 }
 
-// The words around the pictures.
+// The words around the images.
 function describe() {
   const query = subject();
   const failed = view.problem && text(view.problem, view.details);
@@ -47,7 +47,7 @@ function describe() {
   find(".actions").hidden = !found;
 }
 
-// What was asked, as a sum: “beach” + picture “cat” − “people”.
+// What was asked, as a sum: “beach” + image “cat” − “people”.
 function subject() {
   const terms = view.parts.map((part) => [part.weight < 0 ? "−" : "+", partName(part)]);
   return terms.map(([sign, name], index) => (index || sign === "−" ? `${sign} ${name}` : name)).join(" ");
@@ -55,7 +55,7 @@ function subject() {
 
 function partName(part) {
   if (part.kind === "text") return text("quoted", { text: part.name });
-  return part.kind === "like" ? text("picture_named", { name: part.name }) : text("your_picture");
+  return part.kind === "like" ? text("image_named", { name: part.name }) : text("your_image");
 }
 
 function makeChip(chip) {
@@ -70,13 +70,13 @@ function makeCard(card, index) {
   image.loading = index < 12 ? "eager" : "lazy";
   image.onerror = () => {
     item.classList.add("missing");
-    find(".picture", item).setAttribute("aria-disabled", "true");
+    find(".image", item).setAttribute("aria-disabled", "true");
   };
   image.onload = () => item.classList.add("loaded");
   image.src = `thumb/${encodeURIComponent(card.id)}`;
   find(".label", item).title = card.name;
-  find(".picture", item).onclick = () => item.classList.contains("missing") || open(index);
-  find(".picture", item).setAttribute("aria-label", text("enlarge", { name: card.label }));
+  find(".image", item).onclick = () => item.classList.contains("missing") || open(index);
+  find(".image", item).setAttribute("aria-label", text("enlarge", { name: card.label }));
   find(".alike", item).hidden = !card.alike;
   if (card.alike) find(".alike", item).textContent = `+${numbers.format(card.alike)}`;
   if (card.alike) find(".alike", item).title = plural("alike", card.alike);

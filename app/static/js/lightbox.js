@@ -8,7 +8,7 @@ function open(index) {
   shown = (index + count) % count;
   const card = view.cards[shown];
   const image = find("img", dialog);
-  image.removeAttribute("src"); // not the last picture under this one's name
+  image.removeAttribute("src"); // not the last image under this one's name
   image.src = `image/${encodeURIComponent(card.id)}`;
   image.alt = card.label;
   const position = text("position", { number: numbers.format(shown + 1), count: numbers.format(count) });
@@ -27,7 +27,7 @@ find(".close", dialog).onclick = () => dialog.close();
 find(".previous", dialog).onclick = () => open(shown - 1);
 find(".next", dialog).onclick = () => open(shown + 1);
 dialog.onclick = (event) => event.target === dialog && dialog.close();
-dialog.onclose = () => element.querySelectorAll(".picture")[shown]?.focus();
+dialog.onclose = () => element.querySelectorAll(".image")[shown]?.focus();
 dialog.onkeydown = (event) => {
   const step = { ArrowLeft: shown - 1, ArrowRight: shown + 1, Home: 0, End: view.cards.length - 1 }[event.key];
   if (step === undefined) return;

@@ -10,7 +10,7 @@ function renderParts() {
 function makePart(part, index) {
   const item = find("template.part").content.firstElementChild.cloneNode(true);
   const name = partName(part);
-  const shown = part.kind === "text" ? part.name : part.kind === "like" ? part.name : text("your_picture");
+  const shown = part.kind === "text" ? part.name : part.kind === "like" ? part.name : text("your_image");
   find(".name", item).textContent = shown;
   find(".name", item).title = shown;
   find("img", item).hidden = part.kind === "text";

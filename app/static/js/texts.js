@@ -7,7 +7,7 @@
 const find = (selector, root = element) => root.querySelector(selector);
 
 // Gradio mounts its components in no certain order.
-const others = ["#header header", "#picture label", "#text input"];
+const others = ["#header header", "#image label", "#text input"];
 while (others.some((selector) => !document.querySelector(selector))) await new Promise((later) => setTimeout(later, 5));
 
 // ---- texts: the catalogue that Gradio has, in the language that Gradio takes -------------------------------------
@@ -52,4 +52,4 @@ function create(tag, attributes = {}, ...children) {
 document.documentElement.lang = LANGUAGE;
 document.body.dataset.drop = text("drop_here");
 document.body.dataset.searching = text("searching");
-for (const root of [element, document.getElementById("header"), document.getElementById("picture")]) translate(root);
+for (const root of [element, document.getElementById("header"), document.getElementById("image")]) translate(root);

@@ -10,14 +10,14 @@ from typing import Any
 from .. import compat  # noqa: F401
 from ..driver import TOP_K, Job, drive
 
-# Its defaults are 256 and 4. It warms up with two batches of pictures and of texts, a minute of two cores at 256.
+# Its defaults are 256 and 4. It warms up with two batches of images and of texts, a minute of two cores at 256.
 BATCH, WORKERS = 32, 2
 
 
 class ClipRetrieval:
     def load(self, job: Job) -> None:
         self.job = job
-        self.embeddings, self.indices = str(Path(job.store, "embeddings")), str(Path(job.store, "indices"))
+        self.embeddings, self.indices = str(Path(job.collection, "embeddings")), str(Path(job.collection, "indices"))
 
     def warm(self, path: str) -> None:
         # With the arguments that its own worker uses: it loads a model once per set of arguments.
@@ -29,7 +29,7 @@ class ClipRetrieval:
         from clip_retrieval import clip_inference
 
         clip_inference(
-            self.job.pictures, self.embeddings, enable_text=False, clip_model=self.job.weights, use_jit=False,
+            self.job.images, self.embeddings, enable_text=False, clip_model=self.job.weights, use_jit=False,
             batch_size=BATCH, num_prepro_workers=WORKERS,
         )  # fmt: skip
 
@@ -42,7 +42,7 @@ class ClipRetrieval:
         from clip_retrieval import clip_index
 
         clip_index(self.embeddings, self.indices)
-        Path(self.job.store, "indices.json").write_text(json.dumps({"pictures": self.indices}))
+        Path(self.job.collection, "indices.json").write_text(json.dumps({"images": self.indices}))
 
     def open(self) -> None:
         from clip_retrieval.clip_back import ClipOptions, KnnService, load_clip_indices
@@ -53,7 +53,7 @@ class ClipRetrieval:
             use_jit=False, use_arrow=False, provide_safety_model=False, provide_violence_detector=False,
             provide_aesthetic_embeddings=False,
         )  # fmt: skip
-        resources = load_clip_indices(str(Path(self.job.store, "indices.json")), options)
+        resources = load_clip_indices(str(Path(self.job.collection, "indices.json")), options)
         self.service = KnnService(clip_resources=resources)
 
     def search(self, text: str) -> Sequence[Any]:

@@ -13,7 +13,7 @@ class FaissFlat:
     def load(self, job: Job) -> None:
         import numpy as np
 
-        self.vectors = np.load(Path(job.store).parent / "open_clip_loader" / "vectors.npy")
+        self.vectors = np.load(Path(job.collection).parent / "open_clip_loader" / "vectors.npy")
 
     def warm(self, path: str) -> None: ...
 

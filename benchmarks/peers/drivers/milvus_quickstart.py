@@ -1,4 +1,4 @@
-"""The Milvus quickstart "text-to-image search", its published steps: PIL, one picture a call, one insert at the end.
+"""The Milvus quickstart "text-to-image search", its published steps: PIL, one image a call, one insert at the end.
 
 The notebook loads OpenAI's `clip` package; open_clip loads the same network and its preprocessing is the same.
 """
@@ -25,7 +25,7 @@ class MilvusQuickstart:
         )
         self.model.eval()
         self.tokenizer = open_clip.get_tokenizer("ViT-B-32-quickgelu")
-        self.client = MilvusClient(uri=str(Path(job.store, "milvus_demo.db")))
+        self.client = MilvusClient(uri=str(Path(job.collection, "milvus_demo.db")))
 
     def encode_image(self, path: str) -> list[float]:
         import torch

@@ -12,8 +12,8 @@ from ..driver import TOP_K, Job, drive
 BATCH, WORKERS = 64, 2
 
 
-class Pictures:
-    """A map-style dataset of preprocessed pictures."""
+class Images:
+    """A map-style dataset of preprocessed images."""
 
     def __init__(self, paths: Sequence[str], preprocess: Any) -> None:
         self.paths, self.preprocess = paths, preprocess
@@ -36,13 +36,13 @@ class OpenClip:
         )
         self.model.eval()
         self.tokenizer = open_clip.get_tokenizer("ViT-B-32-quickgelu")
-        self.file = Path(job.store, "vectors.npy")
+        self.file = Path(job.collection, "vectors.npy")
 
     def embed(self, paths: Sequence[str], workers: int) -> Any:
         import torch
         from torch.utils.data import DataLoader
 
-        loader: Any = DataLoader(Pictures(paths, self.preprocess), batch_size=BATCH, num_workers=workers)  # type: ignore[arg-type]
+        loader: Any = DataLoader(Images(paths, self.preprocess), batch_size=BATCH, num_workers=workers)  # type: ignore[arg-type]
         with torch.no_grad():
             return torch.cat([self.model.encode_image(batch, normalize=True) for batch in loader]).numpy()
 

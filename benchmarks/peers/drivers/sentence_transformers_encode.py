@@ -1,4 +1,4 @@
-"""sentence-transformers' class of clip-ViT-B-32: `encode` of a list of pictures, then `util.semantic_search`."""
+"""sentence-transformers' class of clip-ViT-B-32: `encode` of a list of images, then `util.semantic_search`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class SentenceTransformers:
         from sentence_transformers.sentence_transformer.modules import CLIPModel
 
         self.model = SentenceTransformer(modules=[CLIPModel(str(Path(job.model, "hf")))], device="cpu")
-        self.file = Path(job.store, "vectors.npy")
+        self.file = Path(job.collection, "vectors.npy")
 
     def warm(self, path: str) -> None:
         from PIL import Image
@@ -27,8 +27,8 @@ class SentenceTransformers:
         import numpy as np
         from PIL import Image
 
-        pictures = [Image.open(path) for path in paths]
-        np.save(self.file, self.model.encode(pictures, normalize_embeddings=True))  # type: ignore[arg-type]
+        images = [Image.open(path) for path in paths]
+        np.save(self.file, self.model.encode(images, normalize_embeddings=True))  # type: ignore[arg-type]
 
     def stored(self) -> int:
         import numpy as np

@@ -15,9 +15,9 @@ class ThisProject:
     def load(self, job: Job) -> None:
         from pipelines import Settings
 
-        self.table, self.rejects = job.table, os.path.join(job.store, "rejected.csv")
+        self.table, self.rejects = job.table, os.path.join(job.collection, "rejected.csv")
         self.settings = Settings(
-            uri=str(Path(job.store, "search.db")), model="clip_vit_base_patch32", weights=job.weights
+            uri=str(Path(job.collection, "search.db")), model="clip_vit_base_patch32", weights=job.weights
         )
 
     def warm(self, path: str) -> None:

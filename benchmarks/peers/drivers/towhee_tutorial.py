@@ -1,7 +1,7 @@
 """The Towhee tutorial's pipelines on Towhee 1.1.3: decode, CLIP, normalise, insert; one pipeline call for the CSV.
 
 The tutorial's operators come from a hub on the network. Here operators of the same names and the same shape (one
-picture a call, cv2, `towhee.models.clip`, fp32) are registered under the hub's names, which Towhee asks first.
+image a call, cv2, `towhee.models.clip`, fp32) are registered under the hub's names, which Towhee asks first.
 The Milvus operators insert and search through MilvusClient: the hub's cannot open a Milvus Lite file.
 """
 
@@ -16,7 +16,7 @@ from .. import compat  # noqa: F401
 from ..driver import TOP_K, Job, drive
 
 COLLECTION = "text_image_search"
-# The mean and deviation of CLIP's training pictures (clip/clip.py, github.com/openai/CLIP).
+# The mean and deviation of CLIP's training images (clip/clip.py, github.com/openai/CLIP).
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 
 
@@ -34,7 +34,7 @@ def register_operators(job: Job) -> Any:
     model = clip.create_model("clip_vit_b32", pretrained=False, device="cpu")
     model.load_state_dict(torch.load(job.weights, weights_only=True), strict=False)
     model.eval()
-    client = MilvusClient(uri=str(Path(job.store, "towhee.db")))
+    client = MilvusClient(uri=str(Path(job.collection, "towhee.db")))
     prepare = transforms.Compose(
         [
             transforms.Resize(224, transforms.InterpolationMode.BICUBIC),
@@ -49,8 +49,8 @@ def register_operators(job: Job) -> Any:
         def __init__(self, mode: str = "rgb") -> None: ...
 
         def __call__(self, path: str) -> Any:
-            picture = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
-            return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
+            image = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
+            return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
     @register(name="image-text-embedding/clip")
     class Clip:

@@ -13,7 +13,7 @@ from ..output import comparisons
 from ..report_text import figure, index_rows
 from ..results import Evaluation, Task
 from .chart import class_chart, rank_chart
-from .pictures import thumbnails
+from .thumbnails import thumbnails
 
 _KINDS = ("best", "worst")
 _MEANINGS = {
@@ -43,7 +43,7 @@ def render_page(evaluations: Sequence[Evaluation], published: str, allow_private
         index_rows=index_rows([evaluation.index for evaluation in evaluations]),
         comparisons=comparisons(evaluations, published),
         notes=list(dict.fromkeys(note for evaluation in evaluations for note in evaluation.notes)),
-        pictures=thumbnails(_pictures_of(evaluations), allow_private),
+        images=thumbnails(_images_of(evaluations), allow_private),
         made=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
     )
 
@@ -72,11 +72,11 @@ def _cell(name: str, estimate: Estimate) -> dict[str, Any]:
     return {"value": value, "interval": "[" + interval, "estimate": estimate}
 
 
-def _pictures_of(evaluations: Sequence[Evaluation]) -> Iterator[str]:
+def _images_of(evaluations: Sequence[Evaluation]) -> Iterator[str]:
     for example in (item for evaluation in evaluations for task in evaluation.tasks for item in task.examples):
-        if example.is_picture:
+        if example.is_image:
             yield example.query
-        yield from (answer.text for answer in example.answers if answer.is_picture)
+        yield from (answer.text for answer in example.answers if answer.is_image)
 
 
 def _percent(share: float) -> str:

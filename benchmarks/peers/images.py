@@ -1,0 +1,69 @@
+"""The images every peer gets: copies of those in a CSV, or drawn ones; and a folder with two broken ones in it."""
+
+from __future__ import annotations
+
+import csv
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+GOOD_BESIDE_BAD = 6
+
+
+def collect(source: str, folder: Path, count: int) -> int:
+    """Puts the images of a CSV (column path, relative to the CSV), evenly spread over it, or drawn ones of 500×375
+    into a folder, with an images.csv. Returns how many."""
+    folder.mkdir(parents=True)
+    if source:
+        table = Path(source)
+        with open(table, newline="", encoding="utf-8-sig") as file:
+            found = [table.parent / row["path"] for row in csv.DictReader(file)]
+        count = min(count, len(found))
+        for number in range(count):
+            shutil.copyfile(found[number * len(found) // count], folder / f"{number:05}.jpg")
+    else:
+        draw(folder, count)
+    return write_table(folder)
+
+
+def draw(folder: Path, count: int) -> None:
+    """JPEGs of 500×375, smooth random colours: decoding costs what a photograph's decoding costs, or a little less."""
+    import numpy as np
+    from PIL import Image
+
+    random = np.random.default_rng(0)
+    for number in range(count):
+        coarse = Image.fromarray(random.integers(0, 255, (24, 32, 3), dtype=np.uint8))
+        image = coarse.resize((500, 375), Image.Resampling.BICUBIC)
+        image.save(folder / f"{number:05}.jpg", quality=90)
+
+
+def subset(source: Path, folder: Path, count: int) -> int:
+    """The first so many of a folder's images, as a folder of their own."""
+    folder.mkdir(parents=True)
+    for path in _images(source)[:count]:
+        shutil.copyfile(path, folder / path.name)
+    return write_table(folder)
+
+
+def add_bad(source: Path, folder: Path) -> int:
+    """Good images, and in their middle a JPEG cut off half-way and an HTML page named .jpg. Returns the good ones."""
+    good = subset(source, folder, GOOD_BESIDE_BAD)
+    whole = _images(source)[0].read_bytes()
+    middle = f"{good // 2:05}"
+    (folder / f"{middle}a-truncated.jpg").write_bytes(whole[: len(whole) // 2])
+    (folder / f"{middle}b-page.jpg").write_text("<!DOCTYPE html><html><body>404 Not Found</body></html>\n")
+    write_table(folder)
+    return good
+
+
+def write_table(folder: Path) -> int:
+    """Writes images.csv (id,path) over a folder's images, in the order of their names; returns their number."""
+    paths: Sequence[Path] = _images(folder)
+    with open(folder / "images.csv", "w", newline="") as file:
+        csv.writer(file).writerows([["id", "path"], *([number, str(path)] for number, path in enumerate(paths))])
+    return len(paths)
+
+
+def _images(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*.jpg"))

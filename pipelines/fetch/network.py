@@ -1,0 +1,148 @@
+"""Connections to addresses that were checked: what `web.py` sends its requests over.
+
+A name is resolved here, each address it resolves to is checked, and the connection goes to the address that was
+checked (a name may resolve to another one the next moment).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import httpcore
+import httpx
+
+from .read import UnreadableImage
+
+CONNECTIONS = 64
+# A thousand rows of a host that is gone must not each wait for it.
+SILENCE_SECONDS = 30.0
+
+
+class Clock(threading.local):
+    """When this thread's download must have ended; httpcore only knows a limit for each single read."""
+
+    deadline = float("inf")
+
+
+clock = Clock()
+
+
+class _Stream(httpcore.NetworkStream):
+    """A connection on which no read waits beyond the deadline, however slowly the bytes come."""
+
+    def __init__(self, inner: httpcore.NetworkStream) -> None:
+        self._inner = inner
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        left = clock.deadline - time.monotonic()
+        if left <= 0:
+            raise httpcore.ReadTimeout("deadline")
+        return self._inner.read(max_bytes, min(timeout or left, left))
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        self._inner.write(buffer, timeout)
+
+    def close(self) -> None:
+        self._inner.close()
+
+    def start_tls(self, *args: Any, **kwargs: Any) -> httpcore.NetworkStream:
+        return _Stream(self._inner.start_tls(*args, **kwargs))
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._inner.get_extra_info(info)
+
+
+class _Network(httpcore.NetworkBackend):
+    """Resolves a name once, and connects to the address it has checked."""
+
+    def __init__(self, allow_private: bool) -> None:
+        self._allow_private = allow_private
+        self._inner = httpcore.SyncBackend()
+        self._silent: dict[
+            tuple[str, int], float
+        ] = {}  # hosts that did not answer, and until when they are not asked again
+
+    def connect_tcp(
+        self, host: str, port: int, timeout: float | None = None, local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,
+    ) -> httpcore.NetworkStream:  # fmt: skip
+        if self._silent.get((host, port), 0) > time.monotonic():
+            raise httpcore.ConnectTimeout("not asked again")
+        failure: Exception | None = None
+        for address in self._addresses(host, port):
+            try:
+                wait = min(timeout or 60.0, max(clock.deadline - time.monotonic(), 0.01))
+                return _Stream(self._inner.connect_tcp(address, port, wait, local_address, socket_options))
+            except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
+                failure = error
+        assert failure is not None
+        if isinstance(failure, httpcore.ConnectTimeout):
+            self._silent[host, port] = time.monotonic() + SILENCE_SECONDS
+        raise failure
+
+    def _addresses(self, host: str, port: int) -> list[str]:
+        if not 0 < port < 65536:
+            raise UnreadableImage(f"there is no port {port}")
+        try:
+            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError, OverflowError) as error:
+            raise UnreadableImage(f"there is no host '{host}'") from error
+        addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
+        allowed = [address for address in addresses if self._allow_private or is_public(address)]
+        if not allowed:
+            named = host if host == addresses[0] else f"{host} ({addresses[0]})"
+            raise UnreadableImage(f"{named} is a private address; --allow-private-urls lets it be fetched")
+        return allowed
+
+
+def is_public(address: str) -> bool:
+    """False for private, loopback, link-local, multicast and reserved addresses, however an IPv6 one wraps them."""
+    ip = ipaddress.ip_address(address.partition("%")[0])
+    if isinstance(ip, ipaddress.IPv6Address):
+        inner = ip.ipv4_mapped or ip.sixtofour or (ip.teredo and ip.teredo[1])
+        if ip in _NAT64:
+            inner = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
+        if inner:
+            return is_public(str(inner))
+    return ip.is_global and not ip.is_multicast
+
+
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+
+
+class _Body(httpx.SyncByteStream):
+    def __init__(self, response: httpcore.Response) -> None:
+        self._response = response
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield from self._response.iter_stream()
+
+    def close(self) -> None:
+        self._response.close()
+
+
+class Transport(httpx.BaseTransport):
+    """httpx over connections of `_Network`."""
+
+    def __init__(self, allow_private: bool) -> None:
+        self._pool = httpcore.ConnectionPool(
+            ssl_context=httpx.create_ssl_context(), max_connections=CONNECTIONS, keepalive_expiry=15.0,
+            network_backend=_Network(allow_private),
+        )  # fmt: skip
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        url = request.url
+        answer = self._pool.handle_request(
+            httpcore.Request(
+                request.method,
+                httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path),
+                headers=request.headers.raw,
+                extensions=request.extensions,
+            )
+        )
+        return httpx.Response(answer.status, headers=answer.headers, stream=_Body(answer), extensions=answer.extensions)

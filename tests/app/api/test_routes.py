@@ -1,0 +1,315 @@
+"""The HTTP API beside the page: what it answers, and that every error is one line of JSON with the right status."""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from fastapi.testclient import TestClient
+from PIL import Image
+
+from app.api.errors import answer_to
+from app.library import Library
+from app.server import build_app
+from pipelines import Settings
+from pipelines.errors import ModelError, SearchError, StoreError, StoreLocked
+from pipelines.milvus.connection import close
+from tests.support.page import BIG_ID, HOSTILE_LABEL, IMAGES, Collection, image_folder, make_collection
+
+ROWS = 17
+CAT = image_folder() / "chelsea.png"
+
+
+@pytest.fixture(scope="module")
+def collection(tmp_path_factory: pytest.TempPathFactory) -> Collection:
+    return make_collection(tmp_path_factory.getbasetemp())
+
+
+@pytest.fixture(scope="module")
+def client(collection: Collection, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+    uri = collection.copy_to(tmp_path_factory.mktemp("db"))
+    app = build_app(Library(Settings(uri=uri, rate_limit=0)))
+    with TestClient(app, base_url="http://127.0.0.1:7860", raise_server_exceptions=False) as client:
+        yield client
+    close(uri)
+
+
+def found(answer: Any) -> list[int]:
+    assert answer.status_code == 200, answer.text
+    return [hit["id"] for hit in answer.json()["hits"]]
+
+
+def test_search_by_words(client: TestClient) -> None:
+    answer = client.get("/api/search", params={"q": "a cat -people", "k": 3})
+    body = answer.json()
+    assert answer.status_code == 200
+    assert [hit["rank"] for hit in body["hits"]] == [1, 2, 3]
+    hit = body["hits"][0]
+    assert set(hit) == {"rank", "id", "id_text", "score", "path", "folded", "fields", "thumb", "image"}
+    assert hit["id_text"] == str(hit["id"])
+    assert {client.get(hit["thumb"]).status_code for hit in body["hits"]} <= {200, 404}  # two files are gone
+    assert (body["rows"], body["has_more"], body["notes"]) == (ROWS, True, [])
+    assert 0 < body["seconds"]["embed"] < body["seconds"]["total"]
+    assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+def test_pages_filters_minimum_score_and_folding(client: TestClient) -> None:
+    whole = client.get("/api/search", params={"q": "dog", "k": 50}).json()
+    assert len(whole["hits"]) == ROWS
+    page = client.get("/api/search", params={"q": "dog", "k": 5, "offset": 10}).json()
+    assert page["hits"] == whole["hits"][10:15]
+    least = whole["hits"][4]["score"] - 1e-6
+    assert found(client.get("/api/search", params={"q": "dog", "k": 50, "min_score": least})) == [
+        hit["id"] for hit in whole["hits"][:5]
+    ]
+    folded = client.get("/api/search", params={"q": "dog", "k": 50, "fold": 0.6}).json()["hits"]
+    assert len(folded) + sum(hit["folded"] for hit in folded) == ROWS
+    assert len(folded) < ROWS
+    textures = client.get("/api/search", params={"q": "dog", "k": 50, "filter": 'label == "texture"'})
+    assert len(found(textures)) == 3
+
+
+def test_search_by_json_parts(client: TestClient, collection: Collection) -> None:
+    image = base64.b64encode(CAT.read_bytes()).decode()
+    parts = [{"image": image, "weight": 4}, {"text": "a rocket", "weight": -0.5}, {"id": str(BIG_ID)}, {"id": -5}]
+    answer = client.post("/api/search", json={"q": "at night", "parts": parts, "k": 50})
+    assert found(answer)[0] == collection.ids["cat"]
+    assert not {BIG_ID, -5} & set(found(answer))
+    assert found(client.post("/api/search", json={"parts": [{"id": BIG_ID}]})) == found(
+        client.get(f"/api/similar/{BIG_ID}")
+    )
+
+
+def test_search_by_form_with_images(client: TestClient, collection: Collection) -> None:
+    files = [
+        ("image", ("a.png", CAT.read_bytes())),
+        ("image", ("b.jpg", (image_folder() / "rocket.jpg").read_bytes())),
+    ]
+    data = {"q": "at night", "weight": ["-1", "1"], "k": "3"}
+    answer = client.post("/api/search", files=files, data=data)
+    assert found(answer)[0] == collection.ids["rocket"]
+    assert collection.ids["cat"] not in found(answer)
+
+
+def test_similar_leaves_itself_out(client: TestClient, collection: Collection) -> None:
+    cat = collection.ids["cat"]
+    similar = found(client.get(f"/api/similar/{cat}", params={"k": 50}))
+    assert len(similar) == ROWS - 1
+    assert cat not in similar
+
+
+def test_results_as_csv(client: TestClient) -> None:
+    answer = client.get("/api/search", params={"q": "dog", "k": 50, "format": "csv"})
+    assert answer.headers["content-type"] == "text/csv; charset=utf-8"
+    assert "attachment" in answer.headers["content-disposition"]
+    assert answer.text.splitlines()[0] == "rank,id,score,path,label,year,kind,outdoors,note"
+    assert str(BIG_ID) in answer.text
+
+
+def test_hostile_labels_stay_json(client: TestClient) -> None:
+    answer = client.get("/api/similar/102", params={"k": 50})
+    assert answer.headers["content-type"] == "application/json"
+    assert HOSTILE_LABEL in {hit["fields"]["label"] for hit in answer.json()["hits"]}
+
+
+def test_info_probes_and_metrics(client: TestClient) -> None:
+    info = client.get("/api/info").json()
+    assert (info["rows"], info["dim"]) == (ROWS, 256)
+    types = {column["name"]: column["type"] for column in info["columns"]}
+    assert types == {"label": "text", "year": "int", "kind": "text", "outdoors": "bool", "note": "text"}
+    assert client.get("/healthz").json()["status"] == "ok"
+    assert client.get("/readyz").json()["status"] == "ok"
+    client.get("/api/search", params={"q": "x"})
+    client.get("/secret-path-of-a-client")
+    text = client.get("/metrics").text
+    for pattern in (
+        r'image_search_requests_total\{method="GET",route="/api/search",status="200"\} [1-9]',
+        r'image_search_request_seconds_bucket\{le="0.05",route="/api/search"\} ',
+        r'image_search_step_seconds_count\{step="embed"\} [1-9]',
+        rf"image_search_rows {ROWS}\.0",
+        r'image_search_queue\{state="waiting"\} 0\.0',
+        r"process_resident_memory_bytes ",
+    ):
+        assert re.search(pattern, text), pattern
+    assert "secret-path" not in text
+
+
+BAD_REQUESTS = [
+    ({"q": "  "}, 400, "some words"), ({"q": "dog -dog"}, 400, "cancel"), ({"q": "0*dog"}, 400, "weight"),
+    ({"q": "x", "filter": "label = 1"}, 400, "filter, character 7"), ({"q": "id:999"}, 404, "no image with id 999"),
+    ({"q": "x", "filter": "nope == 1"}, 400, "the columns are: label, year, kind, outdoors, note, path, id"),
+    ({}, 422, "q"), ({"q": "x", "k": "0"}, 422, "k"), ({"q": "x", "k": "x"}, 422, "k"),
+    ({"q": "x", "min_score": "nan"}, 422, "min_score"), ({"q": "x", "fold": "2"}, 422, "fold"),
+    ({"q": "x", "offset": "16384"}, 400, "first 16384"), ({"q": "x", "format": "xml"}, 422, "format"),
+    ({"q": "y" * 4001}, 422, "q"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("params", "status", "reason"), BAD_REQUESTS)
+def test_what_is_wrong_is_one_line(client: TestClient, params: dict[str, str], status: int, reason: str) -> None:
+    answer = client.get("/api/search", params=params)
+    assert answer.status_code == status
+    assert list(answer.json()) == ["error"]
+    assert reason in answer.json()["error"]
+    assert "\n" not in answer.json()["error"]
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        ({"content": b"{", "headers": {"Content-Type": "application/json"}}, 400),
+        ({"content": b"x", "headers": {"Content-Type": "text/plain"}}, 415),
+        ({"content": b"x"}, 415),
+        ({"content": b"x", "headers": {"Content-Type": "multipart/form-data"}}, 400),
+        ({"content": b"--b\r\n", "headers": {"Content-Type": "multipart/form-data; boundary=b"}}, 400),
+        ({"json": []}, 422), ({"json": {}}, 400), ({"json": {"q": "x", "colour": 1}}, 422),
+        ({"json": {"parts": [{"text": "a", "id": 1}]}}, 400), ({"json": {"parts": [{"id": True}]}}, 422),
+        ({"json": {"parts": [{"id": "1.0"}]}}, 422), ({"json": {"parts": [{"id": 2**63}]}}, 422),
+        ({"json": {"parts": [{"image": "abc"}]}}, 422), ({"json": {"parts": [{"image": "aGk="}]}}, 415),
+        ({"json": {"parts": [{"text": "x"}] * 33}}, 422),
+        ({"content": b'{"q": "\\ud800"}', "headers": {"Content-Type": "application/json"}}, 400),
+        ({"files": {"image": ("a.svg", b"<svg/>")}}, 415), ({"files": {"image": ("a.png", b"")}}, 415),
+        ({"files": {"image": ("a.png", b"x")}, "data": {"weight": ["1", "2"]}}, 422),
+        ({"files": {"image": ("a.png", b"x")}, "data": {"weight": "heavy"}}, 422),
+        ({"files": {"q": ("a.png", b"x")}}, 422),
+        ({"files": {"image": ("a", b"x")}, "data": {"image": "/etc/passwd"}}, 422),
+        ({"files": {"image": ("a", b"x")}, "data": {"path": "/etc/passwd"}}, 422),
+        ({"files": [("image", ("a", b"x"))] * 17}, 400),
+    ],
+)  # fmt: skip
+def test_posts_that_cannot_be_answered(client: TestClient, sent: dict[str, Any], status: int) -> None:
+    answer = client.post("/api/search", **sent)
+    assert answer.status_code == status, answer.text
+    assert list(answer.json()) == ["error"]
+    assert "passwd" not in answer.text
+
+
+@pytest.mark.parametrize("image_id", ["999", "-1"])
+def test_similar_to_nothing_is_404(client: TestClient, image_id: str) -> None:
+    assert client.get(f"/api/similar/{image_id}").status_code == 404
+
+
+@pytest.mark.parametrize("image_id", ["x", "1.0", "1_0", str(2**63), "٣", "0x1", "true", " 1"])
+def test_similar_to_what_is_no_id(client: TestClient, image_id: str) -> None:
+    answer = client.get(f"/api/similar/{image_id}")
+    assert answer.status_code == 422
+    assert "id" in answer.json()["error"]
+
+
+def test_no_collection_is_not_ready(tmp_path: Path) -> None:
+    app = build_app(Library(Settings(uri=str(tmp_path / "none.db"), model="builtin")))
+    with TestClient(app, base_url="http://127.0.0.1:7860") as client:
+        assert client.get("/healthz").status_code == 200
+        answer = client.get("/readyz")
+        assert (answer.status_code, answer.json()["reason"]) == (503, "there is no collection yet")
+        refused = client.get("/api/search", params={"q": "x"})
+        assert refused.status_code == 503
+        assert refused.headers["retry-after"]
+        assert str(tmp_path) not in refused.text
+
+
+@pytest.mark.parametrize("kind", [StoreError, StoreLocked, ModelError])
+def test_what_fails_here_is_not_told_in_paths_and_addresses(kind: type[SearchError]) -> None:
+    answer = answer_to(kind("/home/me/search.db is open in another process (pid 12: python -m app)"))
+    assert answer.status_code == 503
+    assert bytes(answer.body) == b'{"error":"the database or the model does not answer"}'
+
+
+def test_unexpected_error_is_a_reference_into_the_log(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(self: object, query: object) -> None:
+        raise ZeroDivisionError("secret detail")
+
+    monkeypatch.setattr("pipelines.search.searcher.Searcher.search", broken)
+    answer = client.get("/api/search", params={"q": "x"})
+    assert answer.status_code == 500
+    assert "secret" not in answer.text
+    assert answer.json()["error"].split()[-1] in caplog.text
+    assert "secret detail" in caplog.text
+
+
+def test_openapi_has_every_route_with_examples(client: TestClient) -> None:
+    document = client.get("/api/openapi.json").json()
+    paths = {(path, method) for path, methods in document["paths"].items() for method in methods}
+    assert {
+        ("/api/search", "get"), ("/api/search", "post"), ("/api/similar/{id}", "get"), ("/api/info", "get"),
+        ("/healthz", "get"), ("/readyz", "get"), ("/metrics", "get"), ("/thumb/{id}", "get"),
+        ("/image/{id}", "get"),
+    } <= paths  # fmt: skip
+    assert document["components"]["schemas"]["SearchRequest"]["examples"]
+    assert {"application/json", "multipart/form-data"} == set(
+        document["paths"]["/api/search"]["post"]["requestBody"]["content"]
+    )
+
+
+def test_many_users_get_their_own_answers(client: TestClient, collection: Collection) -> None:
+    """Each of 24 threads asks for other words and other images: the answers are those asked for alone."""
+    texts = [f"{label} {number}" for number, label in enumerate(IMAGES.values())]
+    alone = {text: client.get("/api/search", params={"q": text, "k": 17}).json()["hits"] for text in texts}
+    assert len({str(hits) for hits in alone.values()}) == len(texts)
+    wrong: list[str] = []
+
+    def ask(number: int) -> None:
+        for step in range(6):
+            text = texts[(number + step) % len(texts)]
+            hits = client.get("/api/search", params={"q": text, "k": 17}).json()["hits"]
+            same = [(hit["id"], pytest.approx(hit["score"], abs=1e-5)) for hit in alone[text]]
+            if [(hit["id"], hit["score"]) for hit in hits] != same:
+                wrong.append(text)
+
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(24)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+def test_decompression_bomb_is_refused_before_it_is_decoded(client: TestClient) -> None:
+    import resource
+
+    out = io.BytesIO()
+    Image.fromarray(np.zeros((13_000, 13_000), np.uint8)).save(out, "PNG", optimize=False, compress_level=1)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    answer = client.post("/api/search", files={"image": ("bomb.png", out.getvalue())})
+    assert answer.status_code == 415
+    assert "too many pixels (13000×13000)" in answer.json()["error"]
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000  # KB
+
+
+def test_two_query_images_are_decoded_at_once_and_no_more(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A decoded image may take 384 MB, so ten users with images must not mean ten of them."""
+    from pipelines.search.searcher import Searcher
+
+    real, lock = Searcher.search, threading.Lock()
+    inside, most = 0, 0
+
+    def counted(self: Searcher, *arguments: Any, **options: Any) -> Any:
+        nonlocal inside, most
+        with lock:
+            inside += 1
+            most = max(most, inside)
+        try:
+            time.sleep(0.2)  # so that all ten would be in here together
+            return real(self, *arguments, **options)
+        finally:
+            with lock:
+                inside -= 1
+
+    monkeypatch.setattr(Searcher, "search", counted)
+    out = io.BytesIO()
+    Image.fromarray(np.full((60, 80, 3), 99, np.uint8)).save(out, "PNG")
+    with ThreadPoolExecutor(10) as pool:
+        asked = [pool.submit(client.post, "/api/search", files={"image": ("a.png", out.getvalue())}) for _ in range(10)]
+        assert {answer.result().status_code for answer in asked} == {200}
+    assert most == 2

@@ -1,0 +1,228 @@
+"""The command line as a user or a script meets it: output, exit status, one-line errors, environment variables."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pipelines import cli
+from tests.support.photos import Photos, write_csv
+from tests.support.program import CommandResult, run_code
+
+Command = Callable[..., CommandResult]
+
+
+@pytest.fixture
+def db(tmp_path: Path) -> str:
+    return str(tmp_path / "search.db")
+
+
+@pytest.fixture
+def indexed(command: Command, photos: Photos, db: str) -> str:
+    done = command("insert", photos.csv, "--uri", db, "--model", "builtin")
+    assert (done.status, done.err) == (0, "")
+    assert "12 rows: 12 inserted, 0 updated, 0 unchanged, 0 rejected" in done.out
+    return db
+
+
+def test_insert_json_has_everything_a_script_needs(command: Command, photos: Photos, db: str) -> None:
+    done = command("insert", photos.csv, "--uri", db, "--model", "builtin", "--json")
+    summary = json.loads(done.out)
+    assert (done.status, done.err) == (0, "")
+    expected = {"rows": 12, "inserted": 12, "updated": 0, "unchanged": 0, "rejected": 0, "collection": "images"}
+    assert expected.items() <= summary.items()
+    assert summary["model"].startswith("builtin@")
+    assert summary["seconds"] > 0
+    assert summary["images_per_second"] == pytest.approx(12 / summary["seconds"], rel=0.1)
+
+
+def test_rejected_rows_give_status_1_and_a_list(command: Command, photos: Photos, db: str, tmp_path: Path) -> None:
+    photos.paths[3].write_bytes(b"broken")
+    done = command("insert", photos.csv, "--uri", db, "--model", "builtin")
+    assert done.status == 1
+    assert "the rejected images and why: rejected.csv" in done.out
+    with open(tmp_path / "cwd" / "rejected.csv") as file:
+        (row,) = csv.DictReader(file)
+    assert (row["id"], row["path"]) == ("3", str(photos.paths[3]))
+    assert row["reason"].startswith("not an image")
+
+
+def test_profile_prints_seconds_per_step(command: Command, photos: Photos, db: str) -> None:
+    out = command("insert", photos.csv, "--uri", db, "--model", "builtin", "--profile").out
+    for step in ("image-decode/cv2", "image-text-embedding/clip", "towhee/np-normalize", "ann-insert/milvus-rows"):
+        assert re.search(rf"{step} +\d+\.\d\d\d", out)
+
+
+def test_search_prints_a_table_and_json(command: Command, photos: Photos, indexed: str) -> None:
+    done = command("search", "a white dog", "--uri", indexed, "-k", "3")
+    assert (done.status, done.err) == (0, "")
+    lines = done.out.splitlines()
+    assert lines[0].split() == ["rank", "score", "path", "label", "year"]
+    assert len(lines) == 2 + 3
+
+    done = command("search", "--image", photos.paths[6], "--uri", indexed, "-k", "2", "--json")
+    first, second = json.loads(done.out)
+    assert first | {"score": 1} == {
+        "rank": 1, "id": 6, "score": 1, "path": str(photos.paths[6]), "label": "label0", "year": 2016,
+    }  # fmt: skip
+    assert 1 >= first["score"] > 0.999
+    assert first["score"] >= second["score"]
+
+
+def test_search_filters(command: Command, indexed: str) -> None:
+    found = command("search", "dog", "--uri", indexed, "--filter", "label == 'label2' and year > 2015", "--json")
+    assert {hit["id"] for hit in json.loads(found.out)} == {8, 11}
+    nothing = command("search", "dog", "--uri", indexed, "--filter", "year > 3000")
+    assert (nothing.status, nothing.out) == (0, "nothing found\n")
+
+
+def test_search_by_several_parts_and_pages(command: Command, photos: Photos, indexed: str) -> None:
+    asked = ["search", "2*dog -people", "--like", "3", "--image", photos.paths[6], "--weight", "3", "--uri", indexed]
+    whole = json.loads(command(*asked, "--json").out)
+    assert whole[0]["id"] == 6
+    assert 3 not in {hit["id"] for hit in whole}
+    least = str(whole[4]["score"] - 1e-6)
+    page = json.loads(command(*asked, "--json", "--offset", "2", "-k", "5", "--min-score", least).out)
+    assert page == whole[2:5]
+    folded = command("search", "dog " * 90, "--uri", indexed, "--fold", "0.2")
+    assert folded.err.startswith("note: the model reads 75 tokens")
+    assert "+11" in folded.out
+
+
+def test_search_prints_csv_that_no_spreadsheet_runs(command: Command, photos: Photos, tmp_path: Path, db: str) -> None:
+    labels = ["=HYPERLINK(1)", "+1", "-1", "@x", "\tx", 'say "x", y', "plain"]
+    rows = [[path, label, -number] for number, (path, label) in enumerate(zip(photos.paths, labels, strict=False))]
+    command(
+        "insert", write_csv(tmp_path / "c.csv", ["path", "label", "score"], rows), "--uri", db, "--model", "builtin"
+    )
+    out = command("search", "dog", "--uri", db, "--csv", "-k", "20").out
+    read = list(csv.DictReader(out.splitlines()))
+    assert list(read[0]) == ["rank", "id", "score", "path", "label", "column_score"]
+    guarded = {label if label[0] in "sp" else "'" + label for label in labels}
+    assert {row["label"] for row in read} == guarded
+    assert {row["column_score"] for row in read} == {str(-number) for number in range(7)}
+    assert [row["rank"] for row in read] == [str(number) for number in range(1, 8)]
+
+
+def test_info_and_drop(command: Command, indexed: str) -> None:
+    info = json.loads(command("info", "--uri", indexed, "--json").out)
+    assert (info["rows"], info["dim"], info["fields"]) == (12, 256, {"label": "text", "year": "int"})
+    assert "rows       12" in command("info", "--uri", indexed).out
+    refused = command("drop", "--uri", indexed)  # no terminal to say yes on
+    assert refused.status == 1
+    assert command("info", "--uri", indexed).status == 0
+    assert command("drop", "--uri", indexed, "--yes").out == "removed 'images' (12 rows)\n"
+    assert command("info", "--uri", indexed).status == 3
+
+
+def test_options_come_from_the_environment(command: Command, photos: Photos, db: str) -> None:
+    env = {"IMAGE_SEARCH_URI": db, "IMAGE_SEARCH_MODEL": "builtin", "IMAGE_SEARCH_COLLECTION": "mine"}
+    env |= {"IMAGE_SEARCH_LIMIT": "4", "IMAGE_SEARCH_JSON": "1"}
+    summary = json.loads(command("insert", photos.csv, env=env).out)
+    assert (summary["rows"], summary["collection"]) == (4, "mine")
+
+
+@pytest.mark.parametrize("name", sorted({"insert", "search", "info", "copy", "drop", "models"}))
+def test_every_option_names_its_environment_variable(name: str) -> None:
+    import typer
+
+    group = typer.main.get_command(cli.app)
+    options = [option for option in group.commands[name].params if option.param_type_name == "option"]  # type: ignore[attr-defined]
+    assert options
+    for option in options:
+        assert option.name is not None
+        assert option.envvar == "IMAGE_SEARCH_" + option.name.upper()
+
+
+def test_help_is_a_manual_and_loads_nothing_heavy() -> None:
+    code = (
+        "import sys\nsys.argv = ['pipelines', 'insert', '--help']\n"
+        "from pipelines.cli import main\n"
+        "try:\n    main()\nexcept SystemExit:\n    pass\n"
+        "print([m for m in ('torch', 'towhee', 'pymilvus', 'pandas', 'gradio', 'numpy', 'PIL') if m in sys.modules])"
+    )
+    done = run_code(code, timeout=30)
+    assert "Example:" in done.out
+    assert "--batch-size" in done.out
+    assert done.out.splitlines()[-1] == "[]"
+
+
+def bad_csv(folder: Path, text: str) -> Path:
+    path = folder / "bad.csv"
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "bad.csv is empty"),
+        ("id,file\n1,a.jpg\n", "bad.csv, row 1: there is no column 'path' (the columns are: id, file)"),
+        ("id,path\n1,a.jpg\n1,b.jpg\n", "bad.csv, rows 2 and 3, column 'id': the same id 1 twice"),
+        ("id,path\nseven,a.jpg\n", "bad.csv, row 2, column 'id': 'seven' is not a whole number"),
+    ],
+)
+def test_a_wrong_csv_is_status_2_one_line_and_no_work(
+    command: Command, db: str, tmp_path: Path, text: str, message: str
+) -> None:
+    done = command("insert", bad_csv(tmp_path, text), "--uri", db, "--model", "builtin")
+    assert (done.status, done.out) == (2, "")
+    assert message in done.err
+    assert done.err.startswith("error: ")
+    assert done.err.count("\n") == 1
+    assert not Path(db).exists()
+
+
+def test_wrong_usage_is_status_2(command: Command, indexed: str, photos: Photos) -> None:
+    assert command("search", "--uri", indexed).status == 2
+    assert command("search", "dog", "--image", photos.paths[0], "--weight", "1", "--weight", "2").status == 2
+    assert command("search", "dog", "--json", "--csv", "--uri", indexed).status == 2
+    assert command("search", "dog", "-k", "0", "--uri", indexed).status == 2
+    assert command("insert").status == 2
+    assert command("insert", photos.csv, "--batch-size", "-1", "--uri", indexed).status == 2
+    assert command("insert", photos.csv, "--uri", indexed, "--model", "clip_vit_huge").status == 2
+    assert command("search", "dog", "--filter", "label = 1", "--uri", indexed).status == 2
+
+
+def test_what_cannot_be_reached_is_status_3(command: Command, photos: Photos, db: str, tmp_path: Path) -> None:
+    nothing = command("search", "dog", "--uri", db)
+    assert nothing.status == 3
+    assert "python -m pipelines insert" in nothing.err
+    no_server = command("insert", photos.csv, "--uri", "http://127.0.0.1:9", "--model", "builtin")
+    assert no_server.status == 3
+    assert no_server.err == "error: no Milvus answers at http://127.0.0.1:9: is it running, and is the address right?\n"
+    no_weights = command("insert", photos.csv, "--uri", db, "--weights", tmp_path / "none.pt")
+    assert no_weights.status == 3
+    assert no_weights.err == f"error: there is no weights file {tmp_path / 'none.pt'}\n"
+
+
+def test_a_closed_network_names_the_file_and_where_to_put_it(command: Command, photos: Photos, db: str) -> None:
+    env = {"https_proxy": "http://127.0.0.1:9", "IMAGE_SEARCH_CACHE": str(photos.folder / "cache")}
+    done = command("insert", photos.csv, "--uri", db, env=env)
+    assert done.status == 3
+    line = done.err.strip().splitlines()[-1]
+    assert "ViT-B-32.pt cannot be downloaded" in line
+    assert f"put it at {photos.folder / 'cache' / 'ViT-B-32.pt'}" in line
+    assert "--weights" in line
+
+
+def test_control_characters_in_fields_cannot_reach_the_terminal(
+    command: Command, photos: Photos, tmp_path: Path, db: str
+) -> None:
+    table = write_csv(tmp_path / "c.csv", ["path", "label"], [[photos.paths[0], "red\x1b[31m\x07"]])
+    command("insert", table, "--uri", db, "--model", "builtin")
+    out = command("search", "dog", "--uri", db).out
+    assert "\x1b" not in out
+    assert "\x07" not in out
+    assert "red" in out
+
+
+def test_models_lists_the_registry(command: Command) -> None:
+    out = command("models").out
+    assert "builtin" in out
+    assert "clip_vit_large_patch14_336" in out

@@ -1,0 +1,92 @@
+"""Preprocessing: the crop is that of CLIP's references, closely where a JPEG is decoded in full, else nearly."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from skimage.metrics import structural_similarity
+
+from pipelines import Searcher, Settings, run_insert
+from pipelines.images.decode import decode
+from pipelines.milvus.connection import close_all
+from pipelines.models.registry import get_model
+from pipelines.operators.image_decode import ImageDecode
+from pipelines.towhee_compat import import_torchvision
+from tests.support.images import encode, photograph
+from tests.support.photos import write_csv
+
+SIZE = 224
+SPEC = get_model("clip_vit_base_patch32")
+SMALL = ((500, 375), (375, 500), (640, 447), (224, 224), (100, 136), (1000, 230))
+LARGE = ((1920, 1080), (1200, 2000), (4000, 3000))
+
+
+def hugging_face(image: Image.Image) -> np.ndarray:
+    """float32[3, 224, 224] by `CLIPImageProcessor` with the settings that OpenAI's models come with: its defaults."""
+    import_torchvision()
+    from transformers import CLIPImageProcessor
+
+    return np.asarray(CLIPImageProcessor()(image, return_tensors="np")["pixel_values"][0])
+
+
+def open_clip(image: Image.Image) -> np.ndarray:
+    """The same by open_clip's transform."""
+    import_torchvision()
+    from open_clip.transform import image_transform
+
+    return image_transform(SIZE, is_train=False, mean=SPEC.mean, std=SPEC.std)(image).numpy()
+
+
+def levels(normalised: np.ndarray) -> np.ndarray:
+    """Back to 0..255, float[224, 224, 3]."""
+    return (normalised.transpose(1, 2, 0) * SPEC.std + SPEC.mean) * 255
+
+
+@pytest.mark.parametrize("reference", [hugging_face, open_clip])
+@pytest.mark.parametrize("form", ["JPEG", "PNG"])
+def test_where_nothing_is_shrunk_the_crop_is_the_references(
+    reference: Callable[[Image.Image], np.ndarray], form: str
+) -> None:
+    for seed, size in enumerate(SMALL):
+        data = encode(photograph(*size, seed=seed), form)
+        difference = np.abs(decode(data, SIZE) - levels(reference(Image.open(io.BytesIO(data)).convert("RGB"))))
+        assert difference.mean() <= 0.1, size
+        assert difference.max() <= 8, size
+
+
+@pytest.mark.parametrize("size", LARGE)
+def test_a_large_jpeg_is_shrunk_while_decoding_and_stays_near(size: tuple[int, int]) -> None:
+    data = encode(photograph(*size), "JPEG", quality=92)
+    expected = levels(open_clip(Image.open(io.BytesIO(data))))
+    got = decode(data, SIZE)
+    assert np.abs(got - expected).mean() <= 1
+    assert structural_similarity(got, expected.round().astype(np.uint8), channel_axis=2) >= 0.98
+    exact = np.abs(decode(data, SIZE, exact=True) - expected)
+    assert exact.mean() <= 0.1
+    assert exact.max() <= 8
+    assert not np.array_equal(got, decode(data, SIZE, exact=True)), "nothing was shrunk: this test saw nothing"
+
+
+def test_the_exact_preprocessing_can_be_asked_for(command: Callable[..., Any], lite: Settings, tmp_path: Path) -> None:
+    data = encode(photograph(1920, 1080), "JPEG", quality=92)
+    operator = ImageDecode("rgb", size=64, exact=True)
+    np.testing.assert_array_equal(operator(data), decode(data, 64, exact=True))
+    (tmp_path / "a.jpg").write_bytes(data)
+    table = write_csv(tmp_path / "photos.csv", ["path"], [["a.jpg"]])
+    run_insert(table, lite)
+    asked_for = dataclasses.replace(lite, exact_preprocess=True)
+    score = Searcher(asked_for).by_image(data).hits[0].score
+    assert 0.99 <= score < 0.999999, "searched as the reference decodes it, inserted shrunk"
+    close_all()  # one process at a time
+    done = command(
+        "search", "--image", tmp_path / "a.jpg", "--uri", lite.uri, env={"IMAGE_SEARCH_EXACT_PREPROCESS": "1"}
+    )
+    assert (done.status, done.err) == (0, "")
+    assert float(done.out.splitlines()[2].split()[1]) == pytest.approx(score, abs=1e-4)

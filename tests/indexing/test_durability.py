@@ -1,0 +1,363 @@
+"""What goes wrong round a Milvus: killed runs, a killed server, a full disk, damaged index files; one line each."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipelines import Searcher, Settings, Summary, run_insert
+from pipelines.errors import SearchError, StoreFull, StoreRefused, StoreUnavailable
+from pipelines.milvus import lite as disk
+from pipelines.milvus.collection import Collection
+from pipelines.milvus.connection import call, close
+from tests.support.insert import all_rows, collection_of, did, distinct_copies, vectors
+from tests.support.photos import Photos, write_csv
+from tests.support.program import CommandResult, start_program
+
+
+def start_insert(source: Path, settings: Settings, *more: str) -> subprocess.Popen[str]:
+    options = ["--uri", settings.uri, "--collection", settings.collection, "--model", "builtin", *more]
+    return start_program(source.parent, "insert", str(source), *options)
+
+
+def wait_for_rows(settings: Settings, process: subprocess.Popen[str]) -> None:
+    """Until the process has written something (a server can be asked; a Lite file is the process's own)."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and process.poll() is None:
+        if settings.uri.startswith("http"):
+            collection = collection_of(settings)
+            if collection.exists() and collection.count():
+                return
+        elif sum(file.stat().st_size for file in Path(settings.uri).rglob("*") if file.is_file()) > 300_000:
+            return
+        time.sleep(0.05)
+
+
+def test_killed_runs_lose_and_double_nothing(settings: Settings, photos: Photos, tmp_path: Path) -> None:
+    """Killed at random points, images changing in between; then ids and vectors are those of a clean run."""
+    paths = distinct_copies(photos.paths[0], tmp_path / "many", 1500)
+    source = write_csv(tmp_path / "many.csv", ["id", "path"], list(enumerate(paths)))
+    for kill in range(3 if not settings.uri.startswith("http") else 1):
+        process = start_insert(source, settings)
+        wait_for_rows(settings, process)
+        time.sleep(random.uniform(0, 0.5))
+        process.kill()
+        process.communicate()
+        paths[kill].write_bytes(photos.paths[5].read_bytes() + b"%d" % kill)
+    run_insert(source, settings)
+    clean = Settings(uri=str(tmp_path / "clean.db"), model="builtin")
+    run_insert(source, clean)
+    after, wanted = vectors(settings), vectors(clean)
+    assert after.keys() == wanted.keys()
+    assert collection_of(settings).count() == 1500
+    assert min(float(after[key] @ wanted[key]) for key in wanted) > 0.999
+    close(clean.uri)
+
+
+def test_a_second_ctrl_c_ends_it_at_once(lite: Settings, photos: Photos, tmp_path: Path) -> None:
+    """Without waiting for what is in flight; the run after it goes on."""
+    paths = distinct_copies(photos.paths[0], tmp_path / "many", 3000)
+    source = write_csv(tmp_path / "many.csv", ["id", "path"], list(enumerate(paths)))
+    process = start_insert(source, lite, "--batch-size", "1000")  # seconds of work in flight
+    wait_for_rows(lite, process)
+    process.send_signal(signal.SIGINT)
+    assert process.stderr is not None
+    assert process.stderr.readline() == "finishing what is in hand; Ctrl-C again ends at once\n"
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 130, err
+    assert err == "interrupted: run the same command again to go on\n"
+    assert did(run_insert(source, lite, limit=50))["unchanged"] == 50
+
+
+class Relay:
+    """A TCP relay in front of a Milvus that can be cut."""
+
+    def __init__(self, uri: str) -> None:
+        host, port = uri.removeprefix("http://").split(":")
+        self._target = (host, int(port))
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.uri = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self._open: list[socket.socket] = []
+        self._refuse = False
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def cut(self, seconds: float) -> None:
+        """Ends every connection and lets none be made for so long."""
+        self._refuse = True
+        for end in self._open:
+            with suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+        self._open.clear()
+        time.sleep(seconds)
+        self._refuse = False
+
+    def close(self) -> None:
+        self._listener.close()
+        self.cut(0)
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                here, _ = self._listener.accept()
+            except OSError:
+                return
+            if self._refuse:
+                here.close()
+                continue
+            there = socket.create_connection(self._target)
+            self._open += [here, there]
+            for one, other in ((here, there), (there, here)):
+                threading.Thread(target=self._pump, args=(one, other), daemon=True).start()
+
+    @staticmethod
+    def _pump(one: socket.socket, other: socket.socket) -> None:
+        with suppress(OSError):
+            while data := one.recv(1 << 16):
+                other.sendall(data)
+        for end in (one, other):
+            end.close()
+
+
+@pytest.fixture
+def relay(milvus_server: str) -> Iterator[Relay]:
+    relay = Relay(milvus_server)
+    yield relay
+    close(relay.uri)
+    relay.close()
+
+
+def test_a_connection_lost_again_and_again_loses_and_doubles_nothing(
+    relay: Relay, photos: Photos, tmp_path: Path
+) -> None:
+    paths = distinct_copies(photos.paths[0], tmp_path / "many", 600)
+    source = write_csv(tmp_path / "many.csv", ["id", "path"], list(enumerate(paths)))
+    settings = Settings(uri=relay.uri, collection=f"cut_{os.getpid()}_{time.time_ns()}", model="builtin")
+    cuts = 0
+
+    def cut(summary: object, total: int) -> None:
+        nonlocal cuts
+        if cuts < 4:
+            cuts += 1
+            relay.cut(0.5)
+
+    summary = run_insert(source, Settings(**{**settings.__dict__, "batch_size": 64}), on_progress=cut)
+    assert cuts == 4
+    assert did(summary) == {"inserted": 600}
+    assert sorted(all_rows(settings)) == list(range(600))
+    assert collection_of(settings).count() == 600
+
+
+def test_a_full_disk_is_one_line_and_nothing_acknowledged_is_lost(
+    lite: Settings, photos: Photos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = distinct_copies(photos.paths[0], tmp_path / "many", 400)
+    source = write_csv(tmp_path / "many.csv", ["id", "path"], list(enumerate(paths)))
+    enough = disk.MIN_FREE_BYTES
+
+    def fill(summary: Summary, total: int) -> None:
+        if summary.inserted:
+            monkeypatch.setattr(disk, "MIN_FREE_BYTES", 1 << 60)
+
+    with pytest.raises(StoreFull, match=r"only [\d,]+ MB are free under .*run the same command again"):
+        run_insert(source, lite, on_progress=fill)
+    monkeypatch.setattr(disk, "MIN_FREE_BYTES", enough)
+    stored = collection_of(lite).count()
+    assert 0 < stored < 400
+    assert did(run_insert(source, lite)) == {"inserted": 400 - stored, "unchanged": stored}
+
+
+@pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="a small disk can be mounted by root only")
+def test_a_disk_that_fills_under_milvus_lite(photos: Photos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Milvus Lite itself runs into it: the failed write, and then nothing more until it was opened again."""
+    small = tmp_path / "small"
+    small.mkdir()
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(small)], capture_output=True)
+    if done.returncode:
+        pytest.skip("no tmpfs can be mounted here")
+    try:
+        monkeypatch.setattr(disk, "MIN_FREE_BYTES", 0)
+        paths = distinct_copies(photos.paths[0], tmp_path / "many", 4000)
+        source = write_csv(tmp_path / "many.csv", ["id", "path"], list(enumerate(paths)))
+        settings = Settings(uri=str(small / "s.db"), model="builtin")
+        counted = 0
+
+        def note(summary: Summary, total: int) -> None:
+            nonlocal counted
+            counted = summary.inserted
+
+        with pytest.raises(StoreFull, match=r"the disk .*full"):
+            run_insert(source, settings, on_progress=note)
+        subprocess.run(["mount", "-o", "remount,size=200m", str(small)], check=True)
+        assert collection_of(settings).count() >= counted > 0
+        summary = run_insert(source, settings)
+        assert summary.inserted + summary.unchanged == 4000
+        assert collection_of(settings).count() == 4000
+    finally:
+        close(str(small / "s.db"))
+        subprocess.run(["umount", "-l", str(small)], check=False)
+
+
+def test_after_a_failed_write_nothing_is_written_until_it_is_opened_again(lite: Settings, photos: Photos) -> None:
+    run_insert(photos.csv, lite)
+    with pytest.raises(StoreFull, match="Errno 28"), disk.writing(lite.uri):
+        raise StoreFull("[Errno 28] No space left on device")
+    with pytest.raises(StoreFull, match="is full"):
+        collection_of(lite).delete([1])
+    close(lite.uri)
+    collection_of(lite).delete([1])
+    assert collection_of(lite).count() == 11
+
+
+@pytest.mark.parametrize("damage", [b"", b"half of an ind"])
+def test_a_damaged_index_file_is_built_again(lite: Settings, photos: Photos, damage: bytes) -> None:
+    run_insert(photos.csv, lite)
+    close(lite.uri)
+    files = list(Path(lite.uri).glob("collections/*/partitions/*/indexes/*"))
+    assert files
+    for file in files:
+        file.write_bytes(damage)
+    assert Searcher(lite).by_image(str(photos.paths[3]), limit=1).hits[0].id == 3
+    assert did(run_insert(photos.csv, lite)) == {"unchanged": 12}
+
+
+def test_an_index_that_is_there_already_is_success(lite: Settings, photos: Photos) -> None:
+    """A build of minutes breaks the call; repeated, Milvus answers that the index exists."""
+    run_insert(photos.csv, lite)
+    collection = collection_of(lite)
+    collection._create_index(collection.index)
+    assert collection.count() == 12
+
+
+def test_a_call_is_repeated_until_the_deadline() -> None:
+    from pymilvus.exceptions import MilvusException
+
+    tries = 0
+
+    def unreachable() -> None:
+        nonlocal tries
+        tries += 1
+        raise MilvusException(2, "Fail connecting to server")
+
+    start = time.monotonic()
+    with pytest.raises(StoreUnavailable, match="Fail connecting"):
+        call(unreachable, deadline=1)
+    assert 1 <= time.monotonic() - start < 10
+    assert tries > 2
+
+
+def test_a_collection_that_is_not_loaded_yet_is_waited_for(milvus_server: str, photos: Photos) -> None:
+    """As on a server that has started again: it answers before it has loaded what it held."""
+    settings = Settings(uri=milvus_server, collection=f"later_{time.time_ns()}", model="builtin")
+    run_insert(photos.csv, settings)
+    searcher = Searcher(settings)
+    assert searcher.by_image(photos.paths[3], 1).hits[0].id == 3
+    searcher.collection.client.release_collection(settings.collection)
+    asked = threading.Event()
+
+    def load() -> None:
+        asked.set()
+        # It returns a while after the server can search.
+        searcher.collection.client.load_collection(settings.collection)
+
+    later = threading.Timer(1.5, load)
+    later.start()
+    assert searcher.by_image(photos.paths[4], 1).hits[0].id == 4
+    assert asked.is_set()
+    later.join()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def unreadable_parquet(folder: Path) -> str:
+    path = folder / "broken.db"
+    settings = Settings(uri=str(path), model="builtin")
+    Collection(settings.uri, "images").create(4, ())
+    row = {"id": 1, "path": "x", "_mtime_ns": 0, "_size": 0, "_model": "m", "_hash": "", "_source": ""}
+    Collection(settings.uri, "images").upsert([{**row, "embedding": np.ones(4, np.float32)}])
+    Collection(settings.uri, "images").flush()
+    close(settings.uri)
+    (data,) = path.glob("collections/images/partitions/*/data/*.parquet")
+    data.write_bytes(data.read_bytes()[:100])
+    return str(path)
+
+
+def text_file(folder: Path) -> str:
+    (folder / "text.db").write_text("no database")
+    return str(folder / "text.db")
+
+
+def plain_folder(folder: Path) -> str:
+    (folder / "file").write_text("")
+    return str(folder / "file" / "search.db")
+
+
+@pytest.mark.parametrize(
+    ("make_uri", "message"),
+    [
+        (text_file, "is no Milvus Lite database; move it away"),
+        (plain_folder, "choose another file with --uri"),
+        (lambda folder: str(folder / "search"), "ending in .db"),
+        (lambda folder: f"http://127.0.0.1:{free_port()}", "is it running, and is the address right?"),
+        (lambda folder: f"https://127.0.0.1:{free_port()}", "is it running, and is the address right?"),
+        (lambda folder: "http://no.such.host.invalid:19530", "is it running, and is the address right?"),
+        (unreadable_parquet, "broken.db"),
+    ],
+)
+def test_each_failure_is_one_line(
+    photos: Photos, tmp_path: Path, make_uri: Callable[[Path], str], message: str
+) -> None:
+    with pytest.raises(SearchError, match=r"^[^\n]+$") as caught:
+        run_insert(photos.csv, Settings(uri=make_uri(tmp_path), model="builtin"))
+    assert message in str(caught.value)
+
+
+def test_a_server_without_tls_or_without_that_database(
+    milvus_server: str, command: Callable[..., CommandResult]
+) -> None:
+    no_tls = command("info", "--uri", milvus_server.replace("http:", "https:"))
+    assert (no_tls.status, no_tls.err.count("\n")) == (3, 1)
+    assert "https:// is for a server with TLS" in no_tls.err
+    no_database = command("info", "--uri", f"{milvus_server}/no_such_database")
+    assert (no_database.status, no_database.err.count("\n")) == (3, 1)
+    assert "database not found" in no_database.err
+
+
+def test_a_wrong_token_is_named_as_one() -> None:
+    """As pymilvus reports it: a failed connection, raised from the server's refusal."""
+    import grpc
+    from pymilvus.exceptions import MilvusException
+
+    class Refusal(grpc.RpcError):
+        def code(self) -> grpc.StatusCode:
+            return grpc.StatusCode.UNAUTHENTICATED
+
+    def refused() -> None:
+        raise MilvusException(2, "Fail connecting to server on 127.0.0.1:19530") from Refusal()
+
+    with pytest.raises(StoreRefused, match="--token"):
+        call(refused, deadline=5)
+
+
+def test_a_command_that_fails_prints_one_line(
+    command: Callable[..., CommandResult], photos: Photos, tmp_path: Path
+) -> None:
+    done = command("insert", photos.csv, "--uri", unreadable_parquet(tmp_path), "--model", "builtin")
+    assert (done.status, done.err.count("\n")) == (3, 1)
+    assert done.err.startswith("error: ")

@@ -1,0 +1,97 @@
+"""`--index`, `--metric`, `--index-param`: checked before any work, built, shown; scores stay cosines."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipelines import Searcher, Settings, run_insert
+from pipelines.errors import InputError, StoreError
+from pipelines.milvus.collection import Collection
+from pipelines.milvus.index import Index, choose_index, settle
+from tests.support.insert import all_rows, collection_of, did
+from tests.support.photos import Photos
+from tests.support.program import CommandResult
+
+
+@pytest.mark.parametrize(
+    ("uri", "arguments", "message"),
+    [
+        ("a.db", ("scann", "", ()), "Milvus Lite has no index 'scann'; it has: auto, flat, ivf_flat"),
+        ("a.db", ("diskann", "", ()), "Milvus Lite has no index 'diskann'"),
+        ("http://a:1", ("hnsw_sq", "", ()), "a Milvus server has no index 'hnsw_sq'; it has: auto, hnsw"),
+        ("https://x.aws-us-west-2.vectordb.zillizcloud.com:19530", ("hnsw", "", ()), "it has: auto, autoindex"),
+        ("a.db", ("", "hamming", ()), "there is no metric 'hamming'; there are: cosine, ip, l2"),
+        ("a.db", ("hnsw", "", ("nlist=3",)), r"hnsw has no parameter 'nlist' \(it takes: M, efConstruction\)"),
+        ("a.db", ("flat", "", ("M=3",)), r"it takes: none"),
+        ("a.db", ("hnsw", "", ("M=3",)), "M is a number from 4 to 64, not '3'"),
+        ("a.db", ("hnsw", "", ("M",)), "not ''"),
+        ("a.db", ("", "", ("M=8",)), "needs an --index"),
+    ],
+)
+def test_what_a_milvus_cannot_do_is_refused(uri: str, arguments: tuple[str, str, tuple[str]], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        choose_index(uri, *arguments)
+
+
+def test_what_is_left_open_stays_or_follows_the_rows() -> None:
+    assert choose_index("a.db") is None
+    assert settle("a.db", Index(), 10).type == "FLAT"
+    assert settle("a.db", Index(), 5_000) == Index("IVF_FLAT", "COSINE", {"nlist": 1})
+    assert settle("http://a:1", Index(), 10) == Index("HNSW", "COSINE", {"M": 16, "efConstruction": 200})
+    assert settle("https://x.zillizcloud.com", Index(), 10).type == "AUTOINDEX"
+    now = Index("HNSW", "IP", {"M": 8, "efConstruction": 100})
+    assert settle("a.db", Index(metric="L2"), 10_000, now) == Index("HNSW", "L2", now.params)
+    assert settle("a.db", Index("FLAT"), 10_000, now) == Index("FLAT", "IP", {})
+
+
+@pytest.mark.parametrize("metric", ["cosine", "ip", "l2"])
+def test_a_new_collection_has_it_and_scores_are_cosines(settings: Settings, photos: Photos, metric: str) -> None:
+    chosen = choose_index(settings.uri, "hnsw", metric, ("M=8",))
+    run_insert(photos.csv, settings, index=chosen)
+    assert collection_of(settings).index == Index("HNSW", metric.upper(), {"M": 8, "efConstruction": 200})
+    hits = Searcher(settings).by_image(str(photos.paths[3]), limit=12).hits
+    vectors = {key: np.asarray(row["embedding"]) for key, row in all_rows(settings).items()}
+    assert hits[0].id == 3
+    assert [hit.score for hit in hits] == pytest.approx([float(vectors[3] @ vectors[hit.id]) for hit in hits], abs=2e-3)
+    assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
+
+
+def test_an_existing_collection_changes_and_then_keeps_it(settings: Settings, photos: Photos) -> None:
+    run_insert(photos.csv, settings)
+    changed = run_insert(photos.csv, settings, index=choose_index(settings.uri, "ivf_sq8", "ip", ("nlist=2",)))
+    assert did(changed) == {"unchanged": 12}
+    assert collection_of(settings).index == Index("IVF_SQ8", "IP", {"nlist": 2})
+    run_insert(photos.csv, settings)
+    assert collection_of(settings).index == Index("IVF_SQ8", "IP", {"nlist": 2})
+    assert Searcher(settings).by_image(str(photos.paths[3]), limit=1).hits[0].id == 3
+
+
+def test_an_index_that_cannot_be_built_leaves_the_old_one(
+    lite: Settings, photos: Photos, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_insert(photos.csv, lite)
+    collection = Collection(lite.uri, lite.collection)
+    with pytest.raises(StoreError, match=r"index SCANN .*could not be built .*keeps FLAT"):
+        collection.optimize(Index("SCANN", "COSINE"))  # past `choose_index`: Milvus Lite itself refuses
+    assert collection.index.type == "FLAT"
+    assert Searcher(lite).by_image(str(photos.paths[3]), limit=1).hits[0].id == 3
+
+
+def test_info_shows_it_and_warns_of_lost_hits(
+    command: Callable[..., CommandResult], photos: Photos, tmp_path: Path
+) -> None:
+    db = tmp_path / "s.db"
+    refused = command("insert", photos.csv, "--uri", db, "--model", "builtin", "--index", "diskann")
+    assert (refused.status, refused.err.count("\n"), db.exists()) == (2, 1, False)
+    arguments = ("--index", "hnsw", "--metric", "ip", "--index-param", "M=32", "--index-param", "efConstruction=77")
+    assert command("insert", photos.csv, "--uri", db, "--model", "builtin", *arguments).status == 0
+    out = command("info", "--uri", db).out
+    assert "HNSW (M 32, efConstruction 77); with a filter it can miss hits on Milvus Lite" in out
+    values = json.loads(command("info", "--uri", db, "--json").out)
+    assert (values["index"], values["metric"]) == ("HNSW", "IP")
+    assert values["index_params"] == {"M": 32, "efConstruction": 77}

@@ -1,0 +1,77 @@
+"""Collections that version 0.1 made (`collections/version-0.1.tar.gz`): still searched, and inserted into."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pipelines import Searcher, Settings, run_insert
+from pipelines.milvus.connection import close_all
+from tests.support.insert import did
+from tests.support.old_collections import DATA, WRITTEN_AT, write_random_vit
+
+SOURCES = {"csv": "images/photos.csv", "folder": "images"}
+
+
+@pytest.fixture
+def old(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The collections, and the images at the absolute paths and with the times that their rows hold."""
+    WRITTEN_AT.mkdir(exist_ok=False)
+    try:
+        with tarfile.open(DATA / "version-0.1.tar.gz") as archive:
+            archive.extractall(WRITTEN_AT, filter="data")
+        shutil.copytree(DATA / "images", WRITTEN_AT / "images")
+        for path in (WRITTEN_AT / "images").rglob("*"):
+            os.utime(path, (1_700_000_000, 1_700_000_000))
+        monkeypatch.chdir(WRITTEN_AT)
+        yield WRITTEN_AT
+    finally:
+        close_all()
+        shutil.rmtree(WRITTEN_AT)
+
+
+@pytest.fixture(scope="module")
+def random_vit(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The weights that made two of the collections."""
+    return write_random_vit(tmp_path_factory.mktemp("weights") / "vit.safetensors")
+
+
+def check(folder: Path, name: str, settings: Settings) -> None:
+    """Version 0.1's answer is given again; a second run changes nothing; a new and an edited image are taken."""
+    source = SOURCES[name.rpartition("_")[2]]
+    expected = json.loads((folder / f"{name}.json").read_text())
+    hits = Searcher(settings).by_text("a beach").hits
+    assert [hit.score for hit in hits] == pytest.approx([hit.pop("score") for hit in expected], abs=2e-3)
+    assert [
+        {"rank": hit.rank, "id": hit.id, "path": hit.path}
+        | {"column_score" if column == "score" else column: value for column, value in hit.fields.items()}
+        for hit in hits
+    ] == expected
+    assert did(run_insert(source, settings)) == {"unchanged": 5}
+
+    shutil.copy("images/five.webp", "images/beach/two.jpg")  # edited: now a copy of another image
+    if source == "images":
+        shutil.copy("images/city/four.png", "images/new.png")
+        assert did(run_insert(source, settings)) == {"deduplicated": 2, "unchanged": 4}
+    else:
+        with open(source, "a", encoding="utf-8") as file:
+            file.write("77,city/four.png,new,2023,0.25,true,\n")
+        assert did(run_insert(source, settings)) == {"deduplicated": 2, "unchanged": 4}
+    assert did(run_insert(source, settings)) == {"unchanged": 6}
+    assert len(Searcher(settings).by_text("a beach", limit=10).hits) == 6
+
+
+@pytest.mark.parametrize("name", ["builtin_csv", "builtin_folder"])
+def test_collection_of_builtin_is_searched_and_inserted_into(old: Path, name: str) -> None:
+    check(old, name, Settings(uri=f"{name}.db"))
+
+
+@pytest.mark.parametrize("name", ["vit_csv", "vit_folder"])
+def test_collection_of_given_weights_is_searched_and_inserted_into(old: Path, name: str, random_vit: Path) -> None:
+    check(old, name, Settings(uri=f"{name}.db", weights=str(random_vit)))

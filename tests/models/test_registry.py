@@ -1,0 +1,112 @@
+"""The registry: every row can be built, and says what the reference says of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from collections.abc import Callable
+
+import pytest
+
+from pipelines.errors import InputError
+from pipelines.models.network import empty_network
+from pipelines.models.registry import CLIP_MEAN, CLIP_STD, ModelSpec, get_model, list_models
+from pipelines.towhee_compat import import_torchvision
+
+# Our row → architecture and weights as open_clip calls them.
+OPEN_CLIP = {
+    "clip_vit_base_patch32": ("ViT-B-32", "openai"),
+    "clip_vit_base_patch16": ("ViT-B-16", "openai"),
+    "clip_vit_large_patch14": ("ViT-L-14", "openai"),
+    "clip_vit_large_patch14_336": ("ViT-L-14-336", "openai"),
+    "clip_vit_base_patch32_laion2b": ("ViT-B-32", "laion2b_s34b_b79k"),
+    "clip_vit_base_patch16_laion2b": ("ViT-B-16", "laion2b_s34b_b88k"),
+    "clip_vit_base_patch32_datacomp": ("ViT-B-32", "datacomp_xl_s13b_b90k"),
+    "clip_vit_base_patch16_datacomp": ("ViT-B-16", "datacomp_xl_s13b_b90k"),
+    "clip_resnet_r50": ("RN50", "openai"),
+    "clip_resnet_r101": ("RN101", "openai"),
+    "clip_resnet_r50x4": ("RN50x4", "openai"),
+    "clip_resnet_r50x16": ("RN50x16", "openai"),
+    "clip_resnet_r50x64": ("RN50x64", "openai"),
+}
+
+
+def test_the_registry_has_the_models_that_people_have() -> None:
+    assert [spec.name for spec in list_models()] == ["builtin", *OPEN_CLIP]
+
+
+@pytest.mark.parametrize("name", OPEN_CLIP)
+def test_sizes_activation_source_mean_and_deviation_are_those_of_open_clip(name: str) -> None:
+    import_torchvision()
+    import open_clip
+
+    spec, (architecture, model_id) = get_model(name), OPEN_CLIP[name]
+    config = open_clip.get_model_config(architecture)
+    vision, text, ours = config["vision_cfg"], config["text_cfg"], spec.architecture
+    layers = tuple(vision["layers"]) if isinstance(vision["layers"], list) else vision["layers"]
+    assert (ours.embed_dim, ours.image_resolution) == (config["embed_dim"], vision["image_size"])
+    assert (ours.vision_layers, ours.vision_width, ours.vision_patch_size) == (
+        layers, vision["width"], vision.get("patch_size"),
+    )  # fmt: skip
+    assert (ours.context_length, ours.vocab_size) == (text["context_length"], text["vocab_size"])
+    assert (ours.transformer_width, ours.transformer_heads, ours.transformer_layers) == (
+        text["width"], text["heads"], text["layers"],
+    )  # fmt: skip
+    published = open_clip.get_pretrained_cfg(architecture, model_id)
+    assert spec.mean == tuple(published.get("mean") or CLIP_MEAN)
+    assert spec.std == tuple(published.get("std") or CLIP_STD)
+    assert spec.activation == ("quick_gelu" if published.get("quick_gelu") else "gelu")
+    if published.get("hf_hub") and model_id != "openai":
+        assert spec.weights.repository == published["hf_hub"].rstrip("/")
+
+
+@pytest.mark.parametrize("spec", list_models(), ids=lambda spec: spec.name)
+def test_every_model_can_be_built(spec: ModelSpec) -> None:
+    network = empty_network(spec)
+    assert network.text_projection.shape == (spec.architecture.transformer_width, spec.dim)
+    activation = type(network.transformer.resblocks[0].mlp.gelu).__name__
+    assert activation == ("GELU" if spec.activation == "gelu" else "QuickGELU")
+
+
+@pytest.mark.parametrize("spec", list_models()[1:], ids=lambda spec: spec.name)
+def test_every_download_is_pinned(spec: ModelSpec) -> None:
+    weights = spec.weights
+    assert weights.path is None
+    assert re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", weights.revision)
+    assert f"/{weights.revision}/" in weights.url
+    # Nobody has published this one's; everything else is checked by it.
+    assert re.fullmatch(r"[0-9a-f]{64}", weights.sha256) or spec.name == "clip_vit_base_patch16_laion2b"
+    assert spec.quality is not None
+
+
+def test_no_two_models_share_a_name_a_file_or_a_hash() -> None:
+    specs = list_models()
+    for values in ([s.name for s in specs], [s.weights.file for s in specs], [s.weights.url for s in specs]):
+        assert len(set(values)) == len(specs)
+
+
+def test_an_unknown_model_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(InputError) as caught:
+        get_model("clip_vit_b32")
+    assert all(spec.name in str(caught.value) for spec in list_models())
+
+
+def test_a_row_cannot_be_changed() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        list_models()[0].name = "other"  # type: ignore[misc]
+
+
+def test_the_models_command_prints_the_table_and_what_is_in_the_cache(command: Callable, tmp_path) -> None:
+    (tmp_path / "RN50.pt").write_bytes(b"weights")
+    done = command("models", env={"IMAGE_SEARCH_CACHE": str(tmp_path)})
+    lines = done.out.splitlines()
+    assert (done.status, done.err) == (0, "")
+    for spec in list_models():
+        (line,) = [line for line in lines if line.split()[:1] == [spec.name]]
+        assert str(spec.dim) in line
+        assert str(spec.quality.coco if spec.quality else "shipped") in line
+    assert str(tmp_path / "RN50.pt") in next(line for line in lines if line.startswith("clip_resnet_r50 "))
+    rows = json.loads(command("models", "--json").out)
+    assert [row["name"] for row in rows] == [spec.name for spec in list_models()]
+    assert rows[5]["activation"] == "gelu"

@@ -1,0 +1,228 @@
+"""What the page's browser tests share: a running page, a browser, and the words for what a person does."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tarfile
+import tempfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from tests.support.page import ROOT, Collection, environment, make_collection
+from tests.support.requirements import require_or_skip
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, BrowserContext, Page
+
+# The sandbox needs rights that a container's root does not have, and its /dev/shm is too small for a browser.
+CHROMIUM_FLAGS = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"]
+DESKTOP = {"width": 1280, "height": 900}
+PHONE = {"width": 390, "height": 844}
+# To be looked at: CI keeps this folder.
+ARTIFACTS = ROOT / "test-artifacts"
+AXE = "axe-core@4.14.1"
+
+
+class Site(NamedTuple):
+    """A running `python -m app`."""
+
+    address: str
+    uri: str
+    collection: Collection
+
+
+def start_page(folder: Path, *options: str) -> tuple[subprocess.Popen[str], str]:
+    """Starts the program as a user would and waits for the line that says where it is."""
+    with open(folder / "errors.txt", "w") as errors:
+        program = subprocess.Popen(
+            [sys.executable, "-m", "app", "--port", "0", *options], cwd=ROOT, text=True,
+            env=environment(IMAGE_SEARCH_CACHE=str(folder / "cache")), stdout=subprocess.PIPE, stderr=errors,
+        )  # fmt: skip
+    assert program.stdout is not None
+    watchdog = threading.Timer(120, program.kill)
+    watchdog.start()
+    line = program.stdout.readline()
+    watchdog.cancel()
+    announced = re.fullmatch(r"Search page: (http://127\.0\.0\.1:\d+) \(Ctrl-C stops it\)\n", line)
+    assert announced, (line, (folder / "errors.txt").read_text())
+    return program, announced[1]
+
+
+@pytest.fixture
+def programs() -> Iterator[list[subprocess.Popen[str]]]:
+    """Pages that a test started for itself: none outlives it, however it ends."""
+    started: list[subprocess.Popen[str]] = []
+    yield started
+    for program in started:
+        if program.poll() is None:
+            program.kill()
+            program.wait()
+
+
+def stop_page(program: subprocess.Popen[str]) -> int:
+    """Presses Ctrl-C."""
+    program.send_signal(signal.SIGINT)
+    return program.wait(timeout=30)
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """One page for all tests: it keeps nothing between two searches."""
+    folder = tmp_path_factory.mktemp("page")
+    collection = make_collection(tmp_path_factory.getbasetemp())
+    uri = collection.copy_to(folder)
+    program, address = start_page(folder, "--uri", uri)
+    yield Site(address, uri, collection)
+    assert stop_page(program) == 0
+    assert "Traceback" not in (folder / "errors.txt").read_text()
+
+
+# One browser for each module and not for the session: while it is open, Playwright's event loop occupies the thread.
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Chromium, as installed."""
+    chromium = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome") or ""
+    if importlib.util.find_spec("playwright") is None:
+        require_or_skip("REQUIRE_BROWSER", "playwright is not installed")
+    if not chromium:
+        require_or_skip("REQUIRE_BROWSER", "no browser here: install chromium, or name one by CHROMIUM")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        yield playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_FLAGS)
+
+
+@pytest.fixture(scope="module")
+def context(browser: Browser, site: Site) -> Iterator[BrowserContext]:
+    """One visitor of the page, so that its scripts are fetched once. English, whatever this machine speaks."""
+    context = browser.new_context(viewport=DESKTOP, locale="en-GB")
+    context.grant_permissions(["clipboard-read", "clipboard-write"], origin=site.address)
+    yield context
+    context.close()
+
+
+@pytest.fixture
+def page(context: BrowserContext, site: Site) -> Iterator[Page]:
+    """A new window. Whatever a test does: nothing foreign is asked for, and the console stays free of errors."""
+    page = context.new_page()
+    complaints = watch(page, site)
+    yield page
+    assert complaints == []
+    for window in context.pages:
+        window.close()
+
+
+def watch(page: Page, site: Site) -> list[str]:
+    """What goes wrong in a window, as a list that grows."""
+    # Chromium reports each image whose file is gone, and Gradio its event stream when a page is left.
+    expected = re.compile("status of 404|AbortError|Connection errored out")
+    complaints: list[str] = []
+
+    def add(text: str) -> None:
+        if not expected.search(text):
+            complaints.append(text)
+
+    page.on("console", lambda message: add(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: add(str(error)))
+    page.on("request", lambda request: add(request.url) if is_foreign(request.url, site) else None)
+    page.on("dialog", lambda dialog: add(f"dialog: {dialog.message}"))
+    return complaints
+
+
+def is_foreign(url: str, site: Site) -> bool:
+    """Whether an address is not the page's own."""
+    return urlsplit(url).scheme not in ("data", "blob") and not url.startswith(site.address + "/")
+
+
+def open_page(page: Page, site: Site, address: str = "", kind: str = "results") -> None:
+    """Goes to an address and waits for its answer."""
+    page.goto(f"{site.address}/{address}")
+    wait_for(page, kind)
+
+
+def wait_for(page: Page, kind: str) -> None:
+    """Waits for an answer of that kind; 'networkidle' never comes, for the page's event stream stays open."""
+    page.wait_for_selector(f"[data-kind={kind}]", timeout=30_000)
+    page.wait_for_function("!document.body.classList.contains('searching')")
+
+
+def wait_for_status(page: Page, words: str) -> None:
+    """Waits until the line above the results says so."""
+    page.wait_for_function("words => document.querySelector('.status').textContent.includes(words)", arg=words)
+    page.wait_for_function("!document.body.classList.contains('searching')")
+
+
+def wait_for_query(page: Page, **wanted: str) -> None:
+    """Waits until the address has these parameters and no others, and the answer is there."""
+    page.wait_for_function(
+        "wanted => { const got = Object.fromEntries(new URLSearchParams(location.search));"
+        " return Object.keys(got).length === Object.keys(wanted).length"
+        " && Object.keys(wanted).every((name) => got[name] === wanted[name]) }",
+        arg=wanted,
+    )
+    page.wait_for_function("!document.body.classList.contains('searching')")
+
+
+def ask(page: Page, text: str) -> None:
+    """Types and presses Enter."""
+    page.fill("#text input", text)
+    page.press("#text input", "Enter")
+    wait_for_status(page, text)
+
+
+def query_of(page: Page) -> dict[str, list[str]]:
+    """The parameters of the window's address."""
+    return parse_qs(urlsplit(page.url).query)
+
+
+def labels(page: Page) -> list[str]:
+    """What stands under the images."""
+    return page.locator(".cards .label").all_inner_texts()
+
+
+def card(label: str) -> str:
+    """The selector of a card."""
+    return f".cards li:has(.label:text-is('{label}'))"
+
+
+def save_screenshot(page: Page, name: str, full: bool = False) -> None:
+    """Keeps an image of the window, once its own images are there."""
+    page.wait_for_function(
+        "[...document.querySelectorAll('.cards li')].slice(0, 4).every((item) => item.matches('.loaded, .missing'))"
+    )
+    page.wait_for_timeout(250)  # they fade in
+    ARTIFACTS.mkdir(exist_ok=True)
+    page.screenshot(path=ARTIFACTS / f"{name}.png", full_page=full)
+
+
+@pytest.fixture(scope="session")
+def axe() -> str:
+    """The script of axe-core, which looks for barriers; fetched by npm once and kept out of the repository."""
+    kept = ROOT / ".axe_cache" / f"{AXE}.js"
+    if not kept.exists():
+        npm = shutil.which("npm")
+        if npm is None:
+            require_or_skip("REQUIRE_BROWSER", f"no npm here, which fetches {AXE}")
+        with tempfile.TemporaryDirectory() as folder:
+            done = subprocess.run([str(npm), "pack", AXE], cwd=folder, capture_output=True, text=True, timeout=120)
+            if done.returncode:
+                require_or_skip("REQUIRE_BROWSER", f"npm cannot fetch {AXE}: {done.stderr.strip()[-200:]}")
+            with tarfile.open(next(Path(folder).glob("*.tgz"))) as archive:
+                script: Any = archive.extractfile("package/axe.min.js")
+                data = script.read()
+        kept.parent.mkdir(exist_ok=True)
+        aside = kept.with_name(f"{os.getpid()}.part")
+        aside.write_bytes(data)
+        aside.replace(kept)
+    return kept.read_text(encoding="utf-8")

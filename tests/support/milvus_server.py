@@ -1,0 +1,83 @@
+"""A real Milvus server that all workers of a test run share."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from filelock import FileLock
+
+
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all workers of this test run see."""
+    folder = tmp_path_factory.getbasetemp()
+    return folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+
+
+class SharedServer:
+    """One Milvus server for all workers of a run: the first starts it, the last one out stops it."""
+
+    def __init__(self, program: str, folder: Path) -> None:
+        self._program, self._folder = program, folder
+        self._lock = FileLock(folder / "milvus.lock", timeout=280)
+        self._state = folder / "milvus.json"
+
+    def enter(self) -> str:
+        """Starts the server where nobody has; returns its address."""
+        with self._lock:
+            state = json.loads(self._state.read_text()) if self._state.exists() else self._start()
+            self._state.write_text(json.dumps({**state, "users": state["users"] + 1}))
+        return str(state["uri"])
+
+    def leave(self) -> None:
+        """Stops the server where nobody else needs it."""
+        with self._lock:
+            state = json.loads(self._state.read_text())
+            state["users"] -= 1
+            if state["users"]:
+                self._state.write_text(json.dumps(state))
+                return
+            self._state.unlink()
+            os.killpg(state["pid"], signal.SIGKILL)  # the program is a wrapper: its child is the server
+
+    def _start(self) -> dict[str, Any]:
+        port = _free_port()
+        uri, log = f"http://127.0.0.1:{port}", self._folder / "milvus.log"
+        with open(log, "w") as output:
+            server = subprocess.Popen(
+                [self._program, "--data", str(self._folder / f"milvus-{port}"), "--proxy-port", str(port)],
+                stdout=output, stderr=output, start_new_session=True,
+            )  # fmt: skip
+        try:
+            _wait_for_milvus(uri, server, log)
+        except BaseException:
+            os.killpg(server.pid, signal.SIGKILL)
+            raise
+        return {"uri": uri, "pid": server.pid, "users": 0}
+
+
+def _wait_for_milvus(uri: str, server: subprocess.Popen[bytes], log: Path) -> None:
+    from pymilvus import MilvusClient
+
+    for _ in range(240):
+        if server.poll() is not None:
+            pytest.fail(f"milvus-server ended: {log.read_text()[-500:]}")
+        try:
+            MilvusClient(uri, timeout=5).list_collections(timeout=5)
+            return
+        except Exception:  # not up yet: refused, timed out, "not ready"
+            time.sleep(1)
+    pytest.fail(f"milvus-server does not answer: {log.read_text()[-500:]}")
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

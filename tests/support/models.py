@@ -1,0 +1,71 @@
+"""Small models with random weights for the tests of the models, and texts as people, pages and programs write them."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from pipelines.models.registry import BUILTIN, Architecture, ModelSpec, Weights
+from pipelines.towhee_compat import import_clip
+from tests.support.images import photograph
+
+VIT = Architecture(
+    embed_dim=16, image_resolution=32, vision_layers=2, vision_width=64, vision_patch_size=8,
+    transformer_width=64, transformer_heads=1, transformer_layers=2, context_length=20,
+)  # fmt: skip
+RESNET = dataclasses.replace(VIT, vision_layers=(1, 1, 1, 1), vision_width=16, vision_patch_size=None)
+IMAGES = np.stack([np.array(photograph(32, 32, seed)) for seed in range(3)])
+TEXTS = ["a dog", "", "two red cats on a green sofa, photographed from above " * 3]
+
+
+def spec_of(architecture: Architecture, **changes: Any) -> ModelSpec:
+    """A model of these sizes that is in no registry."""
+    return dataclasses.replace(BUILTIN, name="tiny", architecture=architecture, weights=Weights("tiny.pt"), **changes)
+
+
+def random_network(architecture: Architecture, seed: int = 3) -> torch.nn.Module:
+    """Towhee's own network with random weights that tell images apart and that fp16 can hold."""
+    torch.manual_seed(seed)
+    network = import_clip().CLIP(**dataclasses.asdict(architecture)).eval()
+    for name, tensor in network.state_dict().items():
+        if tensor.dim() == 4 or "bn3.weight" in name or "running_mean" in name:  # else all images look alike
+            torch.nn.init.normal_(tensor, std=0.2)
+    network.load_state_dict({name: tensor.half().float() for name, tensor in network.state_dict().items()})
+    return network
+
+
+def save(network: torch.nn.Module, path: Path) -> str:
+    """The network's weights as safetensors."""
+    from safetensors.torch import save_file
+
+    save_file({name: tensor.contiguous() for name, tensor in network.state_dict().items()}, path)
+    return str(path)
+
+
+def cosines(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
+    """Row by row."""
+    return (ours * theirs).sum(1) / np.linalg.norm(ours, axis=1) / np.linalg.norm(theirs, axis=1)
+
+
+def odd_texts(count: int) -> list[str]:
+    """Texts of every kind: scripts, emoji, control characters, HTML entities, mojibake, empty, very long."""
+    fixed = [
+        "", " ", "\n", "a" * 1000, "dog " * 75, "dog " * 76, "dog " * 500, "!" * 200, "don't we'll I'M",
+        "&amp;amp; &eacute; &#128512;", "&amp;lt;b&amp;gt; &nbsp; &copy;2024", "â€œmojibakeâ€\x9d", "猫" * 300,
+        "A Photo OF a   DOG", "é", "e\u0301", "\U0010ffff", "it's 5 o'clock", "café № ½ ﬁ", "\x00\x07\x1b[31m red",
+    ]  # fmt: skip
+    alphabets = [
+        "abc xyz'’-", "äßéñÅ ", "猫在沙发上。", "ねこ カワイイ", "кошка ", "😀👨‍👩‍👧🏽🇩🇪", "\t\n\r\0\x07\x1b\x7f",
+        "0123456789.,%€$", "&amp;&lt;b&gt; ", "\u200b\ufeff\u2028 ", "ﬁ½①ℌ",
+    ]  # fmt: skip
+    chance = random.Random(5)
+    made = [
+        "".join(chance.choices("".join(chance.sample(alphabets, 3)), k=chance.randint(1, 60)))
+        for _ in range(count - len(fixed))
+    ]
+    return fixed + made

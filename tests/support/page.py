@@ -1,0 +1,114 @@
+"""What both tests of the page share: a small collection of real and of hostile images, made once."""
+
+from __future__ import annotations
+
+import csv
+import functools
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+# The first breaks out of markup where it is not escaped, the second out of Gradio's templates although it is.
+HOSTILE_LABEL = "<img src=x onerror=document.body.dataset.pwned=1>"
+HOSTILE_TEMPLATE = "${document.body.setAttribute(String.fromCharCode(120),1)} \\u{{constructor}}"
+HOSTILE_NAME = "<img src=x onerror=document.body.dataset.pwned=2>.png"
+HOSTILE_KIND = "<img src=x onerror=document.body.dataset.pwned=4>"
+HOSTILE_NOTE = '=HYPERLINK("http://evil.example")'
+BIG_ID = 2**62 + 1  # JavaScript's numbers end at 2**53
+
+IMAGES = {
+    "astronaut.png": "astronaut", "camera.png": "photographer", "chelsea.png": "cat", "coffee.png": "coffee_cup",
+    "coins.png": "coins", "grass.png": "texture", "gravel.png": "texture", "brick.png": "texture", "moon.png": "moon",
+    "hubble_deep_field.jpg": "galaxies", "motorcycle_left.png": "motorcycle", "rocket.jpg": "rocket",
+}  # fmt: skip
+
+INSERT = """
+import sys
+from pipelines import Settings, run_insert
+summary = run_insert(sys.argv[1], Settings(uri=sys.argv[2], model="builtin"))
+assert summary.rejected == 0, summary
+"""
+
+
+@dataclass(frozen=True)
+class Collection:
+    """An indexed collection that no process has open. `ids` by label or by the file's name."""
+
+    uri: Path
+    images: Path
+    ids: dict[str, int]
+
+    def copy_to(self, folder: Path) -> str:
+        """A database of one's own: a Milvus Lite file belongs to one process."""
+        return str(shutil.copytree(self.uri, folder / "page.db"))
+
+
+def image_folder() -> Path:
+    """Where scikit-image keeps its photographs."""
+    spec = importlib.util.find_spec("skimage")
+    if spec is None or spec.origin is None:
+        pytest.skip("scikit-image, whose photographs these tests search, is not installed")
+    return Path(spec.origin).parent / "data"
+
+
+@functools.cache
+def make_collection(folder: Path) -> Collection:
+    """Indexes the images, once a session, in a process of its own: no connection of the tests is involved."""
+    from PIL import Image
+
+    folder = folder / "page_collection"
+    folder.mkdir()
+    source, images = image_folder(), folder / "images"
+    images.mkdir()
+    rows = [(100 + index, source / name, label) for index, (name, label) in enumerate(IMAGES.items())]
+    cat = Image.open(source / "chelsea.png")
+    for name in ("gone.png", "becomes_svg.png", "turned.bmp", HOSTILE_NAME):
+        cat.rotate(len(name)).save(images / name)
+    cat.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(images / "template.png")
+    rows += [(200, images / "gone.png", "gone"), (201, images / "becomes_svg.png", "svg")]
+    rows += [(202, images / "turned.bmp", "bmp")]
+    rows += [(-5, images / HOSTILE_NAME, HOSTILE_LABEL), (BIG_ID, images / "template.png", HOSTILE_TEMPLATE)]
+    with open(folder / "images.csv", "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(("id", "path", "label", "year", "kind", "outdoors", "note"))
+        writer.writerows((*row, *details(index)) for index, row in enumerate(rows))
+    run_python("-c", INSERT, str(folder / "images.csv"), str(folder / "made.db"))
+    (images / "gone.png").unlink()
+    (images / "becomes_svg.png").write_text("<svg xmlns='http://www.w3.org/2000/svg'><script>alert(1)</script></svg>")
+    return Collection(folder / "made.db", images, {label: number for number, _, label in rows})
+
+
+def details(index: int) -> tuple[object, ...]:
+    """Further columns of a row: year (once empty), kind (one of three), outdoors, note."""
+    kinds = ("animal", "thing", HOSTILE_KIND)
+    return (
+        2000 + index if index else "",
+        kinds[index % 3],
+        index % 2 == 0,
+        HOSTILE_NOTE if index == 2 else f"no. {index}",
+    )
+
+
+def run_python(*arguments: str) -> None:
+    """Runs Python in the repository and shows what it printed if it fails."""
+    done = run_program(*arguments)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+def run_program(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Runs Python in the repository."""
+    command = [sys.executable, *arguments]
+    return subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=300)
+
+
+def environment(**extra: str) -> dict[str, str]:
+    """The environment without settings of whoever runs the tests."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("IMAGE_SEARCH_")}
+    return clean | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"} | extra

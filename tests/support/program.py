@@ -1,0 +1,50 @@
+"""The program in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class CommandResult(NamedTuple):
+    """How a command of the program ended."""
+
+    status: int
+    out: str
+    err: str
+
+
+def program_env(extra: dict[str, str] | None = None) -> dict[str, str]:
+    """The environment of a program run by a test: this repository on the path, no settings of the user's."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("IMAGE_SEARCH_")}
+    return {**clean, "PYTHONPATH": str(ROOT), **(extra or {})}
+
+
+def run_code(code: str, *arguments: object, timeout: float = 60) -> CommandResult:
+    """Runs Python code in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        env=program_env(), capture_output=True, text=True, timeout=timeout,
+    )  # fmt: skip
+    return CommandResult(done.returncode, done.stdout, done.stderr)
+
+
+# A background job's programs ignore Ctrl-C, and so would this one. Not by `preexec_fn`: that forks, and a child of a
+# process with gRPC's threads ends now and then before it begins (SIGABRT, or a line of gRPC's on stderr).
+HEEDING_CTRL_C = (
+    "import runpy, signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    "runpy.run_module('pipelines', run_name='__main__', alter_sys=True)"
+)
+
+
+def start_program(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+    """`python -m pipelines …` in a folder, running, to which Ctrl-C can be sent."""
+    return subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-c", HEEDING_CTRL_C, *arguments],
+        cwd=folder, env=program_env(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
