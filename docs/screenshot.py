@@ -1,14 +1,17 @@
-"""Makes `docs/screenshot.png` from the real page: the sample images, the builtin model, one search.
+"""Make `docs/screenshot.png`: the search page with the gallery, the builtin model and one query.
 
     python docs/screenshot.py [QUERY]
 
-Needs what `make demo` installs, and playwright and a Chromium (CHROMIUM names one that is not on the path).
+The script makes the gallery in `gallery/` (`docs/gallery/README.md` says what that needs) and keeps the downloaded
+packages there. It also needs playwright and Chromium; the environment variable CHROMIUM names a Chromium that is not
+on the path.
 """
 
 from __future__ import annotations
 
 import io
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -18,52 +21,61 @@ from urllib.parse import urlencode
 
 ROOT = Path(__file__).resolve().parent.parent
 TARGET = ROOT / "docs" / "screenshot.png"
-SIZE = {"width": 1280, "height": 800}
-# A palette makes a third of the size of what is mostly photographs, and the README's readers see no difference.
+GALLERY = ROOT / "gallery"
+QUERY = "an old building"
+VISIBLE_IMAGES = 10
+# 256 colours make the file a third of the size, and a reader of the README sees no difference.
 COLOURS = 256
 
 
-def take(query: str) -> bytes:
-    """A PNG of the page with the answer to a query."""
+def take_screenshot(query: str) -> bytes:
+    """Index the gallery, start the page, and return a PNG of the page's answer to the query."""
+    run("docs/gallery/make_gallery.py", str(GALLERY))
     with tempfile.TemporaryDirectory() as folder:
-        uri = f"{folder}/sample.db"
-        run("data/build_sample.py")
-        run("-m", "pipelines", "insert", "data/sample.csv", "--uri", uri, "--model", "builtin")
+        uri = f"{folder}/gallery.db"
+        run("-m", "pipelines", "insert", f"{GALLERY}/photographs.csv", "--uri", uri, "--model", "builtin")
         command = [sys.executable, "-m", "app", "--uri", uri, "--port", "0"]
         page = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
         try:
-            assert page.stdout is not None
-            address = page.stdout.readline().split()[2]
-            return photograph(f"{address}/?{urlencode({'q': query})}")
+            return open_page(f"{read_address(page)}/?{urlencode({'q': query})}")
         finally:
             page.terminate()
             page.wait()
 
 
 def run(*arguments: str) -> None:
-    """Runs Python in the repository."""
+    """Run Python in the repository."""
     subprocess.run([sys.executable, *arguments], cwd=ROOT, check=True)
 
 
-def photograph(address: str) -> bytes:
-    """Opens the address and waits until all images are there."""
+def read_address(page: subprocess.Popen[str]) -> str:
+    """Return the address that the page prints when it has started."""
+    assert page.stdout is not None
+    for line in page.stdout:
+        if match := re.search(r"http://\S+", line):
+            return match[0]
+    raise RuntimeError("the page ended before it printed its address")
+
+
+def open_page(address: str) -> bytes:
+    """Open the address in Chromium, wait for the images, and return a PNG."""
     from playwright.sync_api import sync_playwright
 
     chromium = os.environ.get("CHROMIUM") or shutil.which("chromium")
+    loaded = "[...document.images].filter(image => image.complete && image.naturalWidth > 100).length"
     with sync_playwright() as playwright:
         flags = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"]
         browser = playwright.chromium.launch(executable_path=chromium, args=flags)
-        page = browser.new_page(viewport=SIZE, color_scheme="light", locale="en-GB")
+        page = browser.new_page(viewport={"width": 1280, "height": 800}, color_scheme="light", locale="en-GB")
         page.goto(address)
-        page.wait_for_selector("[data-kind=results]")
-        page.wait_for_function("document.querySelectorAll('.cards .loaded').length >= 10")
+        page.wait_for_function(f"{loaded} >= {VISIBLE_IMAGES}")
         page.evaluate("document.activeElement.blur()")
-        page.wait_for_timeout(600)  # the images fade in
+        page.wait_for_timeout(1000)  # images fade in
         return page.screenshot()
 
 
 def shrink(png: bytes) -> bytes:
-    """The same image with a palette."""
+    """Return the same image with a palette."""
     from PIL import Image
 
     buffer = io.BytesIO()
@@ -74,5 +86,5 @@ def shrink(png: bytes) -> bytes:
 
 
 if __name__ == "__main__":
-    TARGET.write_bytes(shrink(take(" ".join(sys.argv[1:]) or "a cup of coffee")))
+    TARGET.write_bytes(shrink(take_screenshot(" ".join(sys.argv[1:]) or QUERY)))
     print(f"{TARGET}: {TARGET.stat().st_size / 1000:.0f} kB")
