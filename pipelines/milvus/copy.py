@@ -13,9 +13,9 @@ import numpy as np
 from ..errors import CollectionNotFound, InputError, ModelMismatch
 from ..models.model_id import is_compatible
 from . import schema
+from .collection import ROWS_PER_CALL, Collection, chunked
 from .connection import is_lite, normalise_uri
 from .index import AUTO, Index
-from .name import ROWS_PER_CALL, Collection, chunked
 
 # Rows whose every value is compared after the copy.
 SAMPLE = 1000
