@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypedDict
 
 from pipelines.errors import InputError
-from pipelines.fields import Field, FieldType
-from pipelines.milvus.schema import PATH
+from pipelines.fields import PATH, Field, FieldType
 from pipelines.query import And, Compare, Contains, Filter, OneOf, StartsWith, Under, parse_filter
 
 FEW_VALUES = 12

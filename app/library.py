@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pipelines.errors import CollectionNotFound
+from pipelines.fields import ID, PATH
 from pipelines.milvus.connection import close, is_lite
-from pipelines.milvus.schema import ID, PATH
 from pipelines.query import Query
 from pipelines.search.searcher import Hit, Results, Searcher
 from pipelines.settings import Settings

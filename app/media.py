@@ -8,9 +8,9 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
-from pipelines.errors import SearchError
-from pipelines.images.decode import UnreadableImage
-from pipelines.milvus.schema import MTIME_NS, PATH, SIZE
+from pipelines.errors import SearchError, UnreadableImage
+from pipelines.fields import PATH
+from pipelines.milvus.schema import MTIME_NS, SIZE
 
 from .library import Library
 from .state import parse_id

@@ -11,8 +11,7 @@ from typing import Any
 
 import gradio as gr
 
-from pipelines.errors import SearchError, StoreLocked
-from pipelines.images.decode import UnreadableImage
+from pipelines.errors import SearchError, StoreLocked, UnreadableImage
 from pipelines.query import Part, Query
 from pipelines.search.export import to_csv, to_json
 from pipelines.search.searcher import Results

@@ -10,7 +10,8 @@ import os
 import tempfile
 from pathlib import Path
 
-from pipelines.images.decode import UnreadableImage, decode
+from pipelines.errors import UnreadableImage
+from pipelines.images.decode import decode
 from pipelines.settings import cache_dir
 
 # 224×224 pixels as PNG are about 90 kB.

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pipelines.fetch.read import UnreadableImage, is_remote, read_file
+from pipelines.errors import UnreadableImage
+from pipelines.fetch.read import is_remote, read_file
 from pipelines.images.decode import decode
 from pipelines.settings import cache_dir
 

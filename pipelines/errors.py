@@ -3,6 +3,8 @@
 SearchError
 ├── InputError          a CSV, a folder, an image, an option or a filter is not as it must be   (exit 2)
 │   ├── ModelMismatch   the collection was made by another model
+│   ├── UnreadableFile  a file or an address cannot be read
+│   │   └── UnreadableImage  or what it holds is not an image that can be decoded
 │   ├── UnreadableQuery an image to search with cannot be read
 │   └── UnknownImage  the collection has no image of this id
 ├── ModelError          a model's weights cannot be had or read                                   (exit 3)
@@ -29,6 +31,14 @@ class InputError(SearchError):
 
 class ModelMismatch(InputError):
     """The collection holds embeddings of another model."""
+
+
+class UnreadableFile(InputError):
+    """A file or an address cannot be read. The message is the reason alone: whoever catches it knows the name."""
+
+
+class UnreadableImage(UnreadableFile):
+    """An image cannot be read or decoded. The message is the reason alone."""
 
 
 class UnreadableQuery(InputError):

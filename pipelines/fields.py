@@ -1,10 +1,17 @@
-"""A CSV column as a typed field: the types that columns, filters and Milvus have in common."""
+"""A CSV column as a typed field: the names and types that columns, filters and Milvus have in common."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
+
+from .errors import InputError
+
+ID = "id"
+PATH = "path"
+EMBEDDING = "embedding"
 
 
 class FieldType(str, Enum):
@@ -28,3 +35,15 @@ class Field:
     def default(self) -> Any:
         """What an empty cell is stored as: '' for text, NULL otherwise."""
         return "" if self.type is FieldType.TEXT else None
+
+
+def field_name(column: str) -> str:
+    """The field for a CSV column: letters, digits and underscores, not starting with a digit.
+
+    Raises:
+        InputError: no character is left, or the name is reserved.
+    """
+    name = re.sub(r"\W+", "_", column.strip(), flags=re.ASCII).strip("_")
+    if not name or name in (EMBEDDING, ID, PATH):
+        raise InputError(f"a column cannot be named '{column}'; rename it in the CSV")
+    return f"c_{name}" if name[0].isdigit() else name

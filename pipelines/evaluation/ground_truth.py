@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..errors import InputError
-from ..milvus.schema import ID, PATH
+from ..fields import ID, PATH
 from ..sources.csv_text import records
 from .stored import Stored
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from ..fields import ID
 from ..milvus.collection import Collection
-from ..milvus.schema import ID
 from .exact import DECIMALS, scores_of, top
 from .metrics import estimate
 from .prompts import EmbedTexts

@@ -15,8 +15,9 @@ from typing import IO
 import httpcore
 import httpx
 
+from ..errors import UnreadableImage
 from .network import Transport, clock
-from .read import MAX_BYTES, UnreadableImage
+from .read import MAX_BYTES
 
 MAX_REDIRECTS = 5
 # Waited before another try, in seconds, where the server is busy or breaks off.

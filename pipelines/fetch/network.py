@@ -16,7 +16,7 @@ from typing import Any
 import httpcore
 import httpx
 
-from .read import UnreadableImage
+from ..errors import UnreadableImage
 
 CONNECTIONS = 64
 # A thousand rows of a host that is gone must not each wait for it.

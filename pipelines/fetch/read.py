@@ -7,13 +7,11 @@ import re
 import stat
 from typing import TypeGuard
 
+from ..errors import UnreadableImage
+
 MAX_BYTES = 64 * 2**20
 
 _URL = re.compile(r"(?!file:)[a-z][a-z0-9+.-]+://", re.IGNORECASE)
-
-
-class UnreadableImage(Exception):
-    """Why an image cannot be used, in words for its owner."""
 
 
 def is_remote(path: object) -> TypeGuard[str]:

@@ -8,8 +8,9 @@ import shutil
 import tempfile
 from typing import IO, Any
 
+from ..errors import UnreadableImage
 from .http import LIMITS, Limits, download
-from .read import MAX_BYTES, UnreadableImage
+from .read import MAX_BYTES
 
 # Object stores only: fsspec also speaks ftp, sftp, smb and more, which would reach into a private network unchecked.
 STORES = frozenset({"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "oss", "hf", "memory"})

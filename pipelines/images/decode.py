@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from ..fetch.read import UnreadableImage, read_file
+from ..errors import UnreadableImage
+from ..fetch.read import read_file
 from .formats import describe
 from .preprocess import resize_and_crop
 

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
+from ..fields import EMBEDDING as EMBEDDING
+from ..fields import ID as ID
+from ..fields import PATH as PATH
 from ..fields import Field, FieldType
 
 if TYPE_CHECKING:
     from pymilvus import CollectionSchema, MilvusClient
 
-ID = "id"
-PATH = "path"
-EMBEDDING = "embedding"
 # What change detection needs; names that start with an underscore are never shown.
 MTIME_NS = "_mtime_ns"
 SIZE = "_size"
@@ -24,18 +23,6 @@ SOURCE = "_source"  # the CSV or folder that last listed the row: what `--prune`
 OWN_FIELDS = frozenset({ID, EMBEDDING, PATH, MTIME_NS, SIZE, MODEL, HASH, SOURCE})
 
 MAX_TEXT_BYTES = 65_535  # Milvus's limit for VARCHAR; Milvus Lite counts characters, a server bytes
-
-
-def field_name(column: str) -> str:
-    """The Milvus field for a CSV column: letters, digits and underscores, not starting with a digit.
-
-    Raises:
-        InputError: nothing is left, or the name is one this project keeps for itself.
-    """
-    name = re.sub(r"\W+", "_", column.strip(), flags=re.ASCII).strip("_")
-    if not name or name in (EMBEDDING, ID, PATH):
-        raise InputError(f"a column cannot be named '{column}'; rename it in the CSV")
-    return f"c_{name}" if name[0].isdigit() else name
 
 
 def build_schema(client: MilvusClient, dim: int, fields: tuple[Field, ...]) -> CollectionSchema:

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from ..fetch.read import UnreadableImage, is_remote, read_file
+from ..errors import UnreadableImage
+from ..fetch.read import is_remote, read_file
 from ..images.decode import decode
 
 # Remote images on their way at once. The network is what they wait for, not a core.

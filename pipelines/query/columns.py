@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..errors import InputError
-from ..fields import Field, FieldType
-from ..milvus.schema import ID, PATH, text_literal
+from ..fields import ID, PATH, Field, FieldType
+from ..milvus.schema import text_literal
 
 Value = str | int | float | bool
 

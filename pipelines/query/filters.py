@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ..errors import InputError
-from ..fields import Field, FieldType
-from ..milvus.schema import ID, PATH, text_literal
+from ..fields import ID, PATH, Field, FieldType
+from ..milvus.schema import text_literal
 from .columns import Columns, Value, in_range, literal, or_empty, printable, quoted, spell
 
 MAX_VALUES = 1_000

@@ -21,8 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..errors import InputError
-from ..fields import Field, FieldType
-from ..milvus.schema import ID, PATH, field_name
+from ..fields import ID, PATH, Field, FieldType, field_name
 from .cell_types import PARSERS, TypeGuess
 from .csv_text import Layout, explain_encoding, records, shown, sniff
 from .paths import absolute_in

@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import Any, NamedTuple
 
 from ..errors import InputError
-from ..milvus.schema import PATH
+from ..fields import PATH
 
 
 class Layout(NamedTuple):

@@ -6,8 +6,7 @@ import os
 import weakref
 from contextlib import suppress
 
-from ..errors import InputError
-from ..fetch.read import UnreadableImage
+from ..errors import InputError, UnreadableImage
 from ..fetch.stores import fetch_to_file, is_web, open_store, store_reason
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..evaluation.prompts import spoken
-from ..milvus.schema import ID, PATH
+from ..fields import ID, PATH
 from ..sources.csv_text import explain_encoding, records, sniff
 from ..sources.paths import absolute_in
 from ..sources.source import Row, path_id

@@ -14,9 +14,9 @@ from app.filter_form import Column, describe_columns, fill_form, read_form
 from app.i18n import FALLBACK, catalogue
 from app.query_images import QueryImages
 from app.state import MAX_SHOWN, PAGE, Address, QueryImage, parse_id
-from pipelines.errors import InputError
+from pipelines.errors import InputError, UnreadableImage
 from pipelines.fields import Field, FieldType
-from pipelines.images.decode import UnreadableImage, decode
+from pipelines.images.decode import decode
 from pipelines.query import Part, parse_filter
 from tests.support.page import BIG_ID, HOSTILE_KIND
 from tests.support.photos import draw_images

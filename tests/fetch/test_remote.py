@@ -23,12 +23,12 @@ import fsspec
 import pytest
 
 from pipelines import Searcher, Settings, run_insert
-from pipelines.errors import InputError
+from pipelines.errors import InputError, UnreadableImage
 from pipelines.fetch import http as web
 from pipelines.fetch import network as connections
 from pipelines.fetch.http import Limits
 from pipelines.fetch.network import is_public
-from pipelines.fetch.read import MAX_BYTES, UnreadableImage, is_remote, read_file
+from pipelines.fetch.read import MAX_BYTES, is_remote, read_file
 from pipelines.fetch.stores import fetch
 from pipelines.images.decode import decode
 from pipelines.sources.paths import absolute_in

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image, features
 
-from pipelines.images.decode import UnreadableImage, decode
+from pipelines.errors import UnreadableImage
+from pipelines.images.decode import decode
 from pipelines.operators.image_decode import ImageDecode
 from tests.support.images import (
     UPRIGHT,

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms, features
 
-from pipelines.images.decode import UnreadableImage, decode
+from pipelines.errors import UnreadableImage
+from pipelines.images.decode import decode
 from tests.support.images import (
     BLUE,
     GREEN,

@@ -17,9 +17,9 @@ import pytest
 from pipelines import Settings, run_insert
 from pipelines.engine import run
 from pipelines.errors import InputError, SearchError, StoreError, StoreLocked, StoreUnavailable
+from pipelines.fields import EMBEDDING
 from pipelines.indexing.run import build_insert
 from pipelines.milvus.collection import Collection
-from pipelines.milvus.schema import EMBEDDING
 from tests.support.insert import collection_of, counts, did, distinct_copies, read_rejects
 from tests.support.photos import Photos, draw_images, write_csv
 from tests.support.program import program_env, start_program

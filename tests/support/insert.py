@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from pipelines import Settings, Summary
+from pipelines.fields import EMBEDDING
 from pipelines.milvus.collection import Collection
-from pipelines.milvus.schema import EMBEDDING
 
 _serial = itertools.count()
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
-from ...fetch.read import UnreadableImage
+from ...errors import UnreadableImage
 from ...images.decode import decode
 
 _EDGE = 104
