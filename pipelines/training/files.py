@@ -1,28 +1,15 @@
-"""Files that are either whole or not there, whenever the process is killed."""
+"""JSON, tensors and weights, written atomically."""
 
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
-
-def part_of(path: Path) -> Path:
-    """Where a file is written before it is whole."""
-    return path.with_name(f".{path.name}.part")
-
-
-def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Lets `write` fill a temporary file beside `path`, puts it on disk, and renames it."""
-    part = part_of(path)
-    write(part)
-    with open(part, "rb+") as file:
-        os.fsync(file.fileno())
-    os.replace(part, path)
+from ..files import write_atomically
 
 
 def save_atomically(value: object, path: Path) -> None:

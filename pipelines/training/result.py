@@ -9,10 +9,11 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from ..files import write_atomically
 from ..models.folder import CARD_FILE, WEIGHTS_FILE, card_values
 from ..models.registry import ModelSpec
 from ..models.weights import fingerprint
-from .files import save_json, write_atomically
+from .files import save_json
 from .options import TrainOptions
 from .state import Progress, RunFolder
 

@@ -12,8 +12,9 @@ from typing import Any
 import torch
 
 from ..errors import InputError, ModelError
+from ..files import part_path
 from ..models.folder import CARD_FILE
-from .files import part_of, save_atomically, save_json
+from .files import save_atomically, save_json
 from .learner import Learner
 
 WORK, RUN_FILE = "work", "run.json"
@@ -111,7 +112,7 @@ def _is_foreign(out: Path) -> bool:
     if not out.is_dir():
         return out.exists()
     work = out / WORK
-    return bool(set(out.rglob("*")) - {work, part_of(work / RUN_FILE)})
+    return bool(set(out.rglob("*")) - {work, part_path(work / RUN_FILE)})
 
 
 def _brief(value: object) -> str:

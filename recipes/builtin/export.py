@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from pipelines.training.files import write_atomically
+from pipelines.files import write_atomically
 
 MAX_FILE_BYTES = 25_000_000
 # Below this many numbers, int8 saves nothing that matters.

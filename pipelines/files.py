@@ -1,0 +1,31 @@
+"""Write files atomically: whoever reads one sees the old file or the new one, never a part of it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+
+def part_path(path: Path) -> Path:
+    """Return the temporary file that `write_atomically` fills: hidden, in the same folder as `path`."""
+    return path.with_name(f".{path.name}.part")
+
+
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
+    """Let `write` fill a temporary file, flush it to disk, and rename it to `path`.
+
+    A failed write leaves no temporary file; a killed process leaves one, which the next write replaces.
+
+    Raises:
+        OSError: the folder cannot be written to, or the disk is full.
+    """
+    part = part_path(path)
+    try:
+        write(part)
+        with open(part, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
