@@ -11,7 +11,8 @@ from typing import Any
 
 from pipelines.errors import CollectionNotFound
 from pipelines.fields import ID, PATH
-from pipelines.milvus.connection import close, is_lite
+from pipelines.milvus.connection import close
+from pipelines.milvus.lite import is_lite
 from pipelines.query import Query
 from pipelines.search.searcher import Hit, Results, Searcher
 from pipelines.settings import Settings

@@ -36,7 +36,7 @@ KILLS_A_ROUND = 5
 # Half-precision kernels differ in the last bits with the number of images in a batch.
 SAME_COSINE = 0.9995
 # The command without its look at the free space, so that Milvus Lite itself runs into the full disk.
-UNGUARDED = "from pipelines.milvus import disk; disk.MIN_FREE_BYTES = 0; from pipelines.cli import main; main()"
+UNGUARDED = "from pipelines.milvus import lite; lite.MIN_FREE_BYTES = 0; from pipelines.cli import main; main()"
 
 
 @dataclass

@@ -78,4 +78,8 @@ class StoreFull(StoreError):
 
 
 class CollectionNotFound(StoreError):
-    """There is no such collection; nothing has been inserted yet."""
+    """The collection does not exist or is empty. `uri` and `collection` say which one, '' if unknown."""
+
+    def __init__(self, message: str, uri: str = "", collection: str = "") -> None:
+        super().__init__(message)
+        self.uri, self.collection = uri, collection

@@ -6,17 +6,18 @@ Exit status: 0 all done · 1 some images were rejected · 2 usage or input · 3 
 
 from __future__ import annotations
 
+import shlex
 import sys
 
 import typer
 
-from ..errors import SearchError
+from ..errors import CollectionNotFound, SearchError
 from .collection import drop, info
 from .copy import copy
 from .evaluate import evaluate
 from .insert import insert
 from .models import models
-from .options import EXIT_INTERRUPTED
+from .options import DEFAULTS, EXIT_INTERRUPTED
 from .search import search
 from .train import train
 
@@ -39,7 +40,8 @@ def run(typer_app: typer.Typer, name: str) -> None:
     try:
         typer_app(prog_name=name)
     except SearchError as error:
-        print(f"error: {error}", file=sys.stderr)
+        hint = _fill_hint(error) if isinstance(error, CollectionNotFound) else ""
+        print(f"error: {error}{hint}", file=sys.stderr)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
@@ -47,6 +49,18 @@ def run(typer_app: typer.Typer, name: str) -> None:
     except BrokenPipeError:  # `… | head`
         sys.stderr.close()
         sys.exit(0)
+
+
+def _fill_hint(error: CollectionNotFound) -> str:
+    """The command that fills the missing collection; it names the options that are not the defaults."""
+    if not error.collection:
+        return ""
+    command = ["python", "-m", "pipelines", "insert", "CSV_OR_FOLDER"]
+    if error.uri != DEFAULTS.uri:
+        command += ["--uri", error.uri]
+    if error.collection != DEFAULTS.collection:
+        command += ["--collection", error.collection]
+    return f"; fill it with: {shlex.join(command)}"
 
 
 def main() -> None:

@@ -15,8 +15,8 @@ from ..settings import Settings, cache_dir
 
 if TYPE_CHECKING:
     from ..indexing.summary import Summary
-    from ..milvus.collection import CollectionInfo
     from ..milvus.copy import CopySummary
+    from ..milvus.schema import CollectionInfo
     from ..search.searcher import Results
 
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from ..fields import ID
 from ..milvus.collection import Collection
 from .exact import DECIMALS, scores_of, top
 from .metrics import estimate
@@ -39,7 +38,7 @@ def measure_index(
     found, seconds = [], []
     for number, query in enumerate(queries):
         elapsed, hits = _timed(collection.search, query[None], wanted)
-        rows = [rows_of[int(hit[ID])] for hit in hits[0] if int(hit[ID]) in rows_of]
+        rows = [rows_of[hit[0]] for hit in hits[0] if hit[0] in rows_of]
         scores = scores_of(query[None], stored.vectors[rows])[0]
         found.append(np.count_nonzero(scores >= exact_scores[number, -1] - 10.0**-DECIMALS) / wanted)
         seconds.append(elapsed)

@@ -12,6 +12,7 @@ from ..errors import InputError
 from ..fetch.read import is_remote
 from ..milvus import schema
 from ..milvus.collection import Collection
+from ..milvus.filter_expression import text_literal
 
 # Called with the rows that are gone and all rows of the source; whether to remove them.
 Confirm = Callable[[int, int], bool]
@@ -35,7 +36,7 @@ def prune_gone(collection: Collection, source: str, present: array[int], confirm
         InputError: not one file of the source is there, as when a disk is not mounted.
     """
     there = np.sort(np.frombuffer(present, np.int64)) if present else np.empty(0, np.int64)
-    expression = f"{schema.SOURCE} == {schema.text_literal(source)}"
+    expression = f"{schema.SOURCE} == {text_literal(source)}"
     gone: list[int] = []
     total = 0
     for rows in collection.scan(expression, []):

@@ -1,1 +1,1 @@
-"""Everything that speaks to Milvus: opening one, the collection's schema, its index, reading and writing it."""
+"""Milvus: connections, Milvus Lite files, collections with their schema and index, filters, and copying."""

@@ -1,77 +1,188 @@
-"""The rows of a collection: written only by upsert, looked up, scanned, searched."""
+"""A collection: its rows and its description."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection as Sized
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import InputError
+from ..errors import CollectionNotFound, InputError, StoreError
+from ..fields import Field
+from ..query import MAX_LIMIT
 from . import schema
-from .connection import call, is_lite
-from .index import cosine, search_params
-from .lifecycle import INSERT_COMMAND, CollectionBase, CollectionInfo
-from .lite import writing
+from .connection import call, chunked, connect, normalise_uri
+from .filter_expression import list_literal, text_literal
+from .index import (
+    AUTO,
+    Index,
+    cosine,
+    first_index,
+    index_params,
+    load,
+    read_index,
+    replace_index,
+    resolve,
+    search_params,
+)
+from .lite import is_lite, writing
+from .schema import CollectionInfo
 
-__all__ = ["INSERT_COMMAND", "Collection", "CollectionInfo", "chunked", "hit_row"]
+if TYPE_CHECKING:
+    from pymilvus import MilvusClient
 
-T = TypeVar("T")
-
-# Rows of one RPC: the fastest for Milvus Lite, and far below a server's 64 MB message limit.
-ROWS_PER_CALL = 1000
 SCAN_ROWS = 4000  # with vectors: 8 MB at 512 dimensions
-# A filter or paging can reach this far on a server.
-MAX_LIMIT = 16_384
 
 
-class Collection(CollectionBase):
-    """A collection and its rows. Cheap to make; connects on first use; may be shared by threads."""
+class Collection:
+    """One collection of a Milvus. Connects on first use. Threads can share it."""
+
+    def __init__(self, uri: str, name: str, token: str = "") -> None:
+        self.uri, self.name, self.token = uri, name, token
+        self._loaded = False
+
+    @cached_property
+    def client(self) -> MilvusClient:
+        """The process's client for this Milvus."""
+        return connect(self.uri, self.token)
+
+    def exists(self) -> bool:
+        """Return whether the collection exists. Does not create a Milvus Lite file."""
+        if is_lite(self.uri) and not os.path.exists(normalise_uri(self.uri)):
+            return False
+        return call(self.client.has_collection, self.name)
+
+    def create(self, dim: int, fields: tuple[Field, ...], requested: Index | None = None) -> None:
+        """Create an empty collection for embeddings of `dim` dimensions.
+
+        Raises:
+            InputError: a number column has empty cells, and this Milvus (before 2.5) cannot store NULL.
+        """
+        definition = schema.build_schema(self.client, dim, fields)
+        params = index_params(self.client, first_index(self.uri, requested or Index()))
+        with writing(self.uri):
+            try:
+                call(self.client.create_collection, self.name, schema=definition, index_params=params)
+            except StoreError:
+                if not self.exists():  # else a first try created it, and its answer was lost
+                    raise
+        try:
+            schema.check_gaps(fields, self.fields())
+        except InputError:
+            self.drop()
+            raise
+
+    def load(self) -> None:
+        """Make the collection searchable: Milvus Lite releases every collection when it starts.
+
+        Raises:
+            CollectionNotFound: the collection does not exist.
+        """
+        if self._loaded:
+            return
+        self.describe()
+        load(self.client, self.uri, self.name)
+        self._loaded = True
+
+    def describe(self) -> dict[str, Any]:
+        """Return Milvus's own description of the collection.
+
+        Raises:
+            CollectionNotFound: the collection does not exist.
+        """
+        if not self.exists():
+            message = f"there is no collection '{self.name}' in {self.uri}"
+            raise CollectionNotFound(message, uri=self.uri, collection=self.name)
+        return call(self.client.describe_collection, self.name)
+
+    def fields(self) -> tuple[Field, ...]:
+        """Return the CSV columns stored beside each image."""
+        return schema.read_fields(self.describe())
+
+    def dim(self) -> int:
+        """Return the dimension of the stored embeddings."""
+        return schema.read_dim(self.describe())
+
+    def model(self) -> str:
+        """Return the id of the model that made the embeddings, '' for an empty collection.
+
+        Raises:
+            StoreError: another program made the collection, with other fields.
+        """
+        if not self._is_own:
+            raise StoreError(f"collection '{self.name}' was not made by this program; choose another collection")
+        rows = self.query("", [schema.MODEL], limit=1)
+        return str(rows[0][schema.MODEL]) if rows else ""
+
+    def refuse_older_program(self) -> None:
+        """Raise StoreError if a version before 0.1 made the collection: its rows lack what a second run compares."""
+        if schema.HASH not in schema.field_names(self.describe()):
+            raise StoreError(
+                f"collection '{self.name}' was made by an earlier version of this program: "
+                "insert into another collection, or drop this one"
+            )
+
+    def info(self) -> CollectionInfo:
+        """Return everything that `info` shows."""
+        self.load()
+        return CollectionInfo(self.name, self.uri, self.count(), self.model(), self.dim(), self.index, self.fields())
+
+    def count(self, expression: str = "", strong: bool = True) -> int:
+        """Count the rows that match a filter expression. `strong` as in `query`."""
+        rows = self.query(expression, ["count(*)"], strong)
+        return int(rows[0]["count(*)"])
+
+    def query(
+        self, expression: str, output_fields: Sequence[str], strong: bool = True, **options: Any
+    ) -> list[dict[str, Any]]:
+        """Return the rows that match a filter expression, without a vector search.
+
+        Args:
+            strong: see every acknowledged write. On a server this takes 0.2 s; without it milliseconds.
+        """
+        self.load()
+        names = list(output_fields)
+        options |= self._consistency(strong)
+        return list(call(self.client.query, self.name, filter=expression, output_fields=names, **options))
 
     def get(self, ids: Sequence[int], output_fields: Sequence[str], strong: bool = True) -> dict[int, dict[str, Any]]:
-        """Stored rows by id; unknown ids are left out. `strong` as in `query`."""
+        """Return stored rows by id, without unknown ids. `strong` as in `query`."""
         self.load()
+        names, options = [schema.ID, *output_fields], self._consistency(strong)
         found: dict[int, dict[str, Any]] = {}
-        for part in chunked(ids, ROWS_PER_CALL):
-            rows = call(
-                self.client.get,
-                self.name,
-                ids=list(part),
-                output_fields=[schema.ID, *output_fields],
-                **(self._strong if strong else {}),
-            )
+        for part in chunked(ids):
+            rows = call(self.client.get, self.name, ids=list(part), output_fields=names, **options)
             found.update((row[schema.ID], row) for row in rows)
         return found
 
     def ids_of_contents(self, hashes: Sized[str], model_id: str) -> dict[str, int]:
-        """Content hash → id of a row that holds it, embedded by this model; unknown ones are left out. No vectors."""
+        """Return content hash → id of a row with this content that this model embedded, without unknown hashes."""
         found: dict[str, int] = {}
-        for part in chunked(list(hashes), ROWS_PER_CALL):
-            expression = f"{schema.HASH} in {schema.list_literal(part)} and {schema.MODEL} == "
-            for row in self.query(expression + schema.text_literal(model_id), [schema.ID, schema.HASH]):
+        for part in chunked(list(hashes)):
+            expression = f"{schema.HASH} in {list_literal(part)} and {schema.MODEL} == {text_literal(model_id)}"
+            for row in self.query(expression, [schema.ID, schema.HASH]):
                 found[row[schema.HASH]] = row[schema.ID]
         return found
 
     def scan(self, expression: str, output_fields: Sequence[str]) -> Iterator[list[dict[str, Any]]]:
-        """All rows that match, by id, some thousand at a time; memory for their ids and one part.
+        """Yield all rows that match, ordered by id, in lists of some thousand. Holds all ids and one list in memory.
 
-        By id, because a collection lists them in an order that inserting in parallel makes differ from run to run.
+        Ordered, because a collection lists its rows in an order that differs between parallel inserts.
         """
         if is_lite(self.uri):  # its own iterator looks at every key again for each page
             ids = sorted(row[schema.ID] for row in self.query(expression, [schema.ID]))
-            for part in chunked(ids, ROWS_PER_CALL):
+            for part in chunked(ids):
                 found = self.get(part, output_fields) if output_fields else {key: {schema.ID: key} for key in part}
                 yield [found[key] for key in part if key in found]
             return
-        # An iterator takes no consistency level. Once a strong read has waited for the latest writes it sees them, too.
+        # An iterator takes no consistency level, but after a strong read it sees the latest writes too.
         self.count()
+        names = [schema.ID, *output_fields]
         iterator = call(
-            self.client.query_iterator,
-            self.name,
-            batch_size=SCAN_ROWS,
-            filter=expression,
-            output_fields=[schema.ID, *output_fields],
+            self.client.query_iterator, self.name, batch_size=SCAN_ROWS, filter=expression, output_fields=names
         )
         try:
             while rows := call(iterator.next):
@@ -79,41 +190,18 @@ class Collection(CollectionBase):
         finally:
             iterator.close()
 
-    def upsert(self, rows: Iterable[Mapping[str, Any]]) -> int:
-        """Writes rows (all fields, embedding as float32[dim]); returns how many. Of a key given twice the last wins.
-
-        Raises:
-            StoreFull: the disk under a Milvus Lite file is full, or about to be.
-        """
-        unique = list({row[schema.ID]: row for row in rows}.values())  # Milvus 2.3 stores both otherwise
-        with writing(self.uri):
-            for part in chunked(unique, ROWS_PER_CALL):
-                call(self.client.upsert, self.name, list(part))
-        return len(unique)
-
-    def delete(self, ids: Sequence[int]) -> None:
-        """Removes rows by id; unknown ids are nothing."""
-        with writing(self.uri):
-            for part in chunked(ids, ROWS_PER_CALL):
-                call(self.client.delete, self.name, ids=list(part))
-
     def search(
-        self,
-        embeddings: np.ndarray,
-        limit: int,
-        expression: str = "",
-        output_fields: Sequence[str] = (),
-        offset: int = 0,
-    ) -> list[list[dict[str, Any]]]:
-        """Nearest rows for each of float32[n, dim], best first, as {id, distance, entity: {field: value}}.
+        self, embeddings: np.ndarray, limit: int, expression: str = "", output_fields: Sequence[str] = ()
+    ) -> list[list[list[Any]]]:
+        """Return the nearest rows for each of float32[n, dim], best first, each as `[id, score, *output_fields]`.
 
-        In this program's own collections `distance` is the cosine, whatever the index's metric type.
+        The score is the cosine, whatever the metric type. In another program's collection it is Milvus's distance.
 
         Raises:
-            InputError: Milvus does not understand the filter, or `offset + limit` is over 16,384.
+            InputError: Milvus does not understand the filter expression, or `limit` is over 16,384.
         """
-        if offset + limit > MAX_LIMIT:
-            raise InputError(f"only the first {MAX_LIMIT} hits of a query can be reached, not {offset + limit}")
+        if limit > MAX_LIMIT:  # a server returns no more
+            raise InputError(f"only the first {MAX_LIMIT} hits of a query can be reached, not {limit}")
         self.load()
         hits = call(
             self.client.search,
@@ -121,21 +209,76 @@ class Collection(CollectionBase):
             list(np.asarray(embeddings, np.float32)),
             limit=limit,
             filter=expression,
-            # Named always: without names Milvus Lite returns every field, the vector too, and a server none.
+            # Always named: without names Milvus Lite returns every field, the vector too, and a server none.
             output_fields=list(output_fields) or [schema.ID],
-            search_params={"params": search_params(self.uri, self.index.type, offset + limit), "offset": offset},
+            search_params={"params": search_params(self.uri, self.index.type, limit)},
         )
-        if self.index.metric == "L2" and self._is_own:
-            for hit in (hit for part in hits for hit in part):
-                hit["distance"] = cosine(self.index.metric, hit["distance"])
-        return [list(part) for part in hits]
+        metric = self.index.metric if self.index.metric == "L2" and self._is_own else ""
+        return [
+            [[hit[schema.ID], cosine(metric, hit["distance"]), *map(hit["entity"].get, output_fields)] for hit in part]
+            for part in hits
+        ]
 
+    def upsert(self, rows: Iterable[Mapping[str, Any]]) -> int:
+        """Write rows (all fields, embedding as float32[dim]) and return how many. The last row of an id wins.
 
-def hit_row(hit: Mapping[str, Any], output_fields: Sequence[str]) -> list[Any]:
-    """A hit of `Store.search` as the hub's operator gives it: `[id, score, *output_fields]`."""
-    return [hit[schema.ID], hit["distance"], *(hit["entity"].get(field) for field in output_fields)]
+        Raises:
+            StoreFull: the disk under a Milvus Lite file is full, or about to be.
+        """
+        unique = list({row[schema.ID]: row for row in rows}.values())  # Milvus 2.3 would store all rows of an id
+        with writing(self.uri):
+            for part in chunked(unique):
+                call(self.client.upsert, self.name, list(part))
+        return len(unique)
 
+    def delete(self, ids: Sequence[int]) -> None:
+        """Delete rows by id; ignores unknown ids."""
+        with writing(self.uri):
+            for part in chunked(ids):
+                call(self.client.delete, self.name, ids=list(part))
 
-def chunked(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
-    """Slices of at most `size` items."""
-    return (items[start : start + size] for start in range(0, len(items), size))
+    def flush(self) -> None:
+        """Seal what was written: it is then durable, fast to search, and counted."""
+        with writing(self.uri):
+            call(self.client.flush, self.name)
+
+    @cached_property
+    def index(self) -> Index:
+        """The present vector index."""
+        return read_index(self.client, self.name)
+
+    def optimize(self, requested: Index | None = None) -> None:
+        """Change to the requested index, or to the one that suits the number of rows now.
+
+        Raises:
+            StoreError: the index cannot be built; the collection keeps the present one.
+        """
+        if requested is None:
+            if not is_lite(self.uri) or self.index.type != "FLAT":
+                return
+            requested = Index(AUTO)
+        target = resolve(self.uri, requested, self.count(), self.index)
+        if target != self.index:
+            current = self.__dict__.pop("index")  # read again afterwards
+            with writing(self.uri):
+                replace_index(self.client, self.name, current, target)
+
+    def drop(self) -> None:
+        """Remove the collection and all its rows."""
+        with writing(self.uri, takes_space=False):
+            call(self.client.drop_collection, self.name)
+        self._loaded = False
+
+    def rename(self, name: str) -> None:
+        """Give the collection another name."""
+        with writing(self.uri):
+            call(self.client.rename_collection, self.name, name)
+        self.name = name
+
+    @cached_property
+    def _is_own(self) -> bool:
+        return schema.MODEL in schema.field_names(self.describe())
+
+    def _consistency(self, strong: bool) -> dict[str, Any]:
+        """A server answers from a second ago unless asked for strong consistency; Milvus Lite is always current."""
+        return {"consistency_level": "Strong"} if strong and not is_lite(self.uri) else {}

@@ -1,4 +1,4 @@
-"""Opening a Milvus (Lite file, server or Zilliz Cloud), and turning its failures into errors a person understands."""
+"""Connections to Milvus (a Lite file, a server, Zilliz Cloud): one client each, retries, and this project's errors."""
 
 from __future__ import annotations
 
@@ -8,61 +8,44 @@ import random
 import re
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
-from ..errors import (
-    CollectionNotFound,
-    InputError,
-    SearchError,
-    StoreError,
-    StoreFull,
-    StoreLocked,
-    StoreRefused,
-    StoreUnavailable,
-)  # fmt: skip
+from ..errors import CollectionNotFound, InputError, SearchError, StoreError, StoreFull, StoreRefused, StoreUnavailable
+from .lite import check_openable, forget_full_disk, is_lite, lite_path
 
 if TYPE_CHECKING:
     from pymilvus import MilvusClient
 
 T = TypeVar("T")
 
-# Calls with a filter of the user's: what these refuse is the user's to change.
-TAKES_FILTER = ("search", "query", "query_iterator")
+# Rows of one call: the fastest number for Milvus Lite, and far below a server's limit of 64 MB a message.
+ROWS_PER_CALL = 1000
+# Calls that take the user's filter: if Milvus refuses one of these, the user can change the filter.
+_TAKES_FILTER = ("search", "query", "query_iterator")
 
 _clients: dict[tuple[str, str], MilvusClient] = {}
 _clients_lock = threading.Lock()
 
 
-def is_lite(uri: str) -> bool:
-    """True for a Milvus Lite file, False for a server's address."""
-    return "://" not in uri
-
-
 def normalise_uri(uri: str) -> str:
-    """One spelling for one database: Milvus Lite keeps one server per spelling, and each takes the lock.
+    """Return one spelling for each database: Milvus Lite starts one server per spelling, and each takes the lock.
 
     Raises:
-        InputError: neither an address nor a file name that Milvus Lite accepts.
+        InputError: this is neither an address nor a file name that Milvus Lite accepts.
     """
-    if not is_lite(uri):
-        return uri.rstrip("/")
-    if not uri.endswith(".db"):
-        raise InputError(
-            f"'{uri}' is no Milvus: give a file name ending in .db or an address like http://localhost:19530"
-        )
-    return os.path.realpath(os.path.expanduser(uri))
+    return lite_path(uri) if is_lite(uri) else uri.rstrip("/")
 
 
 def connect(uri: str, token: str = "") -> MilvusClient:
-    """Returns the process's one client for this Milvus; it may be shared by threads.
+    """Return the process's one client for this Milvus. Threads can share it.
 
     Raises:
         StoreLocked: another process has the Milvus Lite file open.
         StoreUnavailable: no server answers.
-        StoreError: the file cannot be opened or is of an older Milvus Lite.
+        StoreError: the file cannot be opened, or an older Milvus Lite made it.
     """
     uri = normalise_uri(uri)
     with _clients_lock:
@@ -74,7 +57,7 @@ def connect(uri: str, token: str = "") -> MilvusClient:
 
 
 def close(uri: str, token: str = "") -> None:
-    """Closes the client of one Milvus and releases a Milvus Lite file's lock, which closing a client alone does not."""
+    """Close the client of one Milvus, and release a Milvus Lite file's lock: closing the client alone keeps it."""
     uri = normalise_uri(uri)
     with _clients_lock:
         client = _clients.pop((uri, token), None)
@@ -84,21 +67,19 @@ def close(uri: str, token: str = "") -> None:
         if is_lite(uri):
             from milvus_lite.server_manager import server_manager_instance
 
-            from .lite import reopened
-
             server_manager_instance.release_server(uri)
-            reopened(uri)
+            forget_full_disk(uri)
 
 
 def close_all() -> None:
-    """Closes every client."""
+    """Close every client."""
     for uri, token in list(_clients):
         close(uri, token)
 
 
 def _open_lite(path: str) -> MilvusClient:
-    # Milvus Lite seals what it holds in memory when it reaches this size, row by row in Python: at its own 128 MiB
-    # that takes 650 MB more and stalls for seconds. Read once, when milvus_lite is first imported.
+    # At this size Milvus Lite seals what it holds in memory, row by row in Python: its own 128 MiB take 650 MB more
+    # and stall it for seconds. It reads this variable once, when milvus_lite is first imported.
     os.environ.setdefault("MILVUS_LITE_MEMTABLE_MEMORY_LIMIT_BYTES", str(8 << 20))
     from pymilvus import MilvusClient
 
@@ -106,52 +87,15 @@ def _open_lite(path: str) -> MilvusClient:
     parent = Path(path).parent
     try:
         parent.mkdir(parents=True, exist_ok=True)
-        _explain_unopenable(Path(path))
+        check_openable(Path(path))
         return MilvusClient(path)
     except SearchError:
         raise
     except OSError as error:
-        raise StoreError(f"{path}: {error.strerror}; choose another file with --uri") from error
+        raise StoreError(f"{path}: {error.strerror}; choose another file") from error
     except Exception as error:
         reason = "the folder is not writable" if not os.access(parent, os.W_OK) else _first_line(error)
         raise StoreError(f"{path} cannot be opened: {reason}") from error
-
-
-def _explain_unopenable(path: Path) -> None:
-    """Milvus Lite hides why a database cannot be opened behind 'Open local milvus failed': look first."""
-    if path.is_file():
-        kind = "made by Milvus Lite 2" if path.read_bytes()[:15] == b"SQLite format 3" else "no Milvus Lite database"
-        raise StoreError(f"{path} is {kind}; move it away or choose another file with --uri")
-    lock = path / "LOCK"
-    if not lock.exists():
-        return
-    try:
-        import fcntl
-    except ImportError:  # Windows: Milvus Lite's own message has to do
-        return
-    with open(lock, "rb") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            owner = _lock_owner(lock)
-            raise StoreLocked(
-                f"{path} is open in another process{owner}: stop it (a search page, for example), or run a Milvus "
-                "server and share that by --uri"
-            ) from None
-
-
-def _lock_owner(lock: Path) -> str:
-    """' (pid 123: python -m app)' where the kernel tells, else nothing."""
-    try:
-        inode = str(lock.stat().st_ino)
-        for line in Path("/proc/locks").read_text().splitlines():
-            fields = line.split()
-            if fields[1] == "FLOCK" and fields[5].rsplit(":", 1)[-1] == inode:
-                command = Path(f"/proc/{fields[4]}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-                return f" (pid {fields[4]}: {command.strip()[:80]})"
-    except (OSError, IndexError):
-        pass
-    return ""
 
 
 def _open_server(uri: str, token: str) -> MilvusClient:
@@ -173,20 +117,22 @@ def _open_server(uri: str, token: str) -> MilvusClient:
 
 
 def _silence_logs() -> None:
-    # pymilvus prints a traceback for each failed call, and gRPC one for each call that Milvus Lite does not
-    # know; what matters of them reaches the user through `classify`.
+    # pymilvus prints a traceback for each failed call, and gRPC one for each call that Milvus Lite does not have.
+    # `classify` turns these failures into errors.
     for name in ("pymilvus", "milvus_lite", "grpc._server"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 def call(function: Callable[..., T], *args: Any, deadline: float = 180.0, **kwargs: Any) -> T:
-    """Calls Milvus, repeats with back-off while it is out of reach, and raises this project's errors.
+    """Call Milvus; retry with back-off while it is out of reach. pymilvus gives up on a lost connection after 20 ms.
 
-    Only for calls that may be repeated: upsert, delete, search, query, get, load, flush; never insert.
-    pymilvus itself gives up on a lost connection after 20 ms.
+    Only for calls that can be repeated: upsert, delete, search, query, get, load, flush; never insert.
 
     Args:
-        deadline: seconds after which a Milvus that does not answer is an error.
+        deadline: seconds after which an unreachable Milvus is an error.
+
+    Raises:
+        SearchError: what went wrong, as `classify` tells; the message is one line.
     """
     start, pause = time.monotonic(), 0.2
     while True:
@@ -196,7 +142,7 @@ def call(function: Callable[..., T], *args: Any, deadline: float = 180.0, **kwar
             kind = classify(error)
             if kind is None:
                 raise
-            if kind is InputError and getattr(function, "__name__", "") not in TAKES_FILTER:
+            if kind is InputError and getattr(function, "__name__", "") not in _TAKES_FILTER:
                 kind = StoreError
             if kind is not StoreUnavailable or time.monotonic() - start >= deadline:
                 raise kind(_message(kind, error)) from error
@@ -204,8 +150,13 @@ def call(function: Callable[..., T], *args: Any, deadline: float = 180.0, **kwar
             pause = min(5.0, pause * 2)
 
 
+def chunked(items: Sequence[T], size: int = ROWS_PER_CALL) -> Iterator[Sequence[T]]:
+    """Yield slices of at most `size` items, one for each call."""
+    return (items[start : start + size] for start in range(0, len(items), size))
+
+
 def classify(error: BaseException) -> type[SearchError] | None:
-    """Which of our errors one of pymilvus's two families (MilvusException, grpc.RpcError) stands for."""
+    """Return this project's error for one of pymilvus's (MilvusException, grpc.RpcError), None for any other."""
     import grpc
     from pymilvus.exceptions import MilvusException
 
@@ -226,7 +177,7 @@ def classify(error: BaseException) -> type[SearchError] | None:
         return StoreRefused
     if error.code in (2, 8) or "fail connecting" in text or "rate limit" in text:
         return StoreUnavailable
-    if "not loaded" in text or "not fully loaded" in text:  # one that has started again answers before
+    if "not loaded" in text or "not fully loaded" in text:  # a restarted server answers before it has loaded
         return StoreUnavailable
     if "expression" in text or error.code == 6:
         return InputError
@@ -234,7 +185,7 @@ def classify(error: BaseException) -> type[SearchError] | None:
 
 
 def _grpc_status(error: BaseException) -> Any:
-    """The gRPC status of an error, or of the one it was raised from: pymilvus calls a wrong token 'Fail connecting'."""
+    """The gRPC status of an error or its cause: pymilvus wraps a wrong token into 'Fail connecting'."""
     import grpc
 
     for each in (error, error.__cause__):
@@ -250,7 +201,7 @@ def _message(kind: type[SearchError], error: BaseException) -> str:
     if kind is StoreUnavailable:
         return f"Milvus went away and did not come back; what is stored is safe, run the same command again ({reason})"
     if kind is StoreRefused:
-        return "Milvus refuses the token; give the right one with --token (user:password, or an API key)"
+        return "Milvus refuses the token; give the right token (user:password, or an API key)"
     if kind is InputError:
         return f"Milvus does not understand the filter: {reason}"
     return f"Milvus: {reason}"

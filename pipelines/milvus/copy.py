@@ -1,4 +1,4 @@
-"""Copies a collection from one Milvus to another: a Lite file to a server, back, or to another file."""
+"""Copy a collection to another Milvus: from a Lite file to a server, back, or to another file."""
 
 from __future__ import annotations
 
@@ -11,13 +11,15 @@ from typing import Any
 import numpy as np
 
 from ..errors import CollectionNotFound, InputError, ModelMismatch
+from ..fields import Field, FieldType
 from ..models.model_id import is_compatible
 from . import schema
-from .collection import ROWS_PER_CALL, Collection, chunked
-from .connection import is_lite, normalise_uri
+from .collection import Collection
+from .connection import chunked, normalise_uri
 from .index import AUTO, Index
+from .lite import is_lite
 
-# Rows whose every value is compared after the copy.
+# Rows that are compared value by value after the copy.
 SAMPLE = 1000
 
 Row = Mapping[str, Any]
@@ -25,7 +27,7 @@ Row = Mapping[str, Any]
 
 @dataclass
 class CopySummary:
-    """What a copy did. `rows` is the number read; `copied` and `unchanged` add up to it."""
+    """Counts of a copy. `rows` were read; of these `copied` were written, and `unchanged` were there already."""
 
     source: str
     target: str
@@ -44,39 +46,43 @@ class CopySummary:
         """Every row of the source was read, the target holds at least as many, and no sampled row differs."""
         return self.rows == self.rows_in_source <= self.rows_in_target and not self.different
 
+    def add(self, rows: int, copied: int, seconds: float) -> None:
+        """Count one part of the rows."""
+        self.rows += rows
+        self.copied += copied
+        self.unchanged = self.rows - self.copied
+        self.seconds = round(seconds, 3)
+        self.rows_per_second = round(self.rows / self.seconds, 1) if self.seconds else 0.0
+
 
 CopyProgress = Callable[[CopySummary], None]
 
 
 def copy_collection(source: Collection, target: Collection, on_progress: CopyProgress | None = None) -> CopySummary:
-    """Copies every row, vectors included; a repeated or interrupted copy skips what is there and equal.
+    """Copy every row with its vector. Running an interrupted copy again skips the rows that are there and equal.
 
-    The target gets the source's columns, metric type and, from like to like, index; between Milvus Lite and a
-    server the index that suits the other kind. Nothing in the source is changed, nothing in the target removed.
+    The target gets the columns and the metric type of the source. It also gets the source's index, unless one of them
+    is a Milvus Lite file and the other a server. Nothing in the source is changed, and nothing in the target removed.
 
     Raises:
-        InputError: both are the same, or the target cannot store what the source holds.
-        ModelMismatch: the target holds embeddings of another model.
+        InputError: both are the same collection, or the target cannot store the source's columns.
+        ModelMismatch: another model made the target.
         StoreError: one of them cannot be reached.
     """
     model_id = _prepare(source, target)
     start = time.perf_counter()
     summary = CopySummary(f"{source.uri} {source.name}", f"{target.uri} {target.name}")
     summary.rows_in_source = source.count()
-    names = [name for name in _field_names(source) if name != schema.ID]
+    names = [name for name in schema.field_names(source.describe()) if name != schema.ID]
     defaults = {field.name: field.default for field in target.fields()}
     every = max(1, summary.rows_in_source // SAMPLE)
     sample: list[int] = []
     for rows in _parts(source, names, model_id):
         stored = target.get([row[schema.ID] for row in rows], [name for name in names if name != schema.EMBEDDING])
-        missing = [row for row in rows if not _same(row, stored.get(row[schema.ID]))]
+        missing = [row for row in rows if not _is_same(row, stored.get(row[schema.ID]))]
         target.upsert({**defaults, **row} for row in missing)
         sample += [row[schema.ID] for at, row in enumerate(rows, summary.rows) if at % every == 0]
-        summary.rows += len(rows)
-        summary.copied += len(missing)
-        summary.unchanged = summary.rows - summary.copied
-        summary.seconds = round(time.perf_counter() - start, 3)
-        summary.rows_per_second = round(summary.rows / summary.seconds, 1)
+        summary.add(len(rows), len(missing), time.perf_counter() - start)
         if on_progress:
             on_progress(summary)
     if summary.copied:
@@ -89,48 +95,48 @@ def copy_collection(source: Collection, target: Collection, on_progress: CopyPro
 
 
 def _prepare(source: Collection, target: Collection) -> str:
-    """Checks both ends, and makes the target if it is not there; returns the model's tag for the rows in it.
+    """Check both ends, and create the target if it does not exist. Return the model id for the copied rows.
 
-    That is the target's own, where it has rows: the folder of a model may have been moved since.
+    A target with rows keeps its own model id: the folder of a model may have been moved since.
     """
     if (normalise_uri(source.uri), source.name) == (normalise_uri(target.uri), target.name):
-        raise InputError("source and target are the same collection; name another with --to or --to-collection")
-    model = source.model()
-    if not model:
-        raise CollectionNotFound(f"the collection '{source.name}' in {source.uri} is empty")
+        raise InputError("source and target are the same collection; name another Milvus or another collection")
+    model_id = source.model()
+    if not model_id:
+        message = f"the collection '{source.name}' in {source.uri} is empty"
+        raise CollectionNotFound(message, uri=source.uri, collection=source.name)
     source.refuse_older_program()
     fields = tuple(dataclasses.replace(field, has_gaps=_has_gaps(source, field)) for field in source.fields())
     if not target.exists():
-        alike = is_lite(source.uri) == is_lite(target.uri)
-        index = source.index if alike else Index(AUTO, source.index.metric)
-        target.create(source.dim(), fields, index)
-        return model
-    there = target.model()
+        is_same_kind = is_lite(source.uri) == is_lite(target.uri)
+        target.create(source.dim(), fields, source.index if is_same_kind else Index(AUTO, source.index.metric))
+        return model_id
+    target_model_id = target.model()
     target.refuse_older_program()
-    if not is_compatible(there, model) or source.dim() != target.dim():
+    if not is_compatible(target_model_id, model_id) or source.dim() != target.dim():
         raise ModelMismatch(
-            f"'{target.name}' in {target.uri} was made by {there or 'another model'}, '{source.name}' by "
-            f"{model}: copy to another collection (--to-collection)"
+            f"'{target.name}' in {target.uri} was made by {target_model_id or 'another model'}, '{source.name}' by "
+            f"{model_id}: copy to another collection"
         )
     schema.reconcile(fields, target.fields())
-    return there or model
+    return target_model_id or model_id
 
 
-def _has_gaps(collection: Collection, field: schema.Field) -> bool:
-    """Whether some row has no value; text is never NULL."""
-    if field.type is schema.FieldType.TEXT or not field.has_gaps:
+def _has_gaps(collection: Collection, field: Field) -> bool:
+    """Whether some row has no value. Text is never NULL."""
+    if field.type is FieldType.TEXT or not field.has_gaps:
         return False
     return bool(collection.query(f"{field.name} is null", [schema.ID], limit=1))
 
 
 def _parts(collection: Collection, names: Sequence[str], model_id: str) -> Iterator[Sequence[dict[str, Any]]]:
     for rows in collection.scan("", names):
-        for part in chunked(rows, ROWS_PER_CALL):
+        for part in chunked(rows):
             yield [{**row, schema.EMBEDDING: _vector(row), schema.MODEL: model_id} for row in part]
 
 
-def _same(row: Row, stored: Row | None) -> bool:
-    """Whether the target has the row already: a vector is that of its content, by its model."""
+def _is_same(row: Row, stored: Row | None) -> bool:
+    """Whether the target has the row already. Equal content hash and model id imply an equal vector."""
     return stored is not None and all(row[name] == stored[name] for name in row if name != schema.EMBEDDING)
 
 
@@ -140,7 +146,7 @@ def _count_different(
     here, there = source.get(ids, names), target.get(ids, names)
     return sum(
         row_id not in here
-        or not _same({**here[row_id], schema.MODEL: model_id}, there.get(row_id))
+        or not _is_same({**here[row_id], schema.MODEL: model_id}, there.get(row_id))
         or not np.array_equal(_vector(here[row_id]), _vector(there[row_id]))
         for row_id in ids
     )
@@ -148,7 +154,3 @@ def _count_different(
 
 def _vector(row: Row) -> np.ndarray:
     return np.asarray(row[schema.EMBEDDING], np.float32)
-
-
-def _field_names(collection: Collection) -> list[str]:
-    return [field["name"] for field in collection.describe()["fields"]]

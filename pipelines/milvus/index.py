@@ -1,22 +1,29 @@
-"""Which vector index a collection gets, and with which parameters it is built and searched.
+"""The vector index of a collection: how it is chosen, built, replaced and searched.
 
-Milvus Lite: below 5,000 rows FLAT; above, IVF_FLAT of a single list, which is an exact scan too, with and without
-filters, but in C++, at a fifth of FLAT's latency. HNSW is no faster there (the engine's own loop over the keys
-dominates) and loses hits under selective filters. A server gets HNSW, Zilliz Cloud its AUTOINDEX.
+Milvus Lite gets FLAT below 5,000 rows. Above, it gets IVF_FLAT with a single list: this is an exact scan too, with
+and without filters, but in C++, at a fifth of FLAT's latency. HNSW is no faster there (the engine's own loop over the
+keys dominates) and loses hits under selective filters. A server gets HNSW, Zilliz Cloud its AUTOINDEX.
 
-Embeddings have length 1, so the three metric types order hits alike: IP equals the cosine, and L2 (Milvus gives the
+Embeddings have length 1, so the three metric types rank hits alike: IP equals the cosine, and L2 (Milvus returns the
 squared distance) is 2 - 2 × cosine.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from ..errors import InputError
-from .connection import is_lite
+from ..errors import InputError, StoreError, StoreFull
+from ..fields import EMBEDDING
+from .connection import call
+from .lite import delete_index_files, is_lite, writing
+
+if TYPE_CHECKING:
+    from pymilvus import MilvusClient
+    from pymilvus.milvus_client import IndexParams
 
 FLAT_BELOW = 5_000
 # One list needs no training, so no segment is ever too small for it.
@@ -25,15 +32,18 @@ SERVER_NLIST = 1024
 # More than any list count Milvus Lite has by itself (128): the search stays exact on a collection made elsewhere.
 LITE_NPROBE = 128
 SERVER_NPROBE = 32
-# Of the HNSW paper's range (Malkov & Yashunin 2018, §4.1): M 5..48, efConstruction 100 and more.
+# Within the ranges of the HNSW paper (Malkov & Yashunin 2018, §4.1): M 5 to 48, efConstruction 100 and more.
 HNSW = {"M": 16, "efConstruction": 200}
 
 METRICS = ("COSINE", "IP", "L2")
 AUTO = "AUTO"
 LITE_TYPES = ("FLAT", "IVF_FLAT", "IVF_SQ8", "HNSW", "HNSW_SQ", "AUTOINDEX")
-# Milvus Lite takes other names, too, and then can never load the collection again: the lists are checked here.
+# Milvus Lite accepts other names too, and then can never load the collection again: so they are checked here.
 SERVER_TYPES = ("HNSW", "FLAT", "IVF_FLAT", "IVF_SQ8", "IVF_PQ", "SCANN", "DISKANN", "AUTOINDEX")
-# Build parameters and their ranges, of https://milvus.io/docs/v2.3.x/index.md
+# Servers accept these, but some never finish them (2.3's own package, for one): they are built last, with a deadline.
+SLOW_BUILDS = frozenset({"DISKANN"})
+SLOW_BUILD_SECONDS = 900
+# Build parameters and their ranges, from https://milvus.io/docs/v2.3.x/index.md
 _HNSW_RANGES = {"M": (4, 64), "efConstruction": (8, 512)}
 _NLIST = {"nlist": (1, 65_536)}
 _RANGES: dict[str, dict[str, tuple[int, int]]] = {
@@ -44,9 +54,9 @@ _RANGES: dict[str, dict[str, tuple[int, int]]] = {
 
 @dataclass(frozen=True)
 class Index:
-    """A vector index: its type, its metric type, the parameters it is built with.
+    """A vector index: its type, its metric type and its build parameters.
 
-    As a wish, type may be AUTO, and '' leaves type or metric as they are.
+    In a request, the type can be AUTO, and '' keeps the type or the metric of the present index.
     """
 
     type: str = ""
@@ -55,63 +65,69 @@ class Index:
 
     @classmethod
     def described(cls, description: Mapping[str, Any]) -> Index:
-        """From `describe_index`. Milvus Lite has the parameters nested, a server as text beside the rest."""
+        """Read `describe_index`. Milvus Lite nests the parameters; a server returns them as text beside the rest."""
         index_type = str(description.get("index_type", "FLAT"))
         given = {**description, **(description.get("params") or {})}
         params = {name: int(given[name]) for name in _RANGES.get(index_type, {}) if name in given}
         return cls(index_type, str(description.get("metric_type", "COSINE")), params)
 
     def __str__(self) -> str:
-        """As a person reads it: `HNSW (M 16, efConstruction 200)`."""
+        """Format for people: `HNSW (M 16, efConstruction 200)`."""
         params = ", ".join(f"{name} {value}" for name, value in self.params.items())
         return f"{self.type} ({params})" if params else self.type
 
 
 def choose_index(uri: str, index_type: str = "", metric: str = "", params: Sequence[str] = ()) -> Index | None:
-    """Checks what a person asked for against what this Milvus can do. None: nothing was asked for.
+    """Check a request against what this Milvus can do. Return None if nothing was requested.
 
     Args:
         params: `name=value` each.
 
     Raises:
-        InputError: this Milvus does not have it; the message lists what it has.
+        InputError: this Milvus cannot do it; the message lists what it can do.
     """
     if not (index_type or metric or params):
         return None
     where = "Milvus Lite" if is_lite(uri) else "Zilliz Cloud" if is_cloud(uri) else "a Milvus server"
     known = LITE_TYPES if is_lite(uri) else ("AUTOINDEX",) if is_cloud(uri) else SERVER_TYPES
-    chosen, measure = index_type.upper(), metric.upper()
-    if chosen not in ("", AUTO, *known):
+    requested_type, requested_metric = index_type.upper(), metric.upper()
+    if requested_type not in ("", AUTO, *known):
         raise InputError(f"{where} has no index '{index_type}'; it has: auto, {', '.join(known).lower()}")
-    if measure not in ("", *METRICS):
+    if requested_metric not in ("", *METRICS):
         raise InputError(f"there is no metric '{metric}'; there are: {', '.join(METRICS).lower()}")
-    return Index(chosen, measure, dict(_parse_param(chosen, text) for text in params))
+    return Index(requested_type, requested_metric, dict(_parse_param(requested_type, text) for text in params))
 
 
 def _parse_param(index_type: str, text: str) -> tuple[str, int]:
     name, _, value = text.partition("=")
     if index_type in ("", AUTO):
-        raise InputError(f"--index-param {text} needs an --index that it belongs to")
+        raise InputError(f"index parameter {text} needs an index type that it belongs to")
     ranges = _RANGES.get(index_type, {})
     if name not in ranges:
         takes = ", ".join(ranges) or "none"
         raise InputError(f"index {index_type.lower()} has no parameter '{name}' (it takes: {takes})")
     low, high = ranges[name]
     if not value.isascii() or not value.isdigit() or not low <= int(value) <= high:
-        raise InputError(f"--index-param {name} is a number from {low} to {high}, not '{value}'")
+        raise InputError(f"index parameter {name} is a number from {low} to {high}, not '{value}'")
     return name, int(value)
 
 
-def settle(uri: str, wanted: Index, rows: int, current: Index | None = None) -> Index:
-    """The index itself: what was left open is as it is now; AUTO is decided by the number of rows."""
-    metric = wanted.metric or (current.metric if current else "COSINE")
-    if not wanted.type and current:
+def resolve(uri: str, requested: Index, rows: int, current: Index | None = None) -> Index:
+    """Complete a request: keep the current type and metric where it names none, and choose AUTO by number of rows."""
+    metric = requested.metric or (current.metric if current else "COSINE")
+    if not requested.type and current:
         return Index(current.type, metric, current.params)
-    index_type = wanted.type
+    index_type = requested.type
     if index_type in ("", AUTO):
         on_server = "AUTOINDEX" if is_cloud(uri) else "HNSW"
         index_type = on_server if not is_lite(uri) else "FLAT" if rows < FLAT_BELOW else "IVF_FLAT"
-    return Index(index_type, metric, {**_defaults(uri, index_type), **wanted.params})
+    return Index(index_type, metric, {**_defaults(uri, index_type), **requested.params})
+
+
+def first_index(uri: str, requested: Index) -> Index:
+    """Return the index of a new, empty collection. One that builds slowly is left to the end of the insert."""
+    index = resolve(uri, requested, rows=0)
+    return resolve(uri, Index(metric=index.metric), rows=0) if index.type in SLOW_BUILDS else index
 
 
 def _defaults(uri: str, index_type: str) -> dict[str, int]:
@@ -123,16 +139,70 @@ def _defaults(uri: str, index_type: str) -> dict[str, int]:
     return {}
 
 
-def build_params(index: Index) -> dict[str, object]:
-    """Parameters for `create_index`.
+def index_params(client: MilvusClient, index: Index) -> IndexParams:
+    """Return the parameters that `create_collection` and `create_index` take."""
+    params = client.prepare_index_params()
+    # pymilvus flattens these, and Milvus Lite reads only a nested 'params': so they are given in both forms.
+    build = {**index.params, "params": dict(index.params)} if index.params else {}
+    params.add_index(EMBEDDING, index_type=index.type, metric_type=index.metric, params=build)
+    return params
 
-    pymilvus flattens them and Milvus Lite reads only a nested 'params': both forms serve both.
+
+def read_index(client: MilvusClient, collection: str) -> Index:
+    """Return the present index of a collection."""
+    names = call(client.list_indexes, collection)
+    return Index.described(call(client.describe_index, collection, names[0]) or {} if names else {})
+
+
+def build_index(client: MilvusClient, collection: str, index: Index) -> None:
+    """Build an index and wait for it. A build of minutes breaks the call; the retry then finds the index built."""
+    options = {"timeout": SLOW_BUILD_SECONDS} if index.type in SLOW_BUILDS else {}
+    try:
+        call(client.create_index, collection, index_params(client, index), **options)
+    except StoreError as error:
+        if "already exist" not in str(error):
+            raise
+
+
+def load(client: MilvusClient, uri: str, collection: str) -> None:
+    """Load a collection with its index, and repair an index that a killed process left missing or damaged."""
+    if not call(client.list_indexes, collection):  # the process was killed while it replaced the index
+        build_index(client, collection, first_index(uri, Index()))
+    try:
+        call(client.load_collection, collection)
+    except StoreError as error:
+        # An index file that was half written stops every load. Milvus Lite builds a deleted one again.
+        if not is_lite(uri) or not delete_index_files(uri, collection):
+            raise
+        try:
+            call(client.load_collection, collection)
+        except StoreError:
+            raise error from None
+    if is_lite(uri):  # rows replayed from the log are searched one by one in Python, 50 µs each
+        with suppress(StoreFull), writing(uri):  # a disk too full to write on can still be read
+            call(client.flush, collection)
+
+
+def replace_index(client: MilvusClient, collection: str, current: Index, new: Index) -> None:
+    """Build another index in place of the current one, and load the collection again.
+
+    Raises:
+        StoreError: the new index cannot be built; the collection has the current one again.
     """
-    return {**index.params, "params": dict(index.params)} if index.params else {}
+    _drop_index(client, collection)
+    try:
+        build_index(client, collection, new)
+    except StoreError as error:
+        with suppress(StoreError):
+            _drop_index(client, collection)
+        build_index(client, collection, current)
+        raise StoreError(f"index {new} could not be built ({error}); the collection keeps {current}") from error
+    finally:
+        call(client.load_collection, collection)
 
 
 def search_params(uri: str, index_type: str, limit: int) -> dict[str, int]:
-    """Parameters for a search that returns up to `limit` hits."""
+    """Return the parameters of a search for up to `limit` hits."""
     if index_type.startswith("IVF") or index_type == "SCANN":
         return {"nprobe": LITE_NPROBE if is_lite(uri) else SERVER_NPROBE}
     if index_type.startswith("HNSW"):
@@ -143,16 +213,21 @@ def search_params(uri: str, index_type: str, limit: int) -> dict[str, int]:
 
 
 def cosine(metric: str, distance: float) -> float:
-    """The cosine of two vectors of length 1 from what Milvus calls their distance: one score for every metric."""
+    """Convert the distance that Milvus returns for two vectors of length 1 into their cosine."""
     return 1 - distance / 2 if metric == "L2" else distance
 
 
 def loses_filtered_hits(uri: str, index_type: str) -> bool:
-    """Whether a selective filter makes this index return too few hits: the graphs of Milvus Lite, without a sign."""
+    """Return True if a selective filter makes this index return too few hits, as the graphs of Milvus Lite do."""
     return is_lite(uri) and index_type in ("HNSW", "HNSW_SQ", "AUTOINDEX")
 
 
 def is_cloud(uri: str) -> bool:
-    """True for Zilliz Cloud, which has one index type."""
+    """Return True for Zilliz Cloud, which has one index type."""
     host = urlsplit(uri).hostname or ""
     return host.endswith((".zillizcloud.com", ".zilliz.com", ".zilliz.com.cn"))
+
+
+def _drop_index(client: MilvusClient, collection: str) -> None:
+    call(client.release_collection, collection)
+    call(client.drop_index, collection, EMBEDDING)

@@ -1,15 +1,15 @@
-"""What protects a Milvus Lite file: one writer at a time, an end before the disk is full, repair of what is derived."""
+"""A Milvus Lite file: its path, why it cannot be opened, and what protects it from corruption and a full disk."""
 
 from __future__ import annotations
 
+import os
 import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..errors import StoreFull
-from .connection import is_lite, normalise_uri
+from ..errors import InputError, StoreError, StoreFull, StoreLocked
 
 # Room for what Milvus Lite writes at once: a few sealed tables of 8 MB, and their merger into one of up to 100 MB.
 MIN_FREE_BYTES = 256 << 20
@@ -19,13 +19,60 @@ _write_lock = threading.RLock()
 _full: set[str] = set()
 
 
+def is_lite(uri: str) -> bool:
+    """Return True for a Milvus Lite file, False for a server's address."""
+    return "://" not in uri
+
+
+def lite_path(uri: str) -> str:
+    """Return the absolute path of a Milvus Lite file.
+
+    Raises:
+        InputError: Milvus Lite does not accept this file name.
+    """
+    if not uri.endswith(".db"):
+        raise InputError(
+            f"'{uri}' is no Milvus: give a file name ending in .db or an address like http://localhost:19530"
+        )
+    return os.path.realpath(os.path.expanduser(uri))
+
+
+def check_openable(path: Path) -> None:
+    """Check what Milvus Lite would only report as 'Open local milvus failed'.
+
+    Raises:
+        StoreLocked: another process has the file open.
+        StoreError: this is not a database of this version of Milvus Lite.
+    """
+    if path.is_file():
+        kind = "made by Milvus Lite 2" if path.read_bytes()[:15] == b"SQLite format 3" else "no Milvus Lite database"
+        raise StoreError(f"{path} is {kind}; move it away or choose another file")
+    lock = path / "LOCK"
+    if not lock.exists():
+        return
+    try:
+        import fcntl
+    except ImportError:  # Windows has no such locks: Milvus Lite's own message has to do
+        return
+    with open(lock, "rb") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise StoreLocked(
+                f"{path} is open in another process{_lock_owner(lock)}: stop that process (a search page, for "
+                "example), or use a Milvus server, which several processes can share"
+            ) from None
+
+
 @contextmanager
 def writing(uri: str, *, takes_space: bool = True) -> Iterator[None]:
-    """Holds the write lock round a write, which `takes_space` or frees it.
+    """Hold the write lock of a Milvus Lite file during a write. Does nothing for a server.
 
-    After a write that failed for want of space nothing more is written by this process: Milvus Lite 3.2 would, with
-    its next successful flush, delete the log that holds the rows of the failed one. They come back when it is
-    opened again.
+    After a write failed on a full disk, this process writes no more: Milvus Lite 3.2 would delete, with its next
+    successful flush, the log that holds the rows of the failed write. Opening the file again restores them.
+
+    Args:
+        takes_space: False for a write that frees space.
 
     Raises:
         StoreFull: the disk is full, or about to be.
@@ -33,10 +80,10 @@ def writing(uri: str, *, takes_space: bool = True) -> Iterator[None]:
     if not is_lite(uri):
         yield
         return
-    path = normalise_uri(uri)
+    path = lite_path(uri)
     with _write_lock:
         if takes_space:
-            _refuse_full(path)
+            _check_free_space(path)
         try:
             yield
         except StoreFull:
@@ -44,25 +91,39 @@ def writing(uri: str, *, takes_space: bool = True) -> Iterator[None]:
             raise
 
 
-def _refuse_full(path: str) -> None:
-    again = "free some space and run the same command again; what was counted as stored is safe"
-    if path in _full:
-        raise StoreFull(f"the disk under {path} is full: {again}")
-    free = shutil.disk_usage(Path(path).parent).free
-    if free < MIN_FREE_BYTES:
-        raise StoreFull(
-            f"only {free >> 20:,} MB are free under {path}, and Milvus Lite needs {MIN_FREE_BYTES >> 20}: {again}"
-        )
-
-
-def reopened(path: str) -> None:
-    """Called when a Milvus Lite file was closed: the next opening reads its log again."""
+def forget_full_disk(path: str) -> None:
+    """Allow writes again after a Milvus Lite file was closed: opening it reads its log again."""
     _full.discard(path)
 
 
 def delete_index_files(uri: str, collection: str) -> int:
-    """Deletes a collection's index files, which Milvus Lite builds again from the rows; returns how many there were."""
-    files = list(Path(normalise_uri(uri), "collections", collection).glob("partitions/*/indexes/*"))
+    """Delete a collection's index files, which Milvus Lite builds again from the rows; return their number."""
+    files = list(Path(lite_path(uri), "collections", collection).glob("partitions/*/indexes/*"))
     for file in files:
         file.unlink(missing_ok=True)
     return len(files)
+
+
+def _check_free_space(path: str) -> None:
+    remedy = "free some space and run the same command again; what was counted as stored is safe"
+    if path in _full:
+        raise StoreFull(f"the disk under {path} is full: {remedy}")
+    free = shutil.disk_usage(Path(path).parent).free
+    if free < MIN_FREE_BYTES:
+        raise StoreFull(
+            f"only {free >> 20:,} MB are free under {path}, and Milvus Lite needs {MIN_FREE_BYTES >> 20}: {remedy}"
+        )
+
+
+def _lock_owner(lock: Path) -> str:
+    """Return ' (pid 123: python -m app)' if the kernel tells it (Linux), else ''."""
+    try:
+        inode = str(lock.stat().st_ino)
+        for line in Path("/proc/locks").read_text().splitlines():
+            fields = line.split()
+            if fields[1] == "FLOCK" and fields[5].rsplit(":", 1)[-1] == inode:
+                command = Path(f"/proc/{fields[4]}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                return f" (pid {fields[4]}: {command.strip()[:80]})"
+    except (OSError, IndexError):
+        pass
+    return ""

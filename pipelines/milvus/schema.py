@@ -1,8 +1,8 @@
-"""The collection's schema: the fields every collection has, and how a CSV column becomes a typed field."""
+"""The fields of a collection in Milvus, its description, and which CSV columns it can store."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
@@ -14,23 +14,44 @@ from ..fields import Field, FieldType
 if TYPE_CHECKING:
     from pymilvus import CollectionSchema, MilvusClient
 
-# What change detection needs; names that start with an underscore are never shown.
+    from .index import Index
+
+# Change detection compares these. Fields whose names start with an underscore are never shown.
 MTIME_NS = "_mtime_ns"
 SIZE = "_size"
 MODEL = "_model"
-HASH = "_hash"  # of the file's bytes: a copied or renamed image takes the embedding that is there
-SOURCE = "_source"  # the CSV or folder that last listed the row: what `--prune` compares with
-OWN_FIELDS = frozenset({ID, EMBEDDING, PATH, MTIME_NS, SIZE, MODEL, HASH, SOURCE})
+HASH = "_hash"  # of the file's bytes: a copied or renamed image gets the stored embedding
+SOURCE = "_source"  # the CSV or folder that last listed the row: pruning compares it
 
 MAX_TEXT_BYTES = 65_535  # Milvus's limit for VARCHAR; Milvus Lite counts characters, a server bytes
 
+_REMEDY = "insert into another collection, or drop this one"
+
+
+@dataclass(frozen=True)
+class CollectionInfo:
+    """A summary of a collection. `model` is the id of the model that made it, '' for an empty collection."""
+
+    collection: str
+    uri: str
+    rows: int
+    model: str
+    dim: int
+    index: Index
+    fields: tuple[Field, ...]
+
+    @property
+    def metric(self) -> str:
+        """Metric type of the index."""
+        return self.index.metric
+
 
 def build_schema(client: MilvusClient, dim: int, fields: tuple[Field, ...]) -> CollectionSchema:
-    """The schema of a new collection for embeddings of `dim` dimensions."""
+    """Build the schema of a new collection for embeddings of `dim` dimensions."""
     from pymilvus import DataType
 
     types = {FieldType.INT: DataType.INT64, FieldType.FLOAT: DataType.DOUBLE, FieldType.BOOL: DataType.BOOL}
-    # No dynamic field: with one, a filter on a misspelt name matches nothing and says nothing.
+    # No dynamic field: with one, a filter on a misspelt name would match nothing without an error.
     schema = client.create_schema(auto_id=False, enable_dynamic_field=False)
     schema.add_field(ID, DataType.INT64, is_primary=True)
     schema.add_field(EMBEDDING, DataType.FLOAT_VECTOR, dim=dim)
@@ -49,9 +70,9 @@ def build_schema(client: MilvusClient, dim: int, fields: tuple[Field, ...]) -> C
 
 
 def read_fields(description: dict[str, Any]) -> tuple[Field, ...]:
-    """The CSV fields of an existing collection, from `describe_collection`.
+    """Return the CSV columns of a collection, from `describe_collection`.
 
-    `has_gaps` tells here whether the field takes NULL (servers before 2.5 drop the wish for it silently).
+    Here `has_gaps` tells whether the field takes NULL, which servers before 2.5 drop from the schema silently.
     """
     from pymilvus import DataType
 
@@ -65,56 +86,58 @@ def read_fields(description: dict[str, Any]) -> tuple[Field, ...]:
     )
 
 
-def is_own(description: dict[str, Any]) -> bool:
-    """Whether `describe_collection` describes a collection of this program's making."""
-    return MODEL in {field["name"] for field in description["fields"]}
+def read_dim(description: dict[str, Any]) -> int:
+    """Return the dimension of the embeddings, from `describe_collection`."""
+    vector = next(field for field in description["fields"] if field["name"] == EMBEDDING)
+    return int(vector["params"]["dim"])
 
 
-def text_literal(text: str) -> str:
-    """A string literal for a Milvus filter, safe on Milvus Lite and on servers (`filter_params` works on neither)."""
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
-    return '"' + escaped.replace("\n", "\\n").replace("\r", "\\r").replace("\t", "\\t") + '"'
-
-
-def list_literal(texts: Iterable[str]) -> str:
-    """A list of string literals, for `in`."""
-    return "[" + ", ".join(map(text_literal, texts)) + "]"
+def field_names(description: dict[str, Any]) -> list[str]:
+    """Return the names of all fields, from `describe_collection`."""
+    return [field["name"] for field in description["fields"]]
 
 
 def reconcile(source: tuple[Field, ...], stored: tuple[Field, ...]) -> tuple[Field, ...]:
-    """The source's fields with the types under which an existing collection stores them.
+    """Return the source's fields with the types under which a collection stores them.
 
     Raises:
-        InputError: a column the collection does not have, or values it cannot store.
+        InputError: the collection lacks a column, or cannot store its values.
     """
     by_name = {field.name: field for field in stored}
-    way_out = "insert into another collection (--collection), or drop this one"
-    adopted = []
-    for field in source:
-        target = by_name.get(field.name)
-        if target is None:
-            names = ", ".join(by_name) or "none"
-            raise InputError(f"the collection has no field '{field.name}' (its fields: {names}); {way_out}")
-        widens = target.type in (field.type, FieldType.TEXT) or (field.type, target.type) == (
-            FieldType.INT,
-            FieldType.FLOAT,
-        )
-        if not widens:
-            raise InputError(
-                f"column '{field.name}' is {field.type.value}, the collection stores {target.type.value}; {way_out}"
-            )
-        if field.has_gaps and not target.has_gaps and target.type is not FieldType.TEXT:
-            raise InputError(cannot_store_gaps(field.name))
-        adopted.append(Field(field.name, target.type, field.has_gaps))
+    adopted = tuple(_adopt(field, by_name) for field in source)
+    missing = by_name.keys() - {field.name for field in source}
     for target in stored:
-        if target.name not in {field.name for field in source} and not (target.has_gaps or target.default == ""):
+        if target.name in missing and not (target.has_gaps or target.default == ""):
             raise InputError(
                 f"there is no column '{target.name}' here, and this Milvus (before 2.5) cannot store a number field "
-                f"without a value; add the column, or {way_out}"
+                f"without a value; add the column, or {_REMEDY}"
             )
-    return tuple(adopted)
+    return adopted
 
 
-def cannot_store_gaps(column: str) -> str:
-    """The message for a number column with empty cells on a Milvus without NULL."""
-    return f"column '{column}' has empty cells, which this Milvus (before 2.5) cannot store: fill them in"
+def check_gaps(fields: tuple[Field, ...], stored: tuple[Field, ...]) -> None:
+    """Check that a collection can store the empty cells of these fields.
+
+    Raises:
+        InputError: a number column has empty cells, and this Milvus (before 2.5) cannot store NULL.
+    """
+    nullable = {field.name for field in stored if field.has_gaps or field.type is FieldType.TEXT}
+    for field in fields:
+        if field.has_gaps and field.name not in nullable:
+            raise InputError(
+                f"column '{field.name}' has empty cells, which this Milvus (before 2.5) cannot store: fill them in"
+            )
+
+
+def _adopt(field: Field, stored: dict[str, Field]) -> Field:
+    target = stored.get(field.name)
+    if target is None:
+        names = ", ".join(stored) or "none"
+        raise InputError(f"the collection has no field '{field.name}' (its fields: {names}); {_REMEDY}")
+    widens = (field.type, target.type) == (FieldType.INT, FieldType.FLOAT)
+    if target.type not in (field.type, FieldType.TEXT) and not widens:
+        raise InputError(
+            f"column '{field.name}' is {field.type.value}, the collection stores {target.type.value}; {_REMEDY}"
+        )
+    check_gaps((field,), (target,))
+    return Field(field.name, target.type, field.has_gaps)

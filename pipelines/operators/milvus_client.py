@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..milvus import schema
-from ..milvus.collection import Collection, hit_row
+from ..milvus.collection import Collection
 from ..milvus.connection import call
 from ..milvus.lite import writing
 
@@ -110,7 +110,7 @@ class MilvusSearch:
         found = iter(
             self._collection.search(embeddings[finite], wanted, expression, self._fields) if finite.any() else ()
         )
-        hits = [[hit_row(hit, self._fields) for hit in next(found)] if good else [] for good in finite]
+        hits = [next(found) if good else [] for good in finite]
         return hits if embedding.ndim == 2 else hits[0]
 
 

@@ -1,32 +1,15 @@
-"""What can be asked: a query of weighted texts, images and stored images, its text form, and filters.
+"""Queries of weighted texts, images and ids, filters on columns, and the text form of both.
 
-Knows no model and no database; the command line, the page, the HTTP API and the notebook all build on it.
+Independent of models and databases. The command line, the page, the HTTP API and the notebook all build on it.
 """
 
 from __future__ import annotations
 
 from .filter_parser import parse_filter
 from .filters import And, Compare, Contains, Filter, IsEmpty, Not, OneOf, Or, StartsWith, Under
-from .language import format_query, parse_query
-from .query import MAX_LIMIT, MAX_PARTS, ImageSource, Part, Query
+from .query import MAX_LIMIT, MAX_PARTS, ImageSource, Part, Query, format_query, parse_query
 
 __all__ = [
-    "MAX_LIMIT",
-    "MAX_PARTS",
-    "And",
-    "Compare",
-    "Contains",
-    "Filter",
-    "ImageSource",
-    "IsEmpty",
-    "Not",
-    "OneOf",
-    "Or",
-    "Part",
-    "Query",
-    "StartsWith",
-    "Under",
-    "format_query",
-    "parse_filter",
-    "parse_query",
+    "MAX_LIMIT", "MAX_PARTS", "And", "Compare", "Contains", "Filter", "ImageSource", "IsEmpty", "Not", "OneOf", "Or",
+    "Part", "Query", "StartsWith", "Under", "format_query", "parse_filter", "parse_query",
 ]  # fmt: skip

@@ -1,41 +1,28 @@
-"""Filters as text, for the command line, addresses and the HTTP API.
+"""Filters as text, for the command line, the page's addresses and the HTTP API.
 
 | written | means |
 | --- | --- |
-| `label == "cat"`, `!=`, `year < 2020`, `<=`, `>`, `>=` | compares a column with a text, a number, `true` or `false` |
-| `label in ["cat", "dog"]`, `not in` | is one of these |
-| `path under "/photos/2020"` | images in a folder, at any depth |
-| `label startswith "ca"` | the text begins so |
-| `label contains "at"` | the text is in it (Milvus Lite only) |
+| `label == "cat"`, `!=`, `year < 2020`, `<=`, `>`, `>=` | compare a column with a text, a number, `true` or `false` |
+| `label in ["cat", "dog"]`, `not in` | the value is one of these |
+| `path under "/photos/2020"` | the image is in this folder, at any depth |
+| `label startswith "ca"` | the value starts with this text |
+| `label contains "at"` | the value contains this text (not every database can do this) |
 | `year is empty`, `is not empty` | the cell was empty in the CSV |
 | `featured`, `not featured` | a column of `true` and `false` |
-| `… and …`, `… or …`, `not …`, `( … )` | combines; `not` binds before `and`, `and` before `or` |
+| `… and …`, `… or …`, `not …`, `( … )` | combine; `not` binds before `and`, `and` before `or` |
 
-Texts stand in double or single quotes; in them `\\"`, `\\'`, `\\\\`, `\\n`, `\\r` and `\\t` are escapes.
+Texts are written in double or single quotes; `\\"`, `\\'`, `\\\\`, `\\n`, `\\r` and `\\t` are their escapes.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple, NoReturn
 
 from ..errors import InputError
-from ..fields import Field
-from .columns import Columns, Value
-from .filters import (
-    OPERATORS,
-    And,
-    Compare,
-    Contains,
-    Filter,
-    IsEmpty,
-    Not,
-    OneOf,
-    Or,
-    StartsWith,
-    Under,
-)
+from ..fields import PATH
+from .filters import OPERATORS, And, Compare, Contains, Filter, IsEmpty, Not, OneOf, Or, StartsWith, Under, Value
 
 MAX_LENGTH = 20_000
 MAX_DEPTH = 40
@@ -57,27 +44,26 @@ class _Token(NamedTuple):
     position: int
 
 
-def parse_filter(text: str, fields: Sequence[Field] | None = None, lite: bool = True) -> Filter:
-    """Reads a filter.
+def parse_filter(text: str, check: Callable[[Filter], object] | None = None) -> Filter:
+    """Read a filter.
 
     Args:
-        fields: the collection's columns, to check names and types against; None leaves that for later.
-        lite: whether the collection is in Milvus Lite.
+        check: called with each comparison that was read; it raises InputError if the collection cannot do it.
 
     Raises:
-        InputError: it is none; the message says at which character, and what was expected there.
+        InputError: the text is not a filter. The message names the character and what was expected there.
     """
     if len(text) > MAX_LENGTH:
         raise InputError(f"a filter has at most {MAX_LENGTH:,} characters, not {len(text):,}")
-    return _Parser(text, None if fields is None else Columns(fields, lite)).parse()
+    return _Parser(text, check).parse()
 
 
 class _Parser:
-    """Recursive descent: one method for each kind of phrase, each leaving `_next` after it."""
+    """Recursive descent: one method for each kind of phrase. Each method leaves `_next` after its phrase."""
 
-    def __init__(self, text: str, columns: Columns | None) -> None:
-        self._columns = columns
-        self._tokens = list(_tokens(text))
+    def __init__(self, text: str, check: Callable[[Filter], object] | None) -> None:
+        self._check_filter = check
+        self._tokens = _tokens(text)
         self._next = 0
         self._depth = 0
 
@@ -119,11 +105,10 @@ class _Parser:
             self._fail("expected a column")
         self._next += 1
         name = column.text
-        if self._columns is not None:
-            self._checked(lambda columns: columns.find(name), column)
+        self._check(IsEmpty(name), column)  # every column can be empty: this only fails for an unknown column
         operator = self._peek()
         result = self._operation(name)
-        self._checked(lambda columns: result.expression(columns, False), operator)
+        self._check(result, operator)
         return result
 
     def _operation(self, name: str) -> Filter:
@@ -147,7 +132,7 @@ class _Parser:
             self._next += 1
             return (StartsWith if word == "startswith" else Contains)(name, self._text())
         if word == "under":
-            if name != "path":
+            if name != PATH:
                 self._fail("'under' is for the column path")
             self._next += 1
             return Under(self._text())
@@ -203,11 +188,11 @@ class _Parser:
         if not self._take(text):
             self._fail(f"expected '{text}'")
 
-    def _checked(self, check: Callable[[Columns], object], token: _Token) -> None:
-        if self._columns is None:
+    def _check(self, comparison: Filter, token: _Token) -> None:
+        if self._check_filter is None:
             return
         try:
-            check(self._columns)
+            self._check_filter(comparison)
         except InputError as error:
             _fail(token.position, str(error))
 

@@ -1,49 +1,24 @@
-"""Filters on a collection's own columns: built in Python or read from text, and turned into Milvus's language.
+"""Filters on a collection's columns: plain values, built in Python or read from text by `parse_filter`.
 
 An empty cell equals nothing: `year == 2020` and `year < 2020` are false for it, `year != 2020` and `not (year < 2020)`
-true. (Milvus's own NULL would be neither.) An empty text cell is the text ''.
+are true. An empty cell of a text column is the text ''.
 """
 
 from __future__ import annotations
 
-import os
-import posixpath
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ..errors import InputError
-from ..fields import ID, PATH, Field, FieldType
-from ..milvus.schema import text_literal
-from .columns import Columns, Value, in_range, literal, or_empty, printable, quoted, spell
+from ..fields import PATH
 
-MAX_VALUES = 1_000
-_INVERSE = {"==": "!=", "!=": "==", "<": ">=", ">=": "<", ">": "<=", "<=": ">"}
-OPERATORS = tuple(_INVERSE)
-# Always false, on Milvus Lite and on servers; `not in` is always true.
-_NONE = f"{ID} in []"
-_ALL = f"{ID} not in []"
+Value = str | int | float | bool
+
+OPERATORS = ("==", "!=", "<", "<=", ">", ">=")
 
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Base of all filters; combined with `&`, `|` and `~`. `str()` gives the text that `parse_filter` reads back."""
-
-    def to_milvus(self, fields: Sequence[Field], lite: bool = True) -> str:
-        """The filter as a Milvus expression, every literal quoted here.
-
-        Args:
-            fields: the collection's columns, `Store.fields()`.
-            lite: whether this is Milvus Lite, which knows some operators that a server does not.
-
-        Raises:
-            InputError: a column does not exist or holds something else, or this Milvus cannot do it.
-        """
-        return self.expression(Columns(fields, lite), False)
-
-    def expression(self, columns: Columns, negated: bool) -> str:
-        """As `to_milvus`. Negation is carried to the leaves: Milvus's own `not` says nothing of empty cells."""
-        raise NotImplementedError
+    """Base of all filters; combined with `&`, `|` and `~`. `str()` returns text that `parse_filter` reads back."""
 
     def __and__(self, other: Filter) -> Filter:
         return And((*_operands(And, self), *_operands(And, other)))
@@ -57,25 +32,14 @@ class Filter:
 
 @dataclass(frozen=True, slots=True)
 class Compare(Filter):
-    """`column operator value`, the operator one of == != < <= > >=."""
+    """`column operator value`, with one of OPERATORS."""
 
     column: str
     operator: str
     value: Value
 
-    def expression(self, columns: Columns, negated: bool) -> str:
-        if self.operator not in _INVERSE:
-            raise InputError(f"'{self.operator}' is no comparison; there are: {' '.join(OPERATORS)}")
-        field = columns.find(self.column)
-        if field.type is FieldType.BOOL and self.operator not in ("==", "!="):
-            raise InputError(f"column '{field.name}' is true or false: compare it with == or !=")
-        operator = _INVERSE[self.operator] if negated else self.operator
-        plain = f"{field.name} {operator} {literal(field, self.value)}"
-        takes_empty = negated != (self.operator == "!=")
-        return or_empty(field, plain) if takes_empty else plain
-
     def __str__(self) -> str:
-        return f"{self.column} {self.operator} {spell(self.value)}"
+        return f"{self.column} {self.operator} {format_value(self.value)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,79 +49,40 @@ class OneOf(Filter):
     column: str
     values: tuple[Value, ...]
 
-    def expression(self, columns: Columns, negated: bool) -> str:
-        field = columns.find(self.column)
-        if not 1 <= len(self.values) <= MAX_VALUES:
-            raise InputError(f"a list has between 1 and {MAX_VALUES:,} values, not {len(self.values):,}")
-        if field.type is FieldType.BOOL:  # servers know no `in` of these
-            equals = tuple(Compare(self.column, "==", value) for value in self.values)
-            return Or(equals).expression(columns, negated)
-        values = ", ".join(literal(field, value) for value in self.values)
-        plain = f"{field.name} {'not in' if negated else 'in'} [{values}]"
-        return or_empty(field, plain) if negated else plain
-
     def __str__(self) -> str:
-        return f"{self.column} in [{', '.join(map(spell, self.values))}]"
+        return f"{self.column} in [{', '.join(map(format_value, self.values))}]"
 
 
 @dataclass(frozen=True, slots=True)
 class StartsWith(Filter):
-    """`column startswith text`. As a range, in which no character is a wildcard."""
+    """`column startswith text`."""
 
     column: str
     text: str
 
-    def expression(self, columns: Columns, negated: bool) -> str:
-        name = columns.text(self.column).name
-        if not self.text:
-            raise InputError("startswith needs some text")
-        return in_range(name, self.text, self.text + "\U0010ffff", negated)
-
     def __str__(self) -> str:
-        return f"{self.column} startswith {text_literal(self.text)}"
+        return f"{self.column} startswith {format_value(self.text)}"
 
 
 @dataclass(frozen=True, slots=True)
 class Under(Filter):
-    """`path under folder`: images in this folder, at any depth. A relative folder is one of this program's."""
+    """`path under folder`: images in this folder, at any depth. A relative folder starts at the working directory."""
 
     folder: str
 
-    def expression(self, columns: Columns, negated: bool) -> str:
-        if not self.folder:
-            raise InputError("under needs a folder")
-        folder = self.folder
-        if "://" not in folder:
-            folder = os.path.abspath(os.path.expanduser(printable(folder)))
-        separator = os.sep if "://" not in folder else posixpath.sep
-        inside = folder.rstrip(separator) + separator
-        return in_range(PATH, inside, inside[:-1] + chr(ord(separator) + 1), negated)
-
     def __str__(self) -> str:
-        return f"{PATH} under {text_literal(self.folder)}"
+        return f"{PATH} under {format_value(self.folder)}"
 
 
 @dataclass(frozen=True, slots=True)
 class Contains(Filter):
-    """`column contains text`, in which no character is a wildcard. On Milvus Lite only."""
+    """`column contains text`. No character of the text is a wildcard."""
 
     column: str
     text: str
 
-    def expression(self, columns: Columns, negated: bool) -> str:
-        name = columns.text(self.column).name
-        if not columns.lite:
-            raise InputError("a Milvus server cannot look inside texts: use ==, in or startswith instead of contains")
-        if not self.text:
-            raise InputError("contains needs some text")
-        if "\\" in self.text:  # its own escaping is wrong there (pyarrow's `match_like`)
-            raise InputError("Milvus Lite cannot look for a backslash inside texts: use ==, in or startswith")
-        escaped = self.text.replace("%", "\\%").replace("_", "\\_")
-        plain = f"{name} like {quoted(f'%{escaped}%')}"
-        return f"not ({plain})" if negated else plain
-
     def __str__(self) -> str:
-        return f"{self.column} contains {text_literal(self.text)}"
+        return f"{self.column} contains {format_value(self.text)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,26 +91,15 @@ class IsEmpty(Filter):
 
     column: str
 
-    def expression(self, columns: Columns, negated: bool) -> str:
-        field = columns.find(self.column)
-        if field.type is FieldType.TEXT:
-            return f'{field.name} {"!=" if negated else "=="} ""'
-        if field.has_gaps:
-            return f"{field.name} is {'not ' if negated else ''}null"
-        return _ALL if negated else _NONE
-
     def __str__(self) -> str:
         return f"{self.column} is empty"
 
 
 @dataclass(frozen=True, slots=True)
 class Not(Filter):
-    """The rows that a filter leaves out."""
+    """All rows that the operand leaves out."""
 
     operand: Filter
-
-    def expression(self, columns: Columns, negated: bool) -> str:
-        return self.operand.expression(columns, not negated)
 
     def __str__(self) -> str:
         if isinstance(self.operand, OneOf):
@@ -196,36 +110,39 @@ class Not(Filter):
 
 
 @dataclass(frozen=True, slots=True)
-class _Several(Filter):
+class _Combination(Filter):
     operands: tuple[Filter, ...]
     word: ClassVar[str] = ""
-    other: ClassVar[str] = ""
-
-    def expression(self, columns: Columns, negated: bool) -> str:
-        word = self.other if negated else self.word
-        return f" {word} ".join(f"({operand.expression(columns, negated)})" for operand in self.operands)
 
     def __str__(self) -> str:
         return f" {self.word} ".join(
-            f"({operand})" if isinstance(operand, _Several) else str(operand) for operand in self.operands
+            f"({operand})" if isinstance(operand, _Combination) else str(operand) for operand in self.operands
         )
 
 
 @dataclass(frozen=True, slots=True)
-class And(_Several):
-    """All of them."""
+class And(_Combination):
+    """Rows that match every operand."""
 
     word: ClassVar[str] = "and"
-    other: ClassVar[str] = "or"
 
 
 @dataclass(frozen=True, slots=True)
-class Or(_Several):
-    """Any of them."""
+class Or(_Combination):
+    """Rows that match any operand."""
 
     word: ClassVar[str] = "or"
-    other: ClassVar[str] = "and"
 
 
-def _operands(kind: type[_Several], operand: Filter) -> tuple[Filter, ...]:
+def format_value(value: Value) -> str:
+    """Write a value as `parse_filter` reads it."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if not isinstance(value, str):
+        return repr(value)
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+    return '"' + escaped.replace("\n", "\\n").replace("\r", "\\r").replace("\t", "\\t") + '"'
+
+
+def _operands(kind: type[_Combination], operand: Filter) -> tuple[Filter, ...]:
     return operand.operands if isinstance(operand, kind) else (operand,)

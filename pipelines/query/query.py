@@ -1,13 +1,31 @@
-"""A query: weighted parts, how much of the answer is wanted, and what it is narrowed to."""
+"""A query: weighted parts, a filter, and how many hits to return; and its parts as one line of text.
+
+The command line, the page and the HTTP API read this line by `parse_query`:
+
+| written | means |
+| --- | --- |
+| `white dog on a beach` | these words, as one text |
+| `beach -people` | the beach, and away from people |
+| `beach -"many people"` | the same with several words |
+| `beach +sunset` | two texts, embedded apart and added; `+"red sunset"` for several words |
+| `beach 2*sunset`, `-0.5*people` | with weights (without one it is 1) |
+| `id:42`, `-id:42`, `2*id:42` | like, or unlike, an image of the collection |
+
+A sign or a weight counts only at the start of a word and directly before a letter or a quote: "t-shirt", "- 5
+degrees", "-5 degrees", "3-door car", "2*4 planks" and "rock -n- roll" are plain words. To search for any text as it
+is, write it between `+"` and `"`; inside, write `\\"` for `"` and `\\\\` for `\\`.
+"""
 
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import TYPE_CHECKING, Union
 
 from ..errors import InputError
-from ..milvus.collection import MAX_LIMIT
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,17 +36,26 @@ if TYPE_CHECKING:
 ImageSource = Union[str, "os.PathLike[str]", bytes, "np.ndarray"]
 
 MAX_PARTS = 32
+MAX_LIMIT = 16_384  # hits of a query that paging can reach
 SMALLEST_WEIGHT, LARGEST_WEIGHT = 0.001, 1000.0
+MAX_LENGTH = 4_000  # characters; CLIP reads 77 tokens
+
+# A match without a sign, a weight and an id is a plain word (see `_is_term`).
+_TERM = re.compile(
+    r"""(?<!\S)(?P<sign>[-+])?(?:(?P<weight>\d{1,4}(?:\.\d{1,24})?)\*)?
+    (?:"(?P<phrase>(?:[^"\\]|\\.)*)" | id:(?P<id>-?\d{1,19}) | (?P<word>[^\W\d_]\S*(?<!-)))(?!\S)""",
+    re.VERBOSE | re.DOTALL,
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Exactly one of a text, an image, and the id of an image of the collection.
+    """One part of a query: a text, an image, or the id of an image of the collection.
 
-    weight: how much it counts beside the query's other parts; negative steers away from it.
+    weight: its share in the query; a negative weight steers away from the part.
 
     Raises:
-        InputError: none or several are given, the text is blank, or the weight is out of range.
+        InputError: none or several of the three are given, the text is blank, or the weight is out of range.
     """
 
     text: str = ""
@@ -51,17 +78,17 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """One question to a collection.
+    """A query to one collection.
 
-    limit, offset: the hits wanted: `limit` of them, after the first `offset`.
-    filter: narrows the collection by its own columns; a text is read as `parse_filter` does.
-    min_score: leaves out hits below this cosine. Off by default: cosines are not comparable between models, nor
-        between words (CLIP: about 0.2 to 0.35 for a good hit) and images (0.7 and more).
-    fold: shows images whose cosine to a better hit is at least this as part of that hit, with a count; 0.95 folds
+    limit, offset: return `limit` hits after skipping the first `offset`.
+    filter: only search images whose columns match; a text is read by `parse_filter`.
+    min_score: leave out hits below this cosine. Off by default: cosines are not comparable between models, nor
+        between texts (CLIP: about 0.2 to 0.35 for a good hit) and images (0.7 and more).
+    fold: fold an image into a better hit, which then counts it, if their cosine is at least this; 0.95 folds
         resized and recompressed copies. Off by default.
 
     Raises:
-        InputError: there is no part, or a number is out of range.
+        InputError: there is no part, there are too many, or a number is out of range.
     """
 
     parts: tuple[Part, ...]
@@ -87,3 +114,81 @@ class Query:
             raise InputError("the minimum score is a cosine, between -1 and 1")
         if self.fold is not None and not 0 < self.fold <= 1:
             raise InputError("the fold threshold is a cosine, above 0 and at most 1; 0.95 folds copies")
+
+
+def parse_query(text: str) -> tuple[Part, ...]:
+    """Read a line of the query language. All plain words together become one part, at the place of the first word.
+
+    Raises:
+        InputError: the line is empty or too long, or a weight or an id is out of range.
+    """
+    if len(text) > MAX_LENGTH:
+        raise InputError(f"a query has at most {MAX_LENGTH:,} characters, not {len(text):,}")
+    parts: list[Part] = []
+    words: list[str] = []
+    place, end = 0, 0
+    for match in [*filter(_is_term, _TERM.finditer(text)), None]:
+        plain = text[end : match.start() if match else None].split()
+        if plain and not words:
+            place = len(parts)
+        words += plain
+        if match:
+            parts.append(_part(match))
+            end = match.end()
+    if words:
+        parts.insert(place, Part(" ".join(words)))
+    if not parts:
+        raise InputError("give some words to search for")
+    return tuple(parts)
+
+
+def format_query(parts: Sequence[Part]) -> str:
+    """Return the line that `parse_query` reads back as these parts.
+
+    Raises:
+        InputError: a part is an image that is not in the collection, which has no text form.
+    """
+    terms: list[str] = []
+    has_plain = False
+    for part in parts:
+        if part.image is not None:
+            raise InputError("an image that is not in the collection cannot be written as text")
+        if not has_plain and part.weight == 1 and part.id is None and _is_plain(part.text):
+            has_plain = True
+            terms.append(part.text)
+        else:
+            terms.append(_term(part))
+    return " ".join(terms)
+
+
+def _is_term(match: re.Match[str]) -> bool:
+    return any(match[group] is not None for group in ("sign", "weight", "id"))
+
+
+def _part(match: re.Match[str]) -> Part:
+    weight = float(match["weight"] or 1) * (-1 if match["sign"] == "-" else 1)
+    if match["id"] is not None:
+        number = int(match["id"])
+        if not -(2**63) <= number < 2**63:
+            raise InputError(f"id:{number} is not an id: ids have 64 bits")
+        return Part(id=number, weight=weight)
+    if match["phrase"] is not None:
+        return Part(re.sub(r"\\(.)", r"\1", match["phrase"], flags=re.DOTALL), weight=weight)
+    return Part(match["word"], weight=weight)
+
+
+def _is_plain(text: str) -> bool:
+    return '"' not in text and len(text) <= MAX_LENGTH and parse_query(text) == (Part(text),)
+
+
+def _term(part: Part) -> str:
+    size = abs(part.weight)
+    weight = "" if size == 1 else f"{format(Decimal(repr(size)), 'f')}*"
+    sign = "-" if part.weight < 0 else ""
+    if part.id is not None:
+        return f"{sign}{weight}id:{part.id}"
+    prefix = f"{sign}{weight}" or "+"
+    if re.fullmatch(r"[^\W\d_]+", part.text):
+        return prefix + part.text
+    escaped = part.text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'{prefix}"{escaped}"'

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..query.query import MAX_LIMIT, Query
+from ..query import MAX_LIMIT, Query
 
 # `[id, score, …]`, with the unit embedding last where duplicates are folded.
 Row = list[Any]

@@ -15,8 +15,10 @@ from ..declarations import build_search
 from ..engine import run
 from ..errors import CollectionNotFound, InputError, UnknownImage
 from ..milvus import schema
-from ..milvus.collection import INSERT_COMMAND, Collection, CollectionInfo
-from ..milvus.connection import is_lite
+from ..milvus.collection import Collection
+from ..milvus.filter_expression import to_expression
+from ..milvus.lite import is_lite
+from ..milvus.schema import CollectionInfo
 from ..query import Compare, Filter, ImageSource, Not, OneOf, Part, Query, parse_filter
 from ..settings import Settings
 from .batcher import Batcher
@@ -93,7 +95,9 @@ class Searcher:
         self.collection = Collection(settings.uri, settings.collection, settings.token)
         stored_model_id = self.collection.model()
         if not stored_model_id:
-            raise CollectionNotFound(f"the collection '{settings.collection}' is empty; fill it with: {INSERT_COMMAND}")
+            raise CollectionNotFound(
+                f"the collection '{settings.collection}' is empty", settings.uri, settings.collection
+            )
         self.settings = settings = settings.with_model_of(stored_model_id)
         self.fields = self.collection.fields()
         self.field_names = [field.name for field in self.fields]
@@ -180,7 +184,7 @@ class Searcher:
         Raises:
             InputError: it is none, a column does not exist, or this Milvus cannot do it.
         """
-        return parse_filter(text, self.fields, self.is_lite)
+        return parse_filter(text, lambda filter: to_expression(filter, self.fields, self.is_lite))
 
     def _expression(self, query: Query) -> str:
         """The query's filter, without the images it names, in Milvus's language; '' for all rows."""
@@ -191,7 +195,7 @@ class Searcher:
         if named:
             others = Compare(schema.ID, "!=", named[0]) if len(named) == 1 else Not(OneOf(schema.ID, named))
             wanted = wanted & others if wanted else others
-        return wanted.to_milvus(self.fields, self.is_lite) if wanted else ""
+        return to_expression(wanted, self.fields, self.is_lite) if wanted else ""
 
     def _ask_together(self, questions: list[_Question]) -> list[list[Row] | None]:
         """Rows for each question, None where its parts cancel each other out; alike ones in one call of Milvus."""

@@ -17,6 +17,7 @@ from app.state import MAX_SHOWN, PAGE, Address, QueryImage, parse_id
 from pipelines.errors import InputError, UnreadableImage
 from pipelines.fields import Field, FieldType
 from pipelines.images.decode import decode
+from pipelines.milvus.filter_expression import to_expression
 from pipelines.query import Part, parse_filter
 from tests.support.page import BIG_ID, HOSTILE_KIND
 from tests.support.photos import draw_images
@@ -118,7 +119,7 @@ def test_form_and_filter_spell_each_other(form: dict[str, Any], conditions: str,
     assert written == text
     if not text:
         return
-    parse_filter(text).to_milvus(FIELDS)
+    to_expression(parse_filter(text), FIELDS, lite=True)
     filled = fill_form(COLUMNS, text)
     assert read_form(COLUMNS, filled.chosen, filled.conditions) == text
     assert set(filled.chosen) == set(form)

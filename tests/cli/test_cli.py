@@ -192,7 +192,7 @@ def test_wrong_usage_is_status_2(command: Command, indexed: str, photos: Photos)
 def test_what_cannot_be_reached_is_status_3(command: Command, photos: Photos, db: str, tmp_path: Path) -> None:
     nothing = command("search", "dog", "--uri", db)
     assert nothing.status == 3
-    assert "python -m pipelines insert" in nothing.err
+    assert f"fill it with: python -m pipelines insert CSV_OR_FOLDER --uri {db}\n" in nothing.err
     no_server = command("insert", photos.csv, "--uri", "http://127.0.0.1:9", "--model", "builtin")
     assert no_server.status == 3
     assert no_server.err == "error: no Milvus answers at http://127.0.0.1:9: is it running, and is the address right?\n"

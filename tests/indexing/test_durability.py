@@ -22,6 +22,7 @@ from pipelines.errors import SearchError, StoreFull, StoreRefused, StoreUnavaila
 from pipelines.milvus import lite as disk
 from pipelines.milvus.collection import Collection
 from pipelines.milvus.connection import call, close
+from pipelines.milvus.index import build_index
 from tests.support.insert import all_rows, collection_of, did, distinct_copies, vectors
 from tests.support.photos import Photos, write_csv
 from tests.support.program import CommandResult, start_program
@@ -237,7 +238,7 @@ def test_an_index_that_is_there_already_is_success(lite: Settings, photos: Photo
     """A build of minutes breaks the call; repeated, Milvus answers that the index exists."""
     run_insert(photos.csv, lite)
     collection = collection_of(lite)
-    collection._create_index(collection.index)
+    build_index(collection.client, collection.name, collection.index)
     assert collection.count() == 12
 
 
@@ -312,7 +313,7 @@ def plain_folder(folder: Path) -> str:
     ("make_uri", "message"),
     [
         (text_file, "is no Milvus Lite database; move it away"),
-        (plain_folder, "choose another file with --uri"),
+        (plain_folder, "choose another file"),
         (lambda folder: str(folder / "search"), "ending in .db"),
         (lambda folder: f"http://127.0.0.1:{free_port()}", "is it running, and is the address right?"),
         (lambda folder: f"https://127.0.0.1:{free_port()}", "is it running, and is the address right?"),
@@ -351,7 +352,7 @@ def test_a_wrong_token_is_named_as_one() -> None:
     def refused() -> None:
         raise MilvusException(2, "Fail connecting to server on 127.0.0.1:19530") from Refusal()
 
-    with pytest.raises(StoreRefused, match="--token"):
+    with pytest.raises(StoreRefused, match="the right token"):
         call(refused, deadline=5)
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from pipelines import Searcher, Settings, run_insert
 from pipelines.milvus.connection import close_all
@@ -22,18 +23,19 @@ SOURCES = {"csv": "images/photos.csv", "folder": "images"}
 @pytest.fixture
 def old(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The collections, and the images at the absolute paths and with the times that their rows hold."""
-    WRITTEN_AT.mkdir(exist_ok=False)
-    try:
-        with tarfile.open(DATA / "version-0.1.tar.gz") as archive:
-            archive.extractall(WRITTEN_AT, filter="data")
-        shutil.copytree(DATA / "images", WRITTEN_AT / "images")
-        for path in (WRITTEN_AT / "images").rglob("*"):
-            os.utime(path, (1_700_000_000, 1_700_000_000))
-        monkeypatch.chdir(WRITTEN_AT)
-        yield WRITTEN_AT
-    finally:
-        close_all()
-        shutil.rmtree(WRITTEN_AT)
+    with FileLock(f"{WRITTEN_AT}.lock"):  # one folder for all test runs on this machine
+        shutil.rmtree(WRITTEN_AT, ignore_errors=True)  # left by a run that was killed
+        try:
+            with tarfile.open(DATA / "version-0.1.tar.gz") as archive:
+                archive.extractall(WRITTEN_AT, filter="data")
+            shutil.copytree(DATA / "images", WRITTEN_AT / "images")
+            for path in (WRITTEN_AT / "images").rglob("*"):
+                os.utime(path, (1_700_000_000, 1_700_000_000))
+            monkeypatch.chdir(WRITTEN_AT)
+            yield WRITTEN_AT
+        finally:
+            close_all()
+            shutil.rmtree(WRITTEN_AT)
 
 
 @pytest.fixture(scope="module")

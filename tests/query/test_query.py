@@ -1,8 +1,7 @@
-"""The query language and filters as text: what is read, what is never misread, and that both come back as written."""
+"""The query language and the ranges of queries: what is read, what is never misread, and that it is read back."""
 
 from __future__ import annotations
 
-import random
 from typing import Any
 
 import pytest
@@ -10,30 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.errors import InputError
-from pipelines.fields import Field, FieldType
-from pipelines.query import (
-    And,
-    Compare,
-    Contains,
-    Filter,
-    IsEmpty,
-    Not,
-    OneOf,
-    Or,
-    Part,
-    Query,
-    StartsWith,
-    Under,
-    format_query,
-    parse_filter,
-    parse_query,
-)  # fmt: skip
-from pipelines.search.paging import collect_page, fold_duplicates
+from pipelines.query import Part, Query, format_query, parse_query
 
-FIELDS = (
-    Field("label", FieldType.TEXT), Field("year", FieldType.INT, has_gaps=True), Field("price", FieldType.FLOAT),
-    Field("sold", FieldType.BOOL),
-)  # fmt: skip
 quick = settings(max_examples=150, deadline=None)
 
 
@@ -104,122 +81,6 @@ def test_any_line_is_a_query_or_one_clear_error(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "expression"),
-    [
-        ('label == "cat" and year >= 2020', '(label == "cat") and (year >= 2020)'),
-        ("label == 'cat' && !(year < 2020)", '(label == "cat") and ((year >= 2020 or year is null))'),
-        ("year != 2020", "(year != 2020 or year is null)"),
-        ("not (year == 2020 or sold)", "((year != 2020 or year is null)) and (sold != true)"),
-        ("year not in [1, 2]", "(year not in [1, 2] or year is null)"),
-        ("price < 5", "price < 5.0"),
-        ("year == 2020.0", "year == 2020"),
-        ("sold in [true]", "(sold == true)"),
-        ("not sold", "sold != true"),
-        ("year is not empty", "year is not null"),
-        ("price is empty", "id in []"),
-        ('label contains "100%_"', 'label like "%100\\\\%\\\\_%"'),
-        ('path under "/photos/2020/"', '(path >= "/photos/2020/" and path < "/photos/20200")'),
-        ('not path under "/a/../b"', '(path < "/b/" or path >= "/b0")'),
-        ('label startswith "ca"', '(label >= "ca" and label < "ca\U0010ffff")'),
-        ("a_or_b == 1 or not_c == 2", None),
-    ],
-)  # fmt: skip
-def test_filters_become_milvus_expressions(text: str, expression: str | None) -> None:
-    if expression is None:
-        with pytest.raises(InputError, match="'a_or_b'"):
-            parse_filter(text, FIELDS)
-        return
-    assert parse_filter(text, FIELDS).to_milvus(FIELDS) == expression
-
-
-@pytest.mark.parametrize(
-    ("text", "position", "reason"),
-    [
-        ("lable == 1", 1, "no column 'lable'; the columns are: label, year, price, sold, path, id"),
-        ("label = 1", 7, "equality is written =="),
-        ("label == 1", 7, "'label' holds text, not 1"),
-        ("year == 'x'", 6, "'year' holds whole numbers"),
-        ("year == 99999999999999999999", 6, "64 bits"),
-        ("year == 1e400", 6, "not inf"),
-        ("year == " + "9" * 5000, 9, "means nothing"),
-        ("sold > true", 6, "== or !="),
-        ("year >", 7, "the filter ends"),
-        ("(year > 1", 10, "expected '.'"),
-        ('label == "x', 10, "closing quote"),
-        ('label == "\\q"', 11, "no escape"),
-        ("year in []", 10, "expected a text"),
-        ("year in [1", 11, "expected ']'"),
-        ("label like 'a%'", 7, "use startswith or contains"),
-        ("year contains 'a'", 6, "whole numbers, not text"),
-        ("label under 'a'", 7, "for the column path"),
-        ("year > 1 year", 10, "expected 'and', 'or' or the end"),
-        ("year > 1; drop", 9, "means nothing"),
-        ("label == '\ud800'", 7, "not valid UTF-8"),
-        ("not " * 50 + "sold", 161, "nested deeper"),
-        ("", 1, "expected a column"),
-    ],
-)  # fmt: skip
-def test_a_wrong_filter_says_where_and_what(text: str, position: int, reason: str) -> None:
-    with pytest.raises(InputError) as error:
-        parse_filter(text, FIELDS)
-    message = str(error.value)
-    assert message.startswith(f"filter, character {position}: ")
-    assert reason.replace("'.'", "')'") in message
-    assert "\n" not in message
-
-
-def test_servers_are_not_asked_for_what_they_cannot() -> None:
-    with pytest.raises(InputError, match="a Milvus server cannot look inside texts"):
-        Contains("label", "x").to_milvus(FIELDS, lite=False)
-    assert Under("/p").to_milvus(FIELDS, lite=False)
-
-
-any_text = st.text(max_size=12)
-leaves: st.SearchStrategy[Filter] = (
-    st.builds(Compare, st.just("label"), st.sampled_from(["==", "!=", "<", ">="]), any_text)
-    | st.builds(Compare, st.just("year"), st.sampled_from(["==", "<=", ">"]), st.integers(-(2**62), 2**62))
-    | st.builds(Compare, st.just("price"), st.just("<"), st.floats(allow_nan=False, allow_infinity=False))
-    | st.builds(OneOf, st.just("label"), st.lists(any_text, min_size=1, max_size=3).map(tuple))
-    | st.builds(StartsWith, st.just("label"), any_text.filter(bool))
-    | st.builds(Contains, st.just("label"), any_text.filter(lambda text: text and "\\" not in text))  # refused on Lite
-    | st.builds(Under, any_text.filter(bool))
-    | st.builds(IsEmpty, st.sampled_from(["label", "year"]))
-    | st.builds(Compare, st.just("sold"), st.just("=="), st.booleans())
-)
-
-
-def joined(kind: type[And] | type[Or], some: st.SearchStrategy[Filter]) -> st.SearchStrategy[Filter]:
-    return st.lists(some, min_size=2, max_size=3).map(lambda operands: kind(tuple(operands)))
-
-
-filters = st.recursive(
-    leaves, lambda some: st.builds(Not, some) | joined(And, some) | joined(Or, some), max_leaves=6
-)  # fmt: skip
-
-
-@quick
-@given(filters)
-def test_every_filter_is_read_back_as_it_was_written(filter: Filter) -> None:
-    assert parse_filter(str(filter), FIELDS) == filter
-
-
-@quick
-@given(st.text(alphabet="ab \"'\\()[]=<>!&|,.1-yearlabelnotinsd", max_size=40))
-def test_any_filter_text_is_a_filter_or_one_clear_error(text: str) -> None:
-    try:
-        parsed = parse_filter(text, FIELDS)
-    except InputError:
-        return
-    assert parse_filter(str(parsed), FIELDS) == parsed
-
-
-def test_filters_combine_in_python() -> None:
-    cat, new, sold = Compare("label", "==", "cat"), Compare("year", ">=", 2020), Compare("sold", "==", True)
-    assert (cat & new & ~sold) == And((cat, new, Not(sold)))
-    assert str((cat | new) & ~sold) == '(label == "cat" or year >= 2020) and not (sold == true)'
-
-
-@pytest.mark.parametrize(
     "values",
     [{"limit": 0}, {"offset": -1}, {"limit": 10, "offset": 16_380}, {"min_score": 1.5}, {"fold": 0.0}, {"fold": 2.0},
      {"parts": ()}, {"parts": (Part("a"),) * 33}, {"min_score": float("nan")}],
@@ -233,30 +94,3 @@ def test_queries_out_of_range(values: dict[str, Any]) -> None:
 def test_parts_that_are_none(values: dict[str, Any]) -> None:
     with pytest.raises(InputError):
         Part(**values)
-
-
-@quick
-@given(st.lists(st.integers(0, 4), max_size=60), st.integers(1, 7), st.integers(0, 10_000), st.booleans())
-def test_pages_neither_repeat_nor_skip(levels: list[int], limit: int, seed: int, cut: bool) -> None:
-    """Many equal scores, given in another order each time: as an engine may that is asked for more."""
-    stored = [[number, level / 4] for number, level in enumerate(levels)]
-    shuffled = random.Random(seed)
-
-    def ask(count: int) -> list[list[Any]]:
-        return sorted(stored, key=lambda row: (-row[1], shuffled.random()))[:count]
-
-    minimum = 0.5 if cut else None
-    wanted = [row for row in sorted(stored, key=lambda row: (-row[1], row[0])) if minimum is None or row[1] >= minimum]
-    seen: list[list[Any]] = []
-    for offset in range(0, len(stored) + limit, limit):
-        page = collect_page(ask, Query((Part("a"),), limit, offset, min_score=minimum), 0)
-        seen += page.rows
-        assert page.has_more == (len(seen) < len(wanted))
-    assert seen == wanted
-
-
-def test_near_duplicates_are_one_hit_with_a_count() -> None:
-    rows = [[1, 0.9, [1.0, 0.0]], [2, 0.8, [0.99, 0.141]], [3, 0.7, [0.0, 1.0]], [4, 0.6, [0.98, 0.199]]]
-    kept, folded = fold_duplicates(rows, 0.95)
-    assert ([row[0] for row in kept], folded) == ([1, 3], [2, 0])
-    assert fold_duplicates([], 0.9) == ([], [])

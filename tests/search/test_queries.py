@@ -13,7 +13,8 @@ from pipelines import Searcher, Settings
 from pipelines.errors import InputError
 from pipelines.fields import Field, FieldType
 from pipelines.milvus.collection import Collection
-from pipelines.milvus.connection import close, is_lite
+from pipelines.milvus.connection import close
+from pipelines.milvus.lite import is_lite
 from pipelines.models.clip import load_model
 from pipelines.query import Compare, Contains, OneOf, Part, Query, StartsWith, Under, parse_query
 from tests.support.photos import draw_images

@@ -9,7 +9,7 @@ import pytest
 
 from pipelines import Searcher, Settings, run_insert
 from pipelines.errors import CollectionNotFound, InputError, ModelMismatch
-from pipelines.milvus.schema import text_literal
+from pipelines.milvus.filter_expression import text_literal
 from tests.support.photos import Photos, draw_images, write_csv
 
 
@@ -108,13 +108,15 @@ def test_another_models_embeddings_are_not_searched(searcher: Searcher) -> None:
         Searcher(searcher.settings)
 
 
-def test_nothing_inserted_yet_says_how_to(tmp_path: Path) -> None:
-    with pytest.raises(CollectionNotFound, match="python -m pipelines insert"):
-        Searcher(Settings(uri=str(tmp_path / "none.db"), model="builtin"))
+def test_a_missing_collection_is_named(tmp_path: Path) -> None:
+    uri = str(tmp_path / "none.db")
+    with pytest.raises(CollectionNotFound, match="there is no collection 'images'") as error:
+        Searcher(Settings(uri=uri, model="builtin"))
+    assert (error.value.uri, error.value.collection) == (uri, "images")
     assert not (tmp_path / "none.db").exists()
 
 
-def test_an_empty_collection_says_so(lite: Settings, photos: Photos, tmp_path: Path) -> None:
+def test_an_empty_collection_is_not_searched(lite: Settings, photos: Photos, tmp_path: Path) -> None:
     for path in photos.paths:
         path.write_bytes(b"no image")
     run_insert(photos.csv, lite, rejects=str(tmp_path / "rejected.csv"))

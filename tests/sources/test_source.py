@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import subprocess
@@ -14,7 +13,6 @@ import pytest
 
 from pipelines.errors import InputError
 from pipelines.fields import Field, FieldType
-from pipelines.milvus.schema import reconcile, text_literal
 from pipelines.sources.source import Row, open_source, path_id
 
 INT, FLOAT, BOOL, TEXT = FieldType.INT, FieldType.FLOAT, FieldType.BOOL, FieldType.TEXT
@@ -255,25 +253,6 @@ def test_a_file_that_changes_under_the_run_is_refused_in_one_line(csv_of) -> Non
 def test_column_names_become_fields_that_a_filter_can_name(csv_of) -> None:
     path = csv_of("path,Shot at (UTC),2x,_hidden,ID\na,1,2,3,4\n")
     assert [field.name for field in open_source(path).fields] == ["Shot_at_UTC", "c_2x", "hidden", "ID"]
-
-
-def test_a_source_takes_the_types_its_collection_has() -> None:
-    stored = (Field("label", TEXT), Field("n", FLOAT, has_gaps=True), Field("code", TEXT))
-    assert reconcile((Field("n", INT, True), Field("code", INT)), stored) == (
-        Field("n", FLOAT, True),
-        Field("code", TEXT),
-    )
-    for wrong in (Field("missing", TEXT), Field("n", TEXT), Field("n", BOOL)):
-        with pytest.raises(InputError, match=f"'{wrong.name}'"):
-            reconcile((wrong,), stored)
-    with pytest.raises(InputError, match="empty cells"):
-        reconcile((Field("n", INT, has_gaps=True),), (Field("n", INT, has_gaps=False),))
-
-
-def test_a_text_literal_cannot_be_left() -> None:
-    literal = text_literal('a" or "1"="1\\\n\t')
-    assert literal == r'"a\" or \"1\"=\"1\\\n\t"'
-    assert json.loads(literal) == 'a" or "1"="1\\\n\t'
 
 
 # --- Folders ---------------------------------------------------------------------------------------------------------

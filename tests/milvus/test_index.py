@@ -12,7 +12,7 @@ import pytest
 from pipelines import Searcher, Settings, run_insert
 from pipelines.errors import InputError, StoreError
 from pipelines.milvus.collection import Collection
-from pipelines.milvus.index import Index, choose_index, settle
+from pipelines.milvus.index import Index, choose_index, resolve
 from tests.support.insert import all_rows, collection_of, did
 from tests.support.photos import Photos
 from tests.support.program import CommandResult
@@ -30,7 +30,7 @@ from tests.support.program import CommandResult
         ("a.db", ("flat", "", ("M=3",)), r"it takes: none"),
         ("a.db", ("hnsw", "", ("M=3",)), "M is a number from 4 to 64, not '3'"),
         ("a.db", ("hnsw", "", ("M",)), "not ''"),
-        ("a.db", ("", "", ("M=8",)), "needs an --index"),
+        ("a.db", ("", "", ("M=8",)), "index parameter M=8 needs an index type"),
     ],
 )
 def test_what_a_milvus_cannot_do_is_refused(uri: str, arguments: tuple[str, str, tuple[str]], message: str) -> None:
@@ -40,13 +40,13 @@ def test_what_a_milvus_cannot_do_is_refused(uri: str, arguments: tuple[str, str,
 
 def test_what_is_left_open_stays_or_follows_the_rows() -> None:
     assert choose_index("a.db") is None
-    assert settle("a.db", Index(), 10).type == "FLAT"
-    assert settle("a.db", Index(), 5_000) == Index("IVF_FLAT", "COSINE", {"nlist": 1})
-    assert settle("http://a:1", Index(), 10) == Index("HNSW", "COSINE", {"M": 16, "efConstruction": 200})
-    assert settle("https://x.zillizcloud.com", Index(), 10).type == "AUTOINDEX"
+    assert resolve("a.db", Index(), 10).type == "FLAT"
+    assert resolve("a.db", Index(), 5_000) == Index("IVF_FLAT", "COSINE", {"nlist": 1})
+    assert resolve("http://a:1", Index(), 10) == Index("HNSW", "COSINE", {"M": 16, "efConstruction": 200})
+    assert resolve("https://x.zillizcloud.com", Index(), 10).type == "AUTOINDEX"
     now = Index("HNSW", "IP", {"M": 8, "efConstruction": 100})
-    assert settle("a.db", Index(metric="L2"), 10_000, now) == Index("HNSW", "L2", now.params)
-    assert settle("a.db", Index("FLAT"), 10_000, now) == Index("FLAT", "IP", {})
+    assert resolve("a.db", Index(metric="L2"), 10_000, now) == Index("HNSW", "L2", now.params)
+    assert resolve("a.db", Index("FLAT"), 10_000, now) == Index("FLAT", "IP", {})
 
 
 @pytest.mark.parametrize("metric", ["cosine", "ip", "l2"])

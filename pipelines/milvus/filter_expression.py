@@ -1,0 +1,196 @@
+"""Filters in Milvus's expression language. Every text and number in an expression is written here as a literal.
+
+Negation is carried down to the comparisons: Milvus's own `not` is neither true nor false for an empty cell (NULL).
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import posixpath
+from collections.abc import Iterable, Sequence
+
+from ..errors import InputError
+from ..fields import ID, PATH, Field, FieldType
+from ..query import And, Compare, Contains, Filter, IsEmpty, Not, OneOf, Or, StartsWith, Under
+from ..query.filters import OPERATORS, Value, format_value
+
+MAX_VALUES = 1_000
+_INVERSE = {"==": "!=", "!=": "==", "<": ">=", ">=": "<", ">": "<=", "<=": ">"}
+# Always false, on Milvus Lite and on servers; `not in` is always true.
+_NONE, _ALL = f"{ID} in []", f"{ID} not in []"
+_KINDS = {
+    FieldType.TEXT: "text", FieldType.INT: "whole numbers", FieldType.FLOAT: "numbers", FieldType.BOOL: "true or false",
+}  # fmt: skip
+
+
+def to_expression(filter: Filter, fields: Sequence[Field], lite: bool) -> str:
+    """Translate a filter into a Milvus expression.
+
+    Args:
+        fields: the collection's columns; a filter may also name `id` and `path`.
+        lite: whether this is Milvus Lite, which has some operators that a server does not have.
+
+    Raises:
+        InputError: a column does not exist or holds another type, or this Milvus lacks an operator.
+    """
+    return _Translator(fields, lite).translate(filter, negated=False)
+
+
+def text_literal(text: str) -> str:
+    """Quote a text, safely on Milvus Lite and on servers. (Milvus's `filter_params` work on neither.)
+
+    Raises:
+        InputError: the text is not valid UTF-8: no collection holds it, and pymilvus fails on it.
+    """
+    _check_utf8(text)
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return '"' + escaped.replace("\n", "\\n").replace("\r", "\\r").replace("\t", "\\t") + '"'
+
+
+def list_literal(texts: Iterable[str]) -> str:
+    """Quote several texts, as a list for `in`."""
+    return "[" + ", ".join(map(text_literal, texts)) + "]"
+
+
+class _Translator:
+    def __init__(self, fields: Sequence[Field], lite: bool) -> None:
+        known = (*fields, Field(PATH, FieldType.TEXT), Field(ID, FieldType.INT))
+        self._columns = {field.name: field for field in known}
+        self._lite = lite
+
+    def translate(self, filter: Filter, negated: bool) -> str:
+        match filter:
+            case Not():
+                return self.translate(filter.operand, not negated)
+            case And() | Or():
+                word = "and" if isinstance(filter, And) != negated else "or"
+                return f" {word} ".join([f"({self.translate(operand, negated)})" for operand in filter.operands])
+            case Compare():
+                return self._compare(filter, negated)
+            case OneOf():
+                return self._one_of(filter, negated)
+            case StartsWith():
+                return self._starts_with(filter, negated)
+            case Under():
+                return _under(filter.folder, negated)
+            case Contains():
+                return self._contains(filter, negated)
+            case IsEmpty():
+                return self._is_empty(filter, negated)
+        raise TypeError(f"{type(filter).__name__} is not a filter")
+
+    def _compare(self, filter: Compare, negated: bool) -> str:
+        if filter.operator not in OPERATORS:
+            raise InputError(f"'{filter.operator}' is not a comparison; there are: {' '.join(OPERATORS)}")
+        field = self._find(filter.column)
+        if field.type is FieldType.BOOL and filter.operator not in ("==", "!="):
+            raise InputError(f"column '{field.name}' is true or false: compare it with == or !=")
+        operator = _INVERSE[filter.operator] if negated else filter.operator
+        expression = f"{field.name} {operator} {_literal(field, filter.value)}"
+        matches_empty = negated != (filter.operator == "!=")
+        return _or_empty(field, expression) if matches_empty else expression
+
+    def _one_of(self, filter: OneOf, negated: bool) -> str:
+        field = self._find(filter.column)
+        if not 1 <= len(filter.values) <= MAX_VALUES:
+            raise InputError(f"a list has between 1 and {MAX_VALUES:,} values, not {len(filter.values):,}")
+        if field.type is FieldType.BOOL:  # servers have no `in` for these
+            return self.translate(Or(tuple(Compare(field.name, "==", value) for value in filter.values)), negated)
+        values = ", ".join([_literal(field, value) for value in filter.values])
+        expression = f"{field.name} {'not in' if negated else 'in'} [{values}]"
+        return _or_empty(field, expression) if negated else expression
+
+    def _starts_with(self, filter: StartsWith, negated: bool) -> str:
+        name = self._find_text(filter.column).name
+        if not filter.text:
+            raise InputError("startswith needs some text")
+        return _in_range(name, filter.text, filter.text + "\U0010ffff", negated)
+
+    def _contains(self, filter: Contains, negated: bool) -> str:
+        name = self._find_text(filter.column).name
+        if not self._lite:
+            raise InputError("a Milvus server cannot look inside texts: use ==, in or startswith instead of contains")
+        if not filter.text:
+            raise InputError("contains needs some text")
+        if "\\" in filter.text:  # pyarrow's `match_like`, which Milvus Lite calls, escapes it wrongly
+            raise InputError("Milvus Lite cannot look for a backslash inside texts: use ==, in or startswith")
+        escaped = filter.text.replace("%", "\\%").replace("_", "\\_")
+        expression = f"{name} like {text_literal(f'%{escaped}%')}"
+        return f"not ({expression})" if negated else expression
+
+    def _is_empty(self, filter: IsEmpty, negated: bool) -> str:
+        field = self._find(filter.column)
+        if field.type is FieldType.TEXT:
+            return f'{field.name} {"!=" if negated else "=="} ""'
+        if field.has_gaps:
+            return f"{field.name} is {'not ' if negated else ''}null"
+        return _ALL if negated else _NONE
+
+    def _find(self, name: str) -> Field:
+        if name not in self._columns:
+            raise InputError(f"there is no column '{name}'; the columns are: {', '.join(self._columns)}")
+        return self._columns[name]
+
+    def _find_text(self, name: str) -> Field:
+        field = self._find(name)
+        if field.type is not FieldType.TEXT:
+            raise InputError(f"column '{name}' holds {_KINDS[field.type]}, not text")
+        return field
+
+
+def _under(folder: str, negated: bool) -> str:
+    if not folder:
+        raise InputError("under needs a folder")
+    _check_utf8(folder)  # `abspath` fails on other text
+    if "://" not in folder:
+        folder = os.path.abspath(os.path.expanduser(folder))
+    separator = os.sep if "://" not in folder else posixpath.sep
+    inside = folder.rstrip(separator) + separator
+    return _in_range(PATH, inside, inside[:-1] + chr(ord(separator) + 1), negated)
+
+
+def _in_range(name: str, start: str, end: str, negated: bool) -> str:
+    """Texts with one prefix, as a range: unlike in Milvus's `like`, no character is a wildcard."""
+    if negated:
+        return f"({name} < {text_literal(start)} or {name} >= {text_literal(end)})"
+    return f"({name} >= {text_literal(start)} and {name} < {text_literal(end)})"
+
+
+def _or_empty(field: Field, expression: str) -> str:
+    return f"({expression} or {field.name} is null)" if field.has_gaps else expression
+
+
+def _literal(field: Field, value: Value) -> str:
+    if field.type is FieldType.TEXT and isinstance(value, str):
+        return text_literal(value)
+    if field.type is FieldType.BOOL and isinstance(value, bool):
+        return "true" if value else "false"
+    if field.type in (FieldType.INT, FieldType.FLOAT) and _is_finite_number(value):
+        if field.type is FieldType.FLOAT:
+            return repr(float(value))
+        if value == int(value):
+            return _int64_literal(int(value))
+    raise InputError(f"column '{field.name}' holds {_KINDS[field.type]}, not {format_value(value)}")
+
+
+def _int64_literal(value: int) -> str:
+    if not -(2**63) < value < 2**63:
+        raise InputError(f"{value:g} has more than 64 bits")
+    return str(value)
+
+
+def _is_finite_number(value: Value) -> bool:
+    if isinstance(value, (bool, str)):
+        return False
+    try:
+        return math.isfinite(float(value))
+    except OverflowError:
+        return False
+
+
+def _check_utf8(text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise InputError("a text of the filter is not valid UTF-8") from None

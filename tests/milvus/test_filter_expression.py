@@ -1,0 +1,75 @@
+"""Filters in Milvus's language: what each becomes, what is refused, and that no text gets out of its quotes."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from pipelines.errors import InputError
+from pipelines.milvus.filter_expression import text_literal, to_expression
+from pipelines.query import Contains, Under
+from tests.support.filters import FIELDS, parse_checked
+
+
+@pytest.mark.parametrize(
+    ("text", "expression"),
+    [
+        ('label == "cat" and year >= 2020', '(label == "cat") and (year >= 2020)'),
+        ("label == 'cat' && !(year < 2020)", '(label == "cat") and ((year >= 2020 or year is null))'),
+        ("year != 2020", "(year != 2020 or year is null)"),
+        ("not (year == 2020 or sold)", "((year != 2020 or year is null)) and (sold != true)"),
+        ("year not in [1, 2]", "(year not in [1, 2] or year is null)"),
+        ("price < 5", "price < 5.0"),
+        ("year == 2020.0", "year == 2020"),
+        ("sold in [true]", "(sold == true)"),
+        ("not sold", "sold != true"),
+        ("year is not empty", "year is not null"),
+        ("price is empty", "id in []"),
+        ('label contains "100%_"', 'label like "%100\\\\%\\\\_%"'),
+        ('path under "/photos/2020/"', '(path >= "/photos/2020/" and path < "/photos/20200")'),
+        ('not path under "/a/../b"', '(path < "/b/" or path >= "/b0")'),
+        ('label startswith "ca"', '(label >= "ca" and label < "ca\U0010ffff")'),
+        ("a_or_b == 1 or not_c == 2", None),
+    ],
+)  # fmt: skip
+def test_filters_become_milvus_expressions(text: str, expression: str | None) -> None:
+    if expression is None:
+        with pytest.raises(InputError, match="'a_or_b'"):
+            parse_checked(text)
+        return
+    assert to_expression(parse_checked(text), FIELDS, lite=True) == expression
+
+
+@pytest.mark.parametrize(
+    ("text", "position", "reason"),
+    [
+        ("lable == 1", 1, "no column 'lable'; the columns are: label, year, price, sold, path, id"),
+        ("label == 1", 7, "'label' holds text, not 1"),
+        ("year == 'x'", 6, "'year' holds whole numbers"),
+        ("year == 99999999999999999999", 6, "64 bits"),
+        ("year == 1e400", 6, "not inf"),
+        ("sold > true", 6, "== or !="),
+        ("year contains 'a'", 6, "whole numbers, not text"),
+        ("label == '\ud800'", 7, "not valid UTF-8"),
+    ],
+)  # fmt: skip
+def test_a_filter_that_does_not_fit_the_columns_says_where_and_why(text: str, position: int, reason: str) -> None:
+    with pytest.raises(InputError) as error:
+        parse_checked(text)
+    message = str(error.value)
+    assert message.startswith(f"filter, character {position}: ")
+    assert reason.replace("'.'", "')'") in message
+    assert "\n" not in message
+
+
+def test_servers_are_not_asked_for_what_they_cannot() -> None:
+    with pytest.raises(InputError, match="a Milvus server cannot look inside texts"):
+        to_expression(Contains("label", "x"), FIELDS, lite=False)
+    assert to_expression(Under("/p"), FIELDS, lite=False)
+
+
+def test_a_text_literal_cannot_be_left() -> None:
+    literal = text_literal('a" or "1"="1\\\n\t')
+    assert literal == r'"a\" or \"1\"=\"1\\\n\t"'
+    assert json.loads(literal) == 'a" or "1"="1\\\n\t'
