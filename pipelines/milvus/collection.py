@@ -44,6 +44,10 @@ class Collection:
         self.uri, self.name, self.token = uri, name, token
         self._loaded = False
 
+    def __deepcopy__(self, memo: object) -> Collection:
+        """Return this collection itself: Towhee deep-copies what a pipeline's declaration holds."""
+        return self
+
     @cached_property
     def client(self) -> MilvusClient:
         """The process's client for this Milvus."""
@@ -53,7 +57,7 @@ class Collection:
         """Return whether the collection exists. Does not create a Milvus Lite file."""
         if is_lite(self.uri) and not os.path.exists(normalise_uri(self.uri)):
             return False
-        return call(self.client.has_collection, self.name)
+        return bool(call(self.client.has_collection, self.name))
 
     def create(self, dim: int, fields: tuple[Field, ...], requested: Index | None = None) -> None:
         """Create an empty collection for embeddings of `dim` dimensions.
