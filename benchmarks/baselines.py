@@ -92,7 +92,8 @@ def tutorial(paths: list[str], weights: str, device: str, uri: str) -> dict[str,
     """Towhee tutorial: a pipeline of one row at a time, decode → CLIP → normalise → insert, on one CSV."""
     import cv2
     from PIL import Image
-    from towhee import pipe
+
+    from pipelines import pipe
 
     reference, clock = Reference(weights, device), Clock()
     client = milvus_lite(uri, reference.dim)
@@ -149,7 +150,7 @@ def data_loader(paths: list[str], weights: str, device: str, uri: str) -> dict[s
 
 def text_pipeline(weights: str, device: str) -> Any:
     """The tutorial's text operators: tokenise (the vocabulary read each time), embed 77 positions, normalise."""
-    from towhee import pipe
+    from pipelines import pipe
 
     reference = Reference(weights, device)
     clip = import_clip()

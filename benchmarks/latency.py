@@ -111,9 +111,7 @@ def _run(subject: str, weights: str, device: str, uri: str = "") -> dict[str, An
 
 
 def _our_pipeline(model: str, weights: str, device: str) -> Any:
-    from towhee import ops, pipe
-
-    import pipelines  # noqa: F401  (registers the operators)
+    from pipelines import ops, pipe
 
     return (
         pipe.input("text")
@@ -140,12 +138,13 @@ def _parts(uri: str, weights: str, device: str) -> dict[str, float]:
     timed("import the command line", imports("pipelines.cli"))
     timed("import pymilvus", imports("pymilvus"))
     from pipelines import Searcher, Settings
+    from pipelines.engine import load_towhee
     from pipelines.milvus.collection import Collection
     from pipelines.models.clip import load_model
     from pipelines.models.model_id import name_of
     from pipelines.models.tokenizer import tokenize
 
-    timed("import Towhee", imports("towhee"))
+    timed("import Towhee", load_towhee)
     collection = Collection(uri, "images", "")
     name = name_of(timed("open the collection", collection.model))
     timed("import the runtime", imports("openvino" if device in ("auto", "cpu") else "torch"))

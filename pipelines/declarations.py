@@ -5,72 +5,72 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from .models.registry import get_model
-from .settings import Settings
-
 if TYPE_CHECKING:
     from towhee.runtime.runtime_pipeline import RuntimePipeline
 
+    from .milvus.collection import Collection
+    from .models.clip import ClipModel
+    from .settings import Settings
 
-def build_insert(settings: Settings) -> RuntimePipeline:
-    """Declares the insert pipeline. One call takes one batch and returns why each image was left out."""
-    from towhee import ops, pipe
 
-    settings = settings.with_model_of("")
-    size = get_model(settings.model).image_size
+def build_insert(model: ClipModel, collection: Collection, settings: Settings) -> RuntimePipeline:
+    """Declare the insert pipeline: (rows, paths) of one batch → (reasons, written), a list of each.
+
+    A reason says why an image could not be decoded, '' where it could; `written` is True where the row was stored.
+    A row is a mapping of all fields of the collection but its embedding.
+    """
+    from . import ops, pipe
+
     return (
         pipe.input("rows", "paths")
         .map("paths", ("images", "reasons"), ops.image_decode.cv2(
-            "rgb", size=size, reasons=True, **settings.decode_options))
-        .map("images", "embeddings", ops.image_text_embedding.clip(modality="image", **settings.model_options))
+            "rgb", size=model.spec.image_size, reasons=True, **settings.decode_options))
+        .map("images", "embeddings", ops.image_text_embedding.clip(model, modality="image"))
         .map("embeddings", "embeddings", ops.towhee.np_normalize())
-        .map(("rows", "embeddings"), "written", ops.ann_insert.milvus_rows(**settings.milvus_options))
+        .map(("rows", "embeddings"), "written", ops.ann_insert.milvus_rows(collection))
         .output("reasons", "written")
     )  # fmt: skip
 
 
-def build_text_embedding(settings: Settings) -> RuntimePipeline:
-    """Declares how texts are embedded, all in one model call: n texts → float32[n, dim] of unit length."""
-    from towhee import ops, pipe
+def build_text_embedding(model: ClipModel) -> RuntimePipeline:
+    """Declare how texts are embedded, all in one model call: n texts → float32[n, dim] of unit length."""
+    from . import ops, pipe
 
-    settings = settings.with_model_of("")
     return (
         pipe.input("texts")
-        .map("texts", "embeddings", ops.image_text_embedding.clip(modality="text", **settings.model_options))
+        .map("texts", "embeddings", ops.image_text_embedding.clip(model, modality="text"))
         .map("embeddings", "embeddings", ops.towhee.np_normalize())
         .output("embeddings")
-    )  # fmt: skip
+    )
 
 
-def build_image_embedding(settings: Settings) -> RuntimePipeline:
-    """Declares how images are embedded: n sources → (why unreadable or '', each; float32[n, dim] of unit length)."""
-    from towhee import ops, pipe
+def build_image_embedding(model: ClipModel, settings: Settings) -> RuntimePipeline:
+    """Declare how images are embedded: n sources → (n reasons as in `build_insert`, float32[n, dim] of unit length)."""
+    from . import ops, pipe
 
-    settings = settings.with_model_of("")
-    size = get_model(settings.model).image_size
     return (
         pipe.input("sources")
         .map("sources", ("images", "reasons"), ops.image_decode.cv2(
-            "rgb", size=size, reasons=True, **settings.decode_options))
-        .map("images", "embeddings", ops.image_text_embedding.clip(modality="image", **settings.model_options))
+            "rgb", size=model.spec.image_size, reasons=True, **settings.decode_options))
+        .map("images", "embeddings", ops.image_text_embedding.clip(model, modality="image"))
         .map("embeddings", "embeddings", ops.towhee.np_normalize())
         .output("reasons", "embeddings")
     )  # fmt: skip
 
 
-def build_search(settings: Settings, output_fields: Sequence[str]) -> RuntimePipeline:
+def build_search(collection: Collection, output_fields: Sequence[str]) -> RuntimePipeline:
     """Declares the search for n queries made of the same m parts, in one call of Milvus.
 
     (float32[m, dim] of unit length, weights float32[n, m], limit, filter) → (float32[n, dim], n lists of hits), each
     hit `[id, score, *output_fields]`. A query whose parts cancel each other out is NaN and has no hits.
     """
-    from towhee import ops, pipe
+    from . import ops, pipe
 
     return (
         pipe.input("embeddings", "weights", "limit", "filter")
         .map(("embeddings", "weights"), "queries", ops.embedding.weighted_sum())
         .map("queries", "queries", ops.towhee.np_normalize())
         .map(("queries", "limit", "filter"), "hits", ops.ann_search.milvus_client(
-            output_fields=list(output_fields), **settings.milvus_options))
+            collection=collection, output_fields=list(output_fields)))
         .output("queries", "hits")
     )  # fmt: skip

@@ -1,16 +1,46 @@
-"""Calling a Towhee pipeline: its errors as this project's, and the seconds each step took."""
+"""Towhee: loading it with this project's operators, and calling a pipeline."""
 
 from __future__ import annotations
 
 import re
 import threading
 from collections import defaultdict
+from functools import cache
+from types import ModuleType
 from typing import Any
 
 from . import errors
+from .towhee_compat import import_towhee
 
 # Towhee reports an operator's exception as text, traceback and all. Our messages are one line by design.
 _OWN_ERROR = re.compile(r"^pipelines\.errors\.(\w+): (.*)$", re.MULTILINE)
+
+
+@cache
+def load_towhee() -> ModuleType:
+    """Import Towhee and register this project's operators under the names of Towhee's hub.
+
+    Towhee looks into its registry first, so no hub is asked at run time. `from pipelines import ops, pipe` calls this.
+    """
+    towhee = import_towhee()
+    from .operators.clip_embedding import ClipEmbedding
+    from .operators.image_decode import ImageDecode
+    from .operators.milvus_client import MilvusInsert, MilvusSearch, MilvusUpsert
+    from .operators.normalize import Normalize
+    from .operators.weighted_sum import WeightedSum
+
+    operators = {
+        "image-decode/cv2": ImageDecode,
+        "image-text-embedding/clip": ClipEmbedding,
+        "embedding/weighted-sum": WeightedSum,
+        "towhee/np-normalize": Normalize,
+        "ann-insert/milvus-client": MilvusInsert,
+        "ann-insert/milvus-rows": MilvusUpsert,
+        "ann-search/milvus-client": MilvusSearch,
+    }
+    for name, operator in operators.items():
+        towhee.register(name=name)(operator)
+    return towhee
 
 
 class Profile:

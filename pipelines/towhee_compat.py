@@ -31,6 +31,14 @@ def quiet_known_warnings() -> None:
     warnings.filterwarnings("ignore", category=PydanticDeprecatedSince20, module=r"towhee(\..*)?")
 
 
+def import_towhee() -> ModuleType:
+    """Import Towhee without its warnings."""
+    quiet_known_warnings()
+    import towhee
+
+    return towhee
+
+
 def import_torchvision() -> ModuleType:
     """Imports torchvision, also where its compiled operators do not match the installed torch.
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
-from typing import TYPE_CHECKING
 
 from ..declarations import build_insert
 from ..errors import InputError, ModelMismatch
@@ -23,9 +21,6 @@ from .reembed import CollectionSource, finish_swap, replacement_of, swap
 from .rejects import DEFAULT_FILE, RejectFile
 from .summary import Progress, Summary
 from .warm_up import warm_up
-
-if TYPE_CHECKING:
-    pass
 
 # Batches inside the pipeline at once: one decoding, one in the model, one on its way to Milvus. This, and not the
 # length of the source, bounds the memory; Towhee's own queues hold 1,000 rows whatever their size.
@@ -85,8 +80,7 @@ def run_insert(
     replaces = collection if reembed and stored_model_id not in ("", model_id) else None
     if replaces is not None:
         collection = replacement_of(collection, model_id)
-        settings = dataclasses.replace(settings, collection=collection.name)
-    pipeline = build_insert(settings)  # imports Towhee, which has to be before `warm_up`
+    pipeline = build_insert(model, collection, settings)  # imports Towhee, which has to be before `warm_up`
     _prepare_collection(collection, model, rows, replaces or collection, index)
     # Shards may share a folder, and each writes a list of its own.
     default_list = DEFAULT_FILE if part == WHOLE else f"rejected-{part.number}-of-{part.of}.csv"

@@ -48,6 +48,10 @@ class ClipModel:
         self.model_id = f"{spec.name}@{sha256[:12]}"
         self.runtime = open_runtime(spec, path, sha256, runtime, device)
 
+    def __deepcopy__(self, memo: object) -> ClipModel:
+        """Return this model itself: Towhee deep-copies what a pipeline's declaration holds."""
+        return self
+
     @property
     def description(self) -> str:
         """What runs it and where, for a person: 'openvino fp32 on cpu'."""

@@ -15,7 +15,7 @@ class ClipEmbedding:
     """Embeds one item, or a list in one model call. Not normalised: that is the next step's work.
 
     Args:
-        model_name: a name of the registry, 'clip_vit_base_patch32' for example.
+        model_name: a loaded model, or the name of one in the registry, 'clip_vit_base_patch32' for example.
         modality: 'image' or 'text'.
         device: 'auto', 'cpu', 'cuda', 'mps', or a number as the hub's operator takes it (0 is 'cuda:0', -1 the CPU).
         weights: a weights file to use instead of the registry's.
@@ -23,13 +23,15 @@ class ClipEmbedding:
     """
 
     def __init__(
-        self, model_name: str, modality: str, device: str | int | None = "auto",
+        self, model_name: str | ClipModel, modality: str, device: str | int | None = "auto",
         weights: str = "", runtime: str = "auto",
     ) -> None:  # fmt: skip
         if modality not in ("image", "text"):
             raise ValueError(f"modality is 'image' or 'text', not '{modality}'")
         self._is_text = modality == "text"
-        self._model: ClipModel = load_model(model_name, weights, _device_name(device), runtime)
+        if isinstance(model_name, str):
+            model_name = load_model(model_name, weights, _device_name(device), runtime)
+        self._model = model_name
 
     def __call__(self, items: Any) -> np.ndarray:
         """A text, or an image as uint8[h, w, 3] RGB → float32[dim]; a list of n → float32[n, dim].

@@ -40,8 +40,9 @@ class MilvusInsert:
     def __init__(
         self, host: str | None = None, port: str | int | None = None, collection_name: str = "", *,
         uri: str | None = None, token: str = "", user: str = "", password: str = "",
+        collection: Collection | None = None,
     ) -> None:  # fmt: skip
-        self._collection = _open(uri, host, port, collection_name, token, user, password)
+        self._collection = collection or _open(uri, host, port, collection_name, token, user, password)
         description = self._collection.describe()
         self._auto_id = bool(description.get("auto_id"))
         names = [field["name"] for field in description["fields"]]
@@ -76,8 +77,8 @@ class MilvusInsert:
 class MilvusUpsert:
     """Upserts a batch of rows and their embeddings into a collection of `pipelines.milvus.schema`."""
 
-    def __init__(self, uri: str, collection_name: str, token: str = "") -> None:
-        self._collection = Collection(uri, collection_name, token)
+    def __init__(self, collection: Collection) -> None:
+        self._collection = collection
 
     def __call__(self, rows: Sequence[Mapping[str, Any]], embeddings: np.ndarray) -> list[bool]:
         """Rows without `embedding`, float32[n, dim] → which were written: those with a finite embedding."""
@@ -93,9 +94,10 @@ class MilvusSearch:
     def __init__(
         self, host: str | None = None, port: str | int | None = None, collection_name: str = "", limit: int = 10,
         output_fields: Sequence[str] = (), expr: str = "", *,
-        uri: str | None = None, token: str = "", user: str = "", password: str = "", **_: Any,
+        uri: str | None = None, token: str = "", user: str = "", password: str = "",
+        collection: Collection | None = None, **_: Any,
     ) -> None:  # fmt: skip
-        self._collection = _open(uri, host, port, collection_name, token, user, password)
+        self._collection = collection or _open(uri, host, port, collection_name, token, user, password)
         self._limit, self._fields, self._expression = limit, list(output_fields), expr or ""
 
     def __call__(self, embedding: np.ndarray, limit: int | None = None, expr: str | None = None) -> list[list[Any]]:

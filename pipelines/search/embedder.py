@@ -14,7 +14,7 @@ import numpy as np
 from ..declarations import build_image_embedding, build_text_embedding
 from ..engine import run
 from ..errors import ModelMismatch, UnreadableQuery
-from ..models.clip import model_of
+from ..models.clip import ClipModel, model_of
 from ..models.model_id import is_same_model, may_be_same_name, name_of
 from ..models.registry import get_model
 from ..models.tokenizer import tokenize
@@ -112,19 +112,18 @@ class QueryEmbedder:
     @cached_property
     def _texts(self) -> RuntimePipeline:
         with self._lock:
-            self._check_model()
-            return build_text_embedding(self._settings)
+            return build_text_embedding(self._load_model())
 
     @cached_property
     def _images(self) -> RuntimePipeline:
         with self._lock:
-            self._check_model()
-            return build_image_embedding(self._settings)
+            return build_image_embedding(self._load_model(), self._settings)
 
-    def _check_model(self) -> None:
-        model_id = model_of(self._settings).model_id
-        if not is_same_model(model_id, self._stored_model_id):
-            raise self._mismatch(model_id)
+    def _load_model(self) -> ClipModel:
+        model = model_of(self._settings)
+        if not is_same_model(model.model_id, self._stored_model_id):
+            raise self._mismatch(model.model_id)
+        return model
 
     def _mismatch(self, ours: str) -> ModelMismatch:
         name = name_of(self._stored_model_id)

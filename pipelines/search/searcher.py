@@ -233,12 +233,12 @@ class Searcher:
     @cached_property
     def _search(self) -> RuntimePipeline:
         with self._lock:
-            return build_search(self.settings, self._output_fields)
+            return build_search(self.collection, self._output_fields)
 
     @cached_property
     def _folding_search(self) -> RuntimePipeline:
         with self._lock:
-            return build_search(self.settings, [*self._output_fields, schema.EMBEDDING])
+            return build_search(self.collection, [*self._output_fields, schema.EMBEDDING])
 
     def _hit(self, rank: int, row: Row, folded: int) -> Hit:
         image_id, score, path, *values = row

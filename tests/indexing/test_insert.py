@@ -14,12 +14,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipelines import Settings, run_insert
+from pipelines import Settings, build_insert, run_insert
 from pipelines.engine import run
 from pipelines.errors import InputError, SearchError, StoreError, StoreLocked, StoreUnavailable
 from pipelines.fields import EMBEDDING
-from pipelines.indexing.run import build_insert
 from pipelines.milvus.collection import Collection
+from pipelines.models.clip import load_model
 from tests.support.insert import collection_of, counts, did, distinct_copies, read_rejects
 from tests.support.photos import Photos, draw_images, write_csv
 from tests.support.program import program_env, start_program
@@ -177,7 +177,7 @@ def test_somebody_elses_collection_is_left_alone(settings: Settings, photos: Pho
 
 def test_the_pipeline_itself_can_be_called_and_profiled(lite: Settings, photos: Photos) -> None:
     run_insert(photos.csv, lite, limit=1)
-    pipeline = build_insert(lite)
+    pipeline = build_insert(load_model("builtin"), collection_of(lite), lite)
     row = {
         "id": 500,
         "path": "x",
@@ -237,7 +237,7 @@ def test_decoding_overlaps_with_embedding(lite: Settings, photos: Photos, monkey
 def test_a_failing_milvus_ends_the_run_with_its_own_error(lite: Settings, photos: Photos) -> None:
     """An exception inside an operator comes out as itself, not as Towhee's text of it."""
     run_insert(photos.csv, lite, limit=1)
-    pipeline = build_insert(lite)
+    pipeline = build_insert(load_model("builtin"), collection_of(lite), lite)
     with pytest.raises(SearchError, match="Milvus"):
         run(pipeline, [{"id": 5}], [str(photos.paths[1])])
 

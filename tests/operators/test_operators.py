@@ -9,9 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from pymilvus import DataType, MilvusClient
-from towhee import DataCollection, ops, pipe
 
-from pipelines import Settings
+from pipelines import Settings, ops, pipe
 from pipelines.milvus.connection import connect
 from pipelines.models.clip import load_model
 from pipelines.models.registry import BUILTIN
@@ -46,6 +45,8 @@ def milvus_address(settings: Settings) -> dict[str, str]:
 
 
 def test_tutorial_pipeline_runs_unchanged(settings: Settings, photos: Photos) -> None:
+    from towhee import DataCollection
+
     client = make_tutorial_collection(settings)
     address = milvus_address(settings)
 
@@ -116,17 +117,25 @@ def test_one_bad_image_costs_a_tutorial_pipeline_one_row(lite: Settings, photos:
     assert stored == set(range(12)) - {5}
 
 
-@pytest.mark.parametrize("order", ["import pipelines; import towhee", "import towhee; import pipelines"])
-def test_operators_are_registered_in_either_import_order(order: str) -> None:
-    """And quietly: Towhee's own imports print deprecation warnings."""
-    code = f"{order}\nfrom towhee import ops, pipe\nimport numpy as np\n" + (
+@pytest.mark.parametrize("before", ["", "import towhee; "])
+def test_after_the_door_towhees_own_ops_and_pipe_are_the_same_objects(before: str) -> None:
+    """Quietly, too: Towhee's own imports print deprecation warnings."""
+    code = f"{before}from pipelines import ops as our_ops, pipe as our_pipe\n" + (
+        "from towhee import ops, pipe\n"
+        "import numpy as np\n"
+        "assert ops is our_ops and pipe is our_pipe\n"
         "p = pipe.input('v').map('v', 'v', ops.towhee.np_normalize()).output('v')\n"
         "assert abs(np.linalg.norm(p(np.ones(4)).get()[0]) - 1) < 1e-6\n"
     )
     done = run_code(code)
     assert done.status == 0, done.err
-    if order.startswith("import pipelines"):
+    if not before:
         assert "Warning" not in done.err
+
+
+def test_importing_pipelines_leaves_the_import_system_alone() -> None:
+    code = "import sys; before = list(sys.meta_path); import pipelines; print(sys.meta_path == before)"
+    assert run_code(code).out.strip() == "True"
 
 
 def test_importing_pipelines_imports_nothing_heavy() -> None:
@@ -187,7 +196,7 @@ def test_upsert_operator_leaves_out_rows_without_a_finite_embedding(lite: Settin
     collection.create(4, ())
     row = {"path": "a.jpg", "_mtime_ns": 0, "_size": 0, "_model": "m", "_hash": "", "_source": ""}
     embeddings = np.array([[1, 0, 0, 0], [np.nan] * 4], np.float32)
-    assert MilvusUpsert(lite.uri, lite.collection)([{"id": 1, **row}, {"id": 2, **row}], embeddings) == [True, False]
+    assert MilvusUpsert(collection)([{"id": 1, **row}, {"id": 2, **row}], embeddings) == [True, False]
     assert collection.count() == 1
 
 

@@ -45,10 +45,10 @@ def test_the_model_loads_while_a_new_collection_is_made(
 def test_towhee_is_imported_before_pytorch_beside_it(lite: Settings, photos: Photos) -> None:
     """PyTorch's import puts back the filters of warnings that it found: what Towhee's import says would be printed."""
     code = (
-        "import sys; from pipelines import Settings, insert; warm_up = insert.warm_up\n"
+        "import sys; from pipelines import Settings; from pipelines.indexing import run; warm_up = run.warm_up\n"
         "def late(model): print('towhee.runtime.operator_manager.operator_loader' in sys.modules); warm_up(model)\n"
-        "insert.warm_up = late\n"
-        "insert.run_insert(sys.argv[1], Settings(uri=sys.argv[2], model='builtin'))"
+        "run.warm_up = late\n"
+        "run.run_insert(sys.argv[1], Settings(uri=sys.argv[2], model='builtin'))"
     )
     done = run_code(code, photos.csv, lite.uri)
     assert (done.out, done.err) == ("True\n", "")
