@@ -11,6 +11,7 @@ import tempfile
 from pathlib import Path
 
 from pipelines.errors import UnreadableImage
+from pipelines.fetch.read import read_file
 from pipelines.images.decode import decode
 from pipelines.settings import cache_dir
 
@@ -42,7 +43,7 @@ class QueryImages:
         from PIL import Image
 
         buffer = io.BytesIO()
-        Image.fromarray(decode(path, size=size)).save(buffer, "PNG")
+        Image.fromarray(decode(read_file(path), size=size)).save(buffer, "PNG")
         data = buffer.getvalue()
         key = hashlib.blake2b(data, digest_size=16).hexdigest()
         try:

@@ -81,9 +81,9 @@ class Thumbnails:
         except OSError:
             pass
         # Fetched before its turn to be decoded: a slow server holds up nobody else.
-        source = read_file(path, self._allow_private) if is_remote(path) else path
+        data = read_file(path, self._allow_private)
         with _decoding:
-            pixels = decode(source, size=EDGE)
+            pixels = decode(data, size=EDGE)
         made = _encode(pixels, "WEBP")
         _keep(kept, made.data)
         return made

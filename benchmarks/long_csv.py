@@ -16,8 +16,8 @@ from tabulate import tabulate
 _READ = """
 import json, sys, time
 import numpy, pandas  # not what is measured
-from pipelines.sources.shard import Shard
-from pipelines.sources.source import open_source
+from pipelines.sources import open_source
+from pipelines.sources.source import Shard
 start = time.perf_counter()
 source = open_source(sys.argv[1], shard=Shard.parse(sys.argv[2]))
 checked = time.perf_counter()

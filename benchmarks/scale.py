@@ -46,7 +46,7 @@ from pipelines.indexing.compare import Comparer
 from pipelines.indexing.prune import source_name
 from pipelines.milvus.collection import Store
 from pipelines.models.clip import load_model
-from pipelines.sources.source import open_source
+from pipelines.sources import open_source
 source, store, model = open_source(sys.argv[1]), Store(sys.argv[2], "images"), load_model("builtin")
 store.create(model.spec.dim, source.fields)
 comparer, random = Comparer(store, model.model_id, source_name(sys.argv[1])), numpy.random.default_rng(0)
@@ -73,7 +73,7 @@ print(json.dumps({"unchanged": summary.unchanged, "metadata_updated": summary.re
 """
 _PARSE = """
 import json, sys, time
-from pipelines.sources.source import open_source
+from pipelines.sources import open_source
 start = time.perf_counter()
 source = open_source(sys.argv[1])
 checked, count = time.perf_counter() - start, 0

@@ -1,4 +1,4 @@
-"""`python -m pipelines`: the same as `image-search`."""
+"""`python -m pipelines`."""
 
 from .cli import main
 

@@ -24,7 +24,7 @@ from tests.support.requirements import require_or_skip
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-pytest_plugins = ["tests.support.browser"]  # of which the session has one running page
+pytest_plugins = ["tests.support.browser", "tests.support.remote"]  # one running page a session; remote images
 
 SHARED = ROOT.parent / "shared" / "data"
 

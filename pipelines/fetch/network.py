@@ -1,7 +1,7 @@
-"""Connections to addresses that were checked: what `web.py` sends its requests over.
+"""Connections that go to checked addresses only.
 
-A name is resolved here, each address it resolves to is checked, and the connection goes to the address that was
-checked (a name may resolve to another one the next moment).
+A host name is resolved here, each of its addresses is checked, and the connection goes to the address that was
+checked: a second lookup could give another one.
 """
 
 from __future__ import annotations
@@ -16,30 +16,112 @@ from typing import Any
 import httpcore
 import httpx
 
-from ..errors import UnreadableImage
+from ..errors import UnreadableFile
 
 CONNECTIONS = 64
-# A thousand rows of a host that is gone must not each wait for it.
+KEEPALIVE_SECONDS = 15.0
+# A host that did not answer is not tried again for this long: a CSV may name it in a thousand rows.
 SILENCE_SECONDS = 30.0
 
-
-class Clock(threading.local):
-    """When this thread's download must have ended; httpcore only knows a limit for each single read."""
-
-    deadline = float("inf")
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")  # RFC 6052
 
 
-clock = Clock()
+class Deadline(threading.local):
+    """When this thread's download must end: httpcore only limits each single read."""
+
+    seconds = at = float("inf")
+
+    def start(self, seconds: float) -> None:
+        """Gives a download so many seconds from now."""
+        self.seconds, self.at = seconds, time.monotonic() + seconds
+
+    def left(self) -> float:
+        """Seconds until the deadline."""
+        return self.at - time.monotonic()
+
+
+deadline = Deadline()
+
+
+class CheckedTransport(httpx.BaseTransport):
+    """httpx's requests over connections to checked addresses."""
+
+    def __init__(self, allow_private: bool) -> None:
+        self._pool = httpcore.ConnectionPool(
+            ssl_context=httpx.create_ssl_context(), max_connections=CONNECTIONS, keepalive_expiry=KEEPALIVE_SECONDS,
+            network_backend=_Network(allow_private),
+        )  # fmt: skip
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """Sends a request; the response's body is read as it comes."""
+        url = request.url
+        target = httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
+        answer = self._pool.handle_request(
+            httpcore.Request(request.method, target, headers=request.headers.raw, extensions=request.extensions)
+        )
+        return httpx.Response(answer.status, headers=answer.headers, stream=_Body(answer), extensions=answer.extensions)
+
+
+class _Body(httpx.SyncByteStream):
+    def __init__(self, response: httpcore.Response) -> None:
+        self._response = response
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield from self._response.iter_stream()
+
+    def close(self) -> None:
+        self._response.close()
+
+
+class _Network(httpcore.SyncBackend):
+    """Opens connections. Remembers the hosts that did not answer, and until when they are not tried again."""
+
+    def __init__(self, allow_private: bool) -> None:
+        self._allow_private = allow_private
+        self._silent_until: dict[tuple[str, int], float] = {}
+
+    def connect_tcp(
+        self, host: str, port: int, timeout: float | None = None, local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,
+    ) -> httpcore.NetworkStream:  # fmt: skip
+        """Connects to the first checked address that answers."""
+        if self._silent_until.get((host, port), 0) > time.monotonic():
+            raise httpcore.ConnectTimeout("did not answer a moment ago")
+        failure: Exception | None = None
+        for address in self._addresses(host, port):
+            try:
+                wait = min(timeout or 60.0, max(deadline.left(), 0.01))
+                return _Stream(super().connect_tcp(address, port, wait, local_address, socket_options))
+            except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
+                failure = error
+        assert failure is not None
+        if isinstance(failure, httpcore.ConnectTimeout):
+            self._silent_until[host, port] = time.monotonic() + SILENCE_SECONDS
+        raise failure
+
+    def _addresses(self, host: str, port: int) -> list[str]:
+        if not 0 < port < 65536:
+            raise UnreadableFile(f"there is no port {port}")
+        try:
+            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError, OverflowError) as error:
+            raise UnreadableFile(f"there is no host '{host}'") from error
+        addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
+        allowed = [address for address in addresses if self._allow_private or is_public(address)]
+        if not allowed:
+            named = host if host == addresses[0] else f"{host} ({addresses[0]})"
+            raise UnreadableFile(f"{named} is a private address; --allow-private-urls lets it be fetched")
+        return allowed
 
 
 class _Stream(httpcore.NetworkStream):
-    """A connection on which no read waits beyond the deadline, however slowly the bytes come."""
+    """A connection whose reads end at the deadline, however slowly the bytes come."""
 
     def __init__(self, inner: httpcore.NetworkStream) -> None:
         self._inner = inner
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        left = clock.deadline - time.monotonic()
+        left = deadline.left()
         if left <= 0:
             raise httpcore.ReadTimeout("deadline")
         return self._inner.read(max_bytes, min(timeout or left, left))
@@ -57,51 +139,8 @@ class _Stream(httpcore.NetworkStream):
         return self._inner.get_extra_info(info)
 
 
-class _Network(httpcore.NetworkBackend):
-    """Resolves a name once, and connects to the address it has checked."""
-
-    def __init__(self, allow_private: bool) -> None:
-        self._allow_private = allow_private
-        self._inner = httpcore.SyncBackend()
-        self._silent: dict[
-            tuple[str, int], float
-        ] = {}  # hosts that did not answer, and until when they are not asked again
-
-    def connect_tcp(
-        self, host: str, port: int, timeout: float | None = None, local_address: str | None = None,
-        socket_options: Iterable[Any] | None = None,
-    ) -> httpcore.NetworkStream:  # fmt: skip
-        if self._silent.get((host, port), 0) > time.monotonic():
-            raise httpcore.ConnectTimeout("not asked again")
-        failure: Exception | None = None
-        for address in self._addresses(host, port):
-            try:
-                wait = min(timeout or 60.0, max(clock.deadline - time.monotonic(), 0.01))
-                return _Stream(self._inner.connect_tcp(address, port, wait, local_address, socket_options))
-            except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
-                failure = error
-        assert failure is not None
-        if isinstance(failure, httpcore.ConnectTimeout):
-            self._silent[host, port] = time.monotonic() + SILENCE_SECONDS
-        raise failure
-
-    def _addresses(self, host: str, port: int) -> list[str]:
-        if not 0 < port < 65536:
-            raise UnreadableImage(f"there is no port {port}")
-        try:
-            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        except (OSError, UnicodeError, OverflowError) as error:
-            raise UnreadableImage(f"there is no host '{host}'") from error
-        addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
-        allowed = [address for address in addresses if self._allow_private or is_public(address)]
-        if not allowed:
-            named = host if host == addresses[0] else f"{host} ({addresses[0]})"
-            raise UnreadableImage(f"{named} is a private address; --allow-private-urls lets it be fetched")
-        return allowed
-
-
 def is_public(address: str) -> bool:
-    """False for private, loopback, link-local, multicast and reserved addresses, however an IPv6 one wraps them."""
+    """False for private, loopback, link-local, multicast and reserved addresses, also if an IPv6 one wraps them."""
     ip = ipaddress.ip_address(address.partition("%")[0])
     if isinstance(ip, ipaddress.IPv6Address):
         inner = ip.ipv4_mapped or ip.sixtofour or (ip.teredo and ip.teredo[1])
@@ -110,39 +149,3 @@ def is_public(address: str) -> bool:
         if inner:
             return is_public(str(inner))
     return ip.is_global and not ip.is_multicast
-
-
-_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
-
-
-class _Body(httpx.SyncByteStream):
-    def __init__(self, response: httpcore.Response) -> None:
-        self._response = response
-
-    def __iter__(self) -> Iterator[bytes]:
-        yield from self._response.iter_stream()
-
-    def close(self) -> None:
-        self._response.close()
-
-
-class Transport(httpx.BaseTransport):
-    """httpx over connections of `_Network`."""
-
-    def __init__(self, allow_private: bool) -> None:
-        self._pool = httpcore.ConnectionPool(
-            ssl_context=httpx.create_ssl_context(), max_connections=CONNECTIONS, keepalive_expiry=15.0,
-            network_backend=_Network(allow_private),
-        )  # fmt: skip
-
-    def handle_request(self, request: httpx.Request) -> httpx.Response:
-        url = request.url
-        answer = self._pool.handle_request(
-            httpcore.Request(
-                request.method,
-                httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path),
-                headers=request.headers.raw,
-                extensions=request.extensions,
-            )
-        )
-        return httpx.Response(answer.status, headers=answer.headers, stream=_Body(answer), extensions=answer.extensions)

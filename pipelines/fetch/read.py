@@ -1,26 +1,42 @@
-"""An image's bytes, wherever it lies: a file, an address on the web, an object in a store. Or why there are none."""
+"""The bytes of one file: on a disk, on the web (httpx) or in an object store (fsspec)."""
 
 from __future__ import annotations
 
+import io
 import os
 import re
+import shutil
 import stat
-from typing import TypeGuard
+from typing import IO, Any, TypeGuard
 
-from ..errors import UnreadableImage
+from ..errors import UnreadableFile, UnreadableImage
 
-MAX_BYTES = 64 * 2**20
+MAX_BYTES = 64 * 2**20  # of an image
+MAX_CSV_BYTES = 16 * 2**30
+CSV_SECONDS = 3600.0
 
+# Object stores and the package that speaks to each. No other of fsspec's protocols is allowed: ftp, sftp, smb and more
+# would reach into a private network unchecked.
+STORE_PACKAGES = {
+    "s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "oss": "ossfs", "hf": "huggingface_hub",
+    "az": "adlfs", "abfs": "adlfs", "abfss": "adlfs", "adl": "adlfs", "memory": "fsspec",
+}  # fmt: skip
+
+_REASONS: dict[type[Exception], str] = {
+    FileNotFoundError: "no such file",
+    PermissionError: "no permission to read it",
+    IsADirectoryError: "a folder, not a file",
+}
 _URL = re.compile(r"(?!file:)[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 
 
 def is_remote(path: object) -> TypeGuard[str]:
-    """True for an address that is no local path: `https://…`, `s3://…`."""
+    """True for a URL that is no local path: `https://…`, `s3://…`."""
     return isinstance(path, str) and "://" in path and _URL.match(path) is not None
 
 
 def local_path(path: str) -> str:
-    """`file:///home/me/a.jpg` as a local path; everything else as it is."""
+    """The local path of `file:///home/me/a.jpg`; any other path unchanged."""
     if path[:7].lower() != "file://":
         return path
     from urllib.parse import urlsplit
@@ -30,37 +46,125 @@ def local_path(path: str) -> str:
 
 
 def read_file(path: str | os.PathLike[str], allow_private: bool = False) -> bytes:
-    """Reads an image of at most 64 MiB: a regular file and nothing else (no FIFO, no device, no folder), or a URL.
+    """Reads an image's file of at most 64 MiB.
 
     Args:
-        path: a local path, `http(s)://…`, or an address that fsspec knows (`s3://…`, `gs://…`).
+        path: a URL (`http(s)://…`, `s3://…`, `gs://…`), or the path of a regular file: no FIFO, device or folder.
         allow_private: also fetch from private, loopback and link-local addresses.
 
     Raises:
         UnreadableImage: with the reason.
     """
-    if is_remote(path):
-        from .stores import fetch
-
-        return fetch(path, allow_private)
-    if not os.fspath(path):
-        raise UnreadableImage("the path is empty")
     try:
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-    except (OSError, ValueError) as error:
-        known = {"FileNotFoundError": "no such file", "PermissionError": "no permission to read it"}
-        reason = known.get(type(error).__name__) or getattr(error, "strerror", None) or str(error)
-        raise UnreadableImage(reason) from error
-    status = os.fstat(descriptor)
-    if stat.S_ISDIR(status.st_mode):
-        os.close(descriptor)
-        raise UnreadableImage("a folder, not a file")
-    with open(descriptor, "rb") as file:
-        if not stat.S_ISREG(status.st_mode):
-            raise UnreadableImage("not a regular file")
-        if status.st_size > MAX_BYTES:
-            raise UnreadableImage(f"larger than {MAX_BYTES >> 20} MiB")
-        try:
+        return _read_remote(path, allow_private) if is_remote(path) else _read_local(path)
+    except UnreadableFile as error:
+        raise UnreadableImage(str(error)) from error
+
+
+def _read_local(path: str | os.PathLike[str]) -> bytes:
+    if not os.fspath(path):
+        raise UnreadableFile("the path is empty")
+    try:
+        with open(path, "rb", opener=_open_without_waiting) as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise UnreadableFile("not a regular file")
+            if status.st_size > MAX_BYTES:
+                raise UnreadableFile(f"larger than {MAX_BYTES >> 20} MiB")
             return file.read(MAX_BYTES)
-        except OSError as error:  # a failing disk, a network drive that went away
-            raise UnreadableImage(f"cannot be read: {error.strerror}") from error
+    except (OSError, ValueError) as error:  # ValueError: a null byte in the path
+        reason = _REASONS.get(type(error)) or getattr(error, "strerror", None) or str(error)
+        raise UnreadableFile(reason) from error
+
+
+def _open_without_waiting(path: str, flags: int) -> int:
+    """Opens a FIFO at once; otherwise that waits until another process writes into it."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+def _read_remote(url: str, allow_private: bool) -> bytes:
+    if _is_web(url):
+        from .http import download
+
+        target = io.BytesIO()
+        download(url, target, MAX_BYTES, allow_private)
+        return target.getvalue()
+    filesystem, name = open_store(url)
+    try:
+        data = filesystem.cat_file(name, start=0, end=MAX_BYTES + 1)
+    except Exception as error:  # each store raises errors of its own
+        if "range" in str(error) and "not satisfiable" in str(error):  # S3 says so of an empty object
+            return b""
+        raise UnreadableFile(store_reason(error)) from error
+    if len(data) > MAX_BYTES:
+        raise UnreadableFile(f"larger than {MAX_BYTES >> 20} MiB")
+    return bytes(data)
+
+
+def download_file(url: str, target: IO[bytes], allow_private: bool = False) -> None:
+    """Writes a file as long as a CSV may be, 16 GiB, into `target`.
+
+    Raises:
+        UnreadableFile: with the reason.
+    """
+    if _is_web(url):
+        from .http import download
+
+        return download(url, target, MAX_CSV_BYTES, allow_private, CSV_SECONDS)
+    filesystem, name = open_store(url)
+    try:
+        with filesystem.open(name, "rb") as source:
+            shutil.copyfileobj(source, target, 1 << 20)
+    except Exception as error:  # each store raises errors of its own
+        raise UnreadableFile(store_reason(error)) from error
+
+
+def is_store_folder(url: str) -> bool:
+    """True for a URL in an object store that is not a single object.
+
+    Raises:
+        UnreadableFile: the store does not answer.
+    """
+    if _is_web(url):
+        return False
+    filesystem, name = open_store(url)
+    try:
+        return not filesystem.isfile(name)
+    except Exception as error:  # each store raises errors of its own
+        raise UnreadableFile(store_reason(error)) from error
+
+
+def open_store(url: str) -> tuple[Any, str]:
+    """The fsspec file system of a URL, and the name in it. Keys and endpoints come from the environment.
+
+    Raises:
+        UnreadableFile: this kind of URL is not supported, or needs a package that is not installed.
+    """
+    scheme = url.partition("://")[0].lower()
+    if scheme not in STORE_PACKAGES or "::" in url:  # `::` chains file systems: s3://…::file://…
+        raise UnreadableFile(f"addresses of the kind {scheme}:// are not supported (http, https, s3, gs, az, … are)")
+    import fsspec
+
+    try:
+        filesystem, name = fsspec.core.url_to_fs(url)
+    except ImportError as error:
+        raise UnreadableFile(f"{scheme}:// needs one more package: pip install {STORE_PACKAGES[scheme]}") from error
+    except Exception as error:  # each store raises errors of its own
+        raise UnreadableFile(store_reason(error)) from error
+    return filesystem, name
+
+
+def store_reason(error: Exception) -> str:
+    """An object store's exception as one line."""
+    if isinstance(error, FileNotFoundError):
+        return "no such object in the store"
+    if isinstance(error, PermissionError):
+        return "no permission to read it (the store's credentials come from the environment)"
+    if isinstance(error, IsADirectoryError):
+        return "a folder, not a file"
+    text = " ".join(str(error).split())[:160]
+    return f"the store answers: {text or type(error).__name__}"
+
+
+def _is_web(url: str) -> bool:
+    return url.lower().startswith(("http://", "https://"))

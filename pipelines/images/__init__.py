@@ -1,1 +1,1 @@
-"""From a file to a model's input: decoding, resizing, cropping."""
+"""From the bytes of an image to pixels, and to a model's input."""

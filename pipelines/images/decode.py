@@ -1,57 +1,80 @@
-"""From a file or its bytes to RGB pixels, by OpenCV, or to a sentence that says why not.
+"""From the bytes of an image to RGB pixels by OpenCV, or to a sentence that says why not.
 
-The rules are those that kept every hostile file tried from crashing, hanging or eating the memory: bytes are read by
-`reading` (OpenCV's own reader dies of odd names and waits for ever on a FIFO), the header is checked before anything is
-decoded, a large JPEG is shrunk while it is decoded, and what OpenCV reads wrongly (transparency, AVIF, LAB) goes to
-Pillow.
+No damaged or hostile file may crash, hang or fill the memory: the header is checked before anything is decoded, a large
+JPEG is shrunk while it is decoded, and Pillow decodes what OpenCV gets wrong (transparency, AVIF, LAB).
 """
 
 from __future__ import annotations
 
 import io
 import os
+import re
 import warnings
 from functools import lru_cache
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..errors import UnreadableImage
-from ..fetch.read import read_file
-from .formats import describe
 from .preprocess import resize_and_crop
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-MAX_PIXELS_STORED = 256_000_000  # what a header may claim
-MAX_PIXELS_DECODED = 128_000_000  # what may be held in memory, 3 bytes each
+MAX_PIXELS_STORED = 256_000_000  # that a header may claim
+MAX_PIXELS_DECODED = 128_000_000  # held in memory, 3 bytes each
 STRIP_PIXELS = 4_000_000
-# Their decoders take up to 20 bytes a pixel and many seconds: half as many, room for a phone's 48 megapixels.
+# Their decoders take up to 20 bytes a pixel and many seconds. Half as many pixels still fit a phone's 48 megapixels.
 HEAVY_FORMATS = frozenset({"JPEG2000", "AVIF", "HEIF"})
 
-# Formats Pillow may open. Never EPS: that starts Ghostscript.
+# The formats that Pillow may open. Never EPS, for which it starts Ghostscript.
 FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF", "JPEG2000", "HEIF")
-# What OpenCV reads as well as Pillow, and faster; the rest of the modes it gets wrong.
+# The formats and modes that OpenCV decodes as exactly as Pillow, and faster.
 OPENCV_FORMATS = frozenset({"JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM"})
 OPENCV_MODES = frozenset({"1", "L", "P", "RGB", "CMYK", "YCbCr", "I;16", "I;16B", "I"})
 
+_TEXT = rb"(\xef\xbb\xbf)?[ \t\r\n]*"  # a byte-order mark and spaces
+_UNSUPPORTED = "this format is not supported"
+# A pattern for the first bytes of a file that Pillow does not open → the reason to give. The first that fits counts.
+_REASONS = {
+    _TEXT + rb"<": "markup (HTML, SVG or XML), not an image",
+    _TEXT + rb"%PDF": "a PDF, not an image",
+    _TEXT + rb"%!PS": "PostScript, not an image",
+    _TEXT + rb"version https://git-lfs": "a Git LFS pointer, not the image itself: git lfs pull",
+    rb"PK\x03\x04": "a ZIP archive or an office document, not an image",
+    rb"\x1f\x8b": "a gzip archive, not an image",
+    rb"\x1a\x45\xdf\xa3": "a video, not an image",
+    rb"\xff\x0a|\0\0\0\x0cJXL ": f"JPEG XL: {_UNSUPPORTED}",
+    rb"II\xbc": f"JPEG XR: {_UNSUPPORTED}",
+    rb"8BPS": f"a Photoshop document: {_UNSUPPORTED}",
+    rb"\0\0\x01\0": f"an icon (ICO): {_UNSUPPORTED}",
+    rb"icns": f"an icon (ICNS): {_UNSUPPORTED}",
+    rb"qoif": f"QOI: {_UNSUPPORTED}",
+    rb"DDS ": f"a texture (DDS): {_UNSUPPORTED}",
+    rb"#\?RADIANCE": f"Radiance HDR: {_UNSUPPORTED}",
+    rb"\x76\x2f\x31\x01": f"OpenEXR: {_UNSUPPORTED}",
+    rb"PF\n": "floating-point pixels are not supported",
+    rb"FUJIFILM|.{4}ftypcrx ": f"a camera's RAW: {_UNSUPPORTED}",
+    rb"II\*\0|MM\0\*": "a TIFF of a kind that is not supported (a camera's RAW, floating-point pixels), or damaged",
+    rb"\xff\xd8": "a JPEG of a kind that is not supported (12 bits, JPEG-LS), or damaged at its start",
+    rb"\x89PNG": "a PNG damaged at its start",
+    rb"GIF8": "a GIF damaged at its start",
+    rb"BM": "a BMP damaged at its start, or no image",
+    rb"RIFF.{4}WEBP": "a WebP damaged at its start",
+    rb"RIFF": "a video or sound (RIFF), not an image",
+    rb".{4}ftypavi[fs]": "an AVIF damaged at its start",
+    rb".{4}ftyp(hei[cxms]|hev[cx]|m[is]f1)": "HEIC needs one more package (pip install pillow-heif), or it is damaged",
+    rb".{4}ftyp": "a video, not an image",
+    rb"": "not an image of a known format, or damaged at its start",
+}
 
-class _Header(NamedTuple):
-    image: Image
-    width: int
-    height: int
 
-
-def decode(
-    source: str | os.PathLike[str] | bytes, size: int | None = None, allow_private: bool = False, exact: bool = False
-) -> np.ndarray:
+def decode(data: bytes, size: int | None = None, exact: bool = False) -> np.ndarray:
     """Decodes one image, upright (EXIF), transparency over white.
 
     Args:
-        source: a path, a URL, or the file's bytes.
-        size: edge of a model's square input; the image is then resized and cropped to it.
-        allow_private: a URL may lead to a private address.
+        data: the bytes of the image's file.
+        size: edge of a model's square input, in pixels; the image is then resized and cropped to it.
         exact: never shrink a JPEG while it is decoded.
 
     Returns:
@@ -60,23 +83,23 @@ def decode(
     Raises:
         UnreadableImage: with the reason.
     """
-    data = source if isinstance(source, bytes) else read_file(source, allow_private)
-    header = _read_header(data)
-    shrink = 1 if exact else _jpeg_shrink(header, size)
-    if header.width * header.height > _pixel_limit(header.image, shrink):
-        raise UnreadableImage(f"too many pixels ({header.width}×{header.height})")
-    pixels = _decode_opencv(data, shrink) if _opencv_is_right(header.image) and _chunks_fit(data) else None
+    image = _open(data)
+    width, height = image.size
+    shrink = 1 if exact else _jpeg_shrink(image, size)
+    if width * height > _pixel_limit(image, shrink):
+        raise UnreadableImage(f"too many pixels ({width}×{height})")
+    pixels = _decode_opencv(data, shrink) if _opencv_is_right(image) and _chunks_fit(data) else None
     if pixels is None:
-        pixels = _decode_pillow(header, shrink)
+        pixels = _decode_pillow(image, shrink)
     if size is None:
         return pixels
-    turned = (pixels.shape[0] > pixels.shape[1]) != (header.height > header.width)
-    original = (header.height, header.width) if turned else (header.width, header.height)
+    turned = (pixels.shape[0] > pixels.shape[1]) != (height > width)
+    original = (height, width) if turned else (width, height)
     return resize_and_crop(pixels, size, original)
 
 
-def _read_header(data: bytes) -> _Header:
-    """Opens the image without decoding it, and refuses what claims too much."""
+def _open(data: bytes) -> Image:
+    """Opens the image without decoding it, and refuses one that claims too many pixels."""
     from PIL import Image, JpegImagePlugin
 
     if not data:
@@ -84,27 +107,28 @@ def _read_header(data: bytes) -> _Header:
     formats = _prepare_libraries()
     try:
         if data.startswith(b"\xff\xd8\xff"):
-            # Not by Image.open: its pixel limit would refuse a 200-megapixel phone image that shrinks well.
+            # Image.open's pixel limit would refuse a 200-megapixel phone image, which shrinks well.
             image: Image.Image = JpegImagePlugin.JpegImageFile(io.BytesIO(data))
         else:
             image = Image.open(io.BytesIO(data), formats=formats)
     except Image.DecompressionBombError:
         raise UnreadableImage("too many pixels") from None
     except Exception as error:
-        raise UnreadableImage(describe(data)) from error
+        reason = next(reason for start, reason in _REASONS.items() if re.match(start, data[:512], re.DOTALL))
+        raise UnreadableImage(reason) from error
     width, height = image.size
     if width * height > MAX_PIXELS_STORED:
         raise UnreadableImage(f"too many pixels ({width}×{height})")
-    return _Header(image, width, height)
+    return image
 
 
 @lru_cache(maxsize=1)
 def _prepare_libraries() -> tuple[str, ...]:
-    """Once a process: no chatter on stderr, and the formats this Pillow can open (HEIC with pillow-heif)."""
+    """Silences warnings, once a process, and returns the formats this Pillow can open (HEIC with pillow-heif)."""
     from PIL import Image
 
-    warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")  # damaged metadata, no file named
-    warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # the limit here is our own
+    warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")  # of damaged metadata; they name no file
+    warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # MAX_PIXELS_STORED limits it
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # read when cv2 is first imported
     try:
         import pillow_heif
@@ -116,32 +140,30 @@ def _prepare_libraries() -> tuple[str, ...]:
     return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
-def _jpeg_shrink(header: _Header, size: int | None) -> int:
-    """1, 2, 4 or 8: how much smaller libjpeg may decode while twice the wanted size is left.
+def _jpeg_shrink(image: Image, size: int | None) -> int:
+    """1, 2, 4 or 8: the factor by which libjpeg can shrink the image to no less than twice the requested size.
 
-    Twice keeps the result within half a level of the full decode on average (SSIM 0.997).
+    Twice the size keeps the result within half a level of the full decode on average (SSIM 0.997).
     """
-    if size is None or header.image.format not in ("JPEG", "MPO"):
+    if size is None or image.format not in ("JPEG", "MPO"):
         return 1
-    short = min(header.width, header.height)
-    return next((factor for factor in (8, 4, 2) if short >= 2 * size * factor), 1)
+    return next((factor for factor in (8, 4, 2) if min(image.size) >= 2 * size * factor), 1)
 
 
 def _pixel_limit(image: Image, shrink: int) -> int:
-    """How large an image may be that is decoded at 1/shrink of its size."""
+    """The most pixels that an image may have to be decoded at 1/shrink of its size."""
     if image.format in HEAVY_FORMATS:
         return MAX_PIXELS_DECODED // 2
-    # Of a progressive JPEG libjpeg holds all coefficients in full size, however small it decodes.
+    # libjpeg holds all coefficients of a progressive JPEG in full size, even if it shrinks the image.
     return MAX_PIXELS_DECODED if image.info.get("progressive") else MAX_PIXELS_DECODED * shrink**2
 
 
 def _opencv_is_right(image: Image) -> bool:
-    transparent = image.has_transparency_data
-    return image.format in OPENCV_FORMATS and image.mode in OPENCV_MODES and not transparent
+    return image.format in OPENCV_FORMATS and image.mode in OPENCV_MODES and not image.has_transparency_data
 
 
 def _chunks_fit(data: bytes) -> bool:
-    """False for a PNG with a chunk that claims to reach beyond the file: OpenCV would allocate the 4 GB it claims."""
+    """False for a PNG with a chunk that claims to be longer than the file: OpenCV would allocate up to 4 GB for it."""
     if not data.startswith(b"\x89PNG"):
         return True
     at = 8
@@ -151,7 +173,7 @@ def _chunks_fit(data: bytes) -> bool:
 
 
 def _decode_opencv(data: bytes, shrink: int) -> np.ndarray | None:
-    """uint8[h, w, 3] RGB, rotated by EXIF; None where OpenCV cannot, without a reason."""
+    """uint8[height, width, 3] RGB, rotated by EXIF; None if OpenCV fails, which gives no reason."""
     import cv2
 
     # The REDUCED_COLOR flags cannot be combined with RGB; REDUCED_GRAYSCALE | COLOR_RGB is the spelling that works.
@@ -162,13 +184,17 @@ def _decode_opencv(data: bytes, shrink: int) -> np.ndarray | None:
         return None
 
 
-def _decode_pillow(header: _Header, shrink: int) -> np.ndarray:
-    """The rest, and the reason where Pillow cannot either."""
+def _decode_pillow(image: Image, shrink: int) -> np.ndarray:
+    """uint8[height, width, 3] RGB, rotated by EXIF.
+
+    Raises:
+        UnreadableImage: Pillow fails, too.
+    """
     from PIL import ImageOps
 
-    image = header.image
+    width, height = image.size
     try:
-        image.draft(None, (header.width // shrink, header.height // shrink))  # a JPEG is shrunk here, too
+        image.draft(None, (width // shrink, height // shrink))  # shrinks a JPEG
         if image.mode == "F":
             raise UnreadableImage("floating-point pixels are not supported")
         ImageOps.exif_transpose(image, in_place=True)
@@ -180,7 +206,7 @@ def _decode_pillow(header: _Header, shrink: int) -> np.ndarray:
 
 
 def _over_white(image: Image) -> np.ndarray:
-    """RGB, transparency laid over white. In strips: four copies of a 128-megapixel image would take 3 GB."""
+    """RGB, transparency laid over white, strip by strip: four copies of a 128-megapixel image would take 3 GB."""
     from PIL import Image
 
     width, height = image.size
@@ -196,7 +222,7 @@ def _over_white(image: Image) -> np.ndarray:
 
 
 def _grey_of_16_bits(image: Image) -> np.ndarray:
-    """Pillow's own conversion clips at 255: nearly everything would be white."""
+    """RGB from the high byte. Pillow's own conversion clips at 255, which makes nearly everything white."""
     values = np.asarray(image)
     grey = (values >> 8).astype(np.uint8)
     grey[values == image.info.get("transparency", -1)] = 255

@@ -1,4 +1,4 @@
-"""CLIP's image preprocessing: bicubic resize with antialiasing, centre crop. The same as PIL's to within a level."""
+"""CLIP's image preprocessing: antialiased bicubic resize and centre crop, within one level of PIL's."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ MAX_ASPECT = 8
 
 
 def resize_and_crop(image: np.ndarray, size: int, original: tuple[int, int] | None = None) -> np.ndarray:
-    """Scales the short side to `size` and cuts the middle square out.
+    """Scales the short side to `size` and cuts out the square in the middle.
 
     Args:
         image: uint8[height, width, 3], RGB.
         size: edge of the result, in pixels.
-        original: (width, height) before a JPEG shrink, so that rounding is that of the full image.
+        original: (width, height) before a JPEG was shrunk; sizes are rounded as for the full image.
 
     Returns:
         uint8[size, size, 3], C-contiguous.
@@ -22,7 +22,7 @@ def resize_and_crop(image: np.ndarray, size: int, original: tuple[int, int] | No
     height, width = image.shape[:2]
     full_width, full_height = original or (width, height)
     short = min(full_width, full_height)
-    # As torchvision's Resize and CenterCrop compute them, which CLIP's reference uses.
+    # As computed by torchvision's Resize and CenterCrop, which CLIP's reference uses.
     new_width, new_height = int(size * full_width / short), int(size * full_height / short)
     left, top = round((new_width - size) / 2), round((new_height - size) / 2)
     if max(new_width, new_height) > MAX_ASPECT * size:
@@ -33,9 +33,9 @@ def resize_and_crop(image: np.ndarray, size: int, original: tuple[int, int] | No
 
 
 def _resize(image: np.ndarray, width: int, height: int) -> np.ndarray:
-    # OpenCV has no antialiased bicubic resize; torch's is within one level of PIL's and releases the GIL. What
-    # `functional.interpolate` calls, into a result that lies as the image does: by itself it lays the channels one
-    # behind the other, and to interleave them again takes half as long as the resize.
+    # OpenCV has no antialiased bicubic resize; torch's is within one level of PIL's and releases the GIL. This is the
+    # operator behind `functional.interpolate`, called directly to write channels interleaved, as the image has them:
+    # interpolate returns them one after the other, and interleaving takes half as long as the resize.
     import torch
 
     pixels = torch.from_numpy(np.ascontiguousarray(image)[None]).permute(0, 3, 1, 2)

@@ -13,8 +13,8 @@ from ..milvus.schema import reconcile
 from ..models.clip import ClipModel, model_of
 from ..models.model_id import is_compatible, is_same_model
 from ..settings import Settings
-from ..sources.shard import WHOLE, Shard
-from ..sources.source import Source, open_source
+from ..sources import open_source
+from ..sources.source import WHOLE, Shard, Source
 from .feed import Feed
 from .prune import Confirm, prune_gone, source_name
 from .reembed import CollectionSource, finish_swap, replacement_of, swap

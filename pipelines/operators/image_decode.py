@@ -79,7 +79,8 @@ class ImageDecode:
             elif is_remote(source):
                 pixels = self._decode_remote(source)
             else:
-                pixels = decode(source, self._size, exact=self._exact)
+                data = source if isinstance(source, bytes) else read_file(source)
+                pixels = decode(data, self._size, exact=self._exact)
         except UnreadableImage as error:
             reason = str(error)
         except Exception as error:  # whatever a decoder raises, it costs this one image only

@@ -4,102 +4,103 @@ from __future__ import annotations
 
 import os
 import posixpath
-from collections.abc import Iterator
-from itertools import compress
+from collections.abc import Iterable, Iterator
+from itertools import compress, islice
 from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
+from ..fetch.read import open_store, store_reason
 from ..fields import Field, FieldType
-from .shard import WHOLE, Shard
-from .source import IMAGE_SUFFIXES, Row, in_chunks, path_id
+from .source import WHOLE, Row, Shard, in_chunks, path_id
 
+IMAGE_SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
+    | {".avif", ".heic", ".heif", ".jp2", ".ppm", ".pgm", ".pbm"}
+)
 _SHARD_ROWS = 1000
 
 
-class Folder:
-    """Folder by folder, sorted by name, without what is hidden. The label is the name of the folder.
+class FolderSource:
+    """The images below a folder, folder by folder, sorted by name, hidden ones left out.
+
+    An image's label is the name of its folder, '' at the top.
 
     Raises:
-        InputError: there is no image in it.
+        InputError: the folder holds no image.
     """
 
     def __init__(self, root: Path, limit: int = 0, shard: Shard = WHOLE) -> None:
         self._root = root.resolve()
-        self._set_up(str(root), limit, shard)
+        self._check(str(root), limit, shard)
 
     def chunks(self, size: int) -> Iterator[list[Row]]:
-        """The rows, `size` at a time."""
-        yield from in_chunks(self._rows(), size)
+        """The rows of this shard, `size` at a time."""
+        return in_chunks(self._rows(), size)
 
-    def _set_up(self, name: str, limit: int, shard: Shard) -> None:
-        self._limit, self._shard = limit, shard
+    def _rows(self) -> Iterator[Row]:
+        for rows in in_chunks(self._all_rows(), _SHARD_ROWS):
+            yield from compress(rows, self._shard.takes([row.id for row in rows]))
+
+    def _check(self, name: str, limit: int, shard: Shard) -> None:
+        self._limit, self._shard = limit or None, shard
         self.fields: tuple[Field, ...] = (Field("label", FieldType.TEXT),)
-        if next(self._images(), None) is None:
+        if next(self._all_rows(), None) is None:
             raise InputError(f"there is no image in {name} (looked for {' '.join(sorted(IMAGE_SUFFIXES))})")
         self.total = sum(1 for _ in self._rows())
 
-    def _rows(self) -> Iterator[Row]:
-        for rows in in_chunks(self._images(), _SHARD_ROWS):
-            yield from compress(rows, self._shard.takes([row.id for row in rows]))
+    def _all_rows(self) -> Iterator[Row]:
+        for line, (path, label) in enumerate(islice(self._images(), self._limit), 1):
+            yield Row(path_id(path), path, line, {"label": label})
 
-    def _images(self) -> Iterator[Row]:
-        count = 0
-        for folder, files, label in self._walk():
-            for name in sorted(files):
-                if os.path.splitext(name)[1].lower() not in IMAGE_SUFFIXES or name.startswith("."):
-                    continue
-                count += 1
-                path = self._join(folder, name)
-                yield Row(path_id(path), path, count, {"label": label})
-                if count == self._limit:
-                    return
-
-    def _walk(self) -> Iterator[tuple[str, list[str], str]]:
-        """Each folder, the names of its files, and its label."""
+    def _images(self) -> Iterator[tuple[str, str]]:
+        """Path and label of each image."""
         for folder, subfolders, files in os.walk(self._root):
             subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-            yield folder, files, "" if Path(folder) == self._root else os.path.basename(folder)
+            label = "" if Path(folder) == self._root else os.path.basename(folder)
+            for name in _image_names(files):
+                yield os.path.join(folder, name), label
 
-    def _join(self, folder: str, name: str) -> str:
-        return os.path.join(folder, name)
 
-
-class BucketSource(Folder):
-    """The same in an object store: `s3://bucket/photos`.
+class BucketSource(FolderSource):
+    """The same for a folder in an object store: `s3://bucket/photos`.
 
     Raises:
-        InputError: the store cannot be listed, or there is no image in it.
+        InputError: the store cannot be listed, or the folder holds no image.
     """
 
     def __init__(self, url: str, limit: int = 0, shard: Shard = WHOLE) -> None:
-        from ..fetch.stores import open_store
-
         self._url = url.rstrip("/")
         self._filesystem, top = open_store(url)
         self._top = top.rstrip("/")
-        self._set_up(url, limit, shard)
+        self._check(url, limit, shard)
 
-    def _walk(self) -> Iterator[tuple[str, list[str], str]]:
-        # Not fsspec's own walk: that leaves out a subfolder it cannot list, and says nothing.
+    def _images(self) -> Iterator[tuple[str, str]]:
+        # Not fsspec's own walk: it silently leaves out a subfolder that it cannot list.
         waiting = [self._top]
         while waiting:
             folder = waiting.pop()
-            listed = [(str(entry["name"]).rstrip("/"), entry["type"]) for entry in self._list(folder)]
-            below = [(name, kind) for name, kind in listed if name != folder]
-            files = [posixpath.basename(name) for name, kind in below if kind != "directory"]
-            folders = [name for name, kind in below if kind == "directory"]
+            entries = {str(entry["name"]).rstrip("/"): entry["type"] for entry in self._list(folder)}
+            entries.pop(folder, None)
+            folders = [name for name, kind in entries.items() if kind == "directory"]
             waiting += sorted((name for name in folders if not posixpath.basename(name).startswith(".")), reverse=True)
-            yield folder, files, "" if folder == self._top else posixpath.basename(folder)
+            label = "" if folder == self._top else posixpath.basename(folder)
+            for name in _image_names(posixpath.basename(name) for name, kind in entries.items() if kind != "directory"):
+                yield f"{self._address(folder)}/{name}", label
 
     def _list(self, folder: str) -> list[dict[str, Any]]:
-        from ..fetch.stores import store_reason
-
         try:
             entries: list[dict[str, Any]] = self._filesystem.ls(folder, detail=True)
-        except Exception as error:
-            raise InputError(f"{self._url}{folder[len(self._top) :]}: {store_reason(error)}") from error
+        except Exception as error:  # each store raises errors of its own
+            raise InputError(f"{self._address(folder)}: {store_reason(error)}") from error
         return entries
 
-    def _join(self, folder: str, name: str) -> str:
-        return f"{self._url}{folder[len(self._top) :]}/{name}"
+    def _address(self, folder: str) -> str:
+        return self._url + folder[len(self._top) :]
+
+
+def _image_names(names: Iterable[str]) -> list[str]:
+    """The names of visible images, sorted."""
+    return sorted(
+        name for name in names if os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES and not name.startswith(".")
+    )

@@ -1,32 +1,29 @@
-"""What is to be indexed: a CSV of paths or a folder, read in chunks, checked whole before any work is done."""
+"""What every source has in common: rows with stable ids, read in chunks, and the shard of them that is wanted."""
 
 from __future__ import annotations
 
 import hashlib
 import os
+import posixpath
+import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
-from pathlib import Path
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
 
 from ..errors import InputError
 from ..fetch.read import is_remote, local_path
 from ..fields import Field
-from .shard import WHOLE, Shard
 
-IMAGE_SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
-    | {".avif", ".heic", ".heif", ".jp2", ".ppm", ".pgm", ".pbm"}
-)
-# What os.fsencode looks up for each call.
+MAX_SHARDS = 100_000
+# os.fsencode looks these up on each call.
 _ENCODING, _ERRORS = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()
-
-T = TypeVar("T")
 
 
 class Row(NamedTuple):
-    """One image to index. `path` is absolute or a URL; `line` the row of the spreadsheet, the header being row 1."""
+    """One image to index. `path` is absolute or a URL; `line` is the spreadsheet's row number, the header being 1."""
 
     id: int
     path: str
@@ -35,63 +32,88 @@ class Row(NamedTuple):
 
 
 class Source(Protocol):
-    """A checked source of rows."""
+    """A source that has been checked, with the fields of its rows and the number of rows in its shard."""
 
     fields: tuple[Field, ...]
     total: int
 
     def chunks(self, size: int) -> Iterator[list[Row]]:
-        """The rows, `size` at a time."""
+        """The rows of the shard in the order of the source, `size` at a time."""
 
 
-def open_source(
-    source: str | os.PathLike[str], limit: int = 0, shard: Shard = WHOLE, allow_private: bool = False
-) -> Source:
-    """Opens and checks a CSV or a folder, here, on the web (a CSV) or in an object store.
+class Shard(NamedTuple):
+    """Part `number` of `of`, counted from 1.
 
-    Args:
-        limit: only the first so many rows; 0 takes all.
-        shard: only this part of them. All that is checked, and the types of the columns, are those of the whole.
-        allow_private: a CSV may be fetched from a private address.
-
-    Raises:
-        InputError: nothing there, or something in it that would stop the run later.
+    A row's shard depends only on its id, so shards are stable across machines and runs.
     """
-    from .csv_source import CsvFile
-    from .folder import BucketSource, Folder
 
-    name = local_path(os.fspath(source))
-    if is_remote(name):
-        from .remote_csv import RemoteCsv, is_store_folder
+    number: int = 1
+    of: int = 1
 
-        _refuse_image(name)
-        if is_store_folder(name):
-            return BucketSource(name, limit, shard)
-        return CsvFile(RemoteCsv(name, allow_private), limit, shard)
-    location = Path(os.path.expanduser(name))
-    if os.path.isdir(location):
-        return Folder(location, limit, shard)
-    if not os.path.exists(location):
-        raise InputError(f"there is no file or folder {location}")
-    if not os.path.isfile(location):
-        raise InputError(f"{location} is not a regular file, and a CSV is read twice: save it as a file first")
-    _refuse_image(name)
-    return CsvFile(location, limit, shard)
+    @classmethod
+    def parse(cls, text: str) -> Shard:
+        """Reads `3/16`; '' is the whole source.
+
+        Raises:
+            InputError: the text is anything else.
+        """
+        if not text:
+            return cls()
+        match = re.fullmatch(r"\s*(\d{1,9})\s*/\s*(\d{1,9})\s*", text, re.ASCII)
+        shard = cls(int(match[1]), int(match[2])) if match else cls(0, 0)
+        if not 1 <= shard.number <= shard.of <= MAX_SHARDS:
+            raise InputError(f"--shard is a number and a count, as 3/16 (the first is 1/16), not '{text}'")
+        return shard
+
+    def __str__(self) -> str:
+        return f"{self.number}/{self.of}"
+
+    def takes(self, ids: Sequence[int] | np.ndarray) -> np.ndarray:
+        """int64[n] ids → bool[n], True for the ids that belong to this shard."""
+        bits = np.asarray(ids, np.int64).view(np.uint64)
+        if self.of == 1:
+            return np.ones(len(bits), bool)
+        # SplitMix64 (Steele, Lea and Flood 2014, as in Java's SplittableRandom) mixes ids that are all even, say.
+        mixed = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        mixed ^= mixed >> np.uint64(31)
+        return np.asarray(mixed % np.uint64(self.of) == np.uint64(self.number - 1))
 
 
-def _refuse_image(name: str) -> None:
-    if os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES:
-        raise InputError(f"{name} is an image: give a CSV of paths, or the folder that holds it")
+WHOLE = Shard()
 
 
 def path_id(path: str) -> int:
-    """A stable 63-bit key for a path: the same file gets the same row in every run."""
+    """A stable 63-bit id for a path: the same file keeps its row in every run."""
     digest = hashlib.blake2b(path.encode(_ENCODING, _ERRORS), digest_size=8).digest()
     return int.from_bytes(digest, "big") >> 1
 
 
-def in_chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    """Lists of `size` items, the last one shorter."""
-    remaining = iter(items)
+def absolute_in(base: str) -> Callable[[str], str]:
+    """A function that makes the cells of the column `path` absolute paths or URLs; '' stays ''.
+
+    Args:
+        base: the folder that relative paths start from, or the URL of the CSV that holds them.
+    """
+    scheme, _, rest = base.partition("?")[0].partition("://")
+    host, _, name = rest.partition("/")
+    server = f"{scheme}://{host}" if is_remote(base) else ""
+    folder = posixpath.dirname(f"/{name}") if server else os.path.join(base, "")
+
+    def absolute(path: str) -> str:
+        if not path or ("://" in path and is_remote(path)):
+            return path
+        if server:
+            return server + posixpath.normpath(posixpath.join(folder, path))
+        if path[0] in "~/" or "://" in path or os.name == "nt":  # other paths are relative: a million joins are saved
+            return os.path.normpath(os.path.join(folder, os.path.expanduser(local_path(path))))
+        return os.path.normpath(folder + path)
+
+    return absolute
+
+
+def in_chunks(rows: Iterable[Row], size: int) -> Iterator[list[Row]]:
+    """Lists of `size` rows; the last one may be shorter."""
+    remaining = iter(rows)
     while chunk := list(islice(remaining, size)):
         yield chunk

@@ -11,9 +11,8 @@ import numpy as np
 from ..errors import InputError
 from ..evaluation.prompts import spoken
 from ..fields import ID, PATH
-from ..sources.csv_text import explain_encoding, records, sniff
-from ..sources.paths import absolute_in
-from ..sources.source import Row, path_id
+from ..sources.csv_text import records, refuse_first_mistake, sniff
+from ..sources.source import Row, absolute_in, path_id
 
 CAPTION, LABEL = "caption", "label"
 
@@ -44,7 +43,8 @@ def read_images(csv: str) -> list[Image]:
             if line > layout.row:
                 _take(found, absolute, line, dict(zip(layout.columns, cells, strict=False)), path)
     except UnicodeError as error:
-        raise InputError(explain_encoding(path, layout)) from error
+        refuse_first_mistake(path, layout)
+        raise InputError(f"{path} cannot be read: {error}") from error
     images = [image for image in found.values() if image.captions or image.label]
     if not images:
         raise InputError(f"{path}: no row has a path and a caption or label")

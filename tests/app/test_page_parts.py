@@ -15,6 +15,7 @@ from app.i18n import FALLBACK, catalogue
 from app.query_images import QueryImages
 from app.state import MAX_SHOWN, PAGE, Address, QueryImage, parse_id
 from pipelines.errors import InputError, UnreadableImage
+from pipelines.fetch.read import read_file
 from pipelines.fields import Field, FieldType
 from pipelines.images.decode import decode
 from pipelines.milvus.filter_expression import to_expression
@@ -167,7 +168,7 @@ def test_kept_image_is_what_the_model_saw(tmp_path: Path) -> None:
     key = images.keep(str(path), 64)
     kept = images.get(key)
     assert kept is not None
-    assert np.array_equal(decode(kept, size=64), decode(path, size=64))
+    assert np.array_equal(decode(kept, size=64), decode(read_file(path), size=64))
     assert images.keep(str(path), 64) == key
     assert images.data_url(key).startswith("data:image/webp;base64,")
     assert (tmp_path / "kept").stat().st_mode & 0o077 == 0

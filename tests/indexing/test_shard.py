@@ -14,8 +14,8 @@ import pytest
 from pipelines import Settings, run_insert
 from pipelines.errors import InputError
 from pipelines.milvus.collection import Collection
-from pipelines.sources.shard import WHOLE, Shard
-from pipelines.sources.source import Row, open_source
+from pipelines.sources import open_source
+from pipelines.sources.source import WHOLE, Row, Shard
 from tests.support.photos import Photos, draw_images, write_csv
 from tests.support.program import start_program
 

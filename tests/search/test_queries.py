@@ -236,7 +236,10 @@ def test_images_as_file_bytes_and_array(shelf: Shelf, tmp_path_factory: pytest.T
     from pipelines.images.decode import decode
 
     (path,) = draw_images(tmp_path_factory.mktemp("p"), 1)
-    answers = [shelf.searcher.by_image(source, 5).hits for source in (path, str(path), path.read_bytes(), decode(path))]
+    answers = [
+        shelf.searcher.by_image(source, 5).hits
+        for source in (path, str(path), path.read_bytes(), decode(path.read_bytes()))
+    ]
     assert [hit.id for hit in answers[0]] == [hit.id for hit in answers[1]] == [hit.id for hit in answers[2]]
     assert answers[3][0].score == pytest.approx(answers[0][0].score, abs=0.02)
     with pytest.raises(InputError, match=r"uint8\[height, width, 3\] RGB, not float64\[2, 2\]"):

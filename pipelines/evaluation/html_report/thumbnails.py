@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 from ...errors import UnreadableImage
+from ...fetch.read import read_file
 from ...images.decode import decode
 
 _EDGE = 104
@@ -35,7 +36,7 @@ def _thumbnail(path: str, allow_private: bool) -> str:
     import cv2
 
     try:
-        pixels = decode(path, size=_EDGE, allow_private=allow_private)
+        pixels = decode(read_file(path, allow_private), size=_EDGE)
     except UnreadableImage:
         return ""  # the page shows the path in its place
     _, data = cv2.imencode(".jpg", pixels[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])

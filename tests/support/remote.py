@@ -1,0 +1,30 @@
+"""Fixtures for images and CSVs that lie elsewhere. The server and fsspec's memory file system are real."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import fsspec
+import pytest
+
+from tests.support.images import encode, quadrants
+from tests.support.web_server import WebServer
+
+
+@pytest.fixture(scope="module")
+def web_server() -> Iterator[WebServer]:
+    """A web server with one image, `files["ok"]`."""
+    with WebServer() as running:
+        running.files["ok"] = encode(quadrants(), "JPEG")
+        yield running
+
+
+@pytest.fixture
+def bucket() -> Iterator[str]:
+    """An empty folder in fsspec's memory file system, of which each process has one."""
+    filesystem = fsspec.filesystem("memory")
+    filesystem.store.clear()
+    filesystem.pseudo_dirs[:] = [""]
+    yield "memory://bucket"
+    filesystem.store.clear()
+    filesystem.pseudo_dirs[:] = [""]
