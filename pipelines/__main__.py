@@ -1,4 +1,4 @@
-"""`python -m pipelines`."""
+"""`python -m pipelines`: the same as `image-search`."""
 
 from .cli import main
 

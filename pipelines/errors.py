@@ -1,14 +1,14 @@
-"""Every error that a user can meet, in one tree. A message names the thing, the cause and the way out.
+"""Every error that a user can meet, in one tree. A message names the thing, the cause and the remedy.
 
 SearchError
-├── InputError          a CSV, a folder, an image, an option or a filter is not as it must be   (exit 2)
+├── InputError          a CSV, a folder, an image, an option or a filter is not usable          (exit 2)
 │   ├── ModelMismatch   the collection was made by another model
 │   ├── UnreadableFile  a file or an address cannot be read
 │   │   └── UnreadableImage  or what it holds is not an image that can be decoded
 │   ├── UnreadableQuery an image to search with cannot be read
 │   └── UnknownImage  the collection has no image of this id
-├── ModelError          a model's weights cannot be had or read                                   (exit 3)
-└── StoreError          Milvus cannot do what was asked                                           (exit 3)
+├── ModelError          a model's weights are missing, damaged or of another model              (exit 3)
+└── StoreError          Milvus refused or failed                                                (exit 3)
     ├── StoreLocked     another process holds the Milvus Lite file
     ├── StoreUnavailable  no server answers, or it went away and stayed away
     ├── StoreRefused    the token is wrong
@@ -17,6 +17,11 @@ SearchError
 """
 
 from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+EXIT_REJECTED, EXIT_INTERRUPTED = 1, 130  # beside 0 and the exit codes of the errors
 
 
 class SearchError(Exception):
@@ -83,3 +88,9 @@ class CollectionNotFound(StoreError):
     def __init__(self, message: str, uri: str = "", collection: str = "") -> None:
         super().__init__(message)
         self.uri, self.collection = uri, collection
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return "; did you mean 'label'?" for the known word nearest to a wrong one, '' if none is near."""
+    near = difflib.get_close_matches(word, list(known), n=1)
+    return f"; did you mean '{near[0]}'?" if near else ""

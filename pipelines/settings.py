@@ -1,118 +1,209 @@
-"""Every setting of the program with its default and its environment variable, in one place.
+"""Every setting with its default, its meaning and its environment variable, in one place.
 
-The command line, the page and the notebook all start from `Settings.from_env()`.
+A field of an options dataclass is an option of the command line (`--batch-size`) and an environment variable
+(`IMAGE_SEARCH_BATCH_SIZE`). `read_options` fills such a dataclass: the command line, the page and the notebook all
+start from it.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import os
-from dataclasses import dataclass
+import shlex
+import types
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from .errors import InputError
 from .models.model_id import name_of, resolve_name
 
 ENV_PREFIX = "IMAGE_SEARCH_"
 DEFAULT_MODEL = "clip_vit_base_patch32"
+TEMPLATES_HELP = (
+    "How to ask for a class: a text with {}, a file of such texts, or openai for the 80 of OpenAI's ImageNet ensemble. "
+    "[default: a photo of a {}]"
+)
+Options = TypeVar("Options")
 
 
 def env_name(field: str) -> str:
-    """The environment variable of a setting: `batch_size` → `IMAGE_SEARCH_BATCH_SIZE`."""
+    """Return the environment variable of a setting: `batch_size` → `IMAGE_SEARCH_BATCH_SIZE`."""
     return ENV_PREFIX + field.upper()
+
+
+def option(
+    default: Any = MISSING, help: str = "", *flags: str, at_least: float | None = None, secret: bool = False
+) -> Any:
+    """Declare a dataclass field that is also an option.
+
+    Args:
+        default: MISSING for an option that has to be given.
+        flags: what to write on the command line, `--field-name` by default; a word without dashes is an argument.
+        at_least: the smallest number that is accepted.
+        secret: leave the value out of the dataclass's repr.
+    """
+    return dataclasses.field(
+        default=default, repr=not secret, metadata={"help": help, "flags": flags, "at_least": at_least}
+    )
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What both pipelines need to know. Field names are the option names, with underscores.
+    """The settings that the commands share."""
 
-    uri: a Milvus Lite file (`./search.db`), a server (`http://host:19530`) or a Zilliz Cloud endpoint.
-    model: a name of the registry, or the path of a folder that `train` wrote; '' takes the one that made the
-        collection, for a new one DEFAULT_MODEL.
-    batch_size: images per model call; 0 chooses by device.
-    weights: a weights file to use instead of the registry's.
-    runtime: what runs the model: 'pytorch', 'openvino', or 'auto' for the faster one here.
-    exact_preprocess: decode large JPEGs in full before resizing, as the reference does.
-    auth: `user:password` that the page and the API ask for; '' asks for none.
-    rate_limit: searches and uploads a second that one client of the page or the API may make; 0 sets no limit.
-    allow_private_urls: also fetch images from private, loopback and link-local addresses.
-    """
-
-    uri: str = "./search.db"
-    token: str = ""
-    collection: str = "images"
-    model: str = ""
-    weights: str = ""
-    device: str = "auto"
-    batch_size: int = 0
-    host: str = "127.0.0.1"
-    port: int = 7860
-    runtime: str = "auto"
-    exact_preprocess: bool = False
-    auth: str = dataclasses.field(default="", repr=False)
-    rate_limit: int = 50
-    allow_private_urls: bool = False
+    uri: str = option("./search.db", "Milvus: a file, a server (http://host:19530) or a Zilliz Cloud endpoint.")
+    token: str = option("", "Token or user:password of a Milvus server or of Zilliz Cloud.")
+    collection: str = option("images", "Name of the collection.")
+    model: str = option(
+        "",
+        "Model name (see `image-search models`) or the folder of a trained model. Default: the collection's own model; "
+        f"{DEFAULT_MODEL} for a new collection.",
+    )
+    weights: str = option("", "Weights file to use instead of the model's own (OpenAI .pt, state dict, safetensors).")
+    device: str = option("auto", "auto, cpu, cuda, cuda:1 or mps.")
+    batch_size: int = option(0, "Images per model call; 0 chooses by device.", at_least=0)
+    host: str = option("127.0.0.1", "Address to listen on; 0.0.0.0 opens the page to the network.")
+    port: int = option(7860, "Port to listen on.")
+    runtime: str = option("auto", "What runs the model: pytorch, openvino, or auto for the faster one here.")
+    exact_preprocess: bool = option(
+        False, "Decode large JPEGs in full before resizing, as the reference implementation does; slower."
+    )
+    auth: str = option(
+        "", "user:password that the page and the API ask for. Prefer the variable: `ps` shows options.", secret=True
+    )
+    rate_limit: int = option(50, "Searches and uploads per second and client; 0 sets no limit.", at_least=0)
+    allow_private_urls: bool = option(False, "Also fetch images from private, loopback and link-local addresses.")
 
     @classmethod
-    def from_env(cls, **overrides: Any) -> Settings:
-        """Defaults, then the environment, then the given values (None means "not given").
+    def from_env(cls, **given: Any) -> Settings:
+        """Return the given values, else those of the environment, else the defaults. None means "not given".
 
         Raises:
-            InputError: a variable that must be a number is none.
+            InputError: a value is not usable.
         """
-        values: dict[str, Any] = {}
-        for field in dataclasses.fields(cls):
-            raw = os.environ.get(env_name(field.name), "")
-            if raw:
-                values[field.name] = _parse(field, raw)
-        values.update({name: value for name, value in overrides.items() if value is not None})
-        return cls(**values)
+        return read_options(cls, given)
 
     @property
     def model_options(self) -> dict[str, Any]:
-        """What the embedding operators take of these."""
+        """The arguments of the embedding operators."""
         return {
             "model_name": self.model, "device": self.device, "weights": self.weights, "runtime": self.runtime,
         }  # fmt: skip
 
     @property
     def decode_options(self) -> dict[str, Any]:
-        """What the decode operator takes of these."""
+        """The arguments of the decode operator."""
         return {"exact": self.exact_preprocess, "allow_private": self.allow_private_urls}
 
     @property
     def milvus_options(self) -> dict[str, Any]:
-        """What the Milvus operators take of these."""
+        """The arguments of the Milvus operators."""
         return {"uri": self.uri, "collection_name": self.collection, "token": self.token}
 
     def with_model_of(self, model_id: str) -> Settings:
-        """Settles the model: the one given, else that of a collection's tag (`name@fingerprint`), else the default."""
+        """Resolve the model: the one given, else that of a collection's model id, else the default."""
         return dataclasses.replace(self, model=resolve_name(self.model or name_of(model_id) or DEFAULT_MODEL))
 
+    def command(self, command: str) -> str:
+        """Return a shell command for this collection: `image-search COMMAND --uri … --collection …`.
 
-def _parse(field: dataclasses.Field[Any], raw: str) -> Any:
-    if isinstance(field.default, bool):
-        return _parse_bool(field.name, raw)
-    if not isinstance(field.default, int):
-        return raw
-    try:
-        return int(raw)
-    except ValueError:
-        raise InputError(f"{env_name(field.name)} must be a whole number, not '{raw}'") from None
+        Defaults are left out.
+        """
+        words = [f"image-search {command}"]
+        for name in ("uri", "collection"):
+            value = getattr(self, name)
+            if value != getattr(Settings, name):
+                words.append(f"--{name} {shlex.quote(value)}")
+        return " ".join(words)
 
 
-def _parse_bool(name: str, raw: str) -> bool:
-    value = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}.get(raw.lower())
-    if value is None:
-        raise InputError(f"{env_name(name)} must be 1 or 0, not '{raw}'")
-    return value
+class ValueType(NamedTuple):
+    """The type of one value of an option, and whether the option takes several."""
+
+    scalar: type
+    many: bool
+
+
+def value_types(options: type[Any]) -> dict[str, ValueType]:
+    """Return the type of each field: `int`, `float | None` and `tuple[str, ...]` are one int, one float, many str."""
+    hints = get_type_hints(options)
+    return {field.name: _value_type(hints[field.name]) for field in dataclasses.fields(options)}
+
+
+def read_options(options: type[Options], given: Mapping[str, Any]) -> Options:
+    """Fill an options dataclass: given values (None means "not given"), then the environment, then the defaults.
+
+    In the environment an option that takes several values has spaces between them.
+
+    Raises:
+        InputError: a required option is missing, a number is none or too small.
+    """
+    values: dict[str, Any] = {}
+    for field, kind in zip(dataclasses.fields(options), value_types(options).values(), strict=True):  # type: ignore[arg-type]
+        value = given.get(field.name)
+        raw = os.environ.get(env_name(field.name), "")
+        if value is None and raw and not is_argument(field):
+            value = _parse(field.name, raw, kind)
+        if value is not None:
+            _check_minimum(field, value)
+            values[field.name] = value
+        elif field.default is MISSING:
+            raise InputError(f"{flags_of(field)[0]} is missing: give it, or set {env_name(field.name)}")
+    return options(**values)
+
+
+def flags_of(field: dataclasses.Field[Any]) -> tuple[str, ...]:
+    """Return what stands for a field on the command line, its long name first."""
+    flags: tuple[str, ...] = field.metadata.get("flags", ())
+    if any(flag.startswith("--") or not flag.startswith("-") for flag in flags):
+        return flags
+    return (f"--{field.name.replace('_', '-')}", *flags)
+
+
+def is_argument(field: dataclasses.Field[Any]) -> bool:
+    """Tell whether a field is an argument: known by its place, not by a name, and not read from the environment."""
+    return not flags_of(field)[0].startswith("-")
 
 
 def cache_dir() -> Path:
-    """Where downloaded weights are kept: IMAGE_SEARCH_CACHE, else the platform's cache folder."""
+    """Return where downloaded weights are kept: IMAGE_SEARCH_CACHE, else the platform's cache folder."""
     explicit = os.environ.get(env_name("cache"))
     if explicit:
         return Path(explicit).expanduser()
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(base) / "image-search"
+
+
+def _value_type(hint: Any) -> ValueType:
+    if get_origin(hint) is tuple:
+        return ValueType(get_args(hint)[0], True)
+    if get_origin(hint) in (Union, types.UnionType):  # X | None
+        return ValueType(get_args(hint)[0], False)
+    return ValueType(hint, False)
+
+
+def _parse(name: str, raw: str, kind: ValueType) -> Any:
+    if kind.many:
+        return tuple(_parse_one(name, word, kind.scalar) for word in raw.split())
+    return _parse_one(name, raw, kind.scalar)
+
+
+def _parse_one(name: str, raw: str, scalar: type) -> Any:
+    if scalar is bool:
+        value = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}.get(raw.lower())
+        if value is None:
+            raise InputError(f"{env_name(name)} must be 1 or 0, not '{raw}'")
+        return value
+    try:
+        return scalar(raw)
+    except ValueError:
+        wanted = "a whole number" if scalar is int else "a number"
+        raise InputError(f"{env_name(name)} must be {wanted}, not '{raw}'") from None
+
+
+def _check_minimum(field: dataclasses.Field[Any], value: Any) -> None:
+    least = field.metadata.get("at_least")
+    if least is not None and value < least:
+        raise InputError(f"{flags_of(field)[0]} must be at least {least:g}, not {value:g}")

@@ -1,39 +1,46 @@
-"""`python -m pipelines info` and `drop`: a collection as a whole."""
+"""`image-search info`, `drop` and `models`: what there is."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from dataclasses import dataclass
 
-import typer
+import click
 
-from .options import DEFAULTS, Collection, Json, Token, Uri, option
+from ..settings import Settings, option
+from .parser import Output
 
 
-def info(
-    uri: Uri = DEFAULTS.uri,
-    token: Token = DEFAULTS.token,
-    collection: Collection = DEFAULTS.collection,
-    json: Json = False,
-) -> None:
-    """Show what a collection holds: rows, model, dimension, index, fields."""
+@dataclass(frozen=True)
+class DropOptions:
+    """How to remove a collection."""
+
+    yes: bool = option(False, "Do not ask.", "-y")
+
+
+def info(settings: Settings, output: Output) -> None:
+    """Show what a collection holds: rows, model, index, fields."""
     from ..milvus.collection import Collection
     from .output import print_info
 
-    print_info(Collection(uri, collection, token).info(), as_json=json)
+    collection = Collection(settings.uri, settings.collection, settings.token)
+    print_info(collection.info(), settings, as_json=output.json)
 
 
-def drop(
-    uri: Uri = DEFAULTS.uri,
-    token: Token = DEFAULTS.token,
-    collection: Collection = DEFAULTS.collection,
-    yes: Annotated[bool, option("yes", "Do not ask.", "-y")] = False,
-) -> None:
-    """Remove a collection and everything in it. The images themselves are not touched."""
+def drop(settings: Settings, options: DropOptions) -> None:
+    """Remove a collection; the image files stay as they are."""
     from ..milvus.collection import Collection
 
-    stored = Collection(uri, collection, token)
-    rows = stored.info().rows
-    if not yes:
-        typer.confirm(f"Remove collection '{collection}' with {rows:,} rows from {uri}?", abort=True)
-    stored.drop()
-    print(f"removed '{collection}' ({rows:,} rows)")
+    collection = Collection(settings.uri, settings.collection, settings.token)
+    rows = collection.info().rows
+    if not options.yes:
+        question = f"Remove collection '{settings.collection}' with {rows:,} rows from {settings.uri}?"
+        click.confirm(question, abort=True, err=True)
+    collection.drop()
+    print(f"removed '{settings.collection}' ({rows:,} rows)")
+
+
+def models(output: Output) -> None:
+    """List the models, and the weights that are already here."""
+    from .output import print_models
+
+    print_models(as_json=output.json)

@@ -1,102 +1,50 @@
-"""`python -m pipelines evaluate`."""
+"""`image-search evaluate`: how well the search works on one's own images."""
 
 from __future__ import annotations
 
-from typing import Annotated
+import dataclasses
+from dataclasses import dataclass
 
-from ..settings import Settings
-from .options import (
-    DEFAULTS,
-    AllowPrivateUrls,
-    Collection,
-    Device,
-    Json,
-    Model,
-    Runtime,
-    Templates,
-    Token,
-    Uri,
-    Weights,
-    not_negative,
-    option,
-)
+from ..evaluation.options import EvaluateOptions
+from ..settings import Settings, option
+from .parser import Output
+from .progress import ProgressBar
 
 
-def evaluate(
-    labels: Annotated[
-        str,
-        option("labels", "CSV with id or path, and a label. Default: the labels stored in the collection."),
-    ] = "",
-    label_column: Annotated[
-        str, option("label_column", "Column (or field of the collection) with the label.")
-    ] = "label",
-    captions: Annotated[
-        str, option("captions", "CSV with id or path, and caption; several rows an image are fine.")
-    ] = "",
-    templates: Templates = "",
-    queries: Annotated[
-        int, option("queries", "At most so many queries of a kind, drawn by --seed; 0 asks all.")
-    ] = 5000,
-    seed: Annotated[int, option("seed", "For the sample of queries and for the intervals.")] = 0,
-    compare: Annotated[
-        list[str] | None,
-        option(
-            "compare",
-            "Measure the same images with this model too (may be repeated); 'here' is every model whose weights are "
-            "on this machine. They are indexed into a temporary file.",
-        ),
-    ] = None,
-    published: Annotated[
-        str,
-        option(
-            "published",
-            "The collection is this public set (flickr30k, coco, flickr8k): print the published figures beside.",
-        ),
-    ] = "",
-    report: Annotated[
-        str,
-        option("report", "Also write all of it to this file, as one page (.html) with charts and images inside."),
-    ] = "",
-    uri: Uri = DEFAULTS.uri,
-    token: Token = DEFAULTS.token,
-    collection: Collection = DEFAULTS.collection,
-    model: Model = DEFAULTS.model,
-    weights: Weights = DEFAULTS.weights,
-    device: Device = DEFAULTS.device,
-    runtime: Runtime = DEFAULTS.runtime,
-    allow_private_urls: AllowPrivateUrls = False,
-    json: Json = False,
-) -> None:
-    """Measure how well the search works on your own images, by their labels or captions.
+@dataclass(frozen=True)
+class ReportOptions:
+    """Where else the result goes."""
 
-    Three questions are asked, as far as there are labels or captions: does a class's name find its images, does a
-    image find others of its class, do captions find their images (and images their captions)? The rankings are
-    exact, so these figures are the model's; what the index loses against exact search is told apart, with latencies.
+    report: str = option("", "Also write one page (.html) with charts and images inside to this file.")
 
-    recall@k: share of queries with a right answer among the first k. precision@10: share of right ones among ten.
-    mAP@10: precision at each right answer, averaged over min(10, right ones). MRR: mean of 1 / first right rank.
+
+def evaluate(options: EvaluateOptions, report: ReportOptions, settings: Settings, output: Output) -> None:
+    """Measure how well the search works on your own images.
+
+    The labels or captions of the images ask up to three questions: does the name of a class find its images, does an
+    image find others of its class, and do captions find their images (and images their captions)? The rankings are
+    exact, so the figures are those of the model. What the index loses against an exact search is reported apart, with
+    latencies.
+
+    recall@k: share of queries with a relevant answer among the first k. precision@10: share of relevant answers among
+    ten. mAP@10: precision at each relevant answer, averaged over min(10, relevant answers). MRR: mean of 1 / rank of
+    the first relevant answer.
 
     \b
-    Examples:  python -m pipelines evaluate --report report.html
-               python -m pipelines evaluate --captions captions.csv --compare clip_vit_base_patch16
+    Examples:
+      image-search evaluate --report report.html
+      image-search evaluate --captions captions.csv --compare builtin
     """
-    from ..evaluation.evaluate import Options
-    from ..evaluation.evaluate import evaluate as measure
-    from ..evaluation.output import ProgressBars, print_evaluations
+    from ..evaluation.evaluate import evaluate as run
     from ..evaluation.report_file import ReportFile
+    from .output import print_evaluations
 
-    settings = Settings(
-        uri, token, collection, model, weights, device, runtime=runtime, allow_private_urls=allow_private_urls
-    )
-    page = ReportFile(report) if report else None
-    options = Options(
-        labels, label_column, captions, templates, not_negative("queries", queries), not_negative("seed", seed),
-        tuple(name for item in compare or () for name in item.split(",") if name), published,
-    )  # fmt: skip
-    with ProgressBars(hidden=json) as bars:
-        evaluations = measure(settings, options, bars.start)
-    print_evaluations(evaluations, published, as_json=json)
+    models = tuple(name for names in options.compare for name in names.split(",") if name)
+    page = ReportFile(report.report) if report.report else None
+    with ProgressBar(hidden=output.json) as bar:
+        evaluations = run(settings, dataclasses.replace(options, compare=models), bar.start)
+    print_evaluations(evaluations, options.published, as_json=output.json)
     if page is not None:
         from ..evaluation.html_report.page import render_page
 
-        page.write(render_page(evaluations, published, allow_private_urls))
+        page.write(render_page(evaluations, options.published, settings.allow_private_urls))

@@ -1,77 +1,41 @@
-"""What the command line prints: progress bar, summary, hits, collection, models; as tables or as JSON."""
+"""Everything that the commands print: tables, JSON, CSV."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 import sys
-from types import TracebackType
+import unicodedata
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..milvus.index import loses_filtered_hits
-from ..models.registry import ModelSpec, list_models
-from ..models.runtime import choose_runtime
 from ..settings import Settings, cache_dir
 
 if TYPE_CHECKING:
+    from ..evaluation.results import Evaluation
     from ..indexing.summary import Summary
     from ..milvus.copy import CopySummary
     from ..milvus.schema import CollectionInfo
+    from ..models.registry import ModelSpec
     from ..search.searcher import Results
 
-
-class ProgressBar:
-    """Images done, images a second and time left, on stderr; nothing where nobody watches."""
-
-    def __init__(self, hidden: bool = False, unit: str = "img") -> None:
-        self._hidden = hidden or not sys.stderr.isatty()
-        self._unit = unit
-        self._bar: Any = None
-        self._told = False
-
-    def __enter__(self) -> ProgressBar:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._bar is not None:
-            self._bar.close()
-
-    def update(self, summary: Summary, total: int) -> None:
-        """Moves the bar to where an insert run is; after Ctrl-C, says what it waits for."""
-        self.show(summary.rows, total, **({"rejected": summary.rejected} if summary.rejected else {}))
-        if summary.interrupted and not self._told:
-            self._told = True
-            words = "finishing what is in hand; Ctrl-C again ends at once"
-            if self._bar is None:
-                print(words, file=sys.stderr, flush=True)
-            else:
-                self._bar.write(words, file=sys.stderr)
-
-    def show(self, done: int, total: int, **extra: float) -> None:
-        """Moves the bar."""
-        if self._hidden:
-            return
-        if self._bar is None:
-            from tqdm import tqdm
-
-            self._bar = tqdm(total=total, unit=self._unit, dynamic_ncols=True, smoothing=0.1)
-        self._bar.total = total
-        self._bar.update(done - self._bar.n)
-        if extra:
-            self._bar.set_postfix(extra, refresh=False)
+# Narrower columns than this are not cut further: nobody could read them.
+_NARROWEST = 8
 
 
-def print_summary(summary: Summary, as_json: bool) -> None:
-    """The end of an insert run."""
+def print_summary(summary: Summary, settings: Settings, as_json: bool) -> None:
+    """Print the end of an insert run, and what to do next."""
     if as_json:
         print(json.dumps(dataclasses.asdict(summary), ensure_ascii=False))
         return
     always = ("inserted", "updated", "unchanged", "rejected")
-    kinds = ("inserted", "updated", "deduplicated", "metadata_updated", "unchanged", "rejected")
-    counts = {kind: getattr(summary, kind) for kind in kinds}
-    print(f"{summary.rows:,} rows: " + ", ".join(f"{n:,} {kind}" for kind, n in counts.items() if n or kind in always))
+    names = {
+        "inserted": "inserted", "updated": "updated", "deduplicated": "deduplicated",
+        "metadata_updated": "metadata updated", "unchanged": "unchanged", "rejected": "rejected",
+    }  # fmt: skip
+    counts = {name: getattr(summary, name) for name in names}
+    print(f"{summary.rows:,} rows: " + ", ".join(f"{n:,} {names[k]}" for k, n in counts.items() if n or k in always))
     if summary.removed:
         print(f"removed {summary.removed:,} rows whose file or line is gone")
     speed = f", {summary.images_per_second:,.0f} images/s" if summary.images_per_second else ""
@@ -81,13 +45,16 @@ def print_summary(summary: Summary, as_json: bool) -> None:
     if summary.step_seconds:
         print(f"the model ran by {summary.runtime}")
         print("\nseconds per step (steps overlap, so the sum exceeds the wall-clock time)")
-        _table([[step, f"{seconds:.3f}"] for step, seconds in summary.step_seconds.items()], ["step", "seconds"])
+        _print_table([[step, f"{seconds:.3f}"] for step, seconds in summary.step_seconds.items()], ["step", "seconds"])
     if summary.interrupted:
         print("interrupted; everything counted above is stored: run the same command again to go on")
+    elif summary.rows > summary.rejected:
+        search, serve = settings.command('search "a white dog"'), settings.command("serve")
+        print(f"\nnext:  {search}\n       {serve}")
 
 
 def print_copy(summary: CopySummary, as_json: bool) -> None:
-    """The end of a copy."""
+    """Print the end of a copy."""
     if as_json:
         print(json.dumps({**dataclasses.asdict(summary), "verified": summary.verified}, ensure_ascii=False))
         return
@@ -102,19 +69,37 @@ def print_copy(summary: CopySummary, as_json: bool) -> None:
 
 
 def print_training(out: str, card: dict[str, Any], rejected: int, rejects_file: str, as_json: bool) -> None:
-    """The end of a training run: held-out figures before and after."""
+    """Print the end of a training run: held-out figures before and after."""
     if as_json:
         print(json.dumps({**card, "rejected": rejected}, ensure_ascii=False))
         return
     rows = [[name, f"{before:.3f}", f"{card['after'][name]:.3f}"] for name, before in card["before"].items()]
-    _table(rows, [f"{card['images']['held_out']:,} held-out images", "before", "after"])
+    _print_table(rows, [f"{card['images']['held_out']:,} held-out images", "before", "after"])
     print(f"\nthe best epoch was {card['best_epoch']}; search with it: --model {out if '/' in out else './' + out}")
     if rejected:
         print(f"{rejected:,} images could not be used; which and why: {rejects_file}")
 
 
-def print_hits(results: Results, field_names: list[str], form: str = "table", with_folded: bool = False) -> None:
-    """The hits of a search, as a 'table', as 'json' or as 'csv'; what else is to be said, on stderr."""
+def print_evaluations(evaluations: Sequence[Evaluation], published: str, as_json: bool) -> None:
+    """Print evaluations, beside the published figures of their models if a public set is named."""
+    from ..evaluation.published import compare_all
+    from ..evaluation.report_text import render
+
+    comparisons = compare_all(evaluations, published)
+    if as_json:
+        values = {
+            "evaluations": [evaluation.as_json() for evaluation in evaluations],
+            "published": [comparison.as_json() for comparison in comparisons],
+        }
+        print(json.dumps(values, ensure_ascii=False, indent=2))
+        return
+    print(render(evaluations, comparisons))
+    if published and not comparisons:
+        print(f"\nnote: no published figures for {', '.join(item.title for item in evaluations)} on {published}")
+
+
+def print_hits(results: Results, field_names: Sequence[str], form: str = "table", with_folded: bool = False) -> None:
+    """Print the hits of a search as a 'table', as 'json' or as 'csv'; notes go to stderr."""
     from ..search.export import to_csv, to_json
 
     for note in results.notes:
@@ -126,33 +111,34 @@ def print_hits(results: Results, field_names: list[str], form: str = "table", wi
     elif not results.hits:
         print("nothing found")
     else:
-        _print_table_of(results, field_names, with_folded)
+        _print_hits_table(results, field_names, with_folded)
 
 
-def _print_table_of(results: Results, field_names: list[str], with_folded: bool) -> None:
+def _print_hits_table(results: Results, field_names: Sequence[str], with_folded: bool) -> None:
     rows = [
         [
-            str(hit.rank), f"{hit.score:.4f}", _cell(hit.path), *([f"+{hit.folded}"] if with_folded else []),
-            *(_cell(hit.fields.get(name)) for name in field_names),
+            str(hit.rank), str(hit.id), f"{hit.score:.4f}", _cell(hit.path),
+            *([f"+{hit.folded}"] if with_folded else []), *(_cell(hit.fields.get(name)) for name in field_names),
         ]
         for hit in results.hits
     ]  # fmt: skip
-    _table(rows, ["rank", "score", "path", *(["alike"] if with_folded else []), *field_names])
+    _print_table(rows, ["rank", "id", "score", "path", *(["alike"] if with_folded else []), *field_names])
 
 
-def print_info(info: CollectionInfo, as_json: bool) -> None:
-    """What a collection holds."""
+def print_info(info: CollectionInfo, settings: Settings, as_json: bool) -> None:
+    """Print what a collection holds."""
+    from ..milvus.index import loses_filtered_hits
+    from ..models.runtime import choose_runtime
+
     fields = {field.name: field.type.value for field in info.fields}
-    settings = Settings.from_env()
     runtime = choose_runtime(settings.runtime, settings.device)
     values = {**dataclasses.asdict(info), "fields": fields, "runtime": runtime}
-    values["index"], values["metric"] = info.index.type, info.index.metric
-    values["index_params"] = dict(info.index.params)
+    values |= {"index": info.index.type, "metric": info.index.metric, "index_params": dict(info.index.params)}
     if as_json:
         print(json.dumps(values, ensure_ascii=False))
         return
-    values["index"] = str(info.index)
     del values["index_params"]
+    values["index"] = str(info.index)
     if loses_filtered_hits(info.uri, info.index.type):
         values["index"] += "; with a filter it can miss hits on Milvus Lite: insert again with --index auto"
     values["rows"] = f"{info.rows:,}"
@@ -163,15 +149,17 @@ def print_info(info: CollectionInfo, as_json: bool) -> None:
 
 
 def print_models(as_json: bool) -> None:
-    """The registry, and where each model's weights are."""
-    specs = [_model_row(spec) for spec in list_models()]
+    """Print the registry, and where the weights of each model are."""
+    from ..models.registry import list_models
+
+    models = [_model_row(spec) for spec in list_models()]
     if as_json:
-        print(json.dumps(specs, indent=2))
+        print(json.dumps(models, indent=2))
         return
     shown = ("name", "dim", "pixels", "flickr30k", "coco", "licence", "weights")
-    _table([["" if row[name] is None else str(row[name]) for name in shown] for row in specs], list(shown))
+    _print_table([["" if row[name] is None else str(row[name]) for name in shown] for row in models], shown)
     print("\nflickr30k, coco: how often a caption finds its image first, in percent (text→image recall@1, zero-shot;")
-    print("docs/openclip_retrieval_results.csv of open_clip); to be downloaded once, then checked by SHA-256")
+    print("docs/openclip_retrieval_results.csv of open_clip); weights are downloaded once")
 
 
 def _model_row(spec: ModelSpec) -> dict[str, Any]:
@@ -186,13 +174,38 @@ def _model_row(spec: ModelSpec) -> dict[str, Any]:
 
 
 def _cell(value: Any) -> str:
-    """A field on one line: what comes from a CSV may hold anything."""
+    """Return a value of the CSV as printable text on one line: it may hold anything."""
     text = "" if value is None else str(value)
     return "".join(character if character.isprintable() else "�" for character in text)
 
 
-def _table(rows: list[list[str]], names: list[str]) -> None:
-    """Columns as wide as their content, numbers to the right; plain text, good in a pipe."""
+def _print_table(rows: Sequence[Sequence[str]], names: Sequence[str]) -> None:
+    """Print plain columns; at a terminal they are cut to its width, in a pipe they are whole."""
     from tabulate import tabulate
 
+    if sys.stdout.isatty():
+        widths = _fit([max(map(_width, column)) for column in zip(names, *rows, strict=True)])
+        rows = [[_cut(cell, width, name) for cell, width, name in zip(row, widths, names, strict=True)] for row in rows]
     print(tabulate(rows, headers=names, tablefmt="simple", disable_numparse=True))
+
+
+def _fit(widths: list[int]) -> list[int]:
+    """Return the widths with the widest columns cut until all fit into the terminal."""
+    room = shutil.get_terminal_size().columns - 2 * (len(widths) - 1)
+    while sum(widths) > room and max(widths) > _NARROWEST:
+        widths[widths.index(max(widths))] -= 1
+    return widths
+
+
+def _cut(text: str, width: int, name: str) -> str:
+    """Shorten a text to a width; of a path the end is kept, which names the file."""
+    if _width(text) <= width:
+        return text
+    while _width(text) >= width:
+        text = text[1:] if name == "path" else text[:-1]
+    return f"…{text}" if name == "path" else f"{text}…"
+
+
+def _width(text: str) -> int:
+    """Return the columns that a text takes on a terminal: Chinese, Japanese and Korean characters take two."""
+    return sum(2 if unicodedata.east_asian_width(character) in "WF" else 1 for character in text)

@@ -3,35 +3,20 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from ..search.searcher import Searcher
 from ..settings import Settings
 from .evaluator import Measuring, Progress
 from .ground_truth import read_truth
+from .options import EvaluateOptions
 from .other_models import measure_model, named_models
 from .published import find_set
 from .results import Evaluation
 from .stored import read_stored
 
 
-@dataclass(frozen=True)
-class Options:
-    """What to measure by. See `python -m pipelines evaluate --help`."""
-
-    labels: str = ""
-    label_column: str = "label"
-    captions: str = ""
-    templates: str = ""
-    queries: int = 5000
-    seed: int = 0
-    compare: Sequence[str] = ()
-    published: str = ""
-
-
-def evaluate(settings: Settings, options: Options, progress: Progress) -> list[Evaluation]:
+def evaluate(settings: Settings, options: EvaluateOptions, progress: Progress) -> list[Evaluation]:
     """Measures the collection; then, for each model of `options.compare`, its images indexed by that model.
 
     The other models' collections are Milvus Lite files in a temporary folder, removed afterwards: the user's own

@@ -8,6 +8,7 @@ template; recall@1/5/10 in per cent. "text_to_image" is there called image retri
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -160,3 +161,11 @@ def _caveats(evaluation: Evaluation, benchmark: Benchmark, same: bool, name: str
 
 def _expected(evaluation: Evaluation, key: str) -> int:
     return evaluation.captions if key == "text_to_image" else 0
+
+
+def compare_all(evaluations: Sequence[Evaluation], published: str) -> list[Comparison]:
+    """Compare each evaluation with the published figures of its model, where there are some."""
+    if not published:
+        return []
+    found = [compare(evaluation, published) for evaluation in evaluations]
+    return [comparison for comparison in found if comparison is not None and comparison.differences]

@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass
 from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
 from ..models.folder import model_values
 from ..models.registry import ModelSpec, Weights, get_model
+from ..settings import TEMPLATES_HELP, option
 
 FREEZE = ("none", "image", "text")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
@@ -23,33 +24,33 @@ WISE_FT = 0.5
 
 @dataclass(frozen=True)
 class TrainOptions:
-    """See `python -m pipelines train --help`. Negative `lr` and `wise_ft` stand for the default."""
+    """What a training run does. The names are those of the options of `image-search train`."""
 
-    csv: str
-    out: str
-    model: str = ""
-    weights: str = ""
-    from_scratch: bool = False
-    config: str = ""
-    templates: str = ""
-    validation: str = ""
-    holdout: float = 0.1
-    epochs: int = 10
-    batch: int = 64
-    accumulate: int = 1
-    lr: float = -1.0
-    weight_decay: float = 0.1
-    warmup: float = 0.1
-    freeze: str = "none"
-    unfreeze_after: int = 0
-    wise_ft: float = -1.0
-    patience: int = 0
-    augment: str = "auto"
-    precision: str = "auto"
-    seed: int = 0
-    device: str = "auto"
-    checkpoint_every: int = 100
-    allow_private_urls: bool = False
+    csv: str = option(MISSING, "", "CSV")
+    out: str = option(MISSING, "Folder for the result; search with it by --model ./my-model.")
+    model: str = option("", "Model to start from: a name (see `image-search models`) or a folder of `train`.")
+    weights: str = option("", "Weights file to start from instead of the model's own.")
+    from_scratch: bool = option(False, "Start from random weights; needs --config.")
+    config: str = option("", "JSON with the sizes of a new model; builtin.json comes with the program.")
+    templates: str = option("", TEMPLATES_HELP)
+    validation: str = option("", "CSV to measure on, instead of --holdout.")
+    holdout: float = option(0.1, "Share of the images to measure on; they are never trained on.")
+    epochs: int = option(10, "Passes over the images; each pass takes one text per image.")
+    batch: int = option(64, "Images in memory at once.")
+    accumulate: int = option(1, "Batches that one step compares with each other; as exact as a larger batch.")
+    lr: float = option(-1.0, "Highest learning rate; -1 takes 1e-5, or 1e-3 from scratch.")
+    weight_decay: float = option(0.1, "Weight decay of the matrices.")
+    warmup: float = option(0.1, "Share of the steps in which the rate rises; it then falls along a cosine to 0.")
+    freeze: str = option("none", "Tower that is not trained: none, image or text.")
+    unfreeze_after: int = option(0, "Epochs that train only the projections and last blocks.")
+    wise_ft: float = option(-1.0, "Share of the tuned weights beside the start's (WiSE-FT); -1 takes 0.5.")
+    patience: int = option(0, "Stop after this many epochs without improvement; 0 never stops early.")
+    augment: str = option("auto", "Random changes of the images: none, strong (crop, mirror, colours), or auto.")
+    precision: str = option("auto", "fp32, bf16, fp16, or auto: half on GPUs, bf16 on CPUs that multiply in it.")
+    seed: int = option(0, "Seed of the held-out part, the order and the choice of texts.")
+    device: str = option("auto", "auto, cpu, cuda, cuda:1 or mps.")
+    checkpoint_every: int = option(100, "Steps between checkpoints.")
+    allow_private_urls: bool = option(False, "Also fetch images from private, loopback and link-local addresses.")
 
     @property
     def effective_batch(self) -> int:

@@ -3,18 +3,34 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
-from pipelines import cli
+from pipelines import Settings
+from pipelines.cli.collection import DropOptions
+from pipelines.cli.copy import CopyOptions
+from pipelines.cli.evaluate import EvaluateOptions, ReportOptions
+from pipelines.cli.insert import InsertOptions
+from pipelines.cli.main import group
+from pipelines.cli.parser import Output
+from pipelines.cli.search import SearchOptions
+from pipelines.cli.serve import ServeOptions
+from pipelines.cli.train import RunOptions, TrainOptions
+from pipelines.settings import read_options, value_types
 from tests.support.photos import Photos, write_csv
 from tests.support.program import CommandResult, run_code
 
 Command = Callable[..., CommandResult]
+OPTIONS = {
+    "insert": (InsertOptions,), "search": (SearchOptions,), "serve": (ServeOptions,), "copy": (CopyOptions,),
+    "evaluate": (EvaluateOptions, ReportOptions), "train": (TrainOptions, RunOptions), "drop": (DropOptions,),
+}  # fmt: skip
 
 
 @pytest.fixture
@@ -62,7 +78,7 @@ def test_search_prints_a_table_and_json(command: Command, photos: Photos, indexe
     done = command("search", "a white dog", "--uri", indexed, "-k", "3")
     assert (done.status, done.err) == (0, "")
     lines = done.out.splitlines()
-    assert lines[0].split() == ["rank", "score", "path", "label", "year"]
+    assert lines[0].split() == ["rank", "id", "score", "path", "label", "year"]
     assert len(lines) == 2 + 3
 
     done = command("search", "--image", photos.paths[6], "--uri", indexed, "-k", "2", "--json")
@@ -127,27 +143,53 @@ def test_options_come_from_the_environment(command: Command, photos: Photos, db:
     assert (summary["rows"], summary["collection"]) == (4, "mine")
 
 
-@pytest.mark.parametrize("name", sorted({"insert", "search", "info", "copy", "drop", "models"}))
-def test_every_option_names_its_environment_variable(name: str) -> None:
-    import typer
+COMMANDS = sorted(group.commands)
 
-    group = typer.main.get_command(cli.app)
-    options = [option for option in group.commands[name].params if option.param_type_name == "option"]  # type: ignore[attr-defined]
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_option_can_come_from_the_environment(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = [option for option in group.commands[name].params if option.param_type_name == "option"]
     assert options
+    fields = {
+        field.name: (owner, field)
+        for owner in (Settings, *OPTIONS.get(name, ()), Output)
+        for field in dataclasses.fields(owner)
+    }
     for option in options:
         assert option.name is not None
-        assert option.envvar == "IMAGE_SEARCH_" + option.name.upper()
+        owner, field = fields[option.name]
+        raw = {bool: "yes", int: "7", float: "0.5"}.get(value_types(owner)[field.name].scalar, "some")
+        required = {field.name: "x" for field in dataclasses.fields(owner) if field.default is dataclasses.MISSING}
+        required.pop(field.name, None)
+        with monkeypatch.context() as patch:
+            patch.setenv("IMAGE_SEARCH_" + field.name.upper(), raw)
+            value = getattr(read_options(owner, required), field.name)
+        assert str(value) in {raw, "True", str((float(raw),)) if raw == "0.5" else "", "(7,)", "('some',)"}
+
+
+def test_a_wrong_variable_is_status_2_and_named(command: Command) -> None:
+    done = command("info", env={"IMAGE_SEARCH_PORT": "high"})
+    assert (done.status, done.err) == (2, "error: IMAGE_SEARCH_PORT must be a whole number, not 'high'\n")
+
+
+@pytest.mark.parametrize("name", ["", *COMMANDS])
+def test_help_fits_a_terminal_and_cuts_no_word(name: str) -> None:
+    arguments = [name, "--help"] if name else ["--help"]
+    text = CliRunner().invoke(group, arguments, prog_name="image-search", terminal_width=80).output
+    assert text.startswith(f"Usage: image-search {name}".rstrip())
+    assert max(map(len, text.splitlines())) <= 80
+    assert "..." not in text.replace("[TEXT]...", "").replace("[ARGS]...", "")
 
 
 def test_help_is_a_manual_and_loads_nothing_heavy() -> None:
     code = (
-        "import sys\nsys.argv = ['pipelines', 'insert', '--help']\n"
+        "import sys\nsys.argv = ['image-search', 'insert', '--help']\n"
         "from pipelines.cli import main\n"
         "try:\n    main()\nexcept SystemExit:\n    pass\n"
         "print([m for m in ('torch', 'towhee', 'pymilvus', 'pandas', 'gradio', 'numpy', 'PIL') if m in sys.modules])"
     )
     done = run_code(code, timeout=30)
-    assert "Example:" in done.out
+    assert "Examples:" in done.out
     assert "--batch-size" in done.out
     assert done.out.splitlines()[-1] == "[]"
 
@@ -192,7 +234,7 @@ def test_wrong_usage_is_status_2(command: Command, indexed: str, photos: Photos)
 def test_what_cannot_be_reached_is_status_3(command: Command, photos: Photos, db: str, tmp_path: Path) -> None:
     nothing = command("search", "dog", "--uri", db)
     assert nothing.status == 3
-    assert f"fill it with: python -m pipelines insert CSV_OR_FOLDER --uri {db}\n" in nothing.err
+    assert f"fill it with: image-search insert CSV_OR_FOLDER --uri {db}\n" in nothing.err
     no_server = command("insert", photos.csv, "--uri", "http://127.0.0.1:9", "--model", "builtin")
     assert no_server.status == 3
     assert no_server.err == "error: no Milvus answers at http://127.0.0.1:9: is it running, and is the address right?\n"

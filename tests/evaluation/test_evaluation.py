@@ -12,7 +12,8 @@ import pytest
 
 from pipelines import Searcher, Settings, run_insert
 from pipelines.evaluation import exact, metrics
-from pipelines.evaluation.evaluate import Options, evaluate
+from pipelines.evaluation.evaluate import evaluate
+from pipelines.evaluation.options import EvaluateOptions
 from pipelines.towhee_compat import import_torchvision
 from tests.support.photos import Photos
 from tests.support.program import CommandResult
@@ -71,7 +72,7 @@ def test_class_names_and_captions_are_measured_as_the_search_finds_them(
     captions = tmp_path / "captions.csv"
     with open(captions, "w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([["id", "caption"], *([n % 12, f"image {n} in colour"] for n in range(24))])
-    (found,) = evaluate(settings, Options(captions=str(captions)), quiet)
+    (found,) = evaluate(settings, EvaluateOptions(captions=str(captions)), quiet)
     searcher = Searcher(settings)
     first = [searcher.by_text(f"a photo of a label{n}", 1).hits[0].fields["label"] == f"label{n}" for n in range(3)]
     own = [searcher.by_text(f"image {n} in colour", 5).hits for n in range(24)]

@@ -13,13 +13,13 @@ import pytest
 from pipelines import Settings, run_insert
 from pipelines.errors import InputError
 from pipelines.evaluation import metrics
-from pipelines.evaluation.evaluate import Options, evaluate
+from pipelines.evaluation.evaluate import evaluate
 from pipelines.evaluation.ground_truth import Caption, Truth
 from pipelines.evaluation.html_report.chart import class_chart, cut
 from pipelines.evaluation.html_report.page import render_page
-from pipelines.evaluation.output import comparisons
+from pipelines.evaluation.options import EvaluateOptions
 from pipelines.evaluation.prompts import OPENAI, unit
-from pipelines.evaluation.published import COCO, FLICKR30K
+from pipelines.evaluation.published import COCO, FLICKR30K, compare_all
 from pipelines.evaluation.report_file import ReportFile
 from pipelines.evaluation.report_text import render
 from pipelines.evaluation.results import Task
@@ -95,7 +95,7 @@ def test_published_figures_are_the_registrys_models_and_figures() -> None:
 def test_labels_and_captions_from_csvs_by_id_and_by_path(settings: Settings, photos: Photos, tmp_path: Path) -> None:
     bare = write_csv(tmp_path / "bare.csv", ["id", "path"], [[n, path] for n, path in enumerate(photos.paths)])
     run_insert(bare, settings)
-    (alone,) = evaluate(settings, Options(), quiet)
+    (alone,) = evaluate(settings, EvaluateOptions(), quiet)
     assert not alone.tasks
     assert "only the index is measured" in alone.notes[0]
     by_path = write_csv(
@@ -103,7 +103,7 @@ def test_labels_and_captions_from_csvs_by_id_and_by_path(settings: Settings, pho
         [*([f"photos/{path.name}", f"kind_{n % 2}"] for n, path in enumerate(photos.paths)), ["photos/no.jpg", "x"]],
     )  # fmt: skip
     by_id = write_csv(tmp_path / "captions.csv", ["id", "caption"], [[n // 2, f"words {n}"] for n in range(24)])
-    options = Options(labels=str(by_path), label_column="kind", captions=str(by_id), templates="openai")
+    options = EvaluateOptions(labels=str(by_path), label_column="kind", captions=str(by_id), templates="openai")
     (found,) = evaluate(settings, options, quiet)
     assert (found.classes, found.captions, found.templates) == (2, 24, 80)
     assert found.task("labels").queries == 2  # type: ignore[union-attr]
@@ -111,7 +111,7 @@ def test_labels_and_captions_from_csvs_by_id_and_by_path(settings: Settings, pho
     assert "1 of 13 rows are about images the collection lacks" in found.notes[0]
     nothing = write_csv(tmp_path / "other.csv", ["id", "caption"], [[900, "words"]])
     with pytest.raises(InputError, match="none of its rows is about an image"):
-        evaluate(settings, Options(captions=str(nothing)), quiet)
+        evaluate(settings, EvaluateOptions(captions=str(nothing)), quiet)
 
 
 def test_another_model_beside_and_the_published_figures(
@@ -128,12 +128,12 @@ def test_another_model_beside_and_the_published_figures(
     monkeypatch.setattr(registry, "_MODELS", (BUILTIN, tiny))
     run_insert(photos.csv, lite)
     captions = write_csv(tmp_path / "c.csv", ["id", "caption"], [[n, f"words {NASTY} {n}"] for n in range(12)])
-    options = Options(captions=str(captions), compare=("here",), published="flickr8k")
+    options = EvaluateOptions(captions=str(captions), compare=("here",), published="flickr8k")
     own, other = evaluate(dataclasses.replace(lite, runtime="pytorch"), options, quiet)
     assert (own.model.split("@")[0], other.model.split("@")[0]) == ("builtin", name)
     assert [task.key for task in own.tasks] == [task.key for task in other.tasks]
     assert other.images == 12
-    (beside,) = comparisons([own, other], "flickr8k")
+    (beside,) = compare_all([own, other], "flickr8k")
     first = beside.differences[0]
     assert first.published == 58.78
     assert first.points == pytest.approx(other.task("text_to_image").figures["recall@1"].value * 100 - 58.78)  # type: ignore[union-attr]

@@ -19,8 +19,8 @@ from safetensors.torch import load_file
 
 from pipelines import Searcher, Settings, run_insert
 from pipelines.errors import InputError, ModelError
-from pipelines.evaluation.evaluate import Options as EvaluateOptions
 from pipelines.evaluation.evaluate import evaluate
+from pipelines.evaluation.options import EvaluateOptions
 from pipelines.models.clip import load_model
 from pipelines.models.folder import card_values, model_values
 from pipelines.models.network import build_network

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..metrics import Estimate
-from ..output import comparisons
+from ..published import compare_all
 from ..report_text import figure, index_rows
 from ..results import Evaluation, Task
 from .chart import class_chart, rank_chart
@@ -41,7 +41,7 @@ def render_page(evaluations: Sequence[Evaluation], published: str, allow_private
         models=[evaluation.title for evaluation in evaluations],
         sections=[_section(task, evaluations) for task in evaluations[0].tasks],
         index_rows=index_rows([evaluation.index for evaluation in evaluations]),
-        comparisons=comparisons(evaluations, published),
+        comparisons=compare_all(evaluations, published),
         notes=list(dict.fromkeys(note for evaluation in evaluations for note in evaluation.notes)),
         images=thumbnails(_images_of(evaluations), allow_private),
         made=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),

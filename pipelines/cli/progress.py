@@ -1,0 +1,88 @@
+"""Progress bars, and what Ctrl-C does while one runs."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from ..errors import EXIT_INTERRUPTED
+
+if TYPE_CHECKING:
+    from ..indexing.summary import Summary
+
+
+@contextmanager
+def exit_on_ctrl_c() -> Iterator[None]:
+    """Exit immediately on a Ctrl-C that the body did not handle. Everything stored so far is safe."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        print("interrupted: run the same command again to go on", file=sys.stderr, flush=True)
+        sys.stdout.flush()
+        os._exit(EXIT_INTERRUPTED)  # sys.exit would wait until the threads have finished their work
+
+
+class ProgressBar:
+    """One bar after another on stderr, with rate and time left. Silent when stderr is not a terminal."""
+
+    def __init__(self, hidden: bool = False, unit: str = "images") -> None:
+        self._hidden = hidden or not sys.stderr.isatty()
+        self._unit = unit
+        self._bar: Any = None
+        self._announced_interrupt = False
+
+    def __enter__(self) -> ProgressBar:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._close()
+
+    def start(self, title: str, total: int) -> Callable[[int], object]:
+        """Begin the next bar; the function returned moves it on by a number of steps."""
+        self._close()
+        if self._hidden:
+            return lambda steps: None
+        self._bar = self._open(total, desc=title, unit="it", leave=False)
+        move: Callable[[int], object] = self._bar.update
+        return move
+
+    def show(self, done: int, total: int, **extra: float) -> None:
+        """Move the bar to `done` of `total`; `extra` stands behind it."""
+        if self._hidden:
+            return
+        if self._bar is None:
+            self._bar = self._open(total, unit=self._unit)
+        self._bar.total = total
+        self._bar.update(done - self._bar.n)
+        if extra:
+            self._bar.set_postfix(extra, refresh=False)
+
+    def show_insert(self, summary: Summary, total: int) -> None:
+        """Move the bar to where an insert run is; after Ctrl-C, say once what the run waits for."""
+        self.show(summary.rows, total, **({"rejected": summary.rejected} if summary.rejected else {}))
+        if summary.interrupted and not self._announced_interrupt:
+            self._announced_interrupt = True
+            self.say("finishing the images in hand; press Ctrl-C again to exit immediately")
+
+    def say(self, line: str) -> None:
+        """Print a line on stderr, above the bar if there is one."""
+        if self._bar is None:
+            print(line, file=sys.stderr, flush=True)
+        else:
+            self._bar.write(line, file=sys.stderr)
+
+    def _open(self, total: int, **options: Any) -> Any:
+        from tqdm import tqdm
+
+        return tqdm(total=total, dynamic_ncols=True, smoothing=0.1, **options)
+
+    def _close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
