@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from dataclasses import dataclass
 
 from ..evaluation.options import EvaluateOptions
@@ -36,15 +37,13 @@ def evaluate(options: EvaluateOptions, report: ReportOptions, settings: Settings
       image-search evaluate --captions captions.csv --compare builtin
     """
     from ..evaluation.evaluate import evaluate as run
-    from ..evaluation.report_file import ReportFile
-    from .output import print_evaluations
+    from ..evaluation.report import Report, open_report
 
     models = tuple(name for names in options.compare for name in names.split(",") if name)
-    page = ReportFile(report.report) if report.report else None
+    write_page = open_report(report.report) if report.report else None
     with ProgressBar(hidden=output.json) as bar:
-        evaluations = run(settings, dataclasses.replace(options, compare=models), bar.start)
-    print_evaluations(evaluations, options.published, as_json=output.json)
-    if page is not None:
-        from ..evaluation.html_report.page import render_page
-
-        page.write(render_page(evaluations, options.published, settings.allow_private_urls))
+        result = Report(run(settings, dataclasses.replace(options, compare=models), bar.show), options.published)
+    print(result.as_json() if output.json else result.as_text())
+    if write_page is not None:
+        write_page(result.as_html(settings.allow_private_urls))
+        print(f"report: {report.report}", file=sys.stderr)

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 from ..settings import Settings, cache_dir
 
 if TYPE_CHECKING:
-    from ..evaluation.results import Evaluation
     from ..indexing.summary import Summary
     from ..milvus.copy import CopySummary
     from ..milvus.schema import CollectionInfo
@@ -78,24 +77,6 @@ def print_training(out: str, card: dict[str, Any], rejected: int, rejects_file: 
     print(f"\nthe best epoch was {card['best_epoch']}; search with it: --model {out if '/' in out else './' + out}")
     if rejected:
         print(f"{rejected:,} images could not be used; which and why: {rejects_file}")
-
-
-def print_evaluations(evaluations: Sequence[Evaluation], published: str, as_json: bool) -> None:
-    """Print evaluations, beside the published figures of their models if a public set is named."""
-    from ..evaluation.published import compare_all
-    from ..evaluation.report_text import render
-
-    comparisons = compare_all(evaluations, published)
-    if as_json:
-        values = {
-            "evaluations": [evaluation.as_json() for evaluation in evaluations],
-            "published": [comparison.as_json() for comparison in comparisons],
-        }
-        print(json.dumps(values, ensure_ascii=False, indent=2))
-        return
-    print(render(evaluations, comparisons))
-    if published and not comparisons:
-        print(f"\nnote: no published figures for {', '.join(item.title for item in evaluations)} on {published}")
 
 
 def print_hits(results: Results, field_names: Sequence[str], form: str = "table", with_folded: bool = False) -> None:

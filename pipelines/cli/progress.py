@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -33,6 +33,7 @@ class ProgressBar:
         self._hidden = hidden or not sys.stderr.isatty()
         self._unit = unit
         self._bar: Any = None
+        self._title = ""
         self._announced_interrupt = False
 
     def __enter__(self) -> ProgressBar:
@@ -43,29 +44,23 @@ class ProgressBar:
     ) -> None:
         self._close()
 
-    def start(self, title: str, total: int) -> Callable[[int], object]:
-        """Begin the next bar; the function returned moves it on by a number of steps."""
-        self._close()
-        if self._hidden:
-            return lambda steps: None
-        self._bar = self._open(total, desc=title, unit="it", leave=False)
-        move: Callable[[int], object] = self._bar.update
-        return move
-
-    def show(self, done: int, total: int, **extra: float) -> None:
-        """Move the bar to `done` of `total`; `extra` stands behind it."""
+    def show(self, done: int, total: int, title: str = "", **figures: float) -> None:
+        """Move the bar to `done` of `total`, with figures behind it; another `title` begins the next bar."""
         if self._hidden:
             return
-        if self._bar is None:
-            self._bar = self._open(total, unit=self._unit)
+        if self._bar is None or title != self._title:
+            self._close()
+            options = {"desc": title, "unit": "it", "leave": False} if title else {"unit": self._unit}
+            self._bar, self._title = self._open(total, **options), title
         self._bar.total = total
         self._bar.update(done - self._bar.n)
-        if extra:
-            self._bar.set_postfix(extra, refresh=False)
+        if figures:
+            self._bar.set_postfix(figures, refresh=False)
 
     def show_insert(self, summary: Summary, total: int) -> None:
         """Move the bar to where an insert run is; after Ctrl-C, say once what the run waits for."""
-        self.show(summary.rows, total, **({"rejected": summary.rejected} if summary.rejected else {}))
+        figures = {"rejected": float(summary.rejected)} if summary.rejected else {}
+        self.show(summary.rows, total, "", **figures)
         if summary.interrupted and not self._announced_interrupt:
             self._announced_interrupt = True
             self.say("finishing the images in hand; press Ctrl-C again to exit immediately")

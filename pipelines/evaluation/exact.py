@@ -1,24 +1,99 @@
-"""Exact search over stored vectors, a slice at a time: the truth that rankings and the index are measured by."""
+"""A collection's embeddings, copied to a file, and exact search over them: what rankings and the index are held to."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 
-# Scores held at once, 64 MB of float32: bounds the memory whatever the size of the collection.
+from ..fields import EMBEDDING, ID, PATH
+from ..milvus.collection import Collection
+from .prompts import unit
+
+# Scores held at once: 64 MB of float32 bound the memory, whatever the size of the collection.
 _SCORES_AT_ONCE = 16_000_000
-_MOST_QUERIES = 1024
+_MAX_QUERIES = 1024
 # Vectors multiplied at once: their float64 copy and its scores take less memory than the scores above.
 _ROWS_AT_ONCE = 4096
-# A product of float32 vectors is right to about 1e-7; closer scores than this are equal.
+# A product of float32 vectors is exact to about 1e-7; scores closer than this are equal.
 DECIMALS = 6
 
 
-def scores_of(queries: np.ndarray, vectors: np.ndarray) -> np.ndarray:
-    """Cosines of unit vectors, float32[q, n], rounded so that noise of the arithmetic makes no difference.
+@dataclass(frozen=True)
+class EmbeddingTable:
+    """The rows of a collection in ascending order of their id.
 
-    Multiplied in float64: in float32 the last bit of a product depends on where its vector stands among the others,
+    ids: int64[n].
+    paths: where each image is read from.
+    labels: the stored label of each image, '' for none.
+    vectors: float32[n, dim] of unit length, memory-mapped: a slice is read when it is used.
+    """
+
+    ids: np.ndarray
+    paths: list[str]
+    labels: list[str]
+    vectors: np.ndarray
+
+    @cached_property
+    def row_of(self) -> dict[int, int]:
+        """Row of each id."""
+        return {key: row for row, key in enumerate(self.ids.tolist())}
+
+    @cached_property
+    def names(self) -> list[str]:
+        """The path of each image below the folder that all local images share; an address without its query.
+
+        A report shows these, so that passing it on does not tell where its author keeps files.
+        """
+        folders = [os.path.dirname(path) for path in self.paths if "://" not in path]
+        try:
+            shared = os.path.commonpath(folders) if folders else ""
+        except ValueError:  # two drives, or a relative path beside an absolute one
+            shared = ""
+        return [_name(path, shared) for path in self.paths]
+
+
+def _name(path: str, shared: str) -> str:
+    if "://" in path:
+        return path.partition("?")[0]
+    if os.path.dirname(shared) == shared:  # nothing is shared but the root of the disk
+        return os.path.basename(path)
+    return os.path.relpath(path, shared)
+
+
+def read_table(
+    collection: Collection, folder: Path, label_field: str, on_progress: Callable[[int, int, str], object]
+) -> EmbeddingTable:
+    """Copy the vectors of a collection into a file in `folder`, some thousand rows in memory at a time.
+
+    Args:
+        label_field: the field that holds the label; '' reads no labels.
+        on_progress: called with the number of rows read, their total and a caption.
+    """
+    total, dim = collection.count(), collection.dim()
+    vectors = np.memmap(folder / "vectors.f32", np.float32, "w+", shape=(total, dim))
+    ids: list[int] = []
+    paths: list[str] = []
+    labels: list[str] = []
+    for rows in collection.scan("", [PATH, EMBEDDING, *([label_field] if label_field else [])]):
+        rows = rows[: total - len(ids)]  # another process may be inserting
+        vectors[len(ids) : len(ids) + len(rows)] = unit(np.array([row[EMBEDDING] for row in rows], np.float32))
+        ids += [int(row[ID]) for row in rows]
+        paths += [row[PATH] for row in rows]
+        values = [row[label_field] if label_field else None for row in rows]
+        labels += ["" if value is None else str(value).strip() for value in values]
+        on_progress(len(ids), total, "reading vectors")
+    return EmbeddingTable(np.array(ids, np.int64), paths, labels, vectors[: len(ids)])
+
+
+def scores_of(queries: np.ndarray, vectors: np.ndarray) -> np.ndarray:
+    """Return the cosines of unit vectors, float32[q, n], rounded to `DECIMALS`.
+
+    The product is computed in float64: in float32 its last bit depends on the position of a vector among the others,
     and equal vectors could be rounded apart.
     """
     wide = queries.astype(np.float64)
@@ -30,60 +105,60 @@ def scores_of(queries: np.ndarray, vectors: np.ndarray) -> np.ndarray:
     return scores
 
 
-def slices(queries: int, rows: int) -> Iterator[tuple[slice, slice]]:
-    """Pairs of slices, of queries and of rows, that cover all of both without too many scores at once."""
-    step = max(1, _SCORES_AT_ONCE // max(1, min(queries, _MOST_QUERIES)))
-    for first in range(0, queries, _MOST_QUERIES):
+def _slices(queries: int, rows: int) -> Iterator[tuple[slice, slice]]:
+    """Yield pairs of slices, of queries and of rows, that cover all of both and keep the scores in memory few."""
+    step = max(1, _SCORES_AT_ONCE // max(1, min(queries, _MAX_QUERIES)))
+    for first in range(0, queries, _MAX_QUERIES):
         for start in range(0, rows, step):
-            yield slice(first, min(first + _MOST_QUERIES, queries)), slice(start, min(start + step, rows))
+            yield slice(first, min(first + _MAX_QUERIES, queries)), slice(start, min(start + step, rows))
 
 
 def ranks_of(
-    queries: np.ndarray, vectors: np.ndarray, right: Sequence[np.ndarray], left_out: np.ndarray | None = None
+    queries: np.ndarray, vectors: np.ndarray, relevant: Sequence[np.ndarray], excluded: np.ndarray | None = None
 ) -> list[np.ndarray]:
-    """Ranks of each query's right answers among all vectors.
+    """Return the ranks of each query's relevant rows among all vectors.
 
     Args:
         queries: float32[q, dim], unit length.
         vectors: float32[n, dim], unit length; may be memory-mapped.
-        right: for each query the rows of its right answers, at least one.
-        left_out: int64[q], a row for each query that is no candidate (itself, in a leave-one-out search).
+        relevant: for each query the relevant rows, at least one.
+        excluded: int64[q], for each query a row that is no candidate (itself, in a leave-one-out search).
 
     Returns:
-        For each query int64[R], ascending from 1. Of equal scores the wrong answers come first.
+        For each query int64[R], ascending from 1. Among equal scores the rows that are not relevant come first.
     """
-    own = [np.sort(scores_of(query[None], vectors[rows])[0]) for query, rows in zip(queries, right, strict=True)]
-    above = [np.zeros(scores.size, np.int64) for scores in own]  # wrong answers not below each right one
-    for asked, rows in slices(len(queries), len(vectors)):
+    own = [np.sort(scores_of(query[None], vectors[rows])[0]) for query, rows in zip(queries, relevant, strict=True)]
+    above = [np.zeros(scores.size, np.int64) for scores in own]  # other rows that score at least as high
+    for asked, rows in _slices(len(queries), len(vectors)):
         scores = scores_of(queries[asked], vectors[rows])
         for number, line in enumerate(scores, asked.start):
-            skipped = right[number] if left_out is None else np.append(right[number], left_out[number])
+            skipped = relevant[number] if excluded is None else np.append(relevant[number], excluded[number])
             here = skipped[(skipped >= rows.start) & (skipped < rows.stop)] - rows.start
             line[here] = -np.inf
-            # A wrong answer is above, or level with, this many of the right ones, the lowest first.
+            # Each other row is above, or level with, this many of the relevant ones, counted from the lowest.
             beaten = np.bincount(np.searchsorted(own[number], line, "right"), minlength=own[number].size + 1)
             above[number] += beaten[::-1].cumsum()[::-1][1:]
     return [counts[::-1] + np.arange(1, counts.size + 1) for counts in above]
 
 
-def top(
-    queries: np.ndarray, vectors: np.ndarray, k: int, left_out: np.ndarray | None = None
+def top_k(
+    queries: np.ndarray, vectors: np.ndarray, k: int, excluded: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The k best rows for each query, of equal scores the earlier row first.
+    """Return the k nearest rows for each query; among equal scores the earlier row comes first.
 
     Returns:
         int64[q, k] rows and float32[q, k] scores, best first; k is at most the number of candidates.
     """
-    k = min(k, len(vectors) - (left_out is not None))
+    k = min(k, len(vectors) - (excluded is not None))
     best_rows = np.empty((len(queries), 0), np.int64)
     best_scores = np.empty((len(queries), 0), np.float32)
     step = max(k, _SCORES_AT_ONCE // max(1, len(queries)))
     for start in range(0, len(vectors), step):
         rows = np.arange(start, min(start + step, len(vectors)))
         scores = scores_of(queries, vectors[rows[0] : rows[-1] + 1])
-        if left_out is not None:
-            for number in np.flatnonzero((left_out >= rows[0]) & (left_out <= rows[-1])):
-                scores[number, left_out[number] - start] = -np.inf
+        if excluded is not None:
+            for number in np.flatnonzero((excluded >= rows[0]) & (excluded <= rows[-1])):
+                scores[number, excluded[number] - start] = -np.inf
         scores = np.hstack([best_scores, scores])
         known = np.hstack([best_rows, np.broadcast_to(rows, (len(queries), rows.size))])
         order = np.argsort(-scores, axis=1, kind="stable")[:, :k]

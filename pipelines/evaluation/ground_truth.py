@@ -1,4 +1,4 @@
-"""What is right: the label of each image and the captions of each image, from the collection or from a CSV."""
+"""Ground truth: the label and the captions of each image, from the collection or from a CSV."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 from ..errors import InputError
 from ..fields import ID, PATH
 from ..sources.csv_text import records
-from .stored import Stored
+from .exact import EmbeddingTable
 
 
 class Caption(NamedTuple):
@@ -24,89 +24,87 @@ class Caption(NamedTuple):
 
 
 @dataclass
-class Truth:
-    """Labels by image id (images without one are in nobody's class) and captions, in the file's order."""
+class GroundTruth:
+    """What is known about the images.
+
+    labels: class name by image id; an image without a label belongs to no class.
+    captions: in the order of the file; an image may have several.
+    notes: sentences for the report, about rows that could not be used.
+    """
 
     labels: dict[int, str] = field(default_factory=dict)
     captions: list[Caption] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
+    @property
     def classes(self) -> list[str]:
         """The distinct labels, sorted."""
         return sorted(set(self.labels.values()))
 
-    def about(self, ids: np.ndarray) -> Truth:
-        """What of it is about these images; a copy, with notes of its own."""
+    def subset(self, ids: np.ndarray) -> GroundTruth:
+        """Return a copy that covers only these images."""
         present = set(ids.tolist())
-        return Truth(
-            {key: label for key, label in self.labels.items() if key in present},
-            [caption for caption in self.captions if caption.id in present],
-            list(self.notes),
-        )
+        labels = {key: label for key, label in self.labels.items() if key in present}
+        return GroundTruth(labels, [item for item in self.captions if item.id in present], list(self.notes))
 
 
-def read_truth(stored: Stored, labels: str, label_column: str, captions: str) -> Truth:
-    """The labels and captions to measure by.
+def read_ground_truth(table: EmbeddingTable, labels: str, label_column: str, captions: str) -> GroundTruth:
+    """Read the labels and captions of a collection's images.
 
     Args:
         labels: a CSV with `id` or `path` and the label column; '' takes the labels stored in the collection.
-        captions: a CSV with `id` or `path` and `caption`; '' means there are none.
+        captions: a CSV with `id` or `path` and `caption`; '' means that there are none.
 
     Raises:
-        InputError: a CSV cannot be read, or none of its rows is about an image of the collection.
+        InputError: a CSV cannot be read, or none of its rows names an image of the collection.
     """
-    truth = Truth()
+    truth = GroundTruth()
     if labels:
-        truth.labels = dict(_about(stored, Path(labels), label_column, truth.notes))
+        truth.labels = dict(_matched(table, Path(labels), label_column, truth.notes))
     else:
-        pairs = zip(stored.ids, stored.labels, strict=True)
-        truth.labels = {int(key): label for key, label in pairs if label}
+        truth.labels = {key: label for key, label in zip(table.ids.tolist(), table.labels, strict=True) if label}
     if captions:
-        truth.captions = [Caption(*pair) for pair in _about(stored, Path(captions), "caption", truth.notes)]
+        truth.captions = [Caption(*pair) for pair in _matched(table, Path(captions), "caption", truth.notes)]
     return truth
 
 
-def _about(stored: Stored, path: Path, column: str, notes: list[str]) -> Iterator[tuple[int, str]]:
-    """Pairs of image id and text, for the rows about images that are in the collection."""
+def _matched(table: EmbeddingTable, path: Path, column: str, notes: list[str]) -> Iterator[tuple[int, str]]:
+    """Yield image id and text of each row whose image is in the collection; note how many are not."""
     path = path.expanduser()
-    by_path = dict(zip(stored.paths, stored.ids.tolist(), strict=True))
-    known = set(stored.ids.tolist())
-    found = absent = 0
+    by_path = dict(zip(table.paths, table.ids.tolist(), strict=True))
+    matched = absent = 0
     for key_name, key, text in _rows(path, column):
+        if not text:
+            continue
         if key_name == ID:
             image = int(key) if key.lstrip("+-").isdigit() else None
         else:
             image = by_path.get(os.path.normpath(os.path.join(os.path.abspath(path.parent), os.path.expanduser(key))))
-        if not text:
-            continue
-        if image is None or image not in known:
+        if image is None or image not in table.row_of:
             absent += 1
             continue
-        found += 1
+        matched += 1
         yield image, text
-    if not found:
+    if not matched:
         raise InputError(f"{path}: none of its rows is about an image of the collection (by 'id', else by 'path')")
     if absent:
-        notes.append(f"{path.name}: {absent:,} of {found + absent:,} rows are about images the collection lacks")
+        notes.append(f"{path.name}: {absent:,} of {matched + absent:,} rows are about images the collection lacks")
 
 
 def _rows(path: Path, column: str) -> Iterator[tuple[str, str, str]]:
-    """(name of the key column, key, text) of each row."""
-    for separator in ",;\t":
-        try:
+    """Yield the name of the key column, the key and the text of each row."""
+    try:
+        for separator in ",;\t":
             lines = records(path, "utf-8-sig", separator)
             columns = [name.strip() for name in next(lines, (0, []))[1]]
-        except UnicodeError as error:
-            raise InputError(f"{path} is not UTF-8; save it as UTF-8 and run again") from error
-        key_name = next((name for name in (ID, PATH) if name in columns), None)
-        if key_name is None or column not in columns:
-            continue
-        key_at, text_at = columns.index(key_name), columns.index(column)
-        try:
+            key_name = next((name for name in (ID, PATH) if name in columns), None)
+            if key_name is None or column not in columns:
+                continue
+            key_at, text_at = columns.index(key_name), columns.index(column)
             for _, cells in lines:
                 if len(cells) > max(key_at, text_at):
                     yield key_name, cells[key_at].strip(), cells[text_at].strip()
-        except UnicodeError as error:
-            raise InputError(f"{path} is not UTF-8; save it as UTF-8 and run again") from error
-        return
+            return
+    except UnicodeError as error:
+        raise InputError(f"{path} is not UTF-8; save it as UTF-8 and run again") from error
     raise InputError(f"{path}, row 1: there must be a column '{column}', and 'id' or 'path'")

@@ -1,4 +1,4 @@
-"""The retrieval figures, each from nothing but the ranks of a query's right answers.
+"""Retrieval metrics, each computed from the ranks of one query's relevant answers.
 
 A query's `ranks` are the places of its right answers in the whole ranking, ascending from 1: int64[R], R ≥ 1. Every
 formula here is a mean over queries of one number in 0..1, so its interval is a bootstrap over queries.

@@ -1,4 +1,4 @@
-"""Held-out figures between epochs, by the same functions as `python -m pipelines evaluate`."""
+"""Held-out figures between epochs, by the same functions as `image-search evaluate`."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import TypeVar
 import numpy as np
 import torch
 
+from ..evaluation.evaluator import sample
 from ..evaluation.exact import ranks_of
 from ..evaluation.metrics import CAPTION_METRICS, LABEL_METRICS, per_query
-from ..evaluation.prompts import embed_class, spoken, unit
-from ..evaluation.tasks import Sampling
+from ..evaluation.prompts import embed_class, humanize, unit
 from ..models.tokenizer import tokenize
 from .learner import Learner
 from .pairs import Image
@@ -47,13 +47,13 @@ class HeldOut:
         found: dict[str, float] = {}
         classes = sorted({image.label for image in self.images} - {""})
         if len(classes) > 1:
-            queries = np.stack([embed_class(spoken(name), self.templates, embed_texts) for name in classes])
+            queries = np.stack([embed_class(humanize(name), self.templates, embed_texts) for name in classes])
             labels = np.array([image.label for image in self.images])
             right = [np.flatnonzero(labels == name) for name in classes]
             found |= _figures("class name → images", LABEL_METRICS, ranks_of(queries, vectors, right))
         captions = [(number, text) for number, image in enumerate(self.images) for text in image.captions]
         if captions:
-            chosen = [captions[number] for number in Sampling(_QUERIES, 0).of(len(captions))]
+            chosen = [captions[number] for number in sample(len(captions), _QUERIES, 0)]
             texts = [text for _, text in chosen]
             queries = np.concatenate([unit(embed_texts(part)) for part in _parts(texts)])
             owners = np.array([number for number, _ in chosen])

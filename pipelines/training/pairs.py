@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import InputError
-from ..evaluation.prompts import spoken
+from ..evaluation.prompts import humanize
 from ..fields import ID, PATH
 from ..sources.csv_text import records, refuse_first_mistake, sniff
 from ..sources.source import Row, absolute_in, path_id
@@ -95,7 +95,7 @@ def number_texts(images: list[Image], templates: tuple[str, ...], context: int) 
     classes = sorted({image.label for image in images} - {""})
     for name in classes:
         rows.append(list(range(len(sentences), len(sentences) + len(templates))))
-        sentences += [template.replace("{}", spoken(name)) for template in templates]
+        sentences += [template.replace("{}", humanize(name)) for template in templates]
     numbers = {name: len(captions) + number for number, name in enumerate(classes)}
     tokens = np.zeros((len(sentences), context), np.int32)
     for start in range(0, len(sentences), 4096):

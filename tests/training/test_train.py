@@ -135,11 +135,11 @@ def _search_with(images: Path, folder: Path) -> None:
     found = searcher.by_text("a maroon disc", 4).hits
     labels = write_csv(folder / "labels.csv", ["path", "label"], [[images / f"{n}.jpg", n % 2] for n in range(32)])
     asked = EvaluateOptions(labels=str(labels), compare=("./mine", "builtin"))  # its own model is not measured twice
-    own, shipped = evaluate(Settings(uri=db), asked, lambda *_: lambda _: None)
+    own, shipped = evaluate(Settings(uri=db), asked)
     assert own.model.startswith(f"{folder / 'mine'}@")
     start = Settings(uri=str(folder / "start.db"), model="builtin")
     run_insert(listed, start)
-    assert evaluate(start, asked, lambda *_: lambda _: None)[1].tasks[0].figures == own.tasks[0].figures
+    assert evaluate(start, asked)[1].tasks[0].figures == own.tasks[0].figures
     assert shipped.tasks[0].figures != own.tasks[0].figures
     (folder / "mine").rename(folder / "moved")
     with pytest.raises(InputError, match="say where it is now: --model"):

@@ -1,1 +1,0 @@
-"""The page that `evaluate --report` writes: one file, no script, nothing fetched."""

@@ -1,0 +1,287 @@
+"""The report of an evaluation: tables for a terminal, JSON, or one HTML page with charts and images inside."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..errors import InputError, UnreadableImage
+from ..fetch.read import read_file
+from ..files import part_path, write_atomically
+from ..images.decode import decode
+from .evaluator import Evaluation
+from .metrics import Estimate
+from .published import Comparison, compare
+from .query_set import Task
+
+INTERVALS = (
+    "In brackets: the range of 95 % of the values a figure takes when its queries are drawn again at random, some of "
+    "them twice (bootstrap)."
+)
+MEANINGS = {
+    "recall@1": "queries with a right answer in first place",
+    "recall@5": "queries with a right answer among the first 5",
+    "recall@10": "queries with a right answer among the first 10",
+    "precision@10": "right answers among the first 10",
+    "mAP@10": "precision at each right answer, averaged over min(10, right ones)",
+    "MRR": "mean of 1 / rank of the first right answer",
+    "R-precision": "right answers among the first R, R being how many there are",
+}
+# Up to so many classes are drawn; of more, the best and the worst, and those in between are folded.
+_MAX_OPEN, _ENDS, _MAX_FOLDED = 40, 15, 500
+_RANKS = (1, 5, 10, 20, 50, 100, 1000)
+_THUMBNAIL_PIXELS, _JPEG_QUALITY = 104, 68
+_THUMBNAILS_AT_ONCE = 8  # images on the web: most of the time is waiting
+
+
+class Bar(NamedTuple):
+    """One row of a bar chart: a label and, for each model, a share in 0..1 (None: the model has no such row)."""
+
+    label: str
+    shares: list[float | None]
+
+
+class Chart(NamedTuple):
+    """Bars: `first` and `last` are drawn, `between` is folded; `left_out` rows are not shown.
+
+    zero: labels of the rows whose shares are all 0: they are listed, not drawn.
+    """
+
+    first: list[Bar]
+    between: list[Bar]
+    last: list[Bar]
+    left_out: int
+    zero: list[str]
+
+
+@dataclass(frozen=True)
+class Report:
+    """Evaluations of the same images, side by side; `published` names the benchmark to compare with, '' for none."""
+
+    evaluations: Sequence[Evaluation]
+    published: str = ""
+
+    @cached_property
+    def comparisons(self) -> list[Comparison]:
+        """The comparisons of the models that have published figures."""
+        found = [compare(evaluation, self.published) for evaluation in self.evaluations] if self.published else []
+        return [comparison for comparison in found if comparison is not None]
+
+    @property
+    def titles(self) -> list[str]:
+        """The heading of each model's column."""
+        return [evaluation.title for evaluation in self.evaluations]
+
+    @property
+    def notes(self) -> list[str]:
+        """What the reader should know, each note once."""
+        notes = [note for evaluation in self.evaluations for note in evaluation.notes]
+        if self.published and not self.comparisons:
+            notes.append(f"no published figures for {', '.join(self.titles)} on {self.published}")
+        return list(dict.fromkeys(notes))
+
+    def as_json(self) -> str:
+        """Return all figures as JSON."""
+        values = {
+            "evaluations": [evaluation.as_json() for evaluation in self.evaluations],
+            "published": [comparison.as_json() for comparison in self.comparisons],
+        }
+        return json.dumps(values, ensure_ascii=False, indent=2)
+
+    def as_text(self) -> str:
+        """Return tables for a terminal, which are Markdown too."""
+        first = self.evaluations[0]
+        parts = [f"Collection '{first.collection}': {', '.join(facts(first))}.", "\n".join(summary(first)), INTERVALS]
+        for task in first.tasks:
+            title = f"{task.title} ({task.queries:,} queries, {task.candidates:,} candidates)"
+            columns = [evaluation.task(task.key) for evaluation in self.evaluations]
+            rows = [
+                [name, *(figure(name, own.figures[name]) if own else "–" for own in columns)] for name in task.figures
+            ]
+            parts.append(_table(rows, [title, *self.titles]))
+        parts.append(_table(self._index_rows(), [f"the index itself ({first.index.queries:,} queries)", *self.titles]))
+        parts += [_published_table(comparison) for comparison in self.comparisons]
+        return "\n\n".join([*parts, *(f"note: {note}" for note in self.notes)])
+
+    def as_html(self, allow_private: bool = False) -> str:
+        """Return one HTML page that needs no other file; names from the user's data are escaped.
+
+        Args:
+            allow_private: images may be fetched from private addresses.
+        """
+        from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+        folder = FileSystemLoader(Path(__file__).parent)
+        page = Environment(
+            loader=folder, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        )
+        page.filters.update(percent=lambda share: f"{share * 100:.2f}%")  # as CSS and SVG write it
+        examples = [item for evaluation in self.evaluations for task in evaluation.tasks for item in task.examples]
+        paths = [path for item in examples for path in (item.path, *(answer.path for answer in item.answers)) if path]
+        return page.get_template("report.html.j2").render(
+            report=self, first=self.evaluations[0], facts=facts(self.evaluations[0]), intervals=INTERVALS,
+            summary=summary(self.evaluations[0]), figure=figure, meanings=MEANINGS, index_rows=self._index_rows(),
+            sections=[self._section(task) for task in self.evaluations[0].tasks],
+            images=thumbnails(list(dict.fromkeys(paths)), allow_private),
+            made=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
+        )  # fmt: skip
+
+    def _section(self, task: Task) -> dict[str, Any]:
+        tasks = [evaluation.task(task.key) for evaluation in self.evaluations]
+        return {
+            "task": task, "tasks": tasks, "ranks": rank_chart(tasks),
+            "classes": class_chart(tasks) if task.groups else None,
+        }  # fmt: skip
+
+    def _index_rows(self) -> list[list[str]]:
+        """Return what the index loses and how long a query takes: a name, then a text for each model."""
+        indexes = [evaluation.index for evaluation in self.evaluations]
+        rows = [
+            ["index", *(own.index for own in indexes)],
+            [f"recall@{indexes[0].k} against exact search", *(figure("", own.recall) for own in indexes)],
+            ["search, p50 / p95", *(_milliseconds(own.search_p50_ms, own.search_p95_ms) for own in indexes)],
+        ]
+        if indexes[0].embed_p50_ms is not None:
+            latencies = [_milliseconds(own.embed_p50_ms, own.embed_p95_ms) for own in indexes]
+            rows.append(["embedding a text, p50 / p95", *latencies])
+        return rows
+
+
+def facts(evaluation: Evaluation) -> list[str]:
+    """Return what was measured on: '1,000 images', '100 classes', …"""
+    templates = f"{evaluation.templates:,} prompt template{'s' if evaluation.templates > 1 else ''}"
+    return [
+        f"{evaluation.images:,} images", f"{evaluation.classes:,} classes", f"{evaluation.captions:,} captions",
+        *([templates] if evaluation.classes else []),
+    ]  # fmt: skip
+
+
+def summary(evaluation: Evaluation) -> list[str]:
+    """Return the main figures as sentences."""
+    sentences = []
+    names, captions = evaluation.task("labels"), evaluation.task("text_to_image")
+    if names is not None:
+        hits, first = names.figures["precision@10"].value * 10, names.figures["recall@1"].value
+        sentences.append(
+            f"Searching for a class by its name, {hits:.1f} of the first 10 images are of that class on average; "
+            f"the first image is right for {first:.0%} of the names.".replace("%", " %")
+        )
+    if captions is not None:
+        within, first = captions.figures["recall@10"].value, captions.figures["recall@1"].value
+        sentences.append(
+            f"Searching by a caption, the image it describes is among the first 10 for {within:.0%} of the captions, "
+            f"in first place for {first:.0%}.".replace("%", " %")
+        )
+    loss = 1 - evaluation.index.recall.value
+    lost = f"misses {loss:.1%} of them".replace("%", " %") if loss >= 0.0005 else "finds the same"
+    return [*sentences, f"Compared with the first {evaluation.index.k} hits of an exact search, the index {lost}."]
+
+
+def figure(name: str, estimate: Estimate) -> str:
+    """Return `54.0 % [44.0, 63.0]`; the MRR, which is no share, as `0.540 [0.440, 0.630]`."""
+    if name == "MRR":
+        return f"{estimate.value:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]"
+    return f"{estimate.value * 100:.1f} % [{estimate.low * 100:.1f}, {estimate.high * 100:.1f}]"
+
+
+def class_chart(tasks: Sequence[Task | None]) -> Chart:
+    """Return the mAP@10 of each class, the first model's best class first."""
+    first = next(task for task in tasks if task is not None)
+    order = sorted(first.groups, key=lambda label: (-first.groups[label], label))
+    bars = [Bar(label, [task.groups.get(label) if task else None for task in tasks]) for label in order]
+    zero = [bar.label for bar in bars if not any(bar.shares)]
+    bars = [bar for bar in bars if any(bar.shares)]
+    if len(bars) <= _MAX_OPEN:
+        return Chart(bars, [], [], 0, zero)
+    between = bars[_ENDS:-_ENDS]
+    return Chart(bars[:_ENDS], between[:_MAX_FOLDED], bars[-_ENDS:], max(0, len(between) - _MAX_FOLDED), zero)
+
+
+def rank_chart(tasks: Sequence[Task | None]) -> list[Bar]:
+    """Return the share of queries whose first relevant answer has a rank in each range; empty ranges are left out."""
+    most = max(task.candidates for task in tasks if task is not None)
+    ends = [*(rank for rank in _RANKS if rank < most), most]
+    bars = []
+    for low, high in zip([1, *(end + 1 for end in ends)], ends, strict=False):
+        ranks = [np.array(task.first_ranks) if task else None for task in tasks]
+        shares = [None if own is None else float(np.mean((own >= low) & (own <= high))) for own in ranks]
+        bars.append(Bar(f"{low:,}" if low == high else f"{low:,}–{high:,}", shares))
+    return [bar for bar in bars if any(bar.shares)]
+
+
+def thumbnails(paths: Sequence[str], allow_private: bool) -> dict[str, tuple[int, str]]:
+    """Return a number and a small JPEG, a `data:` address, for each image that can be read.
+
+    The JPEG is square, as the model sees the image. The page holds each address once, however often it shows the image.
+    """
+
+    def thumbnail(path: str) -> str:
+        import cv2
+
+        try:
+            pixels = decode(read_file(path, allow_private), size=_THUMBNAIL_PIXELS)
+        except UnreadableImage:
+            return ""  # the page shows the name in its place
+        _, data = cv2.imencode(".jpg", pixels[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
+        return "data:image/jpeg;base64," + base64.b64encode(data.tobytes()).decode()
+
+    with ThreadPoolExecutor(_THUMBNAILS_AT_ONCE) as pool:
+        addresses = list(pool.map(thumbnail, paths))
+    return {
+        path: (number, address) for number, (path, address) in enumerate(zip(paths, addresses, strict=True)) if address
+    }
+
+
+def open_report(path: str) -> Callable[[str], None]:
+    """Check that a report can be written to `path`, before anything is measured; return a function that writes it.
+
+    Raises:
+        InputError: it cannot, now or later.
+    """
+    target = Path(os.path.realpath(Path(path).expanduser()))
+
+    def guarded(write: Callable[[], object]) -> None:
+        try:
+            write()
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise InputError(f"--report {path}: {reason}; name a file in a folder that can be written") from error
+
+    def write_part(part: Path, page: str) -> None:
+        part.write_text(page, encoding="utf-8", errors="backslashreplace")  # a path that is not UTF-8 keeps its bytes
+
+    if target.is_dir():
+        raise InputError(f"--report {path}: it is a folder; name a file in a folder that can be written")
+    guarded(part_path(target).touch)
+    part_path(target).unlink(missing_ok=True)
+    return lambda page: guarded(lambda: write_atomically(target, lambda part: write_part(part, page)))
+
+
+def _milliseconds(p50: float | None, p95: float | None) -> str:
+    return "–" if p50 is None or p95 is None else f"{p50:.1f} / {p95:.1f} ms"
+
+
+def _published_table(comparison: Comparison) -> str:
+    rows = [
+        [item.task, item.metric, f"{item.measured:.1f} %", f"{item.published:.1f} %", f"{item.points:+.1f}",
+         "yes" if item.within_interval else "no"]
+        for item in comparison.differences
+    ]  # fmt: skip
+    headers = [comparison.model, "", "measured", f"published ({comparison.benchmark})", "points", "inside the interval"]
+    return "\n".join([_table(rows, headers), *(f"\ncaution: {caveat}" for caveat in comparison.caveats)])
+
+
+def _table(rows: Sequence[Sequence[str]], headers: Sequence[str]) -> str:
+    from tabulate import tabulate
+
+    return str(tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True))
