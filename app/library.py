@@ -14,7 +14,8 @@ from pipelines.fields import ID, PATH
 from pipelines.milvus.connection import close
 from pipelines.milvus.lite import is_lite
 from pipelines.query import Query
-from pipelines.search.searcher import Hit, Results, Searcher
+from pipelines.search.results import Hit, Results
+from pipelines.search.searcher import Searcher
 from pipelines.settings import Settings
 
 from .filter_form import Column, describe_columns

@@ -13,8 +13,7 @@ import gradio as gr
 
 from pipelines.errors import SearchError, StoreLocked, UnreadableImage
 from pipelines.query import Part, Query
-from pipelines.search.export import to_csv, to_json
-from pipelines.search.searcher import Results
+from pipelines.search.results import Results, to_csv, to_json
 
 from .filter_form import read_form
 from .i18n import catalogue, translations

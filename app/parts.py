@@ -8,7 +8,7 @@ from typing import Literal, TypedDict
 
 from pipelines.errors import InputError, SearchError
 from pipelines.query import Part
-from pipelines.search.searcher import Hit
+from pipelines.search.results import Hit
 
 from .library import Library
 from .query_images import QueryImages

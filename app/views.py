@@ -11,7 +11,7 @@ from typing import Literal, TypedDict
 
 from pipelines.errors import InputError
 from pipelines.query import MAX_PARTS, Part, format_query
-from pipelines.search.searcher import Hit, Results
+from pipelines.search.results import Hit, Results
 from pipelines.settings import Settings
 
 from .filter_form import Chosen, Column, fill_form

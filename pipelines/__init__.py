@@ -22,14 +22,15 @@ if TYPE_CHECKING:
     from .declarations import build_insert
     from .indexing.run import run_insert
     from .indexing.summary import Summary
-    from .search.searcher import Hit, Results, Searcher
+    from .search.results import Hit, Results
+    from .search.searcher import Searcher
     from .settings import Settings
 
 __version__ = "0.2.0"
 __all__ = ["Hit", "Results", "Searcher", "Settings", "Summary", "build_insert", "ops", "pipe", "run_insert"]
 
 _HOMES = {
-    "Hit": "search.searcher", "Results": "search.searcher", "Searcher": "search.searcher", "Settings": "settings",
+    "Hit": "search.results", "Results": "search.results", "Searcher": "search.searcher", "Settings": "settings",
     "Summary": "indexing.summary", "build_insert": "declarations", "run_insert": "indexing.run",
 }  # fmt: skip
 

@@ -59,18 +59,15 @@ def build_image_embedding(model: ClipModel, settings: Settings) -> RuntimePipeli
 
 
 def build_search(collection: Collection, output_fields: Sequence[str]) -> RuntimePipeline:
-    """Declares the search for n queries made of the same m parts, in one call of Milvus.
+    """Declare the search: (float32[n, dim] of unit length, limit, filter expression) → n lists of hits.
 
-    (float32[m, dim] of unit length, weights float32[n, m], limit, filter) → (float32[n, dim], n lists of hits), each
-    hit `[id, score, *output_fields]`. A query whose parts cancel each other out is NaN and has no hits.
+    Each hit is `[id, score, *output_fields]`. All n queries share one call of Milvus.
     """
     from . import ops, pipe
 
     return (
-        pipe.input("embeddings", "weights", "limit", "filter")
-        .map(("embeddings", "weights"), "queries", ops.embedding.weighted_sum())
-        .map("queries", "queries", ops.towhee.np_normalize())
+        pipe.input("queries", "limit", "filter")
         .map(("queries", "limit", "filter"), "hits", ops.ann_search.milvus_client(
             collection=collection, output_fields=list(output_fields)))
-        .output("queries", "hits")
+        .output("hits")
     )  # fmt: skip

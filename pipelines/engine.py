@@ -27,12 +27,10 @@ def load_towhee() -> ModuleType:
     from .operators.image_decode import ImageDecode
     from .operators.milvus_client import MilvusInsert, MilvusSearch, MilvusUpsert
     from .operators.normalize import Normalize
-    from .operators.weighted_sum import WeightedSum
 
     operators = {
         "image-decode/cv2": ImageDecode,
         "image-text-embedding/clip": ClipEmbedding,
-        "embedding/weighted-sum": WeightedSum,
         "towhee/np-normalize": Normalize,
         "ann-insert/milvus-client": MilvusInsert,
         "ann-insert/milvus-rows": MilvusUpsert,

@@ -16,7 +16,7 @@ from prometheus_client import (
 )
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from pipelines.search.searcher import Results
+from pipelines.search.results import Results
 
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _ROUTES = re.compile(r"/(api/search|api/similar|api/info|thumb|image|healthz|readyz|metrics)(?=/|$)")

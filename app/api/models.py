@@ -8,7 +8,7 @@ from pydantic import Base64Bytes, BaseModel, BeforeValidator, ConfigDict, Field,
 
 from pipelines.query import MAX_LIMIT, MAX_PARTS, Part, Query, parse_query
 from pipelines.query.query import LARGEST_WEIGHT
-from pipelines.search.searcher import Hit, Results
+from pipelines.search.results import Hit, Results
 
 MAX_K = 1_000
 # JavaScript's numbers have 53 bits: an id may come, and always goes, as text too.

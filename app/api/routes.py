@@ -13,8 +13,8 @@ from starlette.exceptions import HTTPException
 
 from pipelines.errors import CollectionNotFound, SearchError
 from pipelines.query import Part, Query
-from pipelines.search.export import to_csv
-from pipelines.search.searcher import Results, Searcher
+from pipelines.search.results import Results, to_csv
+from pipelines.search.searcher import Searcher
 
 from ..library import Library
 from ..limits import Slots

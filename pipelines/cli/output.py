@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ..milvus.copy import CopySummary
     from ..milvus.schema import CollectionInfo
     from ..models.registry import ModelSpec
-    from ..search.searcher import Results
+    from ..search.results import Results
 
 # Narrower columns than this are not cut further: nobody could read them.
 _NARROWEST = 8
@@ -81,7 +81,7 @@ def print_training(out: str, card: dict[str, Any], rejected: int, rejects_file: 
 
 def print_hits(results: Results, field_names: Sequence[str], form: str = "table", with_folded: bool = False) -> None:
     """Print the hits of a search as a 'table', as 'json' or as 'csv'; notes go to stderr."""
-    from ..search.export import to_csv, to_json
+    from ..search.results import to_csv, to_json
 
     for note in results.notes:
         print(f"note: {note}", file=sys.stderr)

@@ -22,7 +22,7 @@ from .index import (
     cosine,
     first_index,
     index_params,
-    load,
+    load_collection,
     read_index,
     replace_index,
     resolve,
@@ -88,7 +88,7 @@ class Collection:
         if self._loaded:
             return
         self.describe()
-        load(self.client, self.uri, self.name)
+        load_collection(self.client, self.uri, self.name)
         self._loaded = True
 
     def describe(self) -> dict[str, Any]:

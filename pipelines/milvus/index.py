@@ -164,7 +164,7 @@ def build_index(client: MilvusClient, collection: str, index: Index) -> None:
             raise
 
 
-def load(client: MilvusClient, uri: str, collection: str) -> None:
+def load_collection(client: MilvusClient, uri: str, collection: str) -> None:
     """Load a collection with its index, and repair an index that a killed process left missing or damaged."""
     if not call(client.list_indexes, collection):  # the process was killed while it replaced the index
         build_index(client, collection, first_index(uri, Index()))

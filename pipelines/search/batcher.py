@@ -1,4 +1,4 @@
-"""Calls that several threads make at the same time, made together."""
+"""Calls that several threads make at the same time, run as one batch."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ R = TypeVar("R")
 
 
 class Batcher(Generic[T, R]):
-    """Runs a function over what is waiting, one batch after the other; nobody waits for a batch to fill.
+    """Runs a function on the items of all waiting callers, one batch after the other. No batch waits to fill.
 
-    The first caller runs its own item at once. Those who come meanwhile wait, and the first of them then runs all
-    that have gathered: a lone caller loses nothing, and the busier it is the larger the batches get.
+    The first caller runs its own item at once. Callers that come meanwhile wait, and the first of them then runs
+    all waiting items. A single caller has no delay, and under load the batches grow.
 
     Args:
-        run: the items → a result for each, in their order. What it raises, each of its batch's callers gets.
-        largest: items of one batch.
+        run: takes items and returns one result for each, in their order. Its error is raised for every caller of
+            the batch.
+        largest: the largest number of items in a batch.
     """
 
     def __init__(self, run: Callable[[list[T]], Sequence[R]], largest: int = 64) -> None:
@@ -30,7 +31,7 @@ class Batcher(Generic[T, R]):
         self._busy = False
 
     def __call__(self, item: T) -> R:
-        """The result for this item."""
+        """Return the result for this item."""
         mine: _Call[T, R] = _Call(item)
         with self._lock:
             self._waiting.append(mine)
@@ -56,13 +57,13 @@ class Batcher(Generic[T, R]):
                 call.done = True
                 call.turn.set()
             if self._waiting:
-                self._waiting[0].turn.set()  # not done: it leads the next batch
+                self._waiting[0].turn.set()  # it is not done, so it leads the next batch
             else:
                 self._busy = False
 
 
 class _Call(Generic[T, R]):
-    """One caller's item, and what became of it."""
+    """One caller's item and its result or error."""
 
     def __init__(self, item: T) -> None:
         self.item = item
@@ -73,5 +74,5 @@ class _Call(Generic[T, R]):
 
     def result(self) -> R:
         if self.error is not None:
-            raise copy.copy(self.error) from self.error  # each thread its own: raising writes into it
+            raise copy.copy(self.error) from self.error  # raising changes the error: each thread needs its own
         return self.value  # type: ignore[return-value]

@@ -1,4 +1,4 @@
-"""From a query's parts to unit vectors: the two embedding pipelines, and what calls them."""
+"""From the parts of a query to one embedding."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 
 from ..declarations import build_image_embedding, build_text_embedding
 from ..engine import run
-from ..errors import ModelMismatch, UnreadableQuery
+from ..errors import InputError, ModelMismatch, UnreadableQuery
 from ..models.clip import ClipModel, model_of
 from ..models.model_id import is_same_model, may_be_same_name, name_of
 from ..models.registry import get_model
@@ -25,16 +25,41 @@ from .batcher import Batcher
 if TYPE_CHECKING:
     from towhee.runtime.runtime_pipeline import RuntimePipeline
 
-# Of 512 float32 each: 8 MB.
+# Text embeddings kept in memory: 8 MB at 512 float32 each.
 _TEXTS_KEPT = 4_096
+# A sum shorter than this share of its weights consists of rounding errors: the parts cancel each other out.
+_CANCELLED = 1e-3
+
+
+def combine(embeddings: np.ndarray, weights: Sequence[float]) -> np.ndarray:
+    """Add up the embeddings of a query's parts, Σᵢ wᵢ·eᵢ; a negative weight steers away from its part.
+
+    This is Rocchio's relevance feedback (J. J. Rocchio, "Relevance feedback in information retrieval", in G. Salton
+    (ed.), The SMART Retrieval System, 1971, ch. 14) with the weights of his classes given by the user. rclip
+    (github.com/yurijmikhalevich/rclip) combines its queries in the same way.
+
+    Args:
+        embeddings: float32[m, dim] of unit length.
+
+    Returns:
+        float32[dim] of unit length.
+
+    Raises:
+        InputError: the parts cancel each other out.
+    """
+    total = np.asarray(weights, np.float32) @ embeddings
+    length = np.linalg.norm(total)
+    if not length >= _CANCELLED * np.abs(weights).sum():  # also for NaN, the embedding of nothing
+        raise InputError("the parts of the query cancel each other out; change a weight")
+    return np.asarray(total / length)
 
 
 class QueryEmbedder:
-    """Embeds the parts of queries. Loads the model with the first text or image; may be shared by threads.
+    """Embeds queries. Loads the model with the first text or image. Threads can share it.
 
     Args:
-        settings: with the model settled.
-        made_by: tag of the model that made the collection.
+        settings: with the model resolved.
+        stored_model_id: id of the model that made the collection.
 
     Raises:
         ModelMismatch: the settings name another model.
@@ -42,21 +67,25 @@ class QueryEmbedder:
 
     def __init__(self, settings: Settings, stored_model_id: str) -> None:
         self._settings, self._stored_model_id = settings, stored_model_id
-        self._lock = threading.RLock()
+        self._lock = threading.Lock()
         self._known: OrderedDict[str, np.ndarray] = OrderedDict()
         self._together: Batcher[list[str], np.ndarray] = Batcher(self._embed_lists)
         if not may_be_same_name(name_of(stored_model_id), settings.model):
             raise self._mismatch(get_model(settings.model).name)
 
-    def embed(self, parts: Sequence[Part], stored: Callable[[list[int]], np.ndarray]) -> np.ndarray:
-        """float32[m, dim] of unit length: one model call for all texts, one for all images, none for ids.
+    def embed(self, parts: Sequence[Part], fetch_vectors: Callable[[list[int]], np.ndarray]) -> np.ndarray:
+        """Embed a query: one model call for all its texts, one for all its images, none for ids.
 
         Args:
-            stored: gives the embeddings of images of the collection.
+            fetch_vectors: ids of n images of the collection → float32[n, dim], their stored embeddings.
+
+        Returns:
+            float32[dim] of unit length.
 
         Raises:
             UnreadableQuery: an image cannot be read.
             ModelMismatch: the weights are not those that made the collection.
+            InputError: the parts cancel each other out.
         """
         texts = [part.text for part in parts if part.text]
         images = [part.image for part in parts if part.image is not None]
@@ -64,23 +93,22 @@ class QueryEmbedder:
         found = {
             "text": iter(self._embed_texts(texts) if texts else ()),
             "image": iter(self._embed_images(images) if images else ()),
-            "id": iter(stored(ids) if ids else ()),
+            "id": iter(fetch_vectors(ids) if ids else ()),
         }
         kinds = ("text" if part.text else "id" if part.image is None else "image" for part in parts)
-        return np.stack([next(found[kind]) for kind in kinds])
+        return combine(np.stack([next(found[kind]) for kind in kinds]), [part.weight for part in parts])
 
     def notes(self, parts: Sequence[Part]) -> tuple[str, ...]:
-        """Says, once, that a text is longer than the model reads."""
-        longest = max((part.text for part in parts), key=len)
-        length = get_model(self._settings.model).architecture.context_length
+        """Return one note if a text is longer than the model reads."""
+        longest, length = max((part.text for part in parts), key=len), self._context_length
         if len(longest.encode(errors="replace")) <= length - 2 or not tokenize([longest], length + 1)[0, -1]:
-            return ()  # a token is at least a byte
+            return ()  # a token is at least one byte
         return (f"the model reads {length - 2} tokens, some {length * 3 // 4} words: the end of the text was left out",)
 
     def _embed_texts(self, texts: list[str]) -> list[np.ndarray]:
-        """Those asked for lately are kept: the same text's next page then starts from exactly the same vector.
+        """Embed texts, or take recent embeddings: so all pages of a query use exactly the same vector.
 
-        Embedded in other company, a text's vector can differ in its last digits.
+        The last digits of a text's embedding can depend on the other texts of the same model call.
         """
         with self._lock:
             known = {text: self._known[text] for text in texts if text in self._known}
@@ -96,39 +124,42 @@ class QueryEmbedder:
         return [known[text] for text in texts]
 
     def _embed_lists(self, lists: list[list[str]]) -> list[np.ndarray]:
-        """The texts of several queries in one model call."""
-        (embeddings,) = run(self._texts, [text for texts in lists for text in texts])
+        """Embed the texts of several queries in one model call."""
+        (embeddings,) = run(self._text_pipeline, [text for texts in lists for text in texts])
         ends = np.cumsum([len(texts) for texts in lists])
         return np.split(embeddings, ends[:-1])
 
     def _embed_images(self, sources: list[ImageSource]) -> np.ndarray:
-        reasons, embeddings = run(self._images, sources)
+        reasons, embeddings = run(self._image_pipeline, sources)
         for source, reason in zip(sources, reasons, strict=True):
             if reason:
                 name = os.fspath(source) if isinstance(source, (str, os.PathLike)) else "the image"
                 raise UnreadableQuery(f"{name} cannot be searched for: {reason}")
-        return embeddings
+        return np.asarray(embeddings)
 
     @cached_property
-    def _texts(self) -> RuntimePipeline:
-        with self._lock:
-            return build_text_embedding(self._load_model())
+    def _context_length(self) -> int:
+        return get_model(self._settings.model).architecture.context_length
 
     @cached_property
-    def _images(self) -> RuntimePipeline:
-        with self._lock:
-            return build_image_embedding(self._load_model(), self._settings)
+    def _text_pipeline(self) -> RuntimePipeline:
+        return build_text_embedding(self._load_model())
+
+    @cached_property
+    def _image_pipeline(self) -> RuntimePipeline:
+        return build_image_embedding(self._load_model(), self._settings)
 
     def _load_model(self) -> ClipModel:
-        model = model_of(self._settings)
+        with self._lock:  # texts and images may come at once, and the model is loaded once
+            model = model_of(self._settings)
         if not is_same_model(model.model_id, self._stored_model_id):
             raise self._mismatch(model.model_id)
         return model
 
-    def _mismatch(self, ours: str) -> ModelMismatch:
+    def _mismatch(self, model_id: str) -> ModelMismatch:
         name = name_of(self._stored_model_id)
-        way_out = f"search with --model {name}" if name != self._settings.model else "use the weights it was made with"
+        remedy = f"search with --model {name}" if name != self._settings.model else "use the weights it was made with"
         return ModelMismatch(
-            f"collection '{self._settings.collection}' was made by {self._stored_model_id}, this is {ours}: "
-            f"{way_out}, or insert again into another collection"
+            f"collection '{self._settings.collection}' was made by {self._stored_model_id}, this is {model_id}: "
+            f"{remedy}, or insert again into another collection"
         )

@@ -1,4 +1,4 @@
-"""Near-duplicate folding and paging: which of Milvus's hits are shown on which page."""
+"""Pages of hits, and near duplicates folded into the best of them."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ import numpy as np
 
 from ..query import MAX_LIMIT, Query
 
-# `[id, score, …]`, with the unit embedding last where duplicates are folded.
+# `[id, score, …]`; the last value is the embedding of unit length if duplicates are folded.
 Row = list[Any]
 
-# Folding needs the embeddings of all it looks at: so many travel in one message of Milvus.
+# Folding looks at the embeddings of this many rows at most: more do not fit into one message of Milvus.
 FOLD_DEPTH = 4_096
-# The cosine of one row differs in its last digits between two calls: equal up to here is equal.
+# The cosine of a row can differ between two calls after these digits.
 _DIGITS = 6
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """The rows of one page, how many near duplicates each stands for, and whether there are more."""
+    """The rows of one page, how many near duplicates were folded into each, and whether there is a next page."""
 
     rows: list[Row]
     folded: list[int]
@@ -29,44 +29,44 @@ class Page:
 
 
 def collect_page(ask: Callable[[int], list[Row]], query: Query, first: int) -> Page:
-    """Asks for the best hits, more of them as long as needed, and cuts the query's page out.
+    """Ask for the best rows, and for more of them until they fill the query's page.
 
-    Every page starts from the best hit, and rows of equal score are shown in the order of their ids only once all
-    of them are known. So pages of an exact index neither repeat nor skip a row, whatever their sizes.
+    All pages are cut from one ranking that starts at the best row. Rows of equal score are ranked by id, and only
+    once all of them are known. So the pages of an exact index neither repeat nor skip a row, whatever their sizes.
 
     Args:
         ask: returns the best `n` rows that match the filter.
-        first: how many to ask for at first.
+        first: the number of rows to ask for first.
     """
-    wanted = query.offset + query.limit + 1  # one more tells whether there are more
+    end = query.offset + query.limit
+    needed = end + 1  # one more tells whether there is a next page
     deepest = FOLD_DEPTH if query.fold is not None else MAX_LIMIT
-    count = min(max(first, wanted + 1), deepest)
+    count = min(max(first, needed + 1), deepest)
     while True:
         rows = sorted(ask(count), key=lambda row: (-_rank_score(row), row[0]))
         complete = len(rows) < count or count == deepest
         if query.min_score is not None and rows and rows[-1][1] < query.min_score:
             rows = [row for row in rows if row[1] >= query.min_score]
             complete = True
-        if not complete:  # more rows may share the last one's score
+        if not complete:  # the rows after these may have the last score too
             rows = [row for row in rows if _rank_score(row) > _rank_score(rows[-1])]
         rows, folded = fold_duplicates(rows, query.fold) if query.fold is not None else (rows, [0] * len(rows))
-        if complete or len(rows) >= wanted:
-            end = query.offset + query.limit
+        if complete or len(rows) >= needed:
             return Page(rows[query.offset : end], folded[query.offset : end], len(rows) > end)
         count = min(2 * count, deepest)
 
 
 def fold_duplicates(rows: Sequence[Row], threshold: float) -> tuple[list[Row], list[int]]:
-    """Keeps the best of each group of near duplicates, and counts the others.
+    """Keep the best row of each group of near duplicates, and count the others.
 
-    A row belongs to the first, that is best, kept row with which its cosine is at least `threshold`. What is kept
-    of the first rows does not depend on those after them: paging goes on where it was.
+    A row is folded into the best kept row with which its cosine is at least `threshold`. Later rows never change
+    which of the earlier rows are kept, so a longer ranking starts like a shorter one.
 
     Args:
-        rows: best first, each with its unit embedding, float32[dim], as its last value.
+        rows: best first; the last value of each is its embedding, float32[dim] of unit length.
 
     Returns:
-        The kept rows and how many were folded into each.
+        The kept rows, and how many were folded into each.
     """
     if not rows:
         return [], []
@@ -85,4 +85,4 @@ def fold_duplicates(rows: Sequence[Row], threshold: float) -> tuple[list[Row], l
 
 
 def _rank_score(row: Row) -> float:
-    return round(row[1], _DIGITS)
+    return round(float(row[1]), _DIGITS)

@@ -1,4 +1,4 @@
-"""`copy`: a collection from one Milvus to another, checked, resumable, refused where it cannot be right."""
+"""Copies of collections from one Milvus to another: checked, resumable, and refused if they cannot be right."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.support.program import CommandResult
 
 
 def equal(one: dict[int, dict[str, object]], other: dict[int, dict[str, object]]) -> bool:
-    """Every row and value, vectors bit by bit."""
+    """Whether all rows and values are equal, vectors bit by bit."""
     return one.keys() == other.keys() and all(
         np.array_equal(np.asarray(row.pop("embedding")), np.asarray(other[key].pop("embedding"))) and row == other[key]
         for key, row in one.items()
@@ -38,8 +38,10 @@ def second(tmp_path: Path) -> Iterator[Settings]:
     close_all()
 
 
-def test_to_a_server_and_back(lite: Settings, second: Settings, milvus_server: str, photos: Photos) -> None:
-    """Rows, columns, vectors; a second run copies nothing; the copy can be inserted into without embedding."""
+def test_a_collection_is_copied_to_a_server_and_back(
+    lite: Settings, second: Settings, milvus_server: str, photos: Photos
+) -> None:
+    """Rows, columns and vectors; a second run copies nothing; an insert into the copy embeds nothing."""
     run_insert(photos.csv, lite)
     there = other_end(lite, milvus_server)
     summary = copy_collection(collection_of(lite), collection_of(there))
@@ -55,7 +57,9 @@ def test_to_a_server_and_back(lite: Settings, second: Settings, milvus_server: s
     assert run_insert(photos.csv, there).unchanged == 12
 
 
-def test_from_file_to_file_with_empty_cells_and_progress(lite: Settings, second: Settings, photos: Photos) -> None:
+def test_a_file_is_copied_to_a_file_with_empty_cells_and_progress(
+    lite: Settings, second: Settings, photos: Photos
+) -> None:
     photos.csv.write_text(photos.csv.read_text().replace("label0,2010", ","))
     run_insert(photos.csv, lite)
     seen: list[int] = []
@@ -65,7 +69,7 @@ def test_from_file_to_file_with_empty_cells_and_progress(lite: Settings, second:
     assert equal(all_rows(lite), all_rows(second))
 
 
-def test_an_interrupted_copy_goes_on(lite: Settings, second: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_copy_continues(lite: Settings, second: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     source, target = collection_of(lite), collection_of(second)
     many_rows(source, 3500)
 
@@ -91,10 +95,10 @@ def many_rows(collection: Collection, count: int, model_id: str = "m@1") -> None
     )
 
 
-def test_a_difference_is_found(
+def test_a_difference_after_the_copy_is_found(
     lite: Settings, second: Settings, photos: Photos, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What arrives otherwise than it was sent: one vector, one missing row."""
+    """One vector arrives changed, and one row does not arrive."""
     run_insert(photos.csv, lite)
     original = Collection.upsert
 
@@ -109,7 +113,7 @@ def test_a_difference_is_found(
     assert not summary.verified
 
 
-def test_what_cannot_be_copied_is_refused(
+def test_a_copy_that_cannot_be_right_is_refused(
     lite: Settings, second: Settings, milvus_server: str, photos: Photos, tmp_path: Path
 ) -> None:
     with pytest.raises(CollectionNotFound):
@@ -132,8 +136,8 @@ def test_what_cannot_be_copied_is_refused(
         copy_collection(collection_of(lite), foreign)
 
 
-def test_into_a_collection_made_before_the_folder_of_the_model_was_moved(lite: Settings, second: Settings) -> None:
-    """The weights decide, and a collection keeps one tag for all of its rows."""
+def test_a_copy_keeps_the_model_id_of_its_target(lite: Settings, second: Settings) -> None:
+    """The folder of the model was moved: the weights decide, and all rows keep one model id."""
     source, target = collection_of(lite), collection_of(second)
     many_rows(source, 20, "/models/now@1")
     many_rows(target, 10, "/models/before@1")

@@ -1,4 +1,4 @@
-"""`--index`, `--metric`, `--index-param`: checked before any work, built, shown; scores stay cosines."""
+"""Vector indexes: requests are checked before any work, built and shown; scores stay cosines."""
 
 from __future__ import annotations
 
@@ -33,12 +33,14 @@ from tests.support.program import CommandResult
         ("a.db", ("", "", ("M=8",)), "index parameter M=8 needs an index type"),
     ],
 )
-def test_what_a_milvus_cannot_do_is_refused(uri: str, arguments: tuple[str, str, tuple[str]], message: str) -> None:
+def test_an_index_that_this_milvus_lacks_is_refused(
+    uri: str, arguments: tuple[str, str, tuple[str]], message: str
+) -> None:
     with pytest.raises(InputError, match=message):
         choose_index(uri, *arguments)
 
 
-def test_what_is_left_open_stays_or_follows_the_rows() -> None:
+def test_a_request_is_completed_by_the_present_index_or_the_number_of_rows() -> None:
     assert choose_index("a.db") is None
     assert resolve("a.db", Index(), 10).type == "FLAT"
     assert resolve("a.db", Index(), 5_000) == Index("IVF_FLAT", "COSINE", {"nlist": 1})
@@ -50,7 +52,9 @@ def test_what_is_left_open_stays_or_follows_the_rows() -> None:
 
 
 @pytest.mark.parametrize("metric", ["cosine", "ip", "l2"])
-def test_a_new_collection_has_it_and_scores_are_cosines(settings: Settings, photos: Photos, metric: str) -> None:
+def test_a_new_collection_gets_the_requested_index_and_scores_are_cosines(
+    settings: Settings, photos: Photos, metric: str
+) -> None:
     chosen = choose_index(settings.uri, "hnsw", metric, ("M=8",))
     run_insert(photos.csv, settings, index=chosen)
     assert collection_of(settings).index == Index("HNSW", metric.upper(), {"M": 8, "efConstruction": 200})
@@ -61,7 +65,7 @@ def test_a_new_collection_has_it_and_scores_are_cosines(settings: Settings, phot
     assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
 
 
-def test_an_existing_collection_changes_and_then_keeps_it(settings: Settings, photos: Photos) -> None:
+def test_an_existing_collection_changes_its_index_and_keeps_it(settings: Settings, photos: Photos) -> None:
     run_insert(photos.csv, settings)
     changed = run_insert(photos.csv, settings, index=choose_index(settings.uri, "ivf_sq8", "ip", ("nlist=2",)))
     assert did(changed) == {"unchanged": 12}
@@ -77,12 +81,12 @@ def test_an_index_that_cannot_be_built_leaves_the_old_one(
     run_insert(photos.csv, lite)
     collection = Collection(lite.uri, lite.collection)
     with pytest.raises(StoreError, match=r"index SCANN .*could not be built .*keeps FLAT"):
-        collection.optimize(Index("SCANN", "COSINE"))  # past `choose_index`: Milvus Lite itself refuses
+        collection.optimize(Index("SCANN", "COSINE"))  # `choose_index` would refuse it; here Milvus Lite does
     assert collection.index.type == "FLAT"
     assert Searcher(lite).by_image(str(photos.paths[3]), limit=1).hits[0].id == 3
 
 
-def test_info_shows_it_and_warns_of_lost_hits(
+def test_info_shows_the_index_and_warns_of_lost_hits(
     command: Callable[..., CommandResult], photos: Photos, tmp_path: Path
 ) -> None:
     db = tmp_path / "s.db"

@@ -1,4 +1,4 @@
-"""Collections that version 0.1 made (`collections/version-0.1.tar.gz`): still searched, and inserted into."""
+"""Collections that version 0.1 made (`collections/version-0.1.tar.gz`) can be searched and inserted into."""
 
 from __future__ import annotations
 
@@ -70,10 +70,10 @@ def check(folder: Path, name: str, settings: Settings) -> None:
 
 
 @pytest.mark.parametrize("name", ["builtin_csv", "builtin_folder"])
-def test_collection_of_builtin_is_searched_and_inserted_into(old: Path, name: str) -> None:
+def test_a_collection_of_builtin_is_searched_and_inserted_into(old: Path, name: str) -> None:
     check(old, name, Settings(uri=f"{name}.db"))
 
 
 @pytest.mark.parametrize("name", ["vit_csv", "vit_folder"])
-def test_collection_of_given_weights_is_searched_and_inserted_into(old: Path, name: str, random_vit: Path) -> None:
+def test_a_collection_of_other_weights_is_searched_and_inserted_into(old: Path, name: str, random_vit: Path) -> None:
     check(old, name, Settings(uri=f"{name}.db", weights=str(random_vit)))

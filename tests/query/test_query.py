@@ -49,7 +49,7 @@ def test_plain_text_is_never_misread(text: str) -> None:
     [("", "some words"), (" \n", "some words"), ("0*dog", "weight"), ("5000*dog", "weight"), ('-""', "some words"),
      ("id:9999999999999999999", "64 bits"), ("x" * 4001, "4,000 characters")],
 )  # fmt: skip
-def test_queries_that_cannot_be(text: str, reason: str) -> None:
+def test_invalid_queries_are_refused(text: str, reason: str) -> None:
     with pytest.raises(InputError, match=reason):
         parse_query(text)
 
@@ -85,12 +85,12 @@ def test_any_line_is_a_query_or_one_clear_error(text: str) -> None:
     [{"limit": 0}, {"offset": -1}, {"limit": 10, "offset": 16_380}, {"min_score": 1.5}, {"fold": 0.0}, {"fold": 2.0},
      {"parts": ()}, {"parts": (Part("a"),) * 33}, {"min_score": float("nan")}],
 )  # fmt: skip
-def test_queries_out_of_range(values: dict[str, Any]) -> None:
+def test_numbers_out_of_range_are_refused(values: dict[str, Any]) -> None:
     with pytest.raises(InputError):
         Query(**{"parts": (Part("a"),), **values})
 
 
 @pytest.mark.parametrize("values", [{}, {"text": "a", "id": 1}, {"text": " "}, {"text": "a", "weight": float("nan")}])
-def test_parts_that_are_none(values: dict[str, Any]) -> None:
+def test_invalid_parts_are_refused(values: dict[str, Any]) -> None:
     with pytest.raises(InputError):
         Part(**values)

@@ -167,7 +167,7 @@ def test_large_lite_collections_change_to_an_exact_faster_index(lite: Settings, 
 
 
 def test_a_collection_whose_index_is_gone_gets_one_again(lite: Settings, photos: Photos) -> None:
-    """As a run leaves it that is killed while it changes the index."""
+    """A run that is killed while it replaces the index leaves none."""
     run_insert(photos.csv, lite)
     collection = Searcher(lite).collection
     collection.client.release_collection(lite.collection)
@@ -176,7 +176,7 @@ def test_a_collection_whose_index_is_gone_gets_one_again(lite: Settings, photos:
     assert collection.client.list_indexes(lite.collection)
 
 
-def test_the_tutorials_photographs(lite: Settings, shared_csv: Path) -> None:
+def test_1000_photographs_are_indexed_and_searched(lite: Settings, shared_csv: Path) -> None:
     """1,000 photographs in, a second run changes nothing, any test image finds 10 with label and path."""
     assert run_insert(shared_csv, lite).inserted == 1000
     assert run_insert(shared_csv, lite).unchanged == 1000

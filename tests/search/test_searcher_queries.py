@@ -1,4 +1,4 @@
-"""Queries of several parts, filters, pages and folding, on a Milvus Lite file and on a server: the same answers."""
+"""Queries of several parts, filters, pages and folding give the same results on Milvus Lite and on a server."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def expected(shelf: Shelf, keep: Callable[[dict[str, Any]], bool]) -> set[int]:
     return {row["id"] for row in shelf.rows if keep(row)}
 
 
-def test_hostile_texts_are_only_ever_texts(shelf: Shelf) -> None:
+def test_hostile_texts_are_never_read_as_expressions(shelf: Shelf) -> None:
     for label in HOSTILE:
         same = expected(shelf, lambda row, label=label: row["label"] == label)  # type: ignore[misc]
         assert ids_of(shelf, Compare("label", "==", label)) == same, label
@@ -101,7 +101,7 @@ def test_hostile_texts_are_only_ever_texts(shelf: Shelf) -> None:
 
 
 @pytest.mark.parametrize("text", [*(label for label in HOSTILE if label), "%", "_", "o", "\\n", "line\n"])
-def test_contains_takes_nothing_for_a_wildcard(shelf: Shelf, text: str) -> None:
+def test_contains_has_no_wildcards(shelf: Shelf, text: str) -> None:
     wanted = Contains("label", text)
     if not shelf.searcher.is_lite or "\\" in text:
         with pytest.raises(InputError, match="cannot look"):
@@ -171,7 +171,7 @@ def test_stored_images_cost_no_model_call_and_no_model(shelf: Shelf) -> None:
     searcher = Searcher(shelf.searcher.settings)
     results = searcher.search(Query((Part(id=0), Part(id=4), Part(id=5, weight=-1)), 5))
     assert len(results.hits) == 5
-    assert {"_texts", "_images"}.isdisjoint(vars(searcher._embedder))
+    assert {"_text_pipeline", "_image_pipeline"}.isdisjoint(vars(searcher._embedder))
     best = scores(shelf, shelf.vectors[50] + shelf.vectors[54] - shelf.vectors[55])
     assert results.hits[0].id in [number for _, number in best[:4]]
 

@@ -1,4 +1,4 @@
-"""Calls made together: each caller gets its own answer, nobody waits for a batch to fill, and errors stay in theirs."""
+"""Calls that are run together: each caller gets its own result, no batch waits to fill, errors stay in their batch."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import threading
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from pipelines import Searcher, Settings, run_insert
+from pipelines.errors import InputError
 from pipelines.query import Query, parse_query
 from pipelines.search.batcher import Batcher
 from pipelines.search.searcher import _Question
@@ -31,7 +31,7 @@ def in_threads(count: int, work: object) -> None:
         assert not thread.is_alive()
 
 
-def test_results_never_mix_and_batches_form() -> None:
+def test_every_caller_gets_its_own_result_and_batches_form() -> None:
     sizes: list[int] = []
     running = threading.Lock()
 
@@ -65,7 +65,7 @@ def test_a_lone_caller_does_not_wait() -> None:
     assert time.perf_counter() - start < 1
 
 
-def test_an_error_is_everybodys_of_its_batch_and_nobody_elses() -> None:
+def test_an_error_is_raised_for_every_caller_of_its_batch_and_no_other() -> None:
     first, caught = threading.Event(), []
 
     def run(items: list[int]) -> list[int]:
@@ -98,7 +98,9 @@ def test_a_wrong_number_of_results_is_an_error() -> None:
             batcher(1)
 
 
-def test_searches_made_together_are_answered_apart(lite: Settings, photos: Photos, tmp_path: Path) -> None:
+def test_searches_that_run_together_get_the_results_of_single_searches(
+    lite: Settings, photos: Photos, tmp_path: Path
+) -> None:
     """Other words, weights, ids, filters and limits at once; few calls of the model and of Milvus."""
     run_insert(photos.csv, lite)
     searcher = Searcher(lite)
@@ -127,14 +129,31 @@ def test_searches_made_together_are_answered_apart(lite: Settings, photos: Photo
     assert max(calls) > 1
 
 
-def test_cancelled_parts_do_not_cost_the_others_their_answer(lite: Settings, photos: Photos) -> None:
+def test_a_query_that_cancels_out_leaves_the_others_their_results(lite: Settings, photos: Photos) -> None:
     run_insert(photos.csv, lite)
     searcher = Searcher(lite)
-    questions = []
-    for parts in map(parse_query, ("dog", "dog -dog", "id:3", "2*tree +dog")):
-        weights = np.array([part.weight for part in parts], np.float32)
-        questions.append(_Question(searcher._embedder.embed(parts, searcher._fetch_vectors), weights, 7, "", False))
-    answers = searcher._ask_together(questions)
-    assert [answer is None for answer in answers] == [False, True, False, False]
-    assert answers[2] is not None
-    assert answers[2][0][0] == 3
+    queries = [Query(parse_query(text), 7) for text in ("dog", "dog -dog", "id:3", "2*tree +dog")]
+    answers: dict[int, object] = {}
+
+    def ask(number: int) -> None:
+        try:
+            answers[number] = len(searcher.search(queries[number]).hits)
+        except InputError as error:
+            answers[number] = str(error)
+
+    in_threads(4, ask)
+    assert [answers[number] for number in (0, 2, 3)] == [7, 7, 7]
+    assert "cancel each other out" in str(answers[1])
+
+
+def test_questions_that_are_asked_together_get_their_own_rows(lite: Settings, photos: Photos) -> None:
+    run_insert(photos.csv, lite)
+    searcher = Searcher(lite)
+    vectors = searcher._fetch_vectors([3, 8, 5])
+    questions = [
+        _Question(vector, 7, expression, False) for vector, expression in zip(vectors, ["", "", "id > 5"], strict=True)
+    ]
+    rows = searcher._ask_together(questions)
+    assert [rows[0][0][0], rows[1][0][0]] == [3, 8]
+    assert len(rows[2]) == 6
+    assert min(row[0] for row in rows[2]) == 6

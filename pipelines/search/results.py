@@ -1,0 +1,84 @@
+"""The results of a search, and their form for other programs: records, JSON, and CSV without formulas."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+_OWN = ("rank", "id", "score", "path", "folded")
+# Excel, LibreOffice and Google Sheets take a cell that starts with one of these for a formula (OWASP, "CSV Injection").
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One image found.
+
+    score: the cosine to the query: higher is nearer. Not comparable between models.
+    folded: near duplicates that this hit also stands for, of those found so far (`Query.fold`).
+    """
+
+    rank: int
+    id: int
+    score: float
+    path: str
+    fields: dict[str, Any]
+    folded: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """One page of hits, best first.
+
+    seconds: the time of the whole search; `embed_seconds` of them made the embedding, `search_seconds` were Milvus's.
+    has_more: whether there is a next page.
+    rows: images in the collection, counted at most half a minute ago.
+    notes: remarks for the user, for example that a text was too long for the model.
+    """
+
+    hits: list[Hit]
+    seconds: float
+    embed_seconds: float = 0.0
+    search_seconds: float = 0.0
+    has_more: bool = False
+    rows: int = 0
+    notes: tuple[str, ...] = ()
+
+
+def record(hit: Hit, with_folded: bool = False) -> dict[str, Any]:
+    """Return a hit as one flat record. A CSV column named like one of the hit's own fields becomes `column_…`."""
+    own: dict[str, Any] = {"rank": hit.rank, "id": hit.id, "score": hit.score, "path": hit.path}
+    if with_folded:
+        own["folded"] = hit.folded
+    return {**own, **{_column(name): value for name, value in hit.fields.items()}}
+
+
+def to_json(hits: Sequence[Hit], with_folded: bool = False) -> str:
+    """Write hits as a JSON list of records."""
+    return json.dumps([record(hit, with_folded) for hit in hits], ensure_ascii=False, indent=2)
+
+
+def to_csv(hits: Sequence[Hit], field_names: Sequence[str], with_folded: bool = False) -> str:
+    """Write hits as CSV with a header and lines ending in CRLF (RFC 4180); an empty field is an empty cell.
+
+    A text that a spreadsheet would run as a formula gets an apostrophe in front.
+    """
+    own = _OWN if with_folded else _OWN[:-1]
+    out = io.StringIO()
+    writer = csv.DictWriter(out, [*own, *map(_column, field_names)], restval="")
+    writer.writeheader()
+    for hit in hits:
+        writer.writerow({name: _cell(value) for name, value in record(hit, with_folded).items()})
+    return out.getvalue()
+
+
+def _column(name: str) -> str:
+    return f"column_{name}" if name in _OWN else name
+
+
+def _cell(value: Any) -> Any:
+    return "'" + value if isinstance(value, str) and value.startswith(_FORMULA) else value
