@@ -193,10 +193,9 @@ def _peak(weights: str) -> dict[str, Any]:
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    from pipelines.models.network import build_network
     from pipelines.models.pytorch_runtime import fast_dtype
     from pipelines.models.registry import get_model
-    from pipelines.models.towers import image_tower
+    from pipelines.models.towers import build_network, image_tower
 
     spec = get_model(MODEL)
     network = build_network(spec, Path(weights))

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from .errors import InputError
-from .models.model_id import name_of, resolve_name
 
 ENV_PREFIX = "IMAGE_SEARCH_"
 DEFAULT_MODEL = "clip_vit_base_patch32"
@@ -101,10 +100,6 @@ class Settings:
     def milvus_options(self) -> dict[str, Any]:
         """The arguments of the Milvus operators."""
         return {"uri": self.uri, "collection_name": self.collection, "token": self.token}
-
-    def with_model_of(self, model_id: str) -> Settings:
-        """Resolve the model: the one given, else that of a collection's model id, else the default."""
-        return dataclasses.replace(self, model=resolve_name(self.model or name_of(model_id) or DEFAULT_MODEL))
 
     def command(self, command: str) -> str:
         """Return a shell command for this collection: `image-search COMMAND --uri … --collection …`.

@@ -10,13 +10,13 @@ import unicodedata
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..settings import Settings, cache_dir
+from ..settings import Settings
 
 if TYPE_CHECKING:
     from ..indexing.summary import Summary
     from ..milvus.copy import CopySummary
     from ..milvus.schema import CollectionInfo
-    from ..models.registry import ModelSpec
+    from ..models.spec import ModelSpec
     from ..search.results import Results
 
 # Narrower columns than this are not cut further: nobody could read them.
@@ -109,7 +109,7 @@ def _print_hits_table(results: Results, field_names: Sequence[str], with_folded:
 def print_info(info: CollectionInfo, settings: Settings, as_json: bool) -> None:
     """Print what a collection holds."""
     from ..milvus.index import loses_filtered_hits
-    from ..models.runtime import choose_runtime
+    from ..models.clip import choose_runtime
 
     fields = {field.name: field.type.value for field in info.fields}
     runtime = choose_runtime(settings.runtime, settings.device)
@@ -144,13 +144,15 @@ def print_models(as_json: bool) -> None:
 
 
 def _model_row(spec: ModelSpec) -> dict[str, Any]:
-    path = spec.weights.path or cache_dir() / spec.weights.file
-    state = "shipped" if spec.weights.path else str(path) if path.exists() else "downloaded on first use"
+    from ..models.weights import find, revision_of
+
+    path = find(spec)
+    state = "shipped" if spec.weights.path else "downloaded on first use" if path is None else str(path)
     flickr, coco = spec.quality or (None, None)
     return {
         "name": spec.name, "dim": spec.dim, "pixels": spec.image_size, "activation": spec.activation,
         "flickr30k": flickr, "coco": coco, "licence": spec.licence.split(" (")[0], "weights": state,
-        "repository": spec.weights.repository, "revision": spec.weights.revision, "sha256": spec.weights.sha256,
+        "repository": spec.weights.repository, "revision": revision_of(spec), "sha256": spec.weights.sha256,
     }  # fmt: skip
 
 

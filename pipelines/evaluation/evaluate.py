@@ -14,10 +14,11 @@ from ..indexing.run import run_insert
 from ..indexing.summary import Summary
 from ..milvus.connection import close
 from ..models.clip import model_of
-from ..models.model_id import is_folder_name, resolve_name
+from ..models.model_id import resolve_name
 from ..models.registry import get_model, list_models
+from ..models.weights import find
 from ..search.searcher import Searcher
-from ..settings import Settings, cache_dir
+from ..settings import Settings
 from .evaluator import Evaluation, Evaluator, OnProgress, no_progress
 from .exact import EmbeddingTable, read_table
 from .ground_truth import GroundTruth, read_ground_truth
@@ -67,16 +68,11 @@ def resolve_models(names: Sequence[str]) -> list[str]:
         InputError: there is no such model.
         ModelError: a folder holds no model.
     """
-    known = {spec.name: spec.weights for spec in list_models()}
-    here = [name for name, weights in known.items() if (weights.path or cache_dir() / weights.file).is_file()]
+    here = [spec.name for spec in list_models() if find(spec)]
     resolved: list[str] = []
     for name in map(resolve_name, names):
-        if is_folder_name(name):
+        if name != HERE:
             get_model(name)
-        elif name not in known and name != HERE:
-            raise InputError(
-                f"--compare: there is no model named '{name}'; known models: {', '.join(known)}, or '{HERE}'"
-            )
         resolved += here if name == HERE else [name]
     return list(dict.fromkeys(resolved))
 

@@ -11,7 +11,7 @@ from ..milvus.collection import Collection
 from ..milvus.index import Index
 from ..milvus.schema import reconcile
 from ..models.clip import ClipModel, model_of
-from ..models.model_id import is_compatible, is_same_model
+from ..models.model_id import is_compatible, is_same_model, resolve_model
 from ..settings import Settings
 from ..sources import open_source
 from ..sources.source import WHOLE, Shard, Source
@@ -69,7 +69,7 @@ def run_insert(
     collection = Collection(settings.uri, settings.collection, settings.token)
     finish_swap(collection)
     stored_model_id = collection.model() if collection.exists() else ""
-    settings = settings.with_model_of(stored_model_id)
+    settings = resolve_model(settings, stored_model_id)
     model = model_of(settings)
     model_id = (
         stored_model_id if is_same_model(stored_model_id, model.model_id) else model.model_id

@@ -1,1 +1,1 @@
-"""CLIP: which models there are, where their weights come from, and how they run."""
+"""CLIP models: the known ones, their weights, and the runtimes that run them."""

@@ -1,36 +1,42 @@
-"""A loaded CLIP: images and texts to embeddings."""
+"""A loaded CLIP, which turns images and texts into embeddings, and the choice of the runtime that runs it."""
 
 from __future__ import annotations
 
+import importlib.util
+import os
+import shutil
+import sys
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from importlib.metadata import version
+from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
-from ..errors import ModelError
-from .registry import ModelSpec, get_model, list_models
-from .runtime import open_runtime
+from ..errors import InputError, ModelError
+from ..settings import Settings
+from .registry import get_model, list_models
+from .spec import ModelSpec
 from .tokenizer import tokenize
 from .weights import fingerprint, locate
 
-if TYPE_CHECKING:
-    from ..settings import Settings
+RUNTIMES = ("auto", "pytorch", "openvino")
 
 
 @lru_cache(maxsize=4)
 def load_model(name: str, weights: str = "", device: str = "auto", runtime: str = "auto") -> ClipModel:
-    """Loads a model once per process; the image and the text operator share it.
+    """Loads a model, once per process.
 
     Raises:
-        InputError: unknown name, or no such runtime here.
-        ModelError: the weights are missing, damaged or of another model, or there is no such device.
+        InputError: the name is unknown, or the runtime does not run here.
+        ModelError: the weights are missing, damaged or of another model, or the device does not exist.
     """
     return ClipModel(get_model(name), weights, device, runtime)
 
 
 def model_of(settings: Settings) -> ClipModel:
-    """The model of these settings, in which it is settled (`Settings.with_model_of`). Raises as `load_model`."""
+    """The model that these settings name (see `resolve_model`). Raises as `load_model` does."""
     return load_model(settings.model, settings.weights, settings.device, settings.runtime)
 
 
@@ -41,12 +47,10 @@ class ClipModel:
         self.spec = spec
         path = locate(spec, weights)
         sha256 = fingerprint(path)
-        _check_name(spec, str(path), sha256)
-        if spec.weights.path == path and spec.weights.sha256 not in ("", sha256):
-            raise ModelError(f"{path} is not the file that model.json beside it was written for: train again")
-        # Rows of a collection carry this: embeddings of other weights are not comparable.
+        _check_identity(spec, path, sha256)
+        # Stored in every row of a collection: embeddings of other weights are not comparable.
         self.model_id = f"{spec.name}@{sha256[:12]}"
-        self.runtime = open_runtime(spec, path, sha256, runtime, device)
+        self.runtime = _open_runtime(spec, path, sha256, runtime, device)
 
     def __deepcopy__(self, memo: object) -> ClipModel:
         """Return this model itself: Towhee deep-copies what a pipeline's declaration holds."""
@@ -54,12 +58,12 @@ class ClipModel:
 
     @property
     def description(self) -> str:
-        """What runs it and where, for a person: 'openvino fp32 on cpu'."""
+        """Runtime, precision and device in words: 'openvino fp32 on cpu'."""
         return f"{self.runtime.name} {self.runtime.precision} on {self.runtime.device}"
 
     @property
     def default_batch_size(self) -> int:
-        """Images per call at which this kind of device is fast and its memory safe."""
+        """Images per call for which this kind of device is fast and has enough memory."""
         return self.runtime.default_batch_size
 
     def embed_images(self, images: np.ndarray) -> np.ndarray:
@@ -67,16 +71,76 @@ class ClipModel:
         return self.runtime.embed_images(images)
 
     def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
-        """n texts → float32[n, dim], not normalised. A text beyond 77 tokens is cut."""
+        """n texts → float32[n, dim], not normalised. Texts of more than 77 tokens are truncated."""
         if not texts:
             return np.empty((0, self.spec.dim), np.float32)
         tokens = tokenize(texts, self.spec.architecture.context_length)
-        # Attention is causal and the embedding is read at the end of text, so the zeros behind it cannot matter.
+        # Attention is causal and the embedding is read at the end of text, so the zeros after it change nothing.
         return self.runtime.embed_texts(tokens[:, : tokens.argmax(axis=1).max() + 1])
 
 
-def _check_name(spec: ModelSpec, path: str, sha256: str) -> None:
-    """Models of equal sizes differ in what no tensor shows (the activation); a known file shows it by its hash."""
+def _check_identity(spec: ModelSpec, path: Path, sha256: str) -> None:
+    """Refuses a file that is known to hold another model: with equal sizes only the hash tells them apart."""
     for other in list_models():
         if other.weights.sha256 == sha256 and other.name != spec.name:
             raise ModelError(f"{path} holds {other.name}, not {spec.name}: use --model {other.name}")
+    if spec.weights.path == path and spec.weights.sha256 not in ("", sha256):
+        raise ModelError(f"{path} is not the file that model.json beside it was written for: train again")
+
+
+class Runtime(Protocol):
+    """Both towers of one model on one device. Thread-safe."""
+
+    name: str
+    device: str
+    precision: str
+    default_batch_size: int
+
+    def embed_images(self, images: np.ndarray) -> np.ndarray:
+        """uint8[n, size, size, 3] RGB → float32[n, dim], not normalised."""
+        ...
+
+    def embed_texts(self, tokens: np.ndarray) -> np.ndarray:
+        """int64[n, length], each row with its end of text → float32[n, dim], not normalised."""
+        ...
+
+
+def choose_runtime(runtime: str = "auto", device: str = "auto") -> str:
+    """Returns 'pytorch' or 'openvino': by default OpenVINO on CPUs, where it is faster, and PyTorch elsewhere.
+
+    Raises:
+        InputError: the runtime is unknown or does not run here.
+    """
+    if runtime not in RUNTIMES:
+        raise InputError(f"there is no runtime '{runtime}'; known runtimes: {', '.join(RUNTIMES)}")
+    installed = importlib.util.find_spec("openvino") is not None
+    on_cpu = device == "cpu" or (device == "auto" and not _gpu_possible())
+    if runtime == "auto":
+        return "openvino" if installed and on_cpu else "pytorch"
+    if runtime == "openvino" and not installed:
+        raise InputError("the runtime 'openvino' is not installed: pip install openvino")
+    if runtime == "openvino" and device not in ("auto", "cpu"):
+        raise InputError(f"the runtime 'openvino' runs on the CPU, not on '{device}': use --runtime pytorch")
+    return runtime
+
+
+def _open_runtime(spec: ModelSpec, path: Path, sha256: str, runtime: str, device: str) -> Runtime:
+    if choose_runtime(runtime, device) == "openvino":
+        from .openvino_runtime import OpenVinoRuntime
+
+        return OpenVinoRuntime(spec, path, sha256)
+    from .pytorch_runtime import PyTorchRuntime
+
+    return PyTorchRuntime(spec, path, device)
+
+
+def _gpu_possible() -> bool:
+    """Whether to ask PyTorch for a GPU, which takes its import: more than a second."""
+    if version("torch").endswith("+cpu"):
+        return False
+    return (
+        sys.platform == "darwin"
+        or shutil.which("nvidia-smi") is not None
+        or os.path.exists("/proc/driver/nvidia")
+        or os.path.exists("/dev/kfd")  # AMD
+    )

@@ -1,23 +1,24 @@
-"""The tag in every row of a collection, `name@fingerprint`: by which model, and by which weights of it."""
+"""The model id that every row of a collection carries: `name@fingerprint`.
+
+The fingerprint is the start of the SHA-256 of the weights file. Only embeddings of equal weights are comparable.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import os
+
+from ..settings import DEFAULT_MODEL, Settings
 
 
 def name_of(model_id: str) -> str:
-    """The model's name, or the folder it was in; '' for ''."""
+    """The name or folder of the model; '' for ''."""
     return model_id.rpartition("@")[0] or model_id
 
 
 def fingerprint_of(model_id: str) -> str:
-    """The beginning of the weights' SHA-256."""
+    """The first digits of the weights' SHA-256."""
     return model_id.rpartition("@")[2]
-
-
-def resolve_name(name: str) -> str:
-    """A model's name as tags have it: of a folder its absolute path, so that it is found from anywhere."""
-    return os.path.abspath(os.path.expanduser(name)) if is_folder_name(name) else name
 
 
 def is_folder_name(name: str) -> bool:
@@ -25,16 +26,28 @@ def is_folder_name(name: str) -> bool:
     return name.startswith((".", "~")) or "/" in name or os.sep in name
 
 
+def resolve_name(name: str) -> str:
+    """The name as model ids hold it. A folder becomes an absolute path, so that it is found from anywhere."""
+    return os.path.abspath(os.path.expanduser(name)) if is_folder_name(name) else name
+
+
+def resolve_model(settings: Settings, stored_model_id: str = "") -> Settings:
+    """The settings with their model named: the requested one, else the collection's own, else the default."""
+    return dataclasses.replace(
+        settings, model=resolve_name(settings.model or name_of(stored_model_id) or DEFAULT_MODEL)
+    )
+
+
 def may_be_same_name(one: str, other: str) -> bool:
-    """Whether two names can stand for one model: a folder may have been moved, so of two only the weights tell."""
+    """Whether two names can mean one model. Folders move, so two folders always can: their weights decide."""
     return one == other or (is_folder_name(one) and is_folder_name(other))
 
 
 def is_same_model(one: str, other: str) -> bool:
-    """Whether embeddings of both tags are comparable."""
+    """Whether embeddings with these two model ids are comparable."""
     return may_be_same_name(name_of(one), name_of(other)) and fingerprint_of(one) == fingerprint_of(other)
 
 
 def is_compatible(stored_model_id: str, model_id: str) -> bool:
-    """Whether a collection made by `made_by`, '' if it is empty, takes rows of `tag`."""
+    """Whether rows of `model_id` may enter a collection of `stored_model_id`, which is '' for an empty collection."""
     return stored_model_id == "" or is_same_model(stored_model_id, model_id)

@@ -1,8 +1,8 @@
-"""Runs a model on the CPU by OpenVINO: bf16 where the CPU has instructions for it, and no PyTorch once converted.
+"""Runs a model on the CPU with OpenVINO: in bf16 where the CPU has instructions for it, and without importing PyTorch.
 
-The towers are converted on first use, by PyTorch, and kept in the cache folder under the weights' fingerprint and the
-versions of both. Beside each lies what PyTorch gave for one known input: each time a converted tower is loaded it must
-give the same, or it is converted again.
+PyTorch is needed once, to convert the towers on first use. They are kept in the cache folder under the weights'
+fingerprint and the versions of both libraries, each beside PyTorch's output for one known input. A tower is loaded
+only if it reproduces that output; otherwise it is converted again.
 """
 
 from __future__ import annotations
@@ -20,23 +20,24 @@ import numpy as np
 
 from ..errors import ModelError
 from ..settings import cache_dir
-from .registry import ModelSpec
+from .spec import ModelSpec
 
-# OpenVINO reports its use to a web service, from a forked process, on import; without this package it does not.
+# On import OpenVINO reports its use to a web service, from a forked process, unless this package is missing.
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 import openvino  # noqa: E402
 
 if TYPE_CHECKING:
     import torch
 
-# To be raised when `towers.py` changes what is converted.
+KINDS = ("image", "text")
+# Increase this when `towers.py` changes what is converted.
 CONVERSION = 3
-# How near bf16 comes to float32; a damaged file does not.
+# bf16 stays above this, compared with float32; a damaged file does not.
 MIN_COSINE = 0.999
 
 
 class OpenVinoRuntime:
-    """Both towers on the CPU, compiled when first used. Each takes one call at a time, with all cores."""
+    """Both towers on the CPU, compiled when first used. Each serves one call at a time, with all cores."""
 
     def __init__(self, spec: ModelSpec, path: Path, fingerprint: str) -> None:
         self.name, self.device = "openvino", "cpu"
@@ -44,10 +45,10 @@ class OpenVinoRuntime:
         has_bf16 = "BF16" in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         self.precision = "bf16" if has_bf16 else "fp32"
         self.default_batch_size = 64 if has_bf16 else 32
-        self._towers = {kind: _Tower(self._core, kind, self.precision, spec, path, fingerprint) for kind in PROBES}
+        self._towers = {kind: _Tower(self._core, kind, self.precision, spec, path, fingerprint) for kind in KINDS}
         if not any(tower.is_converted() for tower in self._towers.values()):
-            network = _build(spec, path)  # a wrong file shows now
-            for tower in self._towers.values():  # both, while the network is there: who indexes searches next
+            network = _build(spec, path)  # refuses a wrong file early
+            for tower in self._towers.values():  # both at once: a search follows most insert runs
                 tower.convert(network)
 
     def embed_images(self, images: np.ndarray) -> np.ndarray:
@@ -62,12 +63,10 @@ class OpenVinoRuntime:
 class _Tower:
     """One tower: converted, checked, compiled."""
 
-    def __init__(
-        self, core: Any, kind: str, precision: str, spec: ModelSpec, weights: Path, fingerprint: str
-    ) -> None:  # fmt: skip
+    def __init__(self, core: Any, kind: str, precision: str, spec: ModelSpec, weights: Path, fingerprint: str) -> None:
         self._core, self._kind, self._spec, self._weights = core, kind, spec, weights
         self._hints = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": precision.replace("fp", "f")}
-        self._probe = PROBES[kind](spec)
+        self._probe = _probe(kind, spec)
         versions = f"{CONVERSION} {fingerprint} {spec.activation} {openvino.__version__} {version('torch')}"
         name = hashlib.sha256(f"{kind} {versions}".encode()).hexdigest()[:20]
         self._file = cache_dir() / "converted" / f"{Path(spec.name).name}-{kind}-{name}.xml"
@@ -75,7 +74,7 @@ class _Tower:
         self._compiled: Any = None
 
     def is_converted(self) -> bool:
-        """Whether the cache has it."""
+        """Whether the cache holds this tower."""
         return self._file.is_file()
 
     def __call__(self, items: np.ndarray) -> np.ndarray:
@@ -90,11 +89,11 @@ class _Tower:
             self.convert(_build(self._spec, self._weights))
             compiled = self._load()
         if compiled is None:
-            raise ModelError(f"OpenVINO does not agree with PyTorch about {self._spec.name}: use --runtime pytorch")
+            raise ModelError(f"OpenVINO and PyTorch disagree about {self._spec.name}: use --runtime pytorch")
         return compiled
 
     def _load(self) -> Any:
-        """The compiled tower, None where the file is damaged."""
+        """Compiles the tower; None if the file is damaged."""
         try:
             expected = np.load(self._file.with_suffix(".npy"), allow_pickle=False)
             compiled = self._core.compile_model(self._core.read_model(self._file), "CPU", self._hints)
@@ -106,7 +105,7 @@ class _Tower:
         return compiled if agrees else None
 
     def convert(self, network: Any) -> None:
-        """Puts the tower of this network into the cache."""
+        """Converts the tower of this network into the cache."""
         import torch
 
         from . import towers
@@ -123,45 +122,40 @@ class _Tower:
         part = self._file.with_name(f"{os.getpid()}-{self._file.name}")
         openvino.save_model(model, part, compress_to_fp16=False)
         np.save(part.with_suffix(".npy"), expected)
-        for suffix in (".bin", ".npy", ".xml"):  # the last one says that it is complete
+        for suffix in (".bin", ".npy", ".xml"):  # .xml last: it marks the tower as complete
             part.with_suffix(suffix).replace(self._file.with_suffix(suffix))
 
 
 def _from_torch(tower: torch.nn.Module, example: torch.Tensor) -> openvino.Model:
-    """What `openvino.convert_model` does, in a tenth of its time: that traces twice and rewrites the whole graph."""
+    """Converts in a tenth of the time of `openvino.convert_model`, which traces twice and rewrites the whole graph."""
     import torch
     from openvino.frontend import FrontEndManager
     from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
     from openvino.passes import ConstantFolding, Manager
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # of tracing, by torch
-        traced = torch.jit.trace(tower, example, check_trace=False)
+        warnings.simplefilter("ignore", DeprecationWarning)  # torch deprecates tracing
+        trace: Any = torch.jit.trace  # not annotated
+        traced = trace(tower, example, check_trace=False)
     frontend = FrontEndManager().load_by_framework("pytorch")
-    decoder = TorchScriptPythonDecoder(traced)  # OpenVINO does not keep it alive
+    decoder = TorchScriptPythonDecoder(traced)  # held here: OpenVINO does not keep it alive
     model = frontend.convert(frontend.load(decoder))
     folding = Manager()
-    folding.register_pass(ConstantFolding())  # parts of a weight: cut now, not into memory at every loading
+    folding.register_pass(ConstantFolding())  # splits weights now instead of at every load, in memory
     folding.run_passes(model)
     return model
 
 
 def _build(spec: ModelSpec, weights: Path) -> Any:
-    from .network import build_network
+    from .towers import build_network
 
     return build_network(spec, weights)
 
 
-def _image_probe(spec: ModelSpec) -> np.ndarray:
-    """Two images of noise, uint8[2, size, size, 3]."""
-    shape = (2, spec.image_size, spec.image_size, 3)
-    return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
-
-
-def _text_probe(spec: ModelSpec) -> np.ndarray:
-    """Two texts, one shorter than the other, int64[2, 7]."""
+def _probe(kind: str, spec: ModelSpec) -> np.ndarray:
+    """A known input: two images of noise, uint8[2, size, size, 3], or two texts of unequal length, int64[2, 7]."""
+    if kind == "image":
+        shape = (2, spec.image_size, spec.image_size, 3)
+        return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
     end = spec.architecture.vocab_size - 1
     return np.array([[end - 1, 320, 1929, end, 0, 0, 0], [end - 1, 320, 2368, 525, 320, 5009, end]], np.int64)
-
-
-PROBES = {"image": _image_probe, "text": _text_probe}

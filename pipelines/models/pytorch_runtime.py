@@ -1,4 +1,4 @@
-"""Runs a model by PyTorch: in half precision on GPUs and on CPUs with bf16 matrix instructions, else in float32."""
+"""Runs a model with PyTorch: in half precision on GPUs and on CPUs with bf16 matrix instructions, else in float32."""
 
 from __future__ import annotations
 
@@ -9,38 +9,43 @@ import numpy as np
 import torch
 
 from ..errors import ModelError
-from . import towers
-from .network import build_network
-from .registry import ModelSpec
+from .spec import ModelSpec
+from .towers import build_network, image_tower, text_tower
 
 
 class PyTorchRuntime:
-    """Both towers on one device. The two may run at once, each takes one call at a time."""
+    """Both towers on one device. The two may run at the same time; each serves one call at a time."""
 
     def __init__(self, spec: ModelSpec, path: Path, device: str = "auto", dtype: torch.dtype | None = None) -> None:
         self.name, self.device = "pytorch", choose_device(device)
         self.dtype = dtype or fast_dtype(self.device)
         self.precision = {torch.float32: "fp32", torch.float16: "fp16", torch.bfloat16: "bf16"}[self.dtype]
-        # On a CPU what one batch makes should stay in its cache; a GPU wants enough work for all of its cores.
+        # The intermediate results of a batch should fit into a CPU's cache; a GPU needs work for all of its cores.
         self.default_batch_size = 256 if self.device.startswith("cuda") else 32
         network = build_network(spec, path)
-        self._images = towers.image_tower(network, spec, self.dtype).to(self.device)
-        self._texts = towers.text_tower(network, self.dtype).to(self.device)
+        self._images = image_tower(network, spec, self.dtype).to(self.device)
+        self._texts = text_tower(network, self.dtype).to(self.device)
         self._image_lock, self._text_lock = threading.Lock(), threading.Lock()
 
     def embed_images(self, images: np.ndarray) -> np.ndarray:
         """uint8[n, size, size, 3] RGB → float32[n, dim], not normalised."""
-        with self._image_lock, torch.inference_mode():
-            return self._images(torch.from_numpy(images).to(self.device)).float().cpu().numpy()
+        with self._image_lock:
+            return _run(self._images, images, self.device)
 
     def embed_texts(self, tokens: np.ndarray) -> np.ndarray:
         """int64[n, length] → float32[n, dim], not normalised."""
-        with self._text_lock, torch.inference_mode():
-            return self._texts(torch.from_numpy(tokens).to(self.device)).float().cpu().numpy()
+        with self._text_lock:
+            return _run(self._texts, tokens, self.device)
+
+
+@torch.inference_mode()
+def _run(tower: torch.nn.Module, items: np.ndarray, device: str) -> np.ndarray:
+    embeddings: torch.Tensor = tower(torch.from_numpy(items).to(device))
+    return embeddings.float().cpu().numpy()
 
 
 def choose_device(device: str) -> str:
-    """The device itself, or for 'auto' the fastest kind there is.
+    """Returns the device, for 'auto' the fastest kind on this machine.
 
     Raises:
         ModelError: there is no such device.

@@ -1,4 +1,4 @@
-"""CLIP's byte-pair tokenizer, built once: Towhee's own `tokenize` builds it anew, 67 ms, for every query."""
+"""CLIP's byte-pair tokenizer, built once. Towhee's own `tokenize` builds it for every query, which takes 67 ms."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def _tokenizer() -> Any:
 def tokenize(texts: Sequence[str], context_length: int = 77) -> np.ndarray:
     """Texts → int64[n, context_length]: start of text, tokens, end of text, zeros.
 
-    A text that is too long is cut so that the end-of-text token stays the last one, as CLIP's reference does
-    with `truncate=True`; the first time this happens a warning says so.
+    A text that is too long is truncated with the end-of-text token kept at the end, as CLIP's reference does with
+    `truncate=True`. The first time, a warning says so.
     """
     with _lock:
         tokenizer = _tokenizer()
@@ -42,9 +42,9 @@ def tokenize(texts: Sequence[str], context_length: int = 77) -> np.ndarray:
 
 @cache  # once
 def _warn_of_cut(context_length: int) -> None:
-    log.warning("a text is longer than the model reads (%d tokens): what follows is left out", context_length - 2)
+    log.warning("a text is longer than the model reads (%d tokens): the rest is ignored", context_length - 2)
 
 
 def _encodable(text: str) -> str:
-    """Half a surrogate pair, as a terminal passes on bytes that are not UTF-8, has no tokens: it becomes '?'."""
+    """Replaces lone surrogates, which have no tokens, by '?'. Terminals pass bytes that are not UTF-8 as such."""
     return text.encode(errors="replace").decode()

@@ -1,20 +1,74 @@
-"""The two towers of a `towhee.models.clip.CLIP`, arranged to do only the work that reaches the embedding.
+"""The CLIP network of a weights file, and its two towers arranged to do only the work that reaches the embedding.
 
-Exact, not approximate: of the last block only one position per item is read (the class token of an image, the
-end-of-text token of a text; `clip/model.py` of github.com/openai/CLIP), so only that one is computed; and a batch
-norm is part of the convolution before it. Matrices are multiplied in `dtype`, sums and norms stay in float32.
+The network is `towhee.models.clip.CLIP`. The towers compute what it computes: of the last block only one position per
+item is read (the class token of an image, the end-of-text token of a text; `clip/model.py` of
+github.com/openai/CLIP), so only that one is computed; and each batch norm is folded into the convolution before it.
+Matrices are multiplied in `dtype`, sums and norms stay in float32.
 """
 
 from __future__ import annotations
 
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torch.overrides import TorchFunctionMode
 
-from .registry import ModelSpec
+from ..errors import ModelError
+from ..towhee_compat import import_clip
+from .checkpoints import guess_model, load_state_dict
+from .spec import ModelSpec
+
+
+def build_network(spec: ModelSpec, weights_path: Path) -> Any:
+    """The network in float32 on the CPU, in the registry's sizes (several in Towhee's own table are wrong).
+
+    Raises:
+        ModelError: the tensors are those of another model, which the message names where it is a known one.
+    """
+    network = empty_network(spec)
+    state = load_state_dict(weights_path)
+    expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    wrong = [name for name, shape in expected.items() if name not in state or tuple(state[name].shape) != shape]
+    wrong = [name for name in wrong if not name.endswith("num_batches_tracked")]
+    if wrong:
+        raise ModelError(
+            f"{weights_path} does not hold {spec.name}: {len(wrong)} tensors are missing or of another size, "
+            f"'{wrong[0]}' first; {guess_model(state)}"
+        )
+    network.load_state_dict({name: state[name] for name in expected if name in state}, strict=False, assign=True)
+    return network.eval().requires_grad_(False)
+
+
+def empty_network(spec: ModelSpec) -> Any:
+    """The network without weights: allocated, but not filled with random numbers, which would take seconds."""
+    with _NoRandomNumbers():
+        network = import_clip().CLIP(**asdict(spec.architecture))
+    set_activation(network, spec.activation)
+    return network.eval().requires_grad_(False)
+
+
+def set_activation(network: Any, activation: str) -> None:
+    """Sets the activation of the blocks: Towhee's have QuickGELU, 'gelu' replaces it by the exact GELU."""
+    if activation == "gelu":
+        for module in network.modules():
+            if hasattr(module, "gelu"):
+                module.gelu = nn.GELU()
+
+
+class _NoRandomNumbers(TorchFunctionMode):
+    """While this mode is on, torch leaves memory as it is where it would draw random numbers."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.randn:
+            func = torch.empty
+        if getattr(func, "__name__", "") in ("normal_", "uniform_"):
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **(kwargs or {}))
 
 
 def image_tower(network: Any, spec: ModelSpec, dtype: torch.dtype = torch.float32) -> nn.Module:
@@ -24,7 +78,7 @@ def image_tower(network: Any, spec: ModelSpec, dtype: torch.dtype = torch.float3
 
 
 def text_tower(network: Any, dtype: torch.dtype = torch.float32) -> nn.Module:
-    """int64[n, length] tokens, none cut before its end of text → float32[n, dim], not normalised."""
+    """int64[n, length] tokens, each with its end of text → float32[n, dim], not normalised."""
     return TextTower(network, dtype).eval().requires_grad_(False)
 
 
@@ -56,13 +110,21 @@ class _Blocks(nn.Module):
     def forward(self, x: Tensor, causal: bool = False) -> Tensor:
         for block in self._all[:-1]:
             normed = block.ln_1(x).to(self.dtype)
-            # Three products, not one cut in three: OpenVINO takes longer to cut than it saves.
+            # Three products instead of one split in three: in OpenVINO the split costs more than it saves.
             query, key, value = (functional.linear(normed, *part) for part in _projections(block))
             x = self._rest(block, x, query, key, value, causal=causal)
         return x
 
     def last(self, x: Tensor, at: Tensor, mask: Tensor | None = None) -> Tensor:
-        """The last block at the positions int64[n] → float32[n, width]. `mask`: bool[n, length], what may be seen."""
+        """Runs the last block at one position per item.
+
+        Args:
+            at: int64[n], the positions.
+            mask: bool[n, length], True where a position may be read.
+
+        Returns:
+            float32[n, width].
+        """
         block = self._all[-1]
         normed = block.ln_1(x).to(self.dtype)
         index = at.view(-1, 1, 1).expand(-1, 1, x.shape[-1])
@@ -80,7 +142,8 @@ class _Blocks(nn.Module):
         query, key, value = (_split_heads(part, heads) for part in (query, key, value))
         mixed = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask, is_causal=causal)
         x = x + block.attn.out_proj(mixed.transpose(1, 2).flatten(2)).float()
-        return x + block.mlp(block.ln_2(x).to(self.dtype)).float()
+        x = x + block.mlp(block.ln_2(x).to(self.dtype)).float()
+        return x
 
 
 def _projections(block: Any) -> tuple[tuple[Tensor, Tensor], ...]:
@@ -89,7 +152,7 @@ def _projections(block: Any) -> tuple[tuple[Tensor, Tensor], ...]:
 
 
 def _split_heads(x: Tensor, heads: int) -> Tensor:
-    return x.unflatten(2, (heads, x.shape[2] // heads)).transpose(1, 2)
+    return torch.unflatten(x, 2, (heads, x.shape[2] // heads)).transpose(1, 2)
 
 
 class VitTower(nn.Module):
@@ -109,11 +172,12 @@ class VitTower(nn.Module):
         x = visual.ln_pre(torch.cat([first, patches], dim=1) + visual.positional_embedding)
         x = self.blocks(x)
         x = self.blocks.last(x, torch.zeros(x.shape[0], dtype=torch.long, device=x.device))
-        return visual.ln_post(x) @ visual.proj
+        embeddings: Tensor = visual.ln_post(x) @ visual.proj
+        return embeddings
 
 
 class TextTower(nn.Module):
-    """The text tower of every CLIP: causal, so that positions after the end of the text change nothing."""
+    """The text tower of every CLIP. It is causal: positions after the end of the text change nothing."""
 
     def __init__(self, network: Any, dtype: torch.dtype) -> None:
         super().__init__()
@@ -126,7 +190,8 @@ class TextTower(nn.Module):
         x = self.tokens(tokens) + self.positions[: tokens.shape[1]]
         x = self.blocks(x, causal=True)
         seen = torch.arange(tokens.shape[1], device=tokens.device) <= ends[:, None]
-        return self.final(self.blocks.last(x, ends, seen)) @ self.projection
+        embeddings: Tensor = self.final(self.blocks.last(x, ends, seen)) @ self.projection
+        return embeddings
 
 
 class ResNetTower(nn.Module):
@@ -150,14 +215,15 @@ class ResNetTower(nn.Module):
         return self._pool(x.flatten(2).transpose(1, 2)).float()
 
     def _pool(self, x: Tensor) -> Tensor:
-        """Attention of the mean over all places, [n, places, width] → [n, dim]."""
+        """Attention pooling with the mean over all positions as query, [n, positions, width] → [n, dim]."""
         pool = self.visual.attnpool
         x = torch.cat([x.mean(dim=1, keepdim=True), x], dim=1) + pool.positional_embedding
         query, key, value = (
             _split_heads(part, pool.num_heads) for part in (pool.q_proj(x[:, :1]), pool.k_proj(x), pool.v_proj(x))
         )
         mixed = functional.scaled_dot_product_attention(query, key, value)
-        return pool.c_proj(mixed.transpose(1, 2).flatten(1))
+        embeddings: Tensor = pool.c_proj(mixed.transpose(1, 2).flatten(1))
+        return embeddings
 
 
 def _fuse_batch_norms(visual: Any) -> None:

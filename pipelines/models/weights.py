@@ -1,26 +1,24 @@
-"""Where weights come from (shipped, a given file, the cache, a download), and how a file becomes tensors."""
+"""Finds a model's weights file, or downloads it: from the Hugging Face hub, or from OpenAI's own server."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
-import pickle
+import re
+import sys
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from ..errors import ModelError
+from ..files import write_atomically
 from ..settings import cache_dir
-from .download import download, sha256_of
-from .layouts import with_openai_names
-from .registry import ModelSpec
+from .spec import ModelSpec
 
-if TYPE_CHECKING:
-    import torch
-
-
-# Below this a file is hashed in less time than its note takes to read.
+# Hashing a smaller file takes less time than reading the note about it.
 REMEMBER_BYTES = 64 * 2**20
+BLOCK = 1 << 20
+TIMEOUT_S = 30
 
 
 def locate(spec: ModelSpec, weights: str = "") -> Path:
@@ -30,25 +28,46 @@ def locate(spec: ModelSpec, weights: str = "") -> Path:
         weights: a file to use instead of the registry's.
 
     Raises:
-        ModelError: the file is not there and cannot be fetched; the message names it and where to put it.
+        ModelError: the file is missing and cannot be downloaded, or is not the published one.
     """
     if weights:
         path = Path(weights).expanduser()
         if not path.is_file():
             raise ModelError(f"there is no weights file {path}")
         return path
-    if spec.weights.path is not None:
-        if not spec.weights.path.is_file():
-            raise ModelError(f"{spec.weights.path}, which ships with this package, is gone: reinstall it")
-        return spec.weights.path
-    path = cache_dir() / spec.weights.file
-    if not path.is_file():
-        download(spec.weights.url, path, spec.weights.sha256)
-    return path
+    found = find(spec)
+    if found is None and spec.weights.path is not None:
+        raise ModelError(f"{spec.weights.path}, which ships with this package, is gone: reinstall it")
+    if not spec.weights.hub_file:
+        return found or _download(spec, _placed(spec))
+    path = found or _fetch_from_hub(spec)
+    return path if path == _placed(spec) else _check_hub_file(spec, path)
+
+
+def find(spec: ModelSpec) -> Path | None:
+    """The weights file if it is on this machine: shipped, in the cache folder, or in the hub's shared cache."""
+    candidates = [spec.weights.path or _placed(spec)]
+    if spec.weights.hub_file:
+        # Computed from the documented layout of the cache: the import of the download code takes 0.3 s.
+        from huggingface_hub.constants import HF_HUB_CACHE
+
+        repository = f"models--{spec.weights.repository.replace('/', '--')}"
+        candidates.append(Path(HF_HUB_CACHE, repository, "snapshots", revision_of(spec), spec.weights.hub_file))
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def revision_of(spec: ModelSpec) -> str:
+    """The commit that the registry pins, else the one that the first download recorded, else 'main'; '' off the hub."""
+    if spec.weights.revision or not spec.weights.hub_file:
+        return spec.weights.revision
+    try:
+        return _revision_note(spec).read_text() or "main"
+    except OSError:
+        return "main"
 
 
 def fingerprint(path: Path) -> str:
-    """SHA-256 of a weights file, hexadecimal; of a large one remembered for as long as the file is not touched."""
+    """SHA-256 of a weights file, hexadecimal. That of a large file is remembered until the file changes."""
     status = path.stat()
     if status.st_size < REMEMBER_BYTES:
         return sha256_of(path)
@@ -63,54 +82,131 @@ def fingerprint(path: Path) -> str:
     sha256 = sha256_of(path)
     try:
         note.parent.mkdir(parents=True, exist_ok=True)
-        part = note.with_name(f"{os.getpid()}-{note.name}")
-        part.write_text(json.dumps([*state, sha256]))
-        part.replace(note)
-    except OSError:  # no place to remember it: it is computed each time
+        write_atomically(note, lambda part: part.write_text(json.dumps([*state, sha256])))
+    except OSError:  # a read-only cache: the file is hashed each time
         pass
     return sha256
 
 
-def load_state_dict(path: Path) -> dict[str, torch.Tensor]:
-    """Reads safetensors, a state dict saved by torch, or OpenAI's TorchScript archive, as float32 by OpenAI's names.
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file, hexadecimal."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
 
-    The tensors may be OpenAI's, open_clip's, a training run's or those of Hugging Face's `CLIPModel`.
 
-    Nothing in the file is executed: pickles may hold tensors and nothing else, TorchScript is not run. An int8
-    tensor `NAME` beside a `NAME.scale` is a quantised one (how `builtin` fits under 25 MB).
+def _placed(spec: ModelSpec) -> Path:
+    """Where OpenAI's files are kept, and where a user may put any model's file."""
+    return cache_dir() / spec.weights.file
 
-    Raises:
-        ModelError: none of these, or damaged.
-    """
+
+def _revision_note(spec: ModelSpec) -> Path:
+    return cache_dir() / "revisions" / spec.name
+
+
+def _unavailable(spec: ModelSpec, reason: str) -> ModelError:
+    return ModelError(
+        f"{spec.name}: {reason}; run the command again, or fetch {spec.weights.source} by other means and "
+        f"put it at {_placed(spec)}, or use --model builtin, which needs no download"
+    )
+
+
+def _failed(spec: ModelSpec, error: Exception) -> ModelError:
+    """The error of a request, by httpx or httpx2, as one line with the way out."""
+    response = getattr(error, "response", None)
+    if response is None:
+        return _unavailable(spec, f"cannot be downloaded ({' '.join(str(error).split()) or type(error).__name__})")
+    token = " (if it asks for a token, set HF_TOKEN)" if response.status_code in (401, 403) else ""
+    return _unavailable(spec, f"the server answers {response.status_code} {response.reason_phrase}{token}")
+
+
+def _fetch_from_hub(spec: ModelSpec) -> Path:
+    from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
+
+    repository, file = spec.weights.repository, spec.weights.hub_file
     try:
-        state = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
-    except Exception as error:
-        reason = " ".join(str(error).split())[:160] or type(error).__name__
-        if isinstance(error, pickle.UnpicklingError):  # torch's own text advises to switch the check off
-            reason = "it is damaged, or a pickle of more than tensors, which is never loaded"
-        raise ModelError(f"{path} holds no weights that can be read: {reason}") from error
-    scales = {name: state.pop(name) for name in [*state] if name.endswith(".scale") and name[: -len(".scale")] in state}
-    for name, scale in scales.items():
-        weight = name[: -len(".scale")]
-        state[weight] = state[weight].float() * scale.float()
-    return {name: tensor.float() for name, tensor in with_openai_names(state).items()}
+        # Asked for first, because `hf_hub_download` retries for 25 s without a connection.
+        metadata = get_hf_file_metadata(hf_hub_url(repository, file, revision=revision_of(spec)))
+        commit = metadata.commit_hash or revision_of(spec)
+        if not sys.stderr.isatty():  # on a terminal the hub's own bar shows it
+            print(f"downloading {spec.name} ({(metadata.size or 0) >> 20} MB)", file=sys.stderr)
+        path = Path(hf_hub_download(repository, file, revision=commit))
+        if revision_of(spec) != commit:
+            note = _revision_note(spec)
+            note.parent.mkdir(parents=True, exist_ok=True)
+            note.write_text(commit)
+            print(f"{spec.name}: main of {repository} is {commit}, recorded in {note}", file=sys.stderr)
+        return path
+    except Exception as error:  # which classes, depends on the version: httpx's, httpx2's, OSError, the hub's own
+        raise _failed(spec, error) from error
 
 
-def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
-    from safetensors.torch import load_file
+def _check_hub_file(spec: ModelSpec, path: Path) -> Path:
+    """Compares the file with the published SHA-256, or with the hub's, which is the name of a blob in its cache."""
+    blob = path.resolve()
+    expected = spec.weights.sha256 or (blob.name if re.fullmatch(r"[0-9a-f]{64}", blob.name) else "")
+    if expected and (found := fingerprint(path)) != expected:
+        for file in {path, blob}:
+            file.unlink()
+        raise _damaged(spec, found, expected)
+    return path
 
-    return dict(load_file(path))
+
+def _damaged(spec: ModelSpec, found: str, expected: str) -> ModelError:
+    return _unavailable(spec, f"arrived damaged (SHA-256 {found[:12]}…, not {expected[:12]}…) and was removed")
 
 
-def _read_torch(path: Path) -> dict[str, torch.Tensor]:
-    import torch
+def _download(spec: ModelSpec, target: Path) -> Path:
+    """Downloads a file that is checked by its published SHA-256. A `.part` of an interrupted download is continued."""
+    import httpx
 
-    from .torchscript import is_torchscript, read_torchscript
+    part = target.with_name(target.name + ".part")
+    try:
+        part.parent.mkdir(parents=True, exist_ok=True)
+        with _hold_lock(target):
+            if not target.is_file():  # another process may have finished it
+                _append(spec.weights.url, part)
+                if (found := sha256_of(part)) != spec.weights.sha256:
+                    part.unlink()
+                    raise _damaged(spec, found, spec.weights.sha256)
+                part.replace(target)
+    except httpx.HTTPError as error:
+        raise _failed(spec, error) from error
+    except OSError as error:
+        raise ModelError(f"{part} cannot be written: {error.strerror or error}") from error
+    return target
 
-    if is_torchscript(path):
-        return read_torchscript(path)
-    loaded: Any = torch.load(path, map_location="cpu", weights_only=True)
-    if not isinstance(loaded, dict):
-        raise ValueError("it is no state dict")
-    state = loaded.get("state_dict", loaded)
-    return {name: value for name, value in state.items() if isinstance(value, torch.Tensor)}
+
+def _hold_lock(target: Path) -> AbstractContextManager[object]:
+    """Waits while another process downloads the same file: both would append to one `.part`."""
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(f"{target}.lock")
+    try:
+        return lock.acquire(blocking=False)
+    except Timeout:
+        print(f"another process is downloading {target.name}; waiting for it", file=sys.stderr)
+        return lock.acquire()
+
+
+def _append(url: str, part: Path) -> None:
+    import httpx
+    from tqdm import tqdm
+
+    have = part.stat().st_size if part.exists() else 0
+    headers = {"Range": f"bytes={have}-"} if have else {}
+    with httpx.stream("GET", url, headers=headers, timeout=TIMEOUT_S, follow_redirects=True) as response:
+        if response.status_code == 416 and have:  # the part is complete
+            return
+        response.raise_for_status()
+        done = have if response.status_code == 206 else 0  # a server without ranges sends the whole file
+        total = done + int(response.headers.get("Content-Length", 0))
+        if not sys.stderr.isatty():
+            print(f"downloading {part.stem} ({total >> 20} MB)", file=sys.stderr)
+        bar = tqdm(desc=part.stem, total=total, initial=done, unit="B", unit_scale=True, disable=None)
+        with open(part, "ab" if done else "wb") as file, bar:
+            for block in response.iter_raw():
+                file.write(block)
+                bar.update(len(block))

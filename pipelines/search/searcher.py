@@ -16,6 +16,7 @@ from ..milvus import schema
 from ..milvus.collection import Collection
 from ..milvus.filter_expression import to_expression
 from ..milvus.lite import is_lite
+from ..models.model_id import resolve_model
 from ..query import Compare, Filter, ImageSource, Not, OneOf, Part, Query, parse_filter
 from ..settings import Settings
 from .batcher import Batcher
@@ -60,7 +61,7 @@ class Searcher:
         if not stored_model_id:
             message = f"the collection '{settings.collection}' is empty"
             raise CollectionNotFound(message, uri=settings.uri, collection=settings.collection)
-        self.settings = settings.with_model_of(stored_model_id)
+        self.settings = resolve_model(settings, stored_model_id)
         self.fields = self.collection.fields()
         self.field_names = [field.name for field in self.fields]
         self.is_lite = is_lite(settings.uri)

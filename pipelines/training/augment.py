@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch.nn import functional as F
 
-from ..models.registry import CLIP_MEAN, CLIP_STD
+from ..models.spec import CLIP_MEAN, CLIP_STD
 
 # Images that share one crop window: sizes differ between groups, so each group is resized by itself.
 _GROUP = 32

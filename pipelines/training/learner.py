@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from ..models.registry import ModelSpec
+from ..models.spec import ModelSpec
 from . import augment
 from .batches import Batch
 from .loss import MAX_LOGIT_SCALE, backward_in_parts, contrastive_loss

@@ -10,8 +10,9 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
-from ..models.network import set_activation
-from ..models.registry import BUILTIN, Architecture
+from ..models.registry import BUILTIN
+from ..models.spec import Architecture
+from ..models.towers import set_activation
 from ..towhee_compat import import_clip
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
-from ..models.folder import model_values
-from ..models.registry import ModelSpec, Weights, get_model
+from ..models.registry import get_model
+from ..models.spec import ModelSpec, Weights, model_values
 from ..settings import TEMPLATES_HELP, option
 
 FREEZE = ("none", "image", "text")

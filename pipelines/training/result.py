@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..files import write_atomically
-from ..models.folder import CARD_FILE, WEIGHTS_FILE, card_values
-from ..models.registry import ModelSpec
+from ..models.spec import CARD_FILE, WEIGHTS_FILE, ModelSpec, card_values
 from ..models.weights import fingerprint
 from .files import save_json
 from .options import TrainOptions

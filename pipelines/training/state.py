@@ -13,7 +13,7 @@ import torch
 
 from ..errors import InputError, ModelError
 from ..files import part_path
-from ..models.folder import CARD_FILE
+from ..models.spec import CARD_FILE
 from .files import save_atomically, save_json
 from .learner import Learner
 

@@ -18,9 +18,9 @@ import torch
 from ..errors import InputError
 from ..evaluation.prompts import read_templates
 from ..indexing.rejects import RejectFile
-from ..models.network import build_network
 from ..models.pytorch_runtime import choose_device, fast_dtype
-from ..models.registry import ModelSpec
+from ..models.spec import ModelSpec
+from ..models.towers import build_network
 from ..models.weights import fingerprint, locate
 from . import model, result
 from .batches import Lessons

@@ -1,4 +1,4 @@
-"""The registry: every row can be built, and says what the reference says of it."""
+"""The registry: every model can be built and agrees with its reference."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ import dataclasses
 import json
 import re
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from pipelines.errors import InputError
-from pipelines.models.network import empty_network
-from pipelines.models.registry import CLIP_MEAN, CLIP_STD, ModelSpec, get_model, list_models
+from pipelines.models.registry import get_model, list_models
+from pipelines.models.spec import CLIP_MEAN, CLIP_STD, ModelSpec
+from pipelines.models.towers import empty_network
 from pipelines.towhee_compat import import_torchvision
 
 # Our row → architecture and weights as open_clip calls them.
@@ -74,25 +76,49 @@ def test_every_download_is_pinned(spec: ModelSpec) -> None:
     weights = spec.weights
     assert weights.path is None
     assert re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", weights.revision)
-    assert f"/{weights.revision}/" in weights.url
-    # Nobody has published this one's; everything else is checked by it.
+    assert f"/{weights.revision}/" in weights.source
+    # The SHA-256 of this one is not published; all other files are verified by theirs.
     assert re.fullmatch(r"[0-9a-f]{64}", weights.sha256) or spec.name == "clip_vit_base_patch16_laion2b"
     assert spec.quality is not None
 
 
 def test_no_two_models_share_a_name_a_file_or_a_hash() -> None:
     specs = list_models()
-    for values in ([s.name for s in specs], [s.weights.file for s in specs], [s.weights.url for s in specs]):
+    for values in ([s.name for s in specs], [s.weights.file for s in specs], [s.weights.source for s in specs]):
         assert len(set(values)) == len(specs)
 
 
-def test_an_unknown_model_is_refused_with_the_known_ones() -> None:
+@pytest.mark.parametrize(
+    ("wrong", "right"),
+    [
+        ("clip_vit_b32", "clip_vit_base_patch32"),
+        ("ViT-B-32", "clip_vit_base_patch32"),
+        ("clip_vit_large_14", "clip_vit_large_patch14"),
+        ("RN50", "clip_resnet_r50"),
+        ("build-in", "builtin"),
+    ],
+)
+def test_an_unknown_model_is_refused_with_the_most_similar_name(wrong: str, right: str) -> None:
     with pytest.raises(InputError) as caught:
-        get_model("clip_vit_b32")
-    assert all(spec.name in str(caught.value) for spec in list_models())
+        get_model(wrong)
+    assert str(caught.value) == (
+        f"there is no model named '{wrong}'; did you mean {right}? `image-search models` lists all"
+    )
 
 
-def test_a_row_cannot_be_changed() -> None:
+def test_an_unknown_model_that_resembles_none_is_refused() -> None:
+    with pytest.raises(InputError, match=r"^there is no model named 'xyz'; `image-search models` lists all$"):
+        get_model("xyz")
+
+
+def test_a_folder_that_is_named_like_a_model_is_pointed_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mine").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=r"for the folder here: --model \./mine; `image-search models` lists all$"):
+        get_model("mine")
+
+
+def test_a_model_cannot_be_changed() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         list_models()[0].name = "other"  # type: ignore[misc]
 

@@ -76,7 +76,7 @@ def test_that_a_text_is_cut_is_said_once(caplog: pytest.LogCaptureFixture) -> No
     assert caplog.messages == []
     for _ in range(3):
         tokenize(["dog " * 76])
-    assert caplog.messages == ["a text is longer than the model reads (75 tokens): what follows is left out"]
+    assert caplog.messages == ["a text is longer than the model reads (75 tokens): the rest is ignored"]
 
 
 def test_bytes_that_are_no_text_are_searched_for_as_question_marks() -> None:

@@ -206,10 +206,10 @@ def test_profiler_works_on_a_pipeline_and_times_the_operator() -> None:
     assert max(report["call_op"] for report in reports) >= 0.05
 
 
-def test_unknown_model_lists_the_known_ones() -> None:
+def test_an_unknown_model_is_refused_with_the_most_similar_name() -> None:
     from pipelines.errors import InputError
 
-    with pytest.raises(InputError, match="builtin, clip_vit_base_patch32"):
+    with pytest.raises(InputError, match=r"did you mean clip_vit_large_patch14\?"):
         ClipEmbedding("clip_vit_huge", "text")
 
 

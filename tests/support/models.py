@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from pipelines.models.registry import BUILTIN, Architecture, ModelSpec, Weights
+from pipelines.models.registry import BUILTIN
+from pipelines.models.spec import Architecture, ModelSpec, Weights
 from pipelines.towhee_compat import import_clip
 from tests.support.images import photograph
 

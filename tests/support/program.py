@@ -25,11 +25,11 @@ def program_env(extra: dict[str, str] | None = None) -> dict[str, str]:
     return {**clean, "PYTHONPATH": str(ROOT), **(extra or {})}
 
 
-def run_code(code: str, *arguments: object, timeout: float = 60) -> CommandResult:
+def run_code(code: str, *arguments: object, env: dict[str, str] | None = None, timeout: float = 60) -> CommandResult:
     """Runs Python code in a process of its own."""
     done = subprocess.run(
         [sys.executable, "-c", code, *map(str, arguments)],
-        env=program_env(), capture_output=True, text=True, timeout=timeout,
+        env=program_env(env), capture_output=True, text=True, timeout=timeout,
     )  # fmt: skip
     return CommandResult(done.returncode, done.stdout, done.stderr)
 

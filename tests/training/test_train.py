@@ -22,9 +22,9 @@ from pipelines.errors import InputError, ModelError
 from pipelines.evaluation.evaluate import evaluate
 from pipelines.evaluation.options import EvaluateOptions
 from pipelines.models.clip import load_model
-from pipelines.models.folder import card_values, model_values
-from pipelines.models.network import build_network
-from pipelines.models.registry import BUILTIN, ModelSpec, Weights, get_model
+from pipelines.models.registry import BUILTIN, get_model
+from pipelines.models.spec import ModelSpec, Weights, card_values, model_values
+from pipelines.models.towers import build_network
 from pipelines.training.batches import Batch, Lessons
 from pipelines.training.learner import Learner, head_names, tower_of
 from pipelines.training.loss import MAX_LOGIT_SCALE, contrastive_loss

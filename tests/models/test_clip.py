@@ -1,8 +1,7 @@
-"""Runtimes: chosen by what is here, in agreement with PyTorch in float32, converted once."""
+"""A loaded CLIP: its runtime is chosen by device and installation, and all agree with PyTorch in float32."""
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,15 +10,15 @@ import pytest
 import torch
 
 from pipelines.errors import InputError, ModelError
-from pipelines.models import openvino_runtime, pytorch_runtime, runtime
-from pipelines.models.clip import ClipModel
+from pipelines.models import clip, pytorch_runtime
+from pipelines.models.clip import ClipModel, Runtime, choose_runtime
 from pipelines.models.openvino_runtime import OpenVinoRuntime
 from pipelines.models.pytorch_runtime import PyTorchRuntime
-from pipelines.models.registry import BUILTIN, Architecture, ModelSpec
+from pipelines.models.registry import BUILTIN
 from pipelines.models.tokenizer import tokenize
 from pipelines.models.weights import fingerprint, locate
 from tests.support.images import photograph
-from tests.support.models import IMAGES, RESNET, TEXTS, VIT, cosines, odd_texts, random_network, save, spec_of
+from tests.support.models import cosines, odd_texts
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +33,7 @@ def photographs() -> np.ndarray:
 
 
 @pytest.fixture(params=["openvino", "pytorch bf16", "pytorch fp32"])
-def fast(request: pytest.FixtureRequest) -> runtime.Runtime:
+def fast(request: pytest.FixtureRequest) -> Runtime:
     if request.param == "openvino":
         return OpenVinoRuntime(BUILTIN, locate(BUILTIN), fingerprint(locate(BUILTIN)))
     dtype = torch.bfloat16 if request.param.endswith("bf16") else torch.float32
@@ -42,7 +41,7 @@ def fast(request: pytest.FixtureRequest) -> runtime.Runtime:
 
 
 def test_every_runtime_agrees_with_pytorch_in_float32(
-    fast: runtime.Runtime, exact: PyTorchRuntime, photographs: np.ndarray
+    fast: Runtime, exact: PyTorchRuntime, photographs: np.ndarray
 ) -> None:
     tokens = tokenize(odd_texts(40))
     texts = exact.embed_texts(tokens)
@@ -53,7 +52,7 @@ def test_every_runtime_agrees_with_pytorch_in_float32(
 
 @pytest.mark.parametrize("kind", ["openvino", "pytorch"])
 def test_a_text_tower_cut_at_the_end_of_the_text_equals_towhees_whole_one(kind: str) -> None:
-    from pipelines.models.network import build_network
+    from pipelines.models.towers import build_network
 
     texts = ["dog", "", "a dog on a sofa " * 40, *odd_texts(200)[::25]]
     with torch.inference_mode():
@@ -83,7 +82,7 @@ def test_half_precision_is_what_gpus_and_new_cpus_get(monkeypatch: pytest.Monkey
     assert pytorch_runtime.fast_dtype("cuda:1") is torch.float16
 
 
-# --- The choice ------------------------------------------------------------------------------------------------------
+# --- The choice of the runtime ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -101,96 +100,25 @@ def test_half_precision_is_what_gpus_and_new_cpus_get(monkeypatch: pytest.Monkey
 def test_the_runtime_is_chosen_by_device_and_by_what_is_installed(
     asked: str, device: str, gpu: bool, installed: bool, chosen: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runtime, "_gpu_possible", lambda: gpu)
+    monkeypatch.setattr(clip, "_gpu_possible", lambda: gpu)
     if not installed:
-        monkeypatch.setattr(runtime.importlib.util, "find_spec", lambda name: None)
-    assert runtime.choose_runtime(asked, device) == chosen
+        monkeypatch.setattr(clip.importlib.util, "find_spec", lambda name: None)
+    assert choose_runtime(asked, device) == chosen
 
 
 def test_a_runtime_that_cannot_be_is_refused_with_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InputError, match="no runtime 'onnx'; known runtimes: auto, pytorch, openvino"):
-        runtime.choose_runtime("onnx")
+        choose_runtime("onnx")
     with pytest.raises(InputError, match="runs on the CPU, not on 'cuda': use --runtime pytorch"):
-        runtime.choose_runtime("openvino", "cuda")
-    monkeypatch.setattr(runtime.importlib.util, "find_spec", lambda name: None)
+        choose_runtime("openvino", "cuda")
+    monkeypatch.setattr(clip.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(InputError, match="not installed: pip install openvino"):
-        runtime.choose_runtime("openvino", "cpu")
+        choose_runtime("openvino", "cpu")
 
 
 def test_a_device_that_is_not_here_is_refused() -> None:
     with pytest.raises(ModelError, match="no device 'cuda:7' here"):
         ClipModel(BUILTIN, device="cuda:7")
-
-
-# --- The conversion --------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("IMAGE_SEARCH_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache" / "converted"
-
-
-def open_vino(spec: ModelSpec, path: str) -> OpenVinoRuntime:
-    return OpenVinoRuntime(spec, Path(path), fingerprint(Path(path)))
-
-
-@pytest.mark.parametrize("architecture", [VIT, RESNET], ids=["vit", "resnet"])
-@pytest.mark.parametrize("activation", ["quick_gelu", "gelu"])
-def test_openvino_agrees_for_every_family(
-    architecture: Architecture, activation: str, tmp_path: Path, cache: Path
-) -> None:
-    spec = spec_of(architecture, activation=activation)
-    path = save(random_network(architecture), tmp_path / "w.safetensors")
-    ours, exact = open_vino(spec, path), PyTorchRuntime(spec, Path(path), "cpu", torch.float32)
-    tokens = tokenize(TEXTS, architecture.context_length)
-    assert cosines(ours.embed_images(IMAGES), exact.embed_images(IMAGES)).min() >= 0.999
-    assert cosines(ours.embed_texts(tokens), exact.embed_texts(tokens)).min() >= 0.999
-
-
-def test_both_towers_are_converted_once_for_their_weights_and_versions(
-    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    spec, path = spec_of(VIT), save(random_network(VIT), tmp_path / "w.safetensors")
-    first = open_vino(spec, path).embed_texts(tokenize(["a dog"], 20))
-    times = {file: file.stat().st_mtime_ns for file in cache.iterdir()}
-    assert sorted(file.suffix for file in times) == [".bin", ".bin", ".npy", ".npy", ".xml", ".xml"]
-    monkeypatch.setattr(openvino_runtime, "_build", None)  # PyTorch is not asked again
-    np.testing.assert_array_equal(open_vino(spec, path).embed_texts(tokenize(["a dog"], 20)), first)
-    monkeypatch.undo()
-    monkeypatch.setenv("IMAGE_SEARCH_CACHE", str(cache.parent))
-    open_vino(dataclasses.replace(spec, activation="gelu"), path).embed_texts(tokenize(["a dog"], 20))
-    other = save(random_network(VIT, seed=9), tmp_path / "other.safetensors")
-    open_vino(spec, other).embed_texts(tokenize(["a dog"], 20))
-    monkeypatch.setattr(openvino_runtime.openvino, "__version__", "2099.1")
-    open_vino(spec, path).embed_texts(tokenize(["a dog"], 20))
-    assert len(list(cache.glob("*.xml"))) == 8
-    assert {file: file.stat().st_mtime_ns for file in times} == times
-
-
-@pytest.mark.parametrize("damage", ["xml cut", "bin cut", "bin flipped", "npy cut", "bin gone"])
-def test_a_damaged_conversion_is_made_again(damage: str, tmp_path: Path, cache: Path) -> None:
-    spec, path = spec_of(VIT), save(random_network(VIT), tmp_path / "w.safetensors")
-    expected = open_vino(spec, path).embed_texts(tokenize(TEXTS, 20))
-    suffix, how = damage.split()
-    (file,) = cache.glob(f"*-text-*.{suffix}")
-    content = file.read_bytes()
-    if how == "cut":
-        file.write_bytes(content[: len(content) // 2])
-    elif how == "flipped":
-        file.write_bytes(bytes(255 - byte for byte in content))
-    else:
-        file.unlink()
-    again = open_vino(spec, path).embed_texts(tokenize(TEXTS, 20))
-    np.testing.assert_allclose(again, expected, atol=1e-6)
-    assert file.read_bytes() == content or suffix == "xml"
-
-
-def test_a_wrong_file_is_refused_before_anything_is_embedded(tmp_path: Path, cache: Path) -> None:
-    path = save(random_network(VIT), tmp_path / "w.safetensors")
-    with pytest.raises(ModelError, match="does not hold tiny"):
-        open_vino(spec_of(RESNET), path)
-    assert not cache.exists()
 
 
 def test_a_search_by_words_loads_no_pytorch(command: Callable, photos, tmp_path: Path) -> None:

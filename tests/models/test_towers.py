@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from pipelines.models.pytorch_runtime import PyTorchRuntime
-from pipelines.models.registry import Architecture, ModelSpec, get_model
+from pipelines.models.registry import get_model
+from pipelines.models.spec import Architecture, ModelSpec
 from pipelines.models.tokenizer import tokenize
 from pipelines.towhee_compat import import_torchvision
 from tests.support.images import photograph

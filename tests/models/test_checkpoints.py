@@ -13,20 +13,15 @@ import pytest
 import torch
 
 from pipelines.errors import ModelError
-from pipelines.models import registry, weights
+from pipelines.models import registry
+from pipelines.models.checkpoints import load_state_dict
 from pipelines.models.clip import ClipModel
-from pipelines.models.network import build_network
 from pipelines.models.pytorch_runtime import PyTorchRuntime
-from pipelines.models.registry import BUILTIN, Architecture, Weights, get_model
+from pipelines.models.registry import BUILTIN, get_model
+from pipelines.models.spec import Architecture, Weights
 from pipelines.models.tokenizer import tokenize
-from pipelines.models.weights import fingerprint, load_state_dict, locate
+from pipelines.models.towers import build_network
 from tests.support.models import IMAGES, RESNET, TEXTS, VIT, random_network, spec_of
-
-
-def test_the_builtin_weights_ship_and_are_small() -> None:
-    path = locate(BUILTIN)
-    assert path.stat().st_size < 25_000_000
-    assert path.parent == Path(weights.__file__).parent
 
 
 def torchscript(network: torch.nn.Module, path: Path) -> None:
@@ -186,14 +181,6 @@ def test_a_file_that_is_not_the_models_is_refused_in_one_line(name: str, damage:
         assert "does not hold tiny: 12 tensors are missing" in str(caught.value)
 
 
-def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match=r"there is no weights file .*/nothing\.pt$"):
-        locate(BUILTIN, str(tmp_path / "nothing.pt"))
-    gone = dataclasses.replace(BUILTIN, weights=Weights("x", path=tmp_path / "gone.safetensors"))
-    with pytest.raises(ModelError, match=r"gone\.safetensors, which ships with this package, is gone"):
-        locate(gone)
-
-
 @pytest.mark.parametrize("held", ["clip_vit_base_patch16", "clip_vit_base_patch32", "clip_resnet_r50"])
 def test_a_file_of_another_model_is_refused_with_the_name_of_the_model_that_it_seems_to_hold(
     held: str, tmp_path: Path
@@ -232,21 +219,3 @@ def test_a_known_file_of_equal_sizes_is_told_by_its_hash(tmp_path: Path, monkeyp
     monkeypatch.setattr(registry, "_MODELS", (*registry._MODELS, other))
     with pytest.raises(ModelError, match=r"holds tiny_gelu, not tiny: use --model tiny_gelu"):
         ClipModel(spec_of(VIT), str(path), "cpu", "pytorch")
-
-
-def test_a_large_file_is_hashed_once_until_it_is_touched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("IMAGE_SEARCH_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(weights, "REMEMBER_BYTES", 1)
-    hashed: list[Path] = []
-    real = weights.sha256_of
-    monkeypatch.setattr(weights, "sha256_of", lambda path: hashed.append(path) or real(path))
-    path = tmp_path / "w.safetensors"
-    path.write_bytes(b"one")
-    assert fingerprint(path) == fingerprint(path) == hashlib.sha256(b"one").hexdigest()
-    assert len(hashed) == 1
-    path.write_bytes(b"other")
-    assert fingerprint(path) == hashlib.sha256(b"other").hexdigest()
-    assert len(hashed) == 2
-    (note,) = (tmp_path / "cache" / "fingerprints").iterdir()
-    note.write_text("{damaged")
-    assert fingerprint(path) == hashlib.sha256(b"other").hexdigest()

@@ -1,0 +1,108 @@
+"""A local server for downloads of weights: plain files with ranges, and the endpoints of the Hugging Face hub."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import http.server
+import re
+import threading
+from types import TracebackType
+from typing import NamedTuple
+
+STEP = 1 << 16
+
+
+class Request(NamedTuple):
+    """What a client asked for."""
+
+    method: str
+    path: str
+    range: str | None
+    token: str | None
+
+
+class HubServer(http.server.ThreadingHTTPServer):
+    """Serves `data` for every path.
+
+    The hub addresses files as `/REPOSITORY/resolve/REVISION/FILE`. Its answers carry the commit, and for a large file
+    the SHA-256 of its content as ETag.
+    """
+
+    daemon_threads = True
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.data = data
+        self.etag = ""  # to answer with another than the SHA-256 of the data
+        self.commit = "c0ffee" * 6 + "0000"
+        self.requests: list[Request] = []
+        self.knows_ranges = True
+        self.status = 200
+        self.cut_after = 0  # bytes of the next answer, after which the connection is closed, once
+        self.slow = False
+        self.token = ""  # what the client has to send
+        self.url = f"http://127.0.0.1:{self.server_port}"
+
+    @property
+    def ranges(self) -> list[str | None]:
+        """The `Range` header of every GET request."""
+        return [request.range for request in self.requests if request.method == "GET"]
+
+    def __enter__(self) -> HubServer:
+        threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None = None, error: BaseException | None = None,
+        trace: TracebackType | None = None,
+    ) -> None:  # fmt: skip
+        self.shutdown()
+        self.server_close()
+
+
+class _Handler(http.server.BaseHTTPRequestHandler):
+    server: HubServer
+
+    def do_HEAD(self) -> None:
+        self._answer(with_body=False)
+
+    def do_GET(self) -> None:
+        self._answer(with_body=True)
+
+    def _answer(self, with_body: bool) -> None:
+        server, wanted = self.server, self.headers.get("Range")
+        server.requests.append(Request(self.command, self.path, wanted, self.headers.get("Authorization")))
+        if server.status != 200:
+            self.send_error(server.status)
+            return
+        if server.token and self.headers.get("Authorization") != f"Bearer {server.token}":
+            self.send_error(401)
+            return
+        start = int(re.fullmatch(r"bytes=(\d+)-", wanted)[1]) if wanted and server.knows_ranges else 0
+        size = len(server.data)
+        if start >= size:
+            self.send_error(416)
+            return
+        self.send_response(206 if start else 200)
+        self.send_header("Content-Length", str(size - start))
+        self.send_header("ETag", f'"{server.etag or hashlib.sha256(server.data).hexdigest()}"')
+        self.send_header("X-Repo-Commit", server.commit)
+        if start:
+            self.send_header("Content-Range", f"bytes {start}-{size - 1}/{size}")
+        self.end_headers()
+        if with_body:
+            self._send(start)
+        self.close_connection = True
+
+    def _send(self, start: int) -> None:
+        end = self.server.cut_after or len(self.server.data)
+        self.server.cut_after = 0
+        with contextlib.suppress(ConnectionError):
+            for at in range(start, end, STEP):
+                self.wfile.write(self.server.data[at : min(at + STEP, end)])
+                if self.server.slow:
+                    threading.Event().wait(0.05)
+
+    def log_message(self, *args: object) -> None:
+        """Silent."""
