@@ -5,19 +5,19 @@ from __future__ import annotations
 import re
 import threading
 from collections import defaultdict
+from contextvars import ContextVar
 from functools import cache
-from types import ModuleType
 from typing import Any
 
-from . import errors
 from .towhee_compat import import_towhee
 
-# Towhee reports an operator's exception as text, traceback and all. Our messages are one line by design.
-_OWN_ERROR = re.compile(r"^pipelines\.errors\.(\w+): (.*)$", re.MULTILINE)
+# What operators raised in the call of `run` that a thread works for: Towhee itself reports only an exception's text.
+# `import_towhee` lets the threads of a pipeline inherit the variable.
+_raised: ContextVar[list[Exception]] = ContextVar("raised")
 
 
 @cache
-def load_towhee() -> ModuleType:
+def load_towhee() -> Any:
     """Import Towhee and register this project's operators under the names of Towhee's hub.
 
     Towhee looks into its registry first, so no hub is asked at run time. `from pipelines import ops, pipe` calls this.
@@ -37,8 +37,21 @@ def load_towhee() -> ModuleType:
         "ann-search/milvus-client": MilvusSearch,
     }
     for name, operator in operators.items():
-        towhee.register(name=name)(operator)
+        towhee.register(name=name)(_keep_errors(operator))
     return towhee
+
+
+def _keep_errors(operator: type[Any]) -> type[Any]:
+    """Return a subclass of an operator that keeps what it raises, for `run`."""
+
+    def call(self: Any, *inputs: Any) -> Any:
+        try:
+            return operator.__call__(self, *inputs)
+        except Exception as error:
+            _raised.get([]).append(error)
+            raise
+
+    return type(operator.__name__, (operator,), {"__call__": call, "__doc__": operator.__doc__})
 
 
 class Profile:
@@ -49,34 +62,40 @@ class Profile:
         self._lock = threading.Lock()
 
     def add(self, step: str, seconds: float) -> None:
-        """Adds to a step's account."""
+        """Add to the time of a step."""
         with self._lock:
             self.seconds[step] += seconds
 
 
 def run(pipeline: Any, *inputs: Any, profile: Profile | None = None) -> list[Any]:
-    """One call of a pipeline with one row of output.
+    """Call a pipeline that gives one row of output. May be called by several threads at the same time.
 
     Returns:
         The values of the pipeline's output columns.
 
     Raises:
-        SearchError: what an operator raised, of its own class again.
-        RuntimeError: anything else, as Towhee reports it.
+        Exception: the object that an operator of this project raised.
+        RuntimeError: an error of another operator, as Towhee reports it.
     """
+    raised: list[Exception] = []
+    token = _raised.set(raised)
     try:
-        if profile is None:
-            return pipeline(*inputs).get()
-        # Nothing is traced: a tracing Towhee deep-copies every value between two steps.
-        view = pipeline.debug(*inputs, profiler=True, exclude=".*")
-    except RuntimeError as error:
-        own = _OWN_ERROR.findall(str(error))
-        if own:
-            name, message = own[-1]
-            raise getattr(errors, name)(message) from error
-        raise
+        return _call(pipeline, inputs, profile)
+    except RuntimeError:
+        if not raised:
+            raise
+    finally:
+        _raised.reset(token)
+    raise raised.pop(0)
+
+
+def _call(pipeline: Any, inputs: tuple[Any, ...], profile: Profile | None) -> list[Any]:
+    if profile is None:
+        return list(pipeline(*inputs).get())
+    # Towhee deep-copies every value between two steps that it traces, so none is traced.
+    view = pipeline.debug(*inputs, profiler=True, exclude=".*")
     for report in view.profiler.pipes_profiler[0].node_report.values():
         step = report["node"].removesuffix("(map)")
         if not step.startswith("_"):
             profile.add(re.sub(r"-\d+$", "", step), report["call_op"])
-    return view.result.get()
+    return list(view.result.get())

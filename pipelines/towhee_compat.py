@@ -11,9 +11,10 @@ import importlib.util
 import os
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from types import ModuleType
+from contextvars import copy_context
 from typing import Any
 
 # Held for the life of the process: torch drops the schemas when the Library object is collected.
@@ -31,15 +32,29 @@ def quiet_known_warnings() -> None:
     warnings.filterwarnings("ignore", category=PydanticDeprecatedSince20, module=r"towhee(\..*)?")
 
 
-def import_towhee() -> ModuleType:
-    """Import Towhee without its warnings."""
+def import_towhee() -> Any:
+    """Import Towhee without its warnings, and mend two things in how it runs pipelines."""
     quiet_known_warnings()
     import towhee
+    from towhee.runtime import runtime_pipeline
+    from towhee.runtime.nodes.node import Node
 
+    runtime_pipeline.ThreadPoolExecutor = _ContextThreadPool
+    # After a failed call, garbage collection could run this method while the same thread holds the lock that it
+    # takes, and the pipeline would hang for ever. After a call that succeeded Towhee releases operators by itself.
+    if hasattr(Node, "__del__"):
+        del Node.__del__
     return towhee
 
 
-def import_torchvision() -> ModuleType:
+class _ContextThreadPool(ThreadPoolExecutor):
+    """Runs each task in a copy of the context of the thread that submitted it: `engine.run` needs its variable."""
+
+    def submit(self, task: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        return super().submit(copy_context().run, task, *args, **kwargs)
+
+
+def import_torchvision() -> Any:
     """Imports torchvision, also where its compiled operators do not match the installed torch.
 
     Its image transforms are pure Python; only the schemas of `nms` and `qnms` must exist for the import to pass.
@@ -51,7 +66,8 @@ def import_torchvision() -> ModuleType:
     except RuntimeError as error:
         if "nms does not exist" not in str(error):
             raise
-        library = torch.library.Library("torchvision", "DEF")
+        new_library: Any = torch.library.Library
+        library = new_library("torchvision", "DEF")
         library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
         library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
         _declared_schemas.append(library)
@@ -59,7 +75,7 @@ def import_torchvision() -> ModuleType:
     return torchvision
 
 
-def import_clip() -> ModuleType:
+def import_clip() -> Any:
     """Returns the module `towhee.models.clip.clip` with the network classes.
 
     Its import silences every UserWarning of the process; that filter is taken back. Of torchvision it gets the

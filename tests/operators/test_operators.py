@@ -19,7 +19,6 @@ from pipelines.operators.image_decode import ImageDecode
 from pipelines.operators.milvus_client import MilvusInsert, MilvusUpsert
 from pipelines.operators.normalize import Normalize
 from tests.support.photos import Photos
-from tests.support.program import run_code
 
 SIDE = BUILTIN.architecture.image_resolution
 
@@ -115,33 +114,6 @@ def test_one_bad_image_costs_a_tutorial_pipeline_one_row(lite: Settings, photos:
     client.load_collection(lite.collection)
     stored = {row["id"] for row in client.query(lite.collection, filter="id >= 0", output_fields=["id"])}
     assert stored == set(range(12)) - {5}
-
-
-@pytest.mark.parametrize("before", ["", "import towhee; "])
-def test_after_the_door_towhees_own_ops_and_pipe_are_the_same_objects(before: str) -> None:
-    """Quietly, too: Towhee's own imports print deprecation warnings."""
-    code = f"{before}from pipelines import ops as our_ops, pipe as our_pipe\n" + (
-        "from towhee import ops, pipe\n"
-        "import numpy as np\n"
-        "assert ops is our_ops and pipe is our_pipe\n"
-        "p = pipe.input('v').map('v', 'v', ops.towhee.np_normalize()).output('v')\n"
-        "assert abs(np.linalg.norm(p(np.ones(4)).get()[0]) - 1) < 1e-6\n"
-    )
-    done = run_code(code)
-    assert done.status == 0, done.err
-    if not before:
-        assert "Warning" not in done.err
-
-
-def test_importing_pipelines_leaves_the_import_system_alone() -> None:
-    code = "import sys; before = list(sys.meta_path); import pipelines; print(sys.meta_path == before)"
-    assert run_code(code).out.strip() == "True"
-
-
-def test_importing_pipelines_imports_nothing_heavy() -> None:
-    code = "import sys, pipelines; print([m for m in ('towhee', 'torch', 'pymilvus', 'pandas') if m in sys.modules])"
-    done = run_code(code)
-    assert done.out.strip() == "[]"
 
 
 def test_clip_embeds_one_item_as_it_embeds_many(photos: Photos) -> None:

@@ -1,0 +1,80 @@
+"""Calling Towhee pipelines: `pipelines.engine`."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from pipelines import ops, pipe
+from pipelines.engine import Profile, run
+from pipelines.errors import StoreUnavailable
+from tests.support.program import run_code
+
+
+@pytest.mark.parametrize("before", ["", "import towhee; "])
+def test_after_the_door_towhees_own_ops_and_pipe_are_the_same_objects(before: str) -> None:
+    """Quietly, too: Towhee's own imports print deprecation warnings."""
+    code = f"{before}from pipelines import ops as our_ops, pipe as our_pipe\n" + (
+        "from towhee import ops, pipe\n"
+        "import numpy as np\n"
+        "assert ops is our_ops and pipe is our_pipe\n"
+        "p = pipe.input('v').map('v', 'v', ops.towhee.np_normalize()).output('v')\n"
+        "assert abs(np.linalg.norm(p(np.ones(4)).get()[0]) - 1) < 1e-6\n"
+    )
+    done = run_code(code)
+    assert done.status == 0, done.err
+    if not before:
+        assert "Warning" not in done.err
+
+
+def test_importing_pipelines_leaves_the_import_system_alone() -> None:
+    code = "import sys; before = list(sys.meta_path); import pipelines; print(sys.meta_path == before)"
+    assert run_code(code).out.strip() == "True"
+
+
+def test_importing_pipelines_imports_nothing_heavy() -> None:
+    code = "import sys, pipelines; print([m for m in ('towhee', 'torch', 'pymilvus', 'pandas') if m in sys.modules])"
+    done = run_code(code)
+    assert done.out.strip() == "[]"
+
+
+def test_an_operators_exception_is_raised_as_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    from pipelines.operators.normalize import Normalize
+
+    error = StoreUnavailable("no Milvus answers\nhere")
+
+    def fail(self: Normalize, embeddings: np.ndarray) -> np.ndarray:
+        raise error
+
+    monkeypatch.setattr(Normalize, "__call__", fail)
+    pipeline = pipe.input("x").map("x", "y", ops.towhee.np_normalize()).map("y", "z", lambda y: y).output("z")
+    for profile in (None, Profile()):
+        with pytest.raises(StoreUnavailable) as caught:
+            run(pipeline, np.ones(4), profile=profile)
+        assert caught.value is error
+
+
+def test_concurrent_calls_of_one_pipeline_get_their_own_errors() -> None:
+    pipeline = pipe.input("x").map("x", "y", ops.towhee.np_normalize()).output("y")
+
+    def call(number: int) -> str:
+        value = [float(number)] if number % 5 == 0 else f"text {number}"
+        try:
+            return str(run(pipeline, value)[0])
+        except ValueError as error:
+            return str(error)
+
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(call, range(1, 201)))
+    assert answers == [
+        "[1.]" if number % 5 == 0 else f"could not convert string to float: 'text {number}'"
+        for number in range(1, 201)
+    ]  # fmt: skip
+
+
+def test_an_error_of_another_operator_is_towhees_own_report() -> None:
+    pipeline = pipe.input("x").map("x", "y", lambda x: 1 / x).output("y")
+    with pytest.raises(RuntimeError, match="ZeroDivisionError"):
+        run(pipeline, 0)
