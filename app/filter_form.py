@@ -1,9 +1,9 @@
-"""The page's filters: a collection's columns as fields of a form, the form as a filter, and a filter as the form."""
+"""The filter form: which field each column gets, the filter that a filled-in form means, and the form of a filter."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypedDict
 
@@ -13,13 +13,13 @@ from pipelines.query import And, Compare, Contains, Filter, OneOf, StartsWith, U
 
 FEW_VALUES = 12
 MANY_VALUES = 500
-_LONGEST_VALUE = 60
+_LONGEST_VALUE = 60  # characters
 
 Kind = Literal["choices", "many", "bool", "number", "text", "folder"]
 
 
 class Chosen(TypedDict, total=False):
-    """What a field is set to. All texts, as they come from a form."""
+    """What one field of the form is set to, as the texts that the form sends."""
 
     values: list[str]
     low: str
@@ -31,16 +31,17 @@ class Chosen(TypedDict, total=False):
 class Column:
     """A column as a field of the form.
 
-    kind: `choices` and `many` for few and for many distinct values, `number` for a range, `text` for a part of it.
-    values: the distinct values, sorted; of a folder the folders.
-    low, high: the smallest and largest number.
-    anywhere: whether text is found anywhere in the cell (Milvus Lite), or only at its start (a server).
+    kind: `choices` for few and `many` for many distinct values, `number` for a range, `text` for a part of the text.
+    choices: the distinct values, sorted, with their labels; for the folder field the folders.
+    low, high: the smallest and the largest number.
+    anywhere: whether a text is searched anywhere in the cell (Milvus Lite) or only at its start (a server).
     """
 
     name: str
     kind: Kind
-    type: FieldType = FieldType.TEXT
-    values: tuple[str, ...] = ()
+    label: str = ""
+    is_integer: bool = False
+    choices: tuple[tuple[str, str], ...] = ()
     low: float | None = None
     high: float | None = None
     anywhere: bool = True
@@ -48,36 +49,31 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """A filter taken apart: what each column's field is set to, and the rest, which no field can say."""
+    """A filter taken apart: the setting of each field, and conditions that no field can express."""
 
     chosen: Mapping[str, Chosen] = field(default_factory=dict)
     conditions: str = ""
 
-    @property
-    def active(self) -> int:
-        """How many fields are set."""
-        return len(self.chosen) + bool(self.conditions)
-
 
 def describe_columns(fields: Sequence[Field], rows: Sequence[Mapping[str, Any]], lite: bool) -> tuple[Column, ...]:
-    """The fields for a collection's columns.
+    """Choose a form field for each column.
 
     Args:
-        rows: some of the collection's rows, from which values and ranges are taken.
+        rows: a sample of the collection, from which values and ranges are taken.
         lite: whether the collection is in Milvus Lite.
     """
     columns = [_describe(column, [row.get(column.name) for row in rows], lite) for column in fields]
-    folders = _folders(str(row[PATH]) for row in rows)
+    folders = sorted({os.path.dirname(str(row[PATH])) for row in rows} - {""})[:MANY_VALUES]
     if len(folders) > 1:
-        columns.append(Column(PATH, "folder", values=folders))
+        columns.append(Column(PATH, "folder", choices=tuple((folder, folder) for folder in folders)))
     return tuple(columns)
 
 
-def read_form(columns: Sequence[Column], form: Mapping[str, Any], conditions: str) -> str:
-    """The filter that a filled-in form means, as text; '' for an empty one.
+def read_form(columns: Sequence[Column], form: Mapping[str, Any], conditions: str) -> Filter | None:
+    """Return the filter that a filled-in form means; None for an empty form.
 
     Raises:
-        InputError: a number is none, or the conditions are no filter.
+        InputError: a bound is not a number, or the conditions are not a filter.
     """
     operands: list[Filter] = []
     for column in columns:
@@ -86,55 +82,59 @@ def read_form(columns: Sequence[Column], form: Mapping[str, Any], conditions: st
             operands += _operands(column, chosen)
     if conditions.strip():
         operands += _split(parse_filter(conditions))
-    if len(operands) > 1:
-        return str(And(tuple(operands)))
-    return str(operands[0]) if operands else ""
+    return _all_of(operands)
 
 
-def fill_form(columns: Sequence[Column], text: str) -> Form:
-    """The form that means a filter. What does not fit a field, or is no filter at all, becomes `conditions`."""
-    if not text:
-        return Form()
-    try:
-        operands = _split(parse_filter(text))
-    except InputError:
+def fill_form(columns: Sequence[Column], condition: Filter | None, text: str = "") -> Form:
+    """Return the form of a filter. Operands that fit no field become `conditions`.
+
+    Args:
+        text: the filter as text, which becomes `conditions` if it could not be parsed.
+    """
+    if condition is None:
         return Form(conditions=text)
     by_name = {column.name: column for column in columns}
     chosen: dict[str, Chosen] = {}
     rest: list[Filter] = []
-    for operand in operands:
+    for operand in _split(condition):
         name = PATH if isinstance(operand, Under) else str(getattr(operand, "column", ""))
-        column, taken = by_name.get(name), chosen.get(name)
-        merged = _merge(column, taken or {}, operand) if column else None
+        column = by_name.get(name)
+        merged = _merge(column, chosen.get(name) or {}, operand) if column else None
         if merged is None:
             rest.append(operand)
         else:
             chosen[name] = merged
-    return Form(chosen, str(And(tuple(rest))) if len(rest) > 1 else "".join(map(str, rest)))
+    return Form(chosen, str(_all_of(rest) or ""))
+
+
+def readable(name: str) -> str:
+    """Return a column or a class as words: data sets write `brain_coral`."""
+    return name.replace("_", " ").strip()
 
 
 def _describe(column: Field, cells: Sequence[Any], lite: bool) -> Column:
-    given = [cell for cell in cells if cell not in (None, "")]
+    name, label = column.name, readable(column.name)
     if column.type is FieldType.BOOL:
-        return Column(column.name, "bool", column.type)
+        return Column(name, "bool", label)
+    given = [cell for cell in cells if cell not in (None, "")]
     distinct = sorted(set(given))
     if column.type in (FieldType.INT, FieldType.FLOAT):
         low, high = (distinct[0], distinct[-1]) if distinct else (None, None)
-        return Column(column.name, "number", column.type, low=low, high=high)
+        return Column(name, "number", label, column.type is FieldType.INT, low=low, high=high)
     longest = max(map(len, distinct), default=0)
     repeats = len(distinct) <= max(FEW_VALUES, len(given) // 2)
     if not distinct or longest > _LONGEST_VALUE or len(distinct) > MANY_VALUES or not repeats:
-        return Column(column.name, "text", anywhere=lite)
-    return Column(column.name, "choices" if len(distinct) <= FEW_VALUES else "many", values=tuple(distinct))
-
-
-def _folders(paths: Iterable[str]) -> tuple[str, ...]:
-    folders = set(map(os.path.dirname, paths)) - {""}
-    return tuple(sorted(folders)[:MANY_VALUES])
+        return Column(name, "text", label, anywhere=lite)
+    choices = tuple((value, readable(value) if name == "label" else value) for value in distinct)
+    return Column(name, "choices" if len(distinct) <= FEW_VALUES else "many", label, choices=choices)
 
 
 def _split(operand: Filter) -> list[Filter]:
     return list(operand.operands) if isinstance(operand, And) else [operand]
+
+
+def _all_of(operands: Sequence[Filter]) -> Filter | None:
+    return And(tuple(operands)) if len(operands) > 1 else next(iter(operands), None)
 
 
 def _operands(column: Column, chosen: Mapping[str, Any]) -> list[Filter]:
@@ -146,7 +146,7 @@ def _operands(column: Column, chosen: Mapping[str, Any]) -> list[Filter]:
         return [Compare(name, "==", values[0]) if len(values) == 1 else OneOf(name, values)] if values else []
     if column.kind == "number":
         bounds = ((">=", chosen.get("low")), ("<=", chosen.get("high")))
-        return [Compare(name, sign, _number(column, str(value))) for sign, value in bounds if value]
+        return [Compare(name, operator, _number(column, str(value))) for operator, value in bounds if value]
     words = str(chosen.get("words") or "").strip()
     if not words:
         return []
@@ -156,26 +156,27 @@ def _operands(column: Column, chosen: Mapping[str, Any]) -> list[Filter]:
 
 
 def _merge(column: Column, taken: Chosen, operand: Filter) -> Chosen | None:
-    """The field's setting with one more operand in it, None where it has no room for that."""
-    values: list[str] | None = None
+    """Add an operand to the setting of a field; None if the field cannot express both."""
     if isinstance(operand, Compare) and column.kind == "number" and operand.operator in (">=", "<="):
-        spelt = _spell(operand.value)
-        bound: Chosen = {"low": spelt} if operand.operator == ">=" else {"high": spelt}
+        text = _spell(operand.value)
+        bound: Chosen = {"low": text} if operand.operator == ">=" else {"high": text}
         return None if bound.keys() & taken.keys() else {**taken, **bound}
     if taken:
         return None
     if isinstance(operand, Compare) and operand.operator == "==":
-        values = [_spell(operand.value)]
-    elif isinstance(operand, OneOf):
-        values = [_spell(value) for value in operand.values]
-    if values is not None:
-        return {"values": values} if column.kind in ("choices", "many", "bool") else None
+        return _choice(column, [operand.value])
+    if isinstance(operand, OneOf):
+        return _choice(column, operand.values)
     if isinstance(operand, Under):
         return {"words": operand.folder}
-    wanted = Contains if column.anywhere else StartsWith
-    if column.kind == "text" and isinstance(operand, wanted):
+    expected = Contains if column.anywhere else StartsWith
+    if column.kind == "text" and isinstance(operand, expected):
         return {"words": operand.text}
     return None
+
+
+def _choice(column: Column, values: Sequence[str | int | float | bool]) -> Chosen | None:
+    return {"values": [_spell(value) for value in values]} if column.kind in ("choices", "many", "bool") else None
 
 
 def _texts(values: Any) -> list[str]:
@@ -191,5 +192,5 @@ def _number(column: Column, text: str) -> int | float:
     try:
         number = float(text)
     except ValueError:
-        raise InputError(f"'{text}' is no number for the column '{column.name}'") from None
-    return int(text) if column.type is FieldType.INT and text.lstrip("+-").isdigit() else number
+        raise InputError(f"'{text}' is not a number; the column '{column.name}' holds numbers") from None
+    return int(text) if column.is_integer and text.lstrip("+-").isdigit() else number

@@ -1,74 +1,96 @@
-"""The collection as the page needs it: opened once it is there, described, sampled and asked."""
+"""The collection that the page serves: opened as soon as it exists, described, sampled and searched."""
 
 from __future__ import annotations
 
 import contextlib
+import shlex
 import threading
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypedDict
 
 from pipelines.errors import CollectionNotFound
 from pipelines.fields import ID, PATH
 from pipelines.milvus.connection import close
 from pipelines.milvus.lite import is_lite
-from pipelines.query import Query
+from pipelines.query import Part
 from pipelines.search.results import Hit, Results
 from pipelines.search.searcher import Searcher
 from pipelines.settings import Settings
 
-from .filter_form import Column, describe_columns
+from .filter_form import Column, describe_columns, readable
+from .search_state import SearchState
 
 SAMPLES = 24
-# A server's collection may grow while the page runs; a Milvus Lite file is ours alone meanwhile.
+EXAMPLES = 8
+# A collection on a server may grow while the page runs. Only this process writes to its Milvus Lite file.
 OVERVIEW_SECONDS = 60.0
-# Values, ranges and samples come from so many rows, the most that one call of a server returns.
-_LOOKED_AT = 16_384
+# Values, ranges and samples come from this many rows, the most that one call to a server returns.
+_SAMPLED_ROWS = 16_384
 _SMALLEST_ID = -(2**63) + 1
+
+
+class Example(TypedDict):
+    """A suggested search and its address."""
+
+    text: str
+    url: str
 
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """What the page says about the collection. `model` is '' and `rows` 0 while there is none."""
+    """What the page tells about the collection. `model` is '' and `rows` 0 while there is no collection."""
 
     rows: int = 0
     model: str = ""
     columns: tuple[Column, ...] = ()
-    labels: list[str] = field(default_factory=list)
-    samples: list[Hit] = field(default_factory=list)
+    examples: tuple[Example, ...] = ()
+    samples: tuple[Hit, ...] = ()
 
 
 class Library:
-    """One collection. May be shared by threads."""
+    """One collection. May be shared by threads.
+
+    on_results: called with the results of every search, to measure them.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        self.on_results: Callable[[Results], None] | None = None
         self._lock = threading.Lock()
         self._searcher: Searcher | None = None
         self._describing = threading.Lock()
         self._overview = Overview()
         self._overview_until = 0.0
 
-    def open(self) -> Searcher | None:
-        """The collection's searcher, None while there is no collection or an empty one.
+    def searcher(self) -> Searcher:
+        """Return the searcher of the collection, which is opened as soon as it exists.
 
         Raises:
-            SearchError: the database or the model cannot be had.
+            CollectionNotFound: there is no collection yet, or it is empty.
+            SearchError: the database or the model is not available.
         """
         with self._lock:
             if self._searcher is None:
-                self._searcher = _open(self.settings)
+                try:
+                    self._searcher = Searcher(self.settings)
+                except CollectionNotFound:
+                    # An open Milvus Lite file is locked, and the page is about to ask for an insert into it.
+                    close(self.settings.uri, self.settings.token)
+                    raise
+            self._searcher.on_results = self.on_results
             return self._searcher
 
     def overview(self) -> Overview:
-        """Rows, model, columns and some images, OVERVIEW_SECONDS old or a little more: nobody waits for a new one.
+        """Describe the collection as it was up to about OVERVIEW_SECONDS ago. A new overview is made in the background.
 
         Raises:
-            SearchError: the database or the model cannot be had.
+            SearchError: the database or the model is not available.
         """
-        searcher = self.open()
-        if searcher is None:
+        try:
+            searcher = self.searcher()
+        except CollectionNotFound:
             return Overview()
         with self._describing:
             now = time.monotonic()
@@ -80,80 +102,59 @@ class Library:
                 threading.Thread(target=self._describe_again, args=[searcher], daemon=True).start()
             return self._overview
 
-    def find(self, query: Query) -> Results:
-        """Answers a query.
-
-        Raises:
-            SearchError: with a message for the person who asked.
-        """
-        return self._opened().search(query)
-
-    def get(self, image_id: int) -> Hit | None:
-        """One image of the collection, None where there is no such id.
-
-        Raises:
-            SearchError: the database cannot be reached.
-        """
-        searcher = self.open()
-        return searcher.get(image_id) if searcher else None
-
     @property
-    def image_size(self) -> int:
-        """Edge of the model's input, in pixels.
-
-        Raises:
-            SearchError: there is no collection yet.
-        """
-        from pipelines.models.registry import get_model
-
-        return get_model(self._opened().settings.model).image_size
+    def insert_command(self) -> str:
+        """The command that fills this collection."""
+        given, default = self.settings, Settings()
+        command = "image-search insert photos/"
+        if given.uri != default.uri:
+            command += f" --uri {shlex.quote(given.uri)}"
+        if given.collection != default.collection:
+            command += f" --collection {shlex.quote(given.collection)}"
+        return f"{command} --model {shlex.quote(given.model)}" if given.model else command
 
     def warm_up(self) -> None:
-        """Builds the pipelines and loads what the first query would otherwise wait for."""
-        searcher = self.open()
-        if searcher is not None:
-            searcher.by_text("a photograph", 1)
-            self.overview()
+        """Build the pipelines and load the model, so that the first search does not wait for them.
+
+        Raises:
+            SearchError: there is no collection, or the database or the model is not available.
+        """
+        self.searcher().by_text("a photograph", 1)
+        self.overview()
 
     def _describe_again(self, searcher: Searcher) -> None:
-        with contextlib.suppress(Exception):  # the next search meets it too, and says so
+        with contextlib.suppress(Exception):  # the next search meets the same error and shows it
             self._overview = _describe(searcher)
-
-    def _opened(self) -> Searcher:
-        searcher = self.open()
-        if searcher is None:
-            raise CollectionNotFound("there are no images to search yet")
-        return searcher
-
-
-def _open(settings: Settings) -> Searcher | None:
-    try:
-        return Searcher(settings)
-    except CollectionNotFound:
-        # An open Milvus Lite file is locked against the insert that the page is about to ask for.
-        close(settings.uri, settings.token)
-        return None
 
 
 def _describe(searcher: Searcher) -> Overview:
     info = searcher.info()
     fields = [column for column in info.fields if column.name in searcher.field_names]
     names = [ID, PATH, *(column.name for column in fields)]
-    rows = searcher.collection.query(f"{ID} >= {_SMALLEST_ID}", names, limit=_LOOKED_AT)
-    labels = sorted({str(row.get("label") or "") for row in rows} - {""})
+    rows = searcher.collection.query(f"{ID} >= {_SMALLEST_ID}", names, limit=_SAMPLED_ROWS)
     columns = describe_columns(fields, rows, is_lite(searcher.settings.uri))
-    return Overview(info.rows, searcher.settings.model, columns, labels, _sample(searcher, rows))
+    return Overview(info.rows, searcher.settings.model, columns, _examples(rows), _samples(searcher, rows))
 
 
-def _sample(searcher: Searcher, rows: Sequence[Mapping[str, Any]]) -> list[Hit]:
-    """Images for the start page, as different as the labels allow, the same ones each time."""
+def _examples(rows: Sequence[Mapping[str, Any]]) -> tuple[Example, ...]:
+    """Choose some labels, spread over the alphabet. Long labels make poor examples."""
+    labels = map(readable, sorted({str(row.get("label") or "") for row in rows}))
+    texts = _spread([label for label in labels if 2 < len(label) <= 24], EXAMPLES)
+    return tuple({"text": text, "url": SearchState().with_query([Part(text)], []).url} for text in texts)
+
+
+def _samples(searcher: Searcher, rows: Sequence[Mapping[str, Any]]) -> tuple[Hit, ...]:
+    """Choose images for the start page: one of each label first, the same ones each time."""
     firsts: dict[object, int] = {}
     for row in rows:
         firsts.setdefault(row.get("label") or row[ID], row[ID])
     ids = list(firsts.values())
-    if len(ids) < SAMPLES:  # few labels: fill up
+    if len(ids) < SAMPLES:  # few labels
         taken = set(ids)
         ids += [row[ID] for row in rows if row[ID] not in taken]
-    step = max(1, len(ids) / SAMPLES)
-    chosen = [ids[int(index * step)] for index in range(min(SAMPLES, len(ids)))]
-    return [hit for hit in map(searcher.get, chosen) if hit is not None]
+    return tuple(hit for hit in map(searcher.get, _spread(ids, SAMPLES)) if hit is not None)
+
+
+def _spread(items: Sequence[Any], count: int) -> list[Any]:
+    step = max(1, len(items) / count)
+    return [items[int(index * step)] for index in range(min(count, len(items)))]

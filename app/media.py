@@ -1,35 +1,99 @@
-"""The routes `/thumb/{id}` and `/image/{id}`. A client names an id, never a path."""
+"""The images of the collection for browsers: `/thumb/{id}` and `/image/{id}`.
+
+A client names an id, never a path. Data is sent after it was decoded, or after a check of its first bytes.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import io
 import os
+import tempfile
+import threading
 from collections.abc import Callable, Mapping
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
+import numpy as np
 from fastapi import APIRouter, Request, Response
 
-from pipelines.errors import SearchError, UnreadableImage
+from pipelines.errors import CollectionNotFound, SearchError, UnreadableImage
+from pipelines.fetch.read import is_remote, read_file
 from pipelines.fields import PATH
+from pipelines.images.decode import decode
 from pipelines.milvus.schema import MTIME_NS, SIZE
+from pipelines.settings import cache_dir
 
 from .library import Library
-from .state import parse_id
-from .thumbnails import EDGE, Encoded, Thumbnails, file_key, full_image
 
-# An hour without asking, then a cheap 304. Private: the images are the user's own.
+EDGE = 320  # pixels
+_VERSION = "2"  # part of every key: raise it when thumbnails are made differently
+_LARGEST_EDGE = 4096
+_QUALITY = 72
+# Decoded images take up to 384 MB each.
+_decoding = threading.BoundedSemaphore(2)
+
+# Formats that every browser shows and that cannot carry a script, by their first bytes.
+_MAGIC = {
+    b"\xff\xd8\xff": "image/jpeg",
+    b"\x89PNG\r\n\x1a\n": "image/png",
+    b"GIF87a": "image/gif",
+    b"GIF89a": "image/gif",
+}
+# Fresh for an hour, then revalidated. Private: shared caches must not keep a user's images.
 _CACHE = "private, max-age=3600"
-# An image opened in a tab of its own may do nothing but be looked at.
+# An image that is opened in its own tab can run nothing.
 _SANDBOX = "default-src 'none'; style-src 'unsafe-inline'; img-src 'self'; sandbox; frame-ancestors 'none'"
+_GONE = "the image's file is gone or unreadable"
+
+
+class Encoded(NamedTuple):
+    """An image as it is sent."""
+
+    data: bytes
+    media_type: str
+
+
+class Thumbnails:
+    """Square WebP thumbnails of EDGE pixels, cached on disk.
+
+    Args:
+        allow_private: also fetch URLs on private, loopback and link-local addresses.
+    """
+
+    def __init__(self, folder: Path | None = None, allow_private: bool = False) -> None:
+        self._folder = folder or cache_dir() / "thumbnails"
+        self._allow_private = allow_private
+
+    def get(self, path: str, key: str) -> Encoded:
+        """Return the thumbnail of a file, under the key of its present state.
+
+        Raises:
+            UnreadableImage: the file cannot be read or decoded.
+        """
+        kept = self._folder / key[:2] / f"{key}.webp"
+        with contextlib.suppress(OSError):
+            return Encoded(kept.read_bytes(), "image/webp")
+        # Read before its turn to be decoded, so that a slow server delays no other image.
+        data = read_file(path, self._allow_private)
+        with _decoding:
+            pixels = decode(data, size=EDGE)
+        thumbnail = _encode(pixels, "WEBP")
+        with contextlib.suppress(OSError):  # a full disk only costs the cache
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(kept, thumbnail.data)
+        return thumbnail
 
 
 def image_routes(library: Library, thumbnails: Thumbnails) -> APIRouter:
-    """Both routes, to be put before the page, which takes every other address."""
+    """Return both routes. They must precede the page, which takes every other address."""
     router, private = APIRouter(), library.settings.allow_private_urls
 
     @router.head("/thumb/{id}", include_in_schema=False)
     @router.get("/thumb/{id}", responses=_documented("image/webp"), response_class=Response, tags=["images"])
     def thumb(id: str, request: Request) -> Response:
-        """A square WebP of EDGE pixels."""
+        """A square WebP of 320 pixels."""
         return _answer(library, id, request, f"thumb{EDGE}", thumbnails.get)
 
     @router.head("/image/{id}", include_in_schema=False)
@@ -41,55 +105,98 @@ def image_routes(library: Library, thumbnails: Thumbnails) -> APIRouter:
     return router
 
 
-def _documented(media_type: str) -> dict[int | str, dict[str, Any]]:
-    text: dict[str, Any] = {"content": {"text/plain": {"schema": {"type": "string"}}}}
-    return {
-        200: {
-            "content": {media_type: {"schema": {"type": "string", "format": "binary"}}},
-            "description": "The image.",
-        },
-        304: {"description": "Unchanged since the ETag in `If-None-Match`."},
-        404: {**text, "description": "No such image, or its file is gone."},
-        503: {**text, "description": "The database does not answer."},
-    }
+def full_image(path: str, allow_private: bool = False) -> Encoded:
+    """Return the file itself if its first bytes say that a browser may have it, else a JPEG of its pixels.
+
+    Raises:
+        UnreadableImage: the file is gone or not an image.
+    """
+    data = read_file(path, allow_private)
+    media_type = sniff(data)
+    if media_type:
+        return Encoded(data, media_type)
+    with _decoding:
+        pixels = decode(data)
+    return _encode(pixels, "JPEG")
+
+
+def sniff(data: bytes) -> str:
+    """Return the media type of an image that may be sent as it is, '' for everything else."""
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "image/webp"
+    return next((media_type for magic, media_type in _MAGIC.items() if data.startswith(magic)), "")
+
+
+def file_key(path: str, variant: str) -> str:
+    """Return a name for the present state of a file. The content of a URL is assumed never to change.
+
+    Raises:
+        UnreadableImage: the file is gone.
+    """
+    state = "url"
+    if not is_remote(path):
+        try:
+            status = os.stat(path)
+        except (OSError, ValueError) as error:
+            raise UnreadableImage("no such file") from error
+        state = f"{status.st_mtime_ns}\0{status.st_size}"
+    parts = f"{_VERSION}\0{variant}\0{state}\0".encode() + os.fsencode(path)
+    return hashlib.blake2b(parts, digest_size=16).hexdigest()
+
+
+def parse_id(text: str) -> int | None:
+    """Read an image's id, a signed 64-bit number; None for anything else."""
+    digits = text.removeprefix("-")
+    if not (digits.isascii() and digits.isdigit() and len(digits) <= 19):
+        return None
+    number = int(text)
+    return number if -(2**63) <= number < 2**63 else None
+
+
+def write_whole(target: Path, data: bytes) -> None:
+    """Write a file aside and rename it, so that nobody reads half of it. Only its owner may read it.
+
+    Raises:
+        OSError: the folder does not exist, or the disk is full.
+    """
+    descriptor, aside = tempfile.mkstemp(dir=target.parent, suffix=".part")
+    with open(descriptor, "wb") as file:
+        file.write(data)
+    os.replace(aside, target)
 
 
 def _answer(
     library: Library, image_id: str, request: Request, variant: str, load: Callable[[str, str], Encoded]
 ) -> Response:
-    """Plain `def` routes run in threads: decoding never holds up the page."""
+    """Answer a request. Plain `def` routes run in threads, so decoding does not block the page."""
     number = parse_id(image_id)
-    if number is None:
-        return _refuse(404, "no such image")
     try:
-        row = _stored(library, number)
+        collection = library.searcher().collection
+        row = None if number is None else collection.get([number], [PATH, MTIME_NS, SIZE], strong=False).get(number)
+    except CollectionNotFound:
+        row = None
     except SearchError:
         return _refuse(503, "the database does not answer")
     if row is None:
         return _refuse(404, "no such image")
     path = str(row[PATH])
     try:
-        if not _is_what_was_indexed(row):
-            return _refuse(404, "the image's file is gone or unreadable")
+        if not _is_as_indexed(row):
+            return _refuse(404, _GONE)
         key = file_key(path, variant)
         headers = {"ETag": f'"{key}"', "Cache-Control": _CACHE, "Content-Security-Policy": _SANDBOX}
         if _matches(request.headers.get("if-none-match", ""), key):
             return Response(status_code=304, headers=headers)
         encoded = load(path, key)
-    except UnreadableImage:  # the reason may name a path, which is nobody's business here
-        return _refuse(404, "the image's file is gone or unreadable")
+    except UnreadableImage:  # its message may name a path, which clients must not see
+        return _refuse(404, _GONE)
     return Response(encoded.data, media_type=encoded.media_type, headers=headers)
 
 
-def _stored(library: Library, number: int) -> dict[str, Any] | None:
-    searcher = library.open()
-    return searcher.collection.get([number], [PATH, MTIME_NS, SIZE], strong=False).get(number) if searcher else None
+def _is_as_indexed(row: Mapping[str, Any]) -> bool:
+    """Whether a path leads to the file that it led to when it was indexed.
 
-
-def _is_what_was_indexed(row: Mapping[str, Any]) -> bool:
-    """A symbolic link may only lead to the file that it led to when it was indexed.
-
-    Folders full of links are good collections; a link put there later, to somebody's private images, is none.
+    Collections may consist of symbolic links. A link that was put there later could lead to private files.
     """
     path = os.path.abspath(row[PATH])
     if os.path.realpath(path) == path:
@@ -102,9 +209,29 @@ def _is_what_was_indexed(row: Mapping[str, Any]) -> bool:
 
 
 def _matches(if_none_match: str, key: str) -> bool:
-    tags = [model_id.strip().removeprefix("W/").strip('"') for model_id in if_none_match.split(",")]
-    return key in tags
+    return key in [tag.strip().removeprefix("W/").strip('"') for tag in if_none_match.split(",")]
 
 
 def _refuse(status: int, reason: str) -> Response:
     return Response(reason, status, {"Cache-Control": "no-store"}, media_type="text/plain")
+
+
+def _documented(media_type: str) -> dict[int | str, dict[str, Any]]:
+    image: dict[str, Any] = {"content": {media_type: {"schema": {"type": "string", "format": "binary"}}}}
+    text: dict[str, Any] = {"content": {"text/plain": {"schema": {"type": "string"}}}}
+    return {
+        200: {**image, "description": "The image."},
+        304: {"description": "Unchanged since the ETag in `If-None-Match`."},
+        404: {**text, "description": "No such image, or its file is gone."},
+        503: {**text, "description": "The database does not answer."},
+    }
+
+
+def _encode(pixels: np.ndarray, format_name: str) -> Encoded:
+    from PIL import Image
+
+    image = Image.fromarray(pixels)
+    image.thumbnail((_LARGEST_EDGE, _LARGEST_EDGE))
+    buffer = io.BytesIO()
+    image.save(buffer, format_name, quality=_QUALITY)
+    return Encoded(buffer.getvalue(), f"image/{format_name.lower()}")

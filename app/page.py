@@ -1,7 +1,9 @@
-"""The page: its few Gradio components, and handlers that turn an address into a query and the answer into a view."""
+"""The search page: its Gradio components, and the handlers that turn a question into a search and a view."""
 
 from __future__ import annotations
 
+import contextlib
+import json
 import logging
 import os
 import secrets
@@ -12,43 +14,43 @@ from typing import Any
 import gradio as gr
 
 from pipelines.errors import SearchError, StoreLocked, UnreadableImage
+from pipelines.models.registry import get_model
 from pipelines.query import Part, Query
-from pipelines.search.results import Results, to_csv, to_json
+from pipelines.search.results import Hit, Results, to_csv, to_json
 
 from .filter_form import read_form
-from .i18n import catalogue, translations
 from .library import Library, Overview
 from .query_images import QueryImages
-from .state import PAGE, Address, QueryImage, clean_cosine, clean_text
-from .views import View, Views
+from .search_state import PAGE, SearchState, UploadedImage, clean_cosine, clean_text
+from .views import Shared, View, empty_view, error_view, results_view, shared_view, start_view
 
 STATIC = Path(__file__).parent / "static"
-# Joined in this order; each opens with what it is for.
-SCRIPTS = ("texts", "answers", "asking", "parts", "filters", "lightbox", "image", "start")
-STYLES = ("frame", "asking", "filters", "results", "lightbox", "phone")
-# A search is mostly one model call, which runs alone; more than a few waiting in threads only cost memory.
+LOCALES = Path(__file__).parent / "locales"
+# Joined in this order.
+SCRIPTS = ("texts", "results", "search", "query_parts", "filters", "lightbox", "image", "start")
+STYLES = ("frame", "search", "filters", "results", "lightbox", "phone")
+# Searches share the model, which answers one call at a time: more threads would only cost memory.
 CONCURRENCY = 8
-# Uploads are deleted after an hour: what is kept of an image is in QueryImages.
-UPLOADS_KEPT = (600, 3600)
-FOLD = 0.95
-EXPORTS = ("csv", "json")
+# Uploads are deleted after an hour. QueryImages keeps what the search needs of them.
+DELETE_UPLOADS = (600, 3600)  # seconds: how often, and how old
+FOLD = 0.95  # cosine of near-duplicates
 
 log = logging.getLogger(__name__)
 
 
 class Page:
-    """Builds the page for one collection. The handlers keep nothing between calls: the address is the state."""
+    """The page of one collection. Handlers keep nothing between calls: the address holds the whole state."""
 
     def __init__(self, library: Library, images: QueryImages | None = None) -> None:
         self._library = library
         self._images = images or QueryImages()
-        self._views = Views(library, self._images)
 
     def build(self) -> gr.Blocks:
-        """The layout with its events."""
+        """Build the layout and connect its events."""
         t = translations()
         title = catalogue()["en"]["title"]
-        with gr.Blocks(title=title, analytics_enabled=False, delete_cache=UPLOADS_KEPT) as blocks:
+        blocks = gr.Blocks(title=title, analytics_enabled=False, delete_cache=DELETE_UPLOADS)
+        with blocks:
             gr.HTML(_read("header.html"), apply_default_css=False, js_on_load=None, elem_id="header")
             with gr.Row(elem_id="bar"):
                 self._text = gr.Textbox(
@@ -66,9 +68,9 @@ class Page:
         return blocks
 
     def _connect(self, blocks: gr.Blocks) -> None:
-        """Events. The script sends every search as one kind of event, one after the other, of those waiting the last.
+        """Connect the events. The script sends one question at a time; of several that wait it sends the last.
 
-        Gradio's own way to that, `trigger_mode="always_last"`, forgets what came with an event that had to wait.
+        Gradio's own option for that, `trigger_mode="always_last"`, loses the data of an event that had to wait.
         """
         options: dict[str, Any] = {
             "show_progress": "hidden", "trigger_mode": "multiple", "concurrency_limit": CONCURRENCY,
@@ -81,96 +83,125 @@ class Page:
         exported.then(None, self._export, js="(file) => window.imageSearch.save(file)")
 
     def on_load(self, request: gr.Request) -> View:
-        """The page was opened: runs the search its address asks for."""
-        return self._respond(Address.from_pairs(request.query_params.multi_items()))
+        """Answer the address with which the page was opened."""
+        return self._respond(SearchState.from_url(str(request.query_params)))
 
     def on_ask(self, event: gr.EventData) -> View:
-        """Something was asked of the page at an address: another text, an image, other filters, more results."""
-        view = self._respond(_address(event), event)
-        view["turn"] = _whole(event, "turn")
+        """Answer a question: the address of the page, and a new text, image or filter form, or more results."""
+        view = self._respond(_state(event), event)
+        view["turn"] = _whole_number(event, "turn")
         return view
 
     def on_export(self, event: gr.EventData) -> str:
-        """The results that the page shows, as a file: its name, a line break, its content."""
-        address, wanted = _address(event), getattr(event, "format", "")
-        kind = wanted if wanted in EXPORTS else "csv"
+        """Return the results that the page shows as a file: its name, a line break, its content."""
+        state = _state(event)
         try:
-            results = self._find(address, 0, address.shown)
+            results = self._find(state, 0, state.shown)
         except SearchError as error:
             raise gr.Error(str(error)) from error
-        folded = address.fold is not None
-        if kind == "json":
+        folded = state.fold is not None
+        if getattr(event, "format", "") == "json":
             return f"results.json\n{to_json(results.hits, folded)}"
         names = list(results.hits[0].fields) if results.hits else []
         return f"results.csv\n{to_csv(results.hits, names, folded)}"
 
-    def _respond(self, address: Address, event: gr.EventData | None = None) -> View:
-        """Answers an address, or what an event makes of it; whatever happens, the page gets something to show."""
+    def _respond(self, state: SearchState, event: gr.EventData | None = None) -> View:
+        """Answer a state, or what an event makes of it. Every error becomes a view."""
         overview = Overview()
         try:
             overview = self._library.overview()
-            if event is None:
-                return self._answer(address, overview)
-            address = self._changed(address, event, overview)
-            return self._answer(address, overview, _whole(event, "offset"))
+            if event is not None:
+                state = self._change(state, event, overview)
+            return self._answer(state, overview, _whole_number(event, "offset"))
         except UnreadableImage as error:
-            return self._views.problem(address, overview, "error_image", reason=str(error))
-        except StoreLocked:  # it was not there when the page started: an insert is making it
-            return self._views.problem(address, overview, "error_locked")
+            return error_view(self._share(state, overview), "error_image", reason=str(error))
+        except StoreLocked:  # the collection did not exist when the page started, and an insert is making it
+            return error_view(self._share(state, overview), "error_locked")
         except SearchError as error:
-            view = self._views.error(address, overview, str(error))
-            view["kept_form"] = hasattr(event, "form")
+            view = error_view(self._share(state, overview), message=str(error))
+            view["form_kept"] = hasattr(event, "form")
             return view
         except Exception:
             reference = secrets.token_hex(3)
             log.exception("search failed (reference %s)", reference)
-            return self._views.problem(Address(), overview, "error_internal", reference=reference)
+            return error_view(self._share(SearchState(), overview), "error_internal", reference=reference)
 
-    def _changed(self, address: Address, event: gr.EventData, overview: Overview) -> Address:
-        """The address that an event leads to.
+    def _change(self, state: SearchState, event: gr.EventData, overview: Overview) -> SearchState:
+        """Return the state that an event leads to.
 
         Raises:
-            UnreadableImage: the image cannot be searched for.
-            InputError: the text or the form cannot be understood.
+            UnreadableImage: the uploaded image cannot be searched for.
+            InputError: the filter form is not valid.
         """
         text, path, form = (getattr(event, name, None) for name in ("text", "path", "form"))
-        if isinstance(text, str):  # words join the images that are there
-            return address.with_words(clean_text(text))
-        if isinstance(path, str):  # a new image is a new search
-            key = self._images.keep(_upload(path), self._library.image_size)
-            return address.asking([], [QueryImage(key)])
+        if isinstance(text, str):
+            return state.with_text(clean_text(text))
+        if isinstance(path, str):  # an uploaded image starts a new query
+            model = get_model(self._library.searcher().settings.model)
+            key = self._images.keep(_check_upload(path), model.image_size)
+            return state.with_query([], [UploadedImage(key)])
         if not isinstance(form, dict):
-            return address
-        filter_text = read_form(overview.columns, _pairs(form.get("columns")), str(form.get("conditions") or ""))
-        fold = (address.fold or FOLD) if form.get("fold") is True else None
-        score = clean_cosine(form.get("min_score"))
-        return replace(address, filter=filter_text, min_score=score, fold=fold, shown=PAGE)
+            return state
+        condition = read_form(overview.columns, _pairs(form.get("columns")), str(form.get("conditions") or ""))
+        fold = (state.fold or FOLD) if form.get("fold") is True else None
+        return state.with_filter(condition, clean_cosine(form.get("min_score")), fold)
 
-    def _answer(self, address: Address, overview: Overview, offset: int = 0) -> View:
-        if not overview.rows or address.is_empty:
-            return self._views.start(address, overview)
-        if any(self._images.get(key) is None for key, _ in address.images):
-            return self._views.problem(address, overview, "error_image_gone")
+    def _answer(self, state: SearchState, overview: Overview, offset: int) -> View:
+        """Search for a state, or show what there is while nothing is searched for.
+
+        Raises:
+            SearchError: with a message for the person who searches.
+        """
+        shared = self._share(state, overview)
+        if not overview.rows:
+            return empty_view(shared, self._library.insert_command)
+        if state.is_empty:
+            return start_view(shared, state, overview.samples)
+        if any(self._images.get(key) is None for key, _ in state.images):
+            return error_view(shared, "error_image_gone")
         if not offset:
-            return self._views.results(address, self._find(address, 0, address.shown), overview)
-        results = self._find(address, offset, PAGE)
-        address = replace(address, shown=offset + len(results.hits))
-        return self._views.results(address, results, overview, offset)
+            return results_view(shared, state, self._find(state, 0, state.shown))
+        results = self._find(state, offset, PAGE)
+        state = replace(state, shown=offset + len(results.hits))
+        return results_view({**shared, "url": state.url}, state, results, offset)
 
-    def _find(self, address: Address, offset: int, limit: int) -> Results:
-        brought = [Part(image=self._images.get(key), weight=weight) for key, weight in address.images]
-        parts = (*address.parts, *brought)
-        return self._library.find(Query(parts, limit, offset, address.filter or None, address.min_score, address.fold))
+    def _find(self, state: SearchState, offset: int, limit: int) -> Results:
+        if state.error is not None:
+            raise state.error
+        uploaded = [Part(image=self._images.get(key), weight=weight) for key, weight in state.images]
+        parts = (*state.parts, *uploaded)
+        query = Query(parts, limit, offset, state.filter, state.min_score, state.fold)
+        return self._library.searcher().search(query)
+
+    def _share(self, state: SearchState, overview: Overview) -> Shared:
+        hits = {part.id: self._get(part.id) for part in state.parts if part.id is not None}
+        thumbs = {key: self._images.data_url(key) for key, _ in state.images}
+        return shared_view(state, overview, hits, thumbs)
+
+    def _get(self, image_id: int) -> Hit | None:
+        with contextlib.suppress(SearchError):  # the search itself fails with the same error
+            return self._library.searcher().get(image_id)
+        return None
+
+
+def catalogue() -> dict[str, dict[str, str]]:
+    """Return the texts of the page by language and key. Keys that end in a plural category come in all four."""
+    return {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(LOCALES.glob("*.json"))}
+
+
+def translations() -> gr.I18n:
+    """Return the texts for Gradio, which takes the language of the browser. The script finds them in its settings."""
+    return gr.I18n(**catalogue())
 
 
 def appearance() -> dict[str, Any]:
-    """What `gr.mount_gradio_app` has to know about looks and languages."""
+    """Return the options of `gr.mount_gradio_app` for style and language."""
     css = "\n".join(_read(f"css/{name}.css") for name in STYLES)
     return {"theme": theme(), "css": css, "i18n": translations(), "footer_links": []}
 
 
 def theme() -> gr.themes.Base:
-    """Fonts that the wheel has complete (its SemiBold files are not), and colours from frame.css."""
+    """Return the fonts and main colours; frame.css has the rest. Gradio's wheel lacks the SemiBold font files."""
     return gr.themes.Base(
         primary_hue="teal", neutral_hue="stone",
         font=[gr.themes.LocalFont("IBM Plex Sans", weights=(400, 700)), "ui-sans-serif", "system-ui", "sans-serif"],
@@ -179,38 +210,38 @@ def theme() -> gr.themes.Base:
 
 
 def script() -> str:
-    """The page's script. Asynchronous: it begins by waiting for what it works with."""
+    """Return the script of the page. It is asynchronous: it first waits for Gradio's components."""
     parts = "\n".join(_read(f"js/{name}.js") for name in SCRIPTS)
     return f"(async () => {{\n{parts}\n}})();"
 
 
-def _address(event: gr.EventData) -> Address:
-    address = getattr(event, "address", "")
-    return Address.from_url(address if isinstance(address, str) else "")
+def _state(event: gr.EventData) -> SearchState:
+    url = getattr(event, "address", "")
+    return SearchState.from_url(url if isinstance(url, str) else "")
 
 
-def _whole(event: gr.EventData, name: str) -> int:
+def _whole_number(event: gr.EventData | None, name: str) -> int:
     number = getattr(event, name, 0)
     return number if isinstance(number, int) and number > 0 else 0
 
 
 def _pairs(value: Any) -> dict[str, Any]:
-    """`[[name, value], …]` as a dictionary, without what is no such pair."""
+    """Return `[[name, value], …]` as a dictionary, without entries that are not such pairs."""
     pairs = value if isinstance(value, list) else []
     return {
         pair[0]: pair[1] for pair in pairs if isinstance(pair, list) and len(pair) == 2 and isinstance(pair[0], str)
     }
 
 
-def _upload(path: str) -> str:
-    """The path, if it is an upload's. `security.OnlyUploads` has refused others by now; a file is opened here.
+def _check_upload(path: str) -> str:
+    """Return the path if it is in the folder of uploads. `OnlyUploads` has refused all others; this opens the file.
 
     Raises:
-        UnreadableImage: it is another file.
+        UnreadableImage: the file is not an upload.
     """
     folder = os.path.realpath(gr.utils.get_upload_folder())
     if not os.path.realpath(path).startswith(folder + os.sep):
-        raise UnreadableImage("it is no upload")
+        raise UnreadableImage("it is not an upload")
     return path
 
 

@@ -1,4 +1,4 @@
-"""Images that people search with: kept as the model sees them, so that a link to such a search can be kept too."""
+"""Uploaded query images, kept as the model sees them, so that a link to such a search stays valid."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import base64
 import contextlib
 import hashlib
 import io
-import os
-import tempfile
 from pathlib import Path
 
 from pipelines.errors import UnreadableImage
@@ -15,30 +13,30 @@ from pipelines.fetch.read import read_file
 from pipelines.images.decode import decode
 from pipelines.settings import cache_dir
 
-# 224×224 pixels as PNG are about 90 kB.
-MOST_KEPT = 1000
-_CHIP_EDGE = 96
+from .media import write_whole
+
+MOST_KEPT = 1000  # images; 224×224 pixels as PNG are about 90 kB
+_CHIP_EDGE = 96  # pixels
 
 
 class QueryImages:
-    """A folder of small images named by their content. The oldest go when there are more than MOST_KEPT.
+    """A folder of small images, named by a hash of their content. Only the newest MOST_KEPT stay.
 
-    The names are 128 bits of a hash: who has not been given the link cannot guess it. Only the owner of the process
-    may read the folder.
+    A name has 128 bits: without the link nobody can guess it. Only the user of this process may read the folder.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
         self._folder = folder or cache_dir() / "query_images"
 
     def keep(self, path: str, size: int) -> str:
-        """Takes an uploaded image in and returns its key.
+        """Keep an uploaded image and return its key.
 
         Args:
-            size: edge of the model's input. The image is kept in just this form: searching with it again gives
-                the very same embedding, and nothing beyond what the search used is stored.
+            size: edge of the model's input in pixels. The image is kept in this size: searching for it again gives
+                the same embedding, and nothing is stored that the search does not need.
 
         Raises:
-            UnreadableImage: with the reason.
+            UnreadableImage: the image cannot be decoded or kept.
         """
         from PIL import Image
 
@@ -48,24 +46,21 @@ class QueryImages:
         key = hashlib.blake2b(data, digest_size=16).hexdigest()
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            descriptor, aside = tempfile.mkstemp(dir=self._folder, suffix=".part")
-            with open(descriptor, "wb") as file:
-                file.write(data)
-            os.replace(aside, self._path(key))
+            write_whole(self._path(key), data)
         except OSError as error:
             raise UnreadableImage(f"it cannot be kept in {self._folder}: {error.strerror}") from error
         self._forget_oldest()
         return key
 
     def get(self, key: str) -> bytes | None:
-        """A kept image as PNG, None where it is gone."""
+        """Return a kept image as PNG, None if it is gone."""
         try:
             return self._path(key).read_bytes()
         except OSError:
             return None
 
     def data_url(self, key: str) -> str:
-        """A small version for the page, '' where it is gone."""
+        """Return a small version as a `data:` URL, '' if the image is gone."""
         from PIL import Image
 
         data = self.get(key)

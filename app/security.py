@@ -1,6 +1,6 @@
-"""What stands before every request: who may ask, for what, how much, and what the browser may do with the answer.
+"""Checks before every request: host, origin, path, files and size, and the security headers of every answer.
 
-Pure ASGI, because Starlette's BaseHTTPMiddleware breaks the event stream that the page's answers come through.
+Pure ASGI: Starlette's BaseHTTPMiddleware breaks the event stream that carries the answers of the page.
 """
 
 from __future__ import annotations
@@ -11,21 +11,25 @@ import json
 import os
 import re
 import socket
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from .api.errors import refuse
+from .api.refusals import refuse
+
+# Returns the answer to a request that must not reach the application, None for any other.
+Check = Callable[[Scope], ASGIApp | None]
 
 MAX_UPLOAD_BYTES = 25 * 2**20
 MAX_BODY_BYTES = 2**20
 UPLOAD_PATHS = ("/gradio_api/upload", "/api/search")
 EVENT_PATH = "/gradio_api/queue/join"
 
-# Gradio's page evaluates its templates and sets inline styles: without the two 'unsafe' words it stays blank.
+# Gradio's page evaluates its templates and sets inline styles: without the 'unsafe' values it stays blank.
 CONTENT_SECURITY_POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self'; object-src 'none'; base-uri 'self'; "
@@ -41,8 +45,8 @@ HEADERS = {
     "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
 }
 
-# Our own addresses, and all of Gradio's that the page uses. The rest (a URL fetcher, a proxy, run history, an icon
-# resizer without a limit, code editing) is not for us, and what a later Gradio adds is not until it is named here.
+# The page's own addresses and those of Gradio's that it uses. Everything else is closed: a URL fetcher, a proxy, run
+# history, an icon resizer without a limit, code editing, and whatever a later Gradio adds.
 _PAGE_PATHS = re.compile(
     r"/|/(config|theme\.css|robots\.txt|manifest\.json|favicon\.ico)|/(assets|static|thumb|image)/.*"
     r"|/gradio_api/(info|startup-events|login_check|app_id|upload|upload_progress|cancel|reset)/?"
@@ -53,7 +57,7 @@ _PAGE_PATHS = re.compile(
 
 
 class SecurityHeaders:
-    """Adds HEADERS to every answer that does not bring its own."""
+    """Adds HEADERS to every answer, except where the answer has set its own."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -69,31 +73,35 @@ class SecurityHeaders:
         await self._app(scope, receive, send_with_headers if scope["type"] == "http" else send)
 
 
-class Gate:
-    """Lets through what the page itself asks for, under a name that is ours.
+class Guard:
+    """Answers a request with the first refusal of its checks, or lets the application answer."""
 
-    A foreign Host is DNS rebinding, a foreign Origin another site posting to this one; both are refused, as are
-    the addresses of Gradio that the page has no use for.
+    def __init__(self, app: ASGIApp, checks: Sequence[Check]) -> None:
+        self._app, self._checks = app, checks
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":  # no route uses one
+            return await send({"type": "websocket.close", "code": 1008})
+        refusals = (check(scope) for check in self._checks) if scope["type"] == "http" else ()
+        await next(filter(None, refusals), self._app)(scope, receive, send)
+
+
+class Gate:
+    """Refuses requests under a foreign name, from another site, or to an address that the page does not use.
+
+    A foreign Host is DNS rebinding. A foreign Origin is another site that posts to this one.
 
     Args:
-        hosts: names under which the page may be reached besides localhost, this machine's name and any IP address.
-        uploads: the folder that Gradio keeps uploads in, the only one whose files it may send.
+        hosts: names of the page besides localhost, this machine's name and any IP address.
+        uploads: the folder in which Gradio keeps uploads, the only one whose files it may send.
     """
 
-    def __init__(self, app: ASGIApp, hosts: Iterable[str], uploads: str) -> None:
-        self._app = app
+    def __init__(self, hosts: Iterable[str], uploads: str) -> None:
         self._hosts = {"localhost", socket.gethostname().lower(), *(host.lower() for host in hosts)}
         self._uploads = f"/gradio_api/file={uploads.rstrip('/')}/"
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan":
-            return await self._app(scope, receive, send)
-        if scope["type"] != "http":  # nothing here speaks WebSocket
-            return await send({"type": "websocket.close", "code": 1008})
-        refusal = self._refusal(scope, Headers(scope=scope))
-        await (refusal or self._app)(scope, receive, send)
-
-    def _refusal(self, scope: Scope, headers: Headers) -> ASGIApp | None:
+    def __call__(self, scope: Scope) -> ASGIApp | None:
+        headers = Headers(scope=scope)
         host = headers.get("host", "")
         if not self._is_ours(host):
             return refuse(scope, 400, "This page is not served under that name; see --allowed-hosts.")
@@ -109,7 +117,7 @@ class Gate:
     def _is_ours(self, host: str) -> bool:
         try:
             name = urlsplit(f"//{host}").hostname or ""
-            # Rebinding needs a name: any address is safe.
+            # DNS rebinding needs a name: every IP address is safe.
             return name in self._hosts or ipaddress.ip_address(name) is not None
         except ValueError:
             return False
@@ -121,10 +129,10 @@ class Gate:
 
 
 class OnlyUploads:
-    """Refuses an event that names a file which is no upload.
+    """Refuses an event that names a file which is not an upload.
 
-    Any value of an event may be a 'file': Gradio copies what it names, a path of the server or a URL, into the
-    folder of uploads, from where it can be fetched. Here this is checked without any of Gradio's own conditions.
+    Any value of an event may be a 'file': Gradio copies the path or URL that it names into the folder of uploads,
+    from where anybody can fetch it. Gradio has checks of its own, but only under some conditions.
     """
 
     def __init__(self, app: ASGIApp, uploads: str) -> None:
@@ -133,17 +141,13 @@ class OnlyUploads:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["path"] != EVENT_PATH:
             return await self._app(scope, receive, send)
-        body, more = b"", True
-        while more:
-            message = await receive()
-            body, more = body + message.get("body", b""), message.get("more_body", False)
+        body = await Request(scope, receive).body()
         if not self._is_harmless(body):
             return await refuse(scope, 403, "Only uploads can be used.")(scope, receive, send)
-        whole: Message = {"type": "http.request", "body": body, "more_body": False}
-        waiting = [whole]
+        unread: list[Message] = [{"type": "http.request", "body": body}]
 
         async def replay() -> Message:
-            return waiting.pop() if waiting else await receive()
+            return unread.pop() if unread else await receive()
 
         await self._app(scope, replay, send)
 
@@ -158,7 +162,7 @@ class OnlyUploads:
 
 
 def _named_files(value: Any) -> Iterator[object]:
-    """Every value under the key 'path', at any depth: what Gradio may take for a file."""
+    """Yield every value under the key 'path', at any depth: Gradio may take it for a file."""
     if isinstance(value, dict):
         if value.get("path") is not None:
             yield value["path"]
@@ -169,7 +173,7 @@ def _named_files(value: Any) -> Iterator[object]:
 
 
 class BodyLimit:
-    """Refuses a body that is too large before it is on disk, told or chunked."""
+    """Refuses a body that is too large before it is written to disk, with or without a Content-Length."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -182,33 +186,27 @@ class BodyLimit:
         declared = Headers(scope=scope).get("content-length", "0")
         if not declared.isdigit() or int(declared) > limit:
             return await refusal(scope, receive, send)
-        meter = _Meter(receive, send, limit)
+        left, answered = limit, False
+
+        async def receive_within() -> Message:
+            nonlocal left
+            message = await receive()
+            left -= len(message.get("body", b""))
+            if left < 0:
+                raise _TooLarge
+            return message
+
+        async def send_within(message: Message) -> None:  # drops the answer of an application that caught _TooLarge
+            nonlocal answered
+            if left >= 0:
+                answered = True
+                await send(message)
+
         with contextlib.suppress(_TooLarge):
-            await self._app(scope, meter.receive, meter.send)
-        if meter.exceeded and not meter.answered:
+            await self._app(scope, receive_within, send_within)
+        if left < 0 and not answered:
             await refusal(scope, receive, send)
 
 
 class _TooLarge(Exception):
-    """Stops whoever reads the body."""
-
-
-class _Meter:
-    """Counts what is received; once it is too much, the answer is ours and not the application's."""
-
-    def __init__(self, receive: Receive, send: Send, limit: int) -> None:
-        self._receive, self._send, self._left = receive, send, limit
-        self.exceeded = self.answered = False
-
-    async def receive(self) -> Message:
-        message = await self._receive()
-        self._left -= len(message.get("body", b""))
-        if self._left < 0:
-            self.exceeded = True
-            raise _TooLarge
-        return message
-
-    async def send(self, message: Message) -> None:
-        if not self.exceeded:
-            self.answered = True
-            await self._send(message)
+    """Raised to whatever reads a body beyond its limit."""

@@ -1,4 +1,4 @@
-"""The web application: own routes first, Gradio's page at '/', and in front of both what keeps them safe."""
+"""The web application: its own routes first, Gradio's page at '/', and the checks before both."""
 
 from __future__ import annotations
 
@@ -6,87 +6,102 @@ import contextlib
 import os
 import shutil
 import socket
+import sys
 import tempfile
 import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from pathlib import Path
 
-from fastapi import FastAPI, Response
+from fastapi import Depends, FastAPI, Request, Response
+from fastapi.security import HTTPBasic
 from starlette.middleware.cors import CORSMiddleware
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from pipelines.errors import InputError
-from pipelines.settings import Settings
+from pipelines import __version__
+from pipelines.errors import CollectionNotFound, InputError
+from pipelines.milvus.connection import close_all
+from pipelines.settings import Settings, env_name
 
-from .api.document import add_document
-from .api.errors import add_error_handlers
-from .api.metrics import MeasureRequests, Metrics
-from .api.routes import Service, api_routes
-from .auth import Auth, parse_credentials
-from .compression import CompressPage
+from .access import Auth, RateLimit, parse_credentials
+from .api.monitoring import MeasureRequests, Metrics
+from .api.refusals import add_error_handlers
+from .api.routes import api_routes
 from .library import Library
-from .limits import RateLimit
-from .media import image_routes
-from .security import MAX_UPLOAD_BYTES, BodyLimit, Gate, OnlyUploads, SecurityHeaders
-from .thumbnails import Thumbnails
+from .media import Thumbnails, image_routes
+from .security import MAX_UPLOAD_BYTES, BodyLimit, Check, Gate, Guard, OnlyUploads, SecurityHeaders
+
+_LOCAL = ("127.0.0.1", "localhost", "::1")
+
+
+def serve(settings: Settings, allowed_hosts: Iterable[str] = ()) -> None:
+    """Serve the search page and the API until Ctrl-C.
+
+    Args:
+        allowed_hosts: further host names of the page, behind a proxy for example.
+
+    Raises:
+        InputError: a setting of the page is not valid, or its address cannot be used.
+        SearchError: the database or the model is not available.
+    """
+    if settings.auth:
+        parse_credentials(settings.auth)
+    if settings.rate_limit < 0:
+        raise InputError("--rate-limit cannot be negative")
+    listener = listen(settings.host, settings.port)
+    if settings.host not in _LOCAL and not settings.auth:
+        print(
+            "warning: everyone who can reach this machine sees these images; set a password with "
+            f"{env_name('auth')}=user:password",
+            file=sys.stderr,
+        )
+    library = Library(settings)
+    try:
+        _run(library, listener, [settings.host, *allowed_hosts], _contents(library))
+    finally:
+        close_all()
 
 
 def build_app(library: Library, hosts: Iterable[str] = (), thumbnails: Thumbnails | None = None) -> FastAPI:
-    """The application for one collection.
+    """Build the application for one collection.
 
     Args:
-        hosts: further names the page may be reached under, behind a proxy for example.
+        hosts: further host names of the page, behind a proxy for example.
     """
     uploads, metrics, settings = _private_uploads(), Metrics(), library.settings
+    library.on_results = metrics.observe
     app = FastAPI(
-        title="Image search", version="1", summary="Search images by words, by images and by both.",
+        title="Image search", version=__version__, summary="Search images by words, by images and by both.",
         docs_url=None, redoc_url=None, openapi_url="/api/openapi.json", lifespan=_removing(uploads),
+        dependencies=[Depends(_Password(scheme_name="password"))] if settings.auth else [],
     )  # fmt: skip
     add_error_handlers(app)
-    add_document(app, with_password=bool(settings.auth))
-    app.state.service = service = Service(library, metrics)
-    app.include_router(api_routes(service))
+    app.include_router(api_routes(library.searcher, metrics))
     app.include_router(image_routes(library, thumbnails or Thumbnails(allow_private=settings.allow_private_urls)))
     _add_favicon(app)
     _mount_page(app, library)
-    # The last one added is the first to see a request, and all refusals pass those added after it.
+    # Middleware that is added later sees a request earlier, and refusals pass all that was added after them.
     app.add_middleware(CompressPage)
-    # Without an origin named here Gradio answers every foreign one, credentials included, outside of localhost.
+    # Gradio allows any origin, credentials included, except on localhost. No origin is allowed here.
     app.add_middleware(CORSMiddleware, allow_origins=[])
     app.add_middleware(OnlyUploads, uploads=uploads)
     app.add_middleware(BodyLimit)
-    if settings.rate_limit:
-        app.add_middleware(RateLimit, rate=settings.rate_limit)
+    checks: list[Check] = [Gate(hosts, uploads)]
     if settings.auth:
-        app.add_middleware(Auth, credentials=parse_credentials(settings.auth))
-    app.add_middleware(Gate, hosts=list(hosts), uploads=uploads)
+        checks.append(Auth(parse_credentials(settings.auth)))
+    if settings.rate_limit:
+        checks.append(RateLimit(settings.rate_limit))
+    app.add_middleware(Guard, checks=checks)
     app.add_middleware(MeasureRequests, metrics=metrics)
     app.add_middleware(SecurityHeaders)
     return app
 
 
-def serve(library: Library, listener: socket.socket, hosts: Iterable[str] = ()) -> None:
-    """Answers until Ctrl-C, and says when it has begun to."""
-    import uvicorn
-
-    app = build_app(library, hosts)
-
-    class AnnouncingServer(uvicorn.Server):
-        async def startup(self, sockets: Sequence[socket.socket] | None = None) -> None:
-            await super().startup(list(sockets or ()))
-            if self.started:
-                print(f"Search page: {address_of(listener)} (Ctrl-C stops it)", flush=True)
-                # Not before: the page opens while the first query's pipeline is still being built.
-                threading.Thread(target=_warm_up, args=[app.state.service], daemon=True).start()
-
-    # The page's event streams stay open for ever: after a second they are cut.
-    config = uvicorn.Config(app, log_level="warning", server_header=False, timeout_graceful_shutdown=1)
-    AnnouncingServer(config).run([listener])
-
-
 def listen(host: str, port: int) -> socket.socket:
-    """Takes the address before anything slow is loaded.
+    """Open the port before anything slow is loaded.
 
     Raises:
-        InputError: it is taken, or not this machine's.
+        InputError: the port is in use, or the host is not an address of this machine.
     """
     try:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
@@ -102,28 +117,68 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def check_settings(settings: Settings) -> None:
-    """Fails early, before anything slow is loaded.
+class CompressPage:
+    """Compresses the page, whose document holds its styles, its script and six languages.
 
-    Raises:
-        InputError: a setting of the page's own cannot be used.
+    Other answers are small, or images, or Gradio has compressed them.
     """
-    if settings.auth:
-        parse_credentials(settings.auth)
-    if settings.rate_limit < 0:
-        raise InputError("--rate-limit cannot be negative")
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app, self._compressing = app, GZipMiddleware(app, minimum_size=1000)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        compress = scope["type"] == "http" and scope["path"] in ("/", "/config")
+        await (self._compressing if compress else self._app)(scope, receive, send)
 
 
-def address_of(listener: socket.socket) -> str:
-    """Where a browser on this machine finds the page."""
+class _Password(HTTPBasic):
+    """Names HTTP Basic in the OpenAPI document. `Auth` checks the password."""
+
+    async def __call__(self, request: Request) -> None:  # type: ignore[override]
+        return None
+
+
+def _run(library: Library, listener: socket.socket, hosts: Iterable[str], contents: str) -> None:
+    import uvicorn
+
+    app = build_app(library, hosts)
+
+    class AnnouncingServer(uvicorn.Server):
+        async def startup(self, sockets: Sequence[socket.socket] | None = None) -> None:
+            await super().startup(list(sockets or ()))
+            if self.started:
+                print(f"Search page: {_address_of(listener)} (Ctrl-C stops it)\n{contents}", flush=True)
+                # Not earlier: the page opens while the pipeline of the first query is being built.
+                threading.Thread(target=_warm_up, args=[library], daemon=True).start()
+
+    # The event streams of the page never end: they are cut after a second.
+    config = uvicorn.Config(app, log_level="warning", server_header=False, timeout_graceful_shutdown=1)
+    AnnouncingServer(config).run([listener])
+
+
+def _contents(library: Library) -> str:
+    name = library.settings.collection
+    try:
+        return f"Images in the collection '{name}': {library.searcher().collection.count(strong=False):,}"
+    except CollectionNotFound:
+        return f"There is no collection '{name}' yet. Fill it with: {library.insert_command}"
+
+
+def _address_of(listener: socket.socket) -> str:
+    """Return the address of the page for a browser on this machine."""
     host, port = listener.getsockname()[:2]
     host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
     return f"http://{host}:{port}"
 
 
+def _warm_up(library: Library) -> None:
+    with contextlib.suppress(Exception):  # the first search meets the same error and shows it
+        library.warm_up()
+
+
 def _mount_page(app: FastAPI, library: Library) -> None:
-    """Gradio's part, with everything off that could reach out, keep, share or serve more than the page."""
-    # Read while Gradio is imported and while the page is built: off before either.
+    """Mount Gradio without anything that could reach out, or keep, share or serve more than the page."""
+    # Gradio reads this when it is imported and when the page is built.
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     import gradio as gr
 
@@ -134,20 +189,20 @@ def _mount_page(app: FastAPI, library: Library) -> None:
         app, blocks, path="/", **appearance(), allowed_paths=[], max_file_size=MAX_UPLOAD_BYTES,
         show_error=False, run_history=False, enable_monitoring=False, ssr_mode=False, pwa=False, mcp_server=False,
     )  # fmt: skip
-    # Gradio only checks what files a client names where it has 'launched', which a mounted page never has; without
-    # this line and OnlyUploads, anyone could have any file of the server copied to where it can be fetched.
+    # Gradio checks the files that a client names only after a 'launch', which a mounted page never has. Without this
+    # line and OnlyUploads a client could have any file of the server copied to where it can be fetched.
     blocks.has_launched = True
 
 
 def _private_uploads() -> str:
-    """A folder for uploads that nobody else on this machine may read."""
+    """Make a folder for uploads that no other user of this machine may read."""
     folder = os.path.realpath(tempfile.mkdtemp(prefix="image-search-"))
     os.environ["GRADIO_TEMP_DIR"] = folder
     return folder
 
 
 def _removing(folder: str) -> Callable[[FastAPI], contextlib.AbstractAsyncContextManager[None]]:
-    """A lifespan that removes a folder at its end; `atexit` is not run after SIGTERM."""
+    """Return a lifespan that removes a folder at its end; `atexit` does not run after SIGTERM."""
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -158,17 +213,9 @@ def _removing(folder: str) -> Callable[[FastAPI], contextlib.AbstractAsyncContex
 
 
 def _add_favicon(app: FastAPI) -> None:
-    # Not Gradio's `favicon_path`: that also opens an icon resizer without a limit.
-    from pathlib import Path
-
+    # Gradio's `favicon_path` would also open an icon resizer without a limit.
     icon = (Path(__file__).parent / "static" / "favicon.svg").read_bytes()
 
     @app.get("/favicon.ico", include_in_schema=False)
     def favicon() -> Response:
         return Response(icon, media_type="image/svg+xml", headers={"Cache-Control": "max-age=86400"})
-
-
-def _warm_up(service: Service) -> None:
-    with contextlib.suppress(Exception):  # the first visitor meets it too, and is told
-        service.searcher()  # from here on the page's searches are measured as well
-        service.library.warm_up()

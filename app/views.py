@@ -1,35 +1,33 @@
-"""What the page shows, as plain JSON for its script, which puts every value in as text, never as markup.
+"""What the page shows, as JSON for its script. The script inserts every value as text, never as markup.
 
-No words of the page's own: those are the script's, in the reader's language (`locales/`). A problem is a key there.
+Views hold data only. The words around it are in `locales/`; a view names them by their keys.
 """
 
 from __future__ import annotations
 
-import shlex
+import os
 import time
-from typing import Literal, TypedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any, Literal, TypedDict
 
-from pipelines.errors import InputError
-from pipelines.query import MAX_PARTS, Part, format_query
 from pipelines.search.results import Hit, Results
-from pipelines.settings import Settings
 
-from .filter_form import Chosen, Column, fill_form
-from .library import Library, Overview
-from .parts import PartView, file_name_of, name_of, part_views, readable
-from .query_images import QueryImages
-from .state import MAX_SHOWN, Address
+from .filter_form import fill_form, readable
+from .library import Example, Overview
+from .search_state import MAX_SHOWN, SearchState
 
-BUILTIN = "builtin"
-DEMO_ADVICE = "--model clip_vit_base_patch32"  # set in one piece: browsers break lines after hyphens
-CHIPS = 8
-_LONGEST = 300  # characters of a field in the lightbox
+DEMO_MODEL = "builtin"
+DEMO_ADVICE = "--model clip_vit_base_patch32"
+# The steps of the buttons − and +. A part cannot have the weight 0.
+WEIGHTS = (-2.0, -1.5, -1.0, -0.5, 0.5, 1.0, 1.5, 2.0)
+_LONGEST_FIELD = 300  # characters
 
-Kind = Literal["loading", "start", "results", "nothing", "error", "unfilled"]
+PartKind = Literal["text", "like", "image"]
 
 
 class Card(TypedDict):
-    """One image on the page. `alike` counts the near-duplicates folded into it; `use` is '' where it is used."""
+    """One image. `alike` counts the near-duplicates folded into it; `use` is '' if the query is full."""
 
     id: str
     label: str
@@ -41,179 +39,216 @@ class Card(TypedDict):
     use: str
 
 
-class ColumnView(TypedDict):
-    """A field of the filter form. `choices` are values and how they read."""
+class PartView(TypedDict):
+    """One part of the query, with the addresses of its buttons; None disables a button."""
 
+    kind: PartKind
     name: str
-    label: str
-    kind: str
-    choices: list[tuple[str, str]]
-    low: float | None
-    high: float | None
-    anywhere: bool
-    chosen: Chosen
+    thumb: str
+    weight: float
+    less: str | None
+    greater: str | None
+    remove: str
 
 
-class Chip(TypedDict):
-    """A search to try."""
+class FormView(TypedDict):
+    """The filter form.
 
-    text: str
-    url: str
-
-
-class View(TypedDict):
-    """Everything of the page that changes.
-
-    `url` is its permalink, `words` stand in the search box, `turn` is that of the question, and `stamp` makes each
-    answer a new one.
+    columns: each `Column` as a dictionary, and as `chosen` what its field is set to.
+    active: number of filters that are set.
+    unfiltered: address of the search without them.
     """
 
-    kind: Kind
-    url: str
-    turn: int
-    words: str
-    problem: str
-    details: dict[str, str]
-    message: str
-    command: str
-    demo: bool
-    advice: str
-    rows: int
-    model: str
-    chips: list[Chip]
-    parts: list[PartView]
-    columns: list[ColumnView]
+    columns: list[dict[str, Any]]
     conditions: str
     min_score: float | None
     fold: float | None
     active: int
     unfiltered: str
-    kept_form: bool
+
+
+class CollectionView(TypedDict):
+    """The collection. `advice` is shown for a model that is only good for a demonstration."""
+
+    rows: int
+    model: str
+    advice: str
+    examples: Sequence[Example]
+
+
+class Shared(TypedDict):
+    """What every view has.
+
+    url: permalink of the search.
+    words: the text of the search box.
+    turn: number of the question that this view answers.
+    stamp: differs between any two views: Gradio does not send an unchanged value.
+    """
+
+    url: str
+    words: str
+    turn: int
+    stamp: str
+    parts: list[PartView]
+    form: FormView
+    collection: CollectionView
+
+
+class EmptyView(Shared):
+    """There are no images yet; `command` inserts some."""
+
+    kind: Literal["empty"]
+    command: str
+
+
+class StartView(Shared):
+    """Nothing is searched for: some of the images."""
+
+    kind: Literal["start"]
+    cards: list[Card]
+
+
+class ResultsView(Shared):
+    """The images found: `nothing` if no image fits the filters.
+
+    appended: whether the cards follow those that the page shows.
+    more: offset of the next page of results, 0 if there is none.
+    cut: whether a text was longer than the model reads.
+    """
+
+    kind: Literal["results", "nothing"]
     cards: list[Card]
     appended: bool
     more: int
     embed_ms: float
     search_ms: float
     cut: bool
-    stamp: str
 
 
-class Views:
-    """Makes views of one collection."""
+class ErrorView(Shared):
+    """The search failed.
 
-    def __init__(self, library: Library, images: QueryImages) -> None:
-        self._library, self._images = library, images
+    problem: key of the headline in the locale, with `details` as values for its placeholders.
+    message: what the pipelines say; '' if the headline says it all.
+    form_kept: whether the form keeps what was filled in, because the mistake is there.
+    """
 
-    def start(self, address: Address, overview: Overview) -> View:
-        """Before anything is asked: some of the images; or how to fill the collection."""
-        if not overview.rows:
-            view = self._base("unfilled", address, overview)
-            view["command"] = _insert_command(self._library.settings)
-            return view
-        view = self._base("start", address, overview)
-        view["cards"] = [make_card(hit, address, scored=False) for hit in overview.samples]
-        return view
-
-    def results(self, address: Address, results: Results, overview: Overview, offset: int = 0) -> View:
-        """What was found, or that nothing was. With an offset, what follows the results that are there."""
-        view = self._base("results" if results.hits or offset else "nothing", address, overview)
-        view["cards"] = [make_card(hit, address) for hit in results.hits]
-        view["appended"] = offset > 0
-        reached = offset + len(results.hits)
-        view["more"] = reached if results.has_more and reached < MAX_SHOWN else 0
-        view["embed_ms"], view["search_ms"] = map(_milliseconds, (results.embed_seconds, results.search_seconds))
-        view["rows"] = results.rows
-        view["cut"] = bool(results.notes)
-        return view
-
-    def problem(self, address: Address, overview: Overview, problem: str, **details: str) -> View:
-        """Something went wrong, as a key of the catalogue and the values in its text."""
-        view = self._base("error", address, overview)
-        view["problem"], view["details"] = problem, details
-        return view
-
-    def error(self, address: Address, overview: Overview, message: str) -> View:
-        """Something went wrong, in the words of the pipelines."""
-        view = self._base("error", address, overview)
-        view["message"] = message[:1].upper() + message[1:]
-        return view
-
-    def _base(self, kind: Kind, address: Address, overview: Overview) -> View:
-        form = fill_form(overview.columns, address.filter)
-        active = form.active + (address.min_score is not None) + (address.fold is not None)
-        demo = overview.model == BUILTIN
-        return {
-            "kind": kind, "url": address.url, "turn": 0, "words": _words(address), "problem": "", "details": {},
-            "message": "", "command": "", "demo": demo, "advice": DEMO_ADVICE if demo else "",
-            "rows": overview.rows, "model": overview.model,
-            "chips": _chips(overview.labels), "parts": part_views(address, self._library, self._images),
-            "columns": [_column(column, form.chosen.get(column.name, {})) for column in overview.columns],
-            "conditions": form.conditions, "min_score": address.min_score, "fold": address.fold, "active": active,
-            "unfiltered": address.unfiltered().url, "kept_form": False, "cards": [], "appended": False, "more": 0,
-            "embed_ms": 0, "search_ms": 0, "cut": False, "stamp": str(time.monotonic_ns()),
-        }  # fmt: skip
+    kind: Literal["error"]
+    problem: str
+    details: dict[str, str]
+    message: str
+    form_kept: bool
 
 
-def make_card(hit: Hit, address: Address, scored: bool = True) -> Card:
-    """A hit for display. The link to its neighbours leaves the filters behind."""
-    given = [(name, value) for name, value in hit.fields.items() if name != "label" and value not in (None, "")]
-    me = Part(id=hit.id)
+View = EmptyView | StartView | ResultsView | ErrorView
+
+
+def shared_view(
+    state: SearchState, overview: Overview, hits: Mapping[int, Hit | None], thumbs: Mapping[str, str]
+) -> Shared:
+    """Return what every view has.
+
+    Args:
+        hits: the images of the collection in the query, by id.
+        thumbs: `data:` URLs of the uploaded images, by key.
+    """
+    form = fill_form(overview.columns, state.filter, state.filter_text)
+    active = len(form.chosen) + sum(map(bool, (form.conditions, state.min_score, state.fold)))
     return {
-        "id": str(hit.id),
-        "label": name_of(hit),
-        "name": file_name_of(hit),
-        "score": f"{hit.score:.3f}" if scored else "",
-        "alike": hit.folded,
-        "fields": [
-            (readable(name), value if isinstance(value, bool) else str(value)[:_LONGEST]) for name, value in given
-        ],
-        "similar": Address(format_query([me]), fold=address.fold).url,
-        "use": _using(me, address),
-    }
-
-
-def _using(part: Part, address: Address) -> str:
-    try:
-        parts = address.parts
-    except InputError:
-        return ""
-    if part.id in [used.id for used in parts] or len(parts) + len(address.images) >= MAX_PARTS:
-        return ""
-    return address.with_part(part).url
-
-
-def _column(column: Column, chosen: Chosen) -> ColumnView:
-    names = [(value, readable(value) if column.name == "label" else value) for value in column.values]
-    return {
-        "name": column.name, "label": readable(column.name), "kind": column.kind, "choices": names,
-        "low": column.low, "high": column.high, "anywhere": column.anywhere, "chosen": chosen,
+        "url": state.url, "words": state.words, "turn": 0, "stamp": str(time.monotonic_ns()),
+        "parts": _part_views(state, hits, thumbs),
+        "form": {
+            "columns": [{**asdict(column), "chosen": form.chosen.get(column.name, {})} for column in overview.columns],
+            "conditions": form.conditions, "min_score": state.min_score, "fold": state.fold,
+            "active": active, "unfiltered": state.unfiltered_url,
+        },
+        "collection": {
+            "rows": overview.rows, "model": overview.model, "examples": overview.examples,
+            "advice": DEMO_ADVICE if overview.model == DEMO_MODEL else "",
+        },
     }  # fmt: skip
 
 
-def _words(address: Address) -> str:
-    try:
-        return address.words
-    except InputError:
-        return address.text
+def empty_view(shared: Shared, command: str) -> EmptyView:
+    """Return how to insert the first images."""
+    return {**shared, "kind": "empty", "command": command}
+
+
+def start_view(shared: Shared, state: SearchState, samples: Sequence[Hit]) -> StartView:
+    """Return the start page of a collection."""
+    return {**shared, "kind": "start", "cards": [_card(hit, state, scored=False) for hit in samples]}
+
+
+def results_view(shared: Shared, state: SearchState, results: Results, offset: int = 0) -> ResultsView:
+    """Return the answer to a search. With an offset its cards follow those that the page shows."""
+    reached = offset + len(results.hits)
+    return {
+        **shared, "collection": {**shared["collection"], "rows": results.rows},
+        "kind": "results" if reached else "nothing", "cards": [_card(hit, state) for hit in results.hits],
+        "appended": offset > 0, "more": reached if results.has_more and reached < MAX_SHOWN else 0,
+        "cut": bool(results.notes), "embed_ms": _milliseconds(results.embed_seconds),
+        "search_ms": _milliseconds(results.search_seconds),
+    }  # fmt: skip
+
+
+def error_view(shared: Shared, problem: str = "error_title", message: str = "", **details: str) -> ErrorView:
+    """Return an error: `problem` and `details` as in ErrorView."""
+    message = message[:1].upper() + message[1:]
+    return {
+        **shared, "kind": "error", "problem": problem, "details": details, "message": message, "form_kept": False,
+    }  # fmt: skip
+
+
+def _card(hit: Hit, state: SearchState, scored: bool = True) -> Card:
+    given = [(name, value) for name, value in hit.fields.items() if name != "label" and value not in (None, "")]
+    return {
+        "id": str(hit.id),  # JavaScript's numbers have 53 bits
+        "label": _label(hit),
+        "name": _file_name(hit),
+        "score": f"{hit.score:.3f}" if scored else "",
+        "alike": hit.folded,
+        "fields": [
+            (readable(name), value if isinstance(value, bool) else str(value)[:_LONGEST_FIELD]) for name, value in given
+        ],
+        "similar": state.url_of_similar(hit.id),
+        "use": "" if state.is_full else state.url_with_image(hit.id),
+    }
+
+
+def _part_views(state: SearchState, hits: Mapping[int, Hit | None], thumbs: Mapping[str, str]) -> list[PartView]:
+    views: list[PartView] = []
+    for part in state.parts:
+        if part.id is None:
+            views.append(_part_view(state, len(views), "text", part.weight, part.text))
+        else:
+            hit = hits.get(part.id)
+            name = _label(hit) if hit else str(part.id)
+            views.append(_part_view(state, len(views), "like", part.weight, name, f"thumb/{part.id}"))
+    for key, weight in state.images:
+        views.append(_part_view(state, len(views), "image", weight, thumb=thumbs.get(key, "")))
+    return views
+
+
+def _part_view(
+    state: SearchState, index: int, kind: PartKind, weight: float, name: str = "", thumb: str = ""
+) -> PartView:
+    less = max((step for step in WEIGHTS if step < weight), default=None)
+    greater = min((step for step in WEIGHTS if step > weight), default=None)
+    return {
+        "kind": kind, "name": name, "thumb": thumb, "weight": weight,
+        "less": None if less is None else state.url_with_weight(index, less),
+        "greater": None if greater is None else state.url_with_weight(index, greater),
+        "remove": state.url_with_weight(index, None),
+    }  # fmt: skip
+
+
+def _label(hit: Hit) -> str:
+    return readable(str(hit.fields.get("label") or "")) or _file_name(hit)
+
+
+def _file_name(hit: Hit) -> str:
+    return os.path.basename(hit.path).encode(errors="replace").decode()
 
 
 def _milliseconds(seconds: float) -> float:
     return round(seconds * 1000) if seconds >= 0.01 else round(seconds * 1000, 1)
-
-
-def _chips(labels: list[str]) -> list[Chip]:
-    """Some of the collection's own labels, spread over the alphabet; long ones make poor examples."""
-    words = [label for label in map(readable, labels) if 2 < len(label) <= 24]
-    step = max(1, len(words) / CHIPS)
-    chosen = [words[int(index * step)] for index in range(min(CHIPS, len(words)))]
-    return [{"text": word, "url": Address(format_query([Part(word)])).url} for word in chosen]
-
-
-def _insert_command(settings: Settings) -> str:
-    default = Settings()
-    command = "python -m pipelines insert photos/"
-    if settings.uri != default.uri:
-        command += f" --uri {shlex.quote(settings.uri)}"
-    if settings.collection != default.collection:
-        command += f" --collection {shlex.quote(settings.collection)}"
-    return f"{command} --model {settings.model}" if settings.model else command

@@ -32,7 +32,7 @@ SHARED = ROOT.parent / "shared" / "data"
 # Begun first, or one worker would be left alone with them at the end.
 LONG_FILES = (
     "test_scale.py",
-    "test_page.py",
+    "test_page_search.py",
     "test_durability.py",
     "test_rerun.py",
     "test_cli.py",

@@ -1,45 +1,42 @@
-"""The API's routes. They turn HTTP into a `Query` and `Results` into JSON; the searching is `pipelines.Searcher`'s."""
+"""The routes of the API. They turn HTTP into a `Query` and `Results` into JSON; `pipelines.Searcher` searches."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any, TypeVar
 
-from fastapi import APIRouter, Path, Request, Response
-from fastapi import Query as Parameter
+from anyio import CapacityLimiter
+from anyio.to_thread import run_sync
+from fastapi import APIRouter, Form, HTTPException, Path, Response
+from fastapi import Query as Parameters
 from fastapi.responses import JSONResponse, PlainTextResponse
-from pydantic import ValidationError
-from starlette.datastructures import FormData, UploadFile
-from starlette.exceptions import HTTPException
+from fastapi.routing import APIRoute
+from prometheus_client import Gauge
+from starlette.datastructures import Headers
+from starlette.routing import Match
+from starlette.types import Scope
 
-from pipelines.errors import CollectionNotFound, SearchError
+from pipelines.errors import CollectionNotFound, InputError, SearchError
 from pipelines.query import Part, Query
-from pipelines.search.results import Results, to_csv
+from pipelines.search.results import to_csv
 from pipelines.search.searcher import Searcher
 
-from ..library import Library
-from ..limits import Slots
-from .errors import explain, refusal
-from .metrics import Metrics
-from .models import (
-    ErrorResponse,
-    FilterText,
-    Fold,
-    ImageId,
-    InfoResponse,
-    K,
-    MinScore,
-    Offset,
-    PartIn,
-    SearchRequest,
-    SearchResponse,
-    StatusResponse,
-    Text,
-)  # fmt: skip
+from . import schemas
+from .monitoring import Metrics
+from .refusals import Busy, refusal
+
+T = TypeVar("T")
+Answer = Callable[..., Awaitable[Any]]  # of a query, as `json` or `csv`
+
+RUNNING = 64  # searches in threads: most of them wait for the model or for Milvus, together
+WAITING = 256
+IMAGES = 2  # searches with an image: a decoded image can take 384 MB
+MAX_FILES = 16
 
 _ERRORS: dict[int | str, dict[str, Any]] = {
-    status: {"model": ErrorResponse, "description": description}
+    status: {"model": schemas.ErrorResponse, "description": description}
     for status, description in {
-        400: "The question cannot be answered: an empty query, a wrong filter.",
+        400: "The query cannot be answered: it is empty, or its filter is wrong.",
         401: "A user and a password are needed.",
         403: "The request comes from another site.",
         404: "No such image.",
@@ -48,174 +45,152 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
         503: "The database or the model does not answer, or too many searches wait.",
     }.items()
 }
-_UPLOAD_ERRORS: dict[int | str, dict[str, Any]] = {
-    413: {"model": ErrorResponse, "description": "The body is too large."},
-    415: {"model": ErrorResponse, "description": "Neither JSON nor a form, or the image cannot be read."},
+_BODY_ERRORS: dict[int | str, dict[str, Any]] = {
+    413: {"model": schemas.ErrorResponse, "description": "The body is too large."},
+    415: {"model": schemas.ErrorResponse, "description": "Neither JSON nor a form, or the image cannot be read."},
 }
-_MAX_FILES = 16
-_SEARCH_BODY = {
-    "required": True,
-    "content": {
-        "application/json": {"schema": {"$ref": "#/components/schemas/SearchRequest"}},
-        "multipart/form-data": {
-            "schema": {
-                "type": "object",
-                "properties": {
-                    "q": {"type": "string", "description": "A line of the query language."},
-                    "image": {"type": "array", "items": {"type": "string", "format": "binary"}, "maxItems": _MAX_FILES},
-                    "weight": {"type": "array", "items": {"type": "number"}, "description": "One for each image."},
-                    "k": {"type": "integer"}, "offset": {"type": "integer"}, "filter": {"type": "string"},
-                    "min_score": {"type": "number"}, "fold": {"type": "number"},
-                },
-            }
-        },
-    },
-}  # fmt: skip
-Format = Annotated[Literal["json", "csv"], Parameter(description="`csv` answers with a file.")]
+_SEARCH: dict[str, Any] = {"response_model": schemas.SearchResponse, "tags": ["search"]}
+_HITS = {"content": {"text/csv": {"schema": {"type": "string"}}}, "description": "One page of hits."}
 
 
-class Service:
-    """What the routes share: the collection, and how many searches may run and wait."""
+class Slots:
+    """Runs searches in threads, RUNNING at a time. Others wait, and beyond WAITING they are refused."""
 
-    def __init__(self, library: Library, metrics: Metrics, slots: Slots | None = None) -> None:
-        self.library, self.metrics = library, metrics
-        self._slots = slots or Slots(metrics.queue)
+    def __init__(self, gauge: Gauge, running: int = RUNNING, waiting: int = WAITING) -> None:
+        self._all, self._heavy = CapacityLimiter(running), CapacityLimiter(IMAGES)
+        self._most = waiting
+        limiters = (self._all, self._heavy)
+        gauge.labels("waiting").set_function(lambda: sum(limiter.statistics().tasks_waiting for limiter in limiters))
+        gauge.labels("running").set_function(lambda: sum(limiter.borrowed_tokens for limiter in limiters))
 
-    def searcher(self) -> Searcher:
-        """The collection's searcher, measured.
+    async def run(self, function: Callable[[], T], with_image: bool = False) -> T:
+        """Return the result of the function.
 
         Raises:
-            SearchError: there is no collection, or it cannot be reached.
+            Busy: too many searches are waiting.
         """
-        searcher = self.library.open()
-        if searcher is None:
-            raise CollectionNotFound("there are no images to search yet")
-        searcher.on_results = self.metrics.observe
-        return searcher
+        limiter = self._heavy if with_image else self._all
+        if limiter.statistics().tasks_waiting >= self._most:
+            raise Busy("too many searches wait already; try again in a few seconds")
+        return await run_sync(function, limiter=limiter)
 
-    async def search(self, query: Query) -> Results:
-        """Runs a search in a thread, when it is its turn."""
+
+class MediaTypeRoute(APIRoute):
+    """A route that takes only bodies of its own media type, so that several can share one address."""
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Match as usual, but only if the request has the media type of this route's body."""
+        match, child_scope = super().matches(scope)
+        sent = Headers(scope=scope).get("content-type", "").split(";")[0].strip().lower()
+        taken = getattr(self.body_field.field_info, "media_type", sent) if self.body_field else sent
+        return (match, child_scope) if sent == taken else (Match.NONE, {})
+
+
+def api_routes(open_searcher: Callable[[], Searcher], metrics: Metrics, slots: Slots | None = None) -> APIRouter:
+    """Return all routes. They must precede the page, which takes every other address.
+
+    Args:
+        open_searcher: returns the searcher of the collection, or raises SearchError.
+    """
+    router = APIRouter(route_class=MediaTypeRoute)
+    slots = slots or Slots(metrics.queue)
+
+    async def answer(query: Query, format: str = "json") -> Any:
         with_image = any(part.image is not None for part in query.parts)
-        return await self._slots.run(lambda: self.searcher().search(query), with_image)
+        results = await slots.run(lambda: open_searcher().search(query), with_image)
+        if format == "json":
+            return schemas.SearchResponse.of(results)
+        text = to_csv(results.hits, open_searcher().field_names, query.fold is not None)
+        disposition = {"Content-Disposition": 'attachment; filename="results.csv"'}
+        return Response(text, media_type="text/csv; charset=utf-8", headers=disposition)
 
+    _add_searches_by_get(router, answer)
+    _add_searches_by_post(router, answer)
+    _add_probes(router, open_searcher)
 
-def api_routes(service: Service) -> APIRouter:
-    """All routes, to be put before the page, which takes every other address."""
-    router = APIRouter()
-    _add_search(router, service)
-    _add_probes(router, service)
+    @router.get("/metrics", response_class=PlainTextResponse, tags=["probes"], responses=_only(401))
+    def measurements() -> Any:
+        """Prometheus's text format."""
+        return Response(metrics.render(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
     return router
 
 
-def _add_search(router: APIRouter, service: Service) -> None:
-    async def answer(query: Query, form: str = "json") -> Any:
-        results = await service.search(query)
-        if form == "csv":
-            names = service.searcher().field_names
-            text = to_csv(results.hits, names, query.fold is not None)
-            disposition = {"Content-Disposition": 'attachment; filename="results.csv"'}
-            return Response(text, media_type="text/csv; charset=utf-8", headers=disposition)
-        return SearchResponse.of(results)
+def _add_searches_by_get(router: APIRouter, answer: Answer) -> None:
+    documented: dict[str, Any] = {**_SEARCH, "responses": {200: _HITS, **_ERRORS}}
+    similar_summary = "Images like one of the collection; its stored vector is used, no model runs"
 
-    ok = {"content": {"text/csv": {"schema": {"type": "string"}}}, "description": "One page of hits."}
+    @router.get("/api/search", summary="Search by words", **documented)
+    async def search(options: Annotated[schemas.TextSearch, Parameters()]) -> Any:
+        return await answer(options.to_query(options.q), options.format)
 
-    @router.get(
-        "/api/search", responses={200: ok, **_ERRORS}, response_model=SearchResponse, tags=["search"],
-        summary="Search by words",
-    )  # fmt: skip
-    async def search(
-        q: Annotated[Text, Parameter(description="The query language.", examples=["beach -people"], min_length=1)],
-        k: K = 10, offset: Offset = 0, filter: FilterText = "", min_score: MinScore = None, fold: Fold = None,
-        format: Format = "json",
-    ) -> Any:  # fmt: skip
-        request = SearchRequest(q=q, k=k, offset=offset, filter=filter, min_score=min_score, fold=fold)
-        return await answer(request.to_query(), format)
+    @router.get("/api/similar/{id}", summary=similar_summary, **documented)
+    async def similar(
+        id: Annotated[schemas.ImageId, Path(examples=["42"])], options: Annotated[schemas.DownloadOptions, Parameters()]
+    ) -> Any:
+        return await answer(options.to_query("", Part(id=id)), options.format)
+
+
+def _add_searches_by_post(router: APIRouter, answer: Answer) -> None:
+    """Add a route for forms, one for JSON, and one that refuses everything else.
+
+    The OpenAPI document has one operation for an address, the last one: it names the body of the first beside its own.
+    """
+    documented: dict[str, Any] = {**_SEARCH, "responses": {**_ERRORS, **_BODY_ERRORS}}
+    form_body = {"multipart/form-data": {"schema": {"$ref": "#/components/schemas/SearchForm"}}}
+
+    @router.post("/api/search", **documented)
+    async def search_by_form(form: Annotated[schemas.SearchForm, Form(media_type="multipart/form-data")]) -> Any:
+        count = len(form.image)
+        if count > MAX_FILES:
+            raise InputError(f"a form has at most {MAX_FILES} images, not {count}")
+        weights = form.weight or [1.0] * count
+        if len(weights) != count:
+            raise HTTPException(422, f"weight: there are {len(weights)} for {count} images; give one for each")
+        images = [await file.read() for file in form.image]
+        parts = [Part(image=image, weight=weight) for image, weight in zip(images, weights, strict=True)]
+        return await answer(form.to_query(form.q, *parts))
 
     @router.post(
-        "/api/search", responses={**_ERRORS, **_UPLOAD_ERRORS}, response_model=SearchResponse, tags=["search"],
-        openapi_extra={"requestBody": _SEARCH_BODY}, summary="Search by words, images and both, with weights",
+        "/api/search", **documented, summary="Search by words, images and both, with weights",
+        openapi_extra={"requestBody": {"content": form_body}},
     )  # fmt: skip
-    async def search_by_parts(request: Request) -> Any:
-        kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
-        try:
-            if kind == "application/json":
-                return await answer(SearchRequest.model_validate_json(await request.body()).to_query())
-            if kind == "multipart/form-data":
-                async with request.form(max_files=_MAX_FILES, max_fields=40) as form:
-                    return await answer(await _query_of(form))
-        except ValidationError as error:
-            status = 400 if error.errors()[0]["type"] == "json_invalid" else 422
-            return refusal(status, explain(error))
+    async def search_by_parts(request: schemas.SearchRequest) -> Any:
+        parts = [Part(part.text, part.image, part.id, part.weight) for part in request.parts]
+        return await answer(request.to_query(request.q, *parts))
+
+    @router.post("/api/search", include_in_schema=False)
+    def refuse_others() -> JSONResponse:
         return refusal(415, "send application/json or multipart/form-data")
 
-    @router.get(
-        "/api/similar/{id}", responses={200: ok, **_ERRORS}, response_model=SearchResponse, tags=["search"],
-        summary="Images like one of the collection; its stored vector is used, no model runs",
-    )  # fmt: skip
-    async def similar(
-        id: Annotated[ImageId, Path(examples=["42"])], k: K = 10, offset: Offset = 0, filter: FilterText = "",
-        min_score: MinScore = None, fold: Fold = None, format: Format = "json",
-    ) -> Any:  # fmt: skip
-        return await answer(Query((Part(id=id),), k, offset, filter or None, min_score, fold), format)
 
-
-async def _query_of(form: FormData) -> Query:
-    """A form's fields and files as a query.
-
-    Raises:
-        ValidationError, InputError: they make none.
-    """
-    values: dict[str, Any] = {}
-    for name, value in form.multi_items():
-        if name in ("image", "weight"):
-            continue
-        if isinstance(value, UploadFile):
-            raise HTTPException(422, f"{name[:40]}: not a file's place; send images as 'image'")
-        if value or name == "q":
-            values[name] = value
-    images = [await value.read() for value in form.getlist("image") if isinstance(value, UploadFile)]
-    if len(images) != len(form.getlist("image")):
-        raise HTTPException(422, "image: must be a file")
-    weights: list[Any] = list(form.getlist("weight")) or [1.0] * len(images)
-    if len(weights) != len(images):
-        raise HTTPException(422, f"weight: there are {len(weights)} for {len(images)} images; give one for each")
-    weights = [PartIn.model_validate({"weight": weight}).weight for weight in weights]
-    parts = tuple(Part(image=image, weight=weight) for image, weight in zip(images, weights, strict=True))
-    return SearchRequest.model_validate(values).to_query(parts)
-
-
-def _add_probes(router: APIRouter, service: Service) -> None:
-    @router.get("/api/info", responses=_only(401, 429, 503), response_model=InfoResponse, tags=["collection"])
+def _add_probes(router: APIRouter, open_searcher: Callable[[], Searcher]) -> None:
+    @router.get("/api/info", responses=_only(401, 429, 503), response_model=schemas.InfoResponse, tags=["collection"])
     def info() -> Any:
-        """What the collection holds: rows, model, columns."""
-        found = service.searcher().info()
+        """The collection: rows, model, columns."""
+        found = open_searcher().info()
         return {
             "collection": found.collection, "rows": found.rows, "model": found.model, "dim": found.dim,
             "index": found.index.type, "metric": found.index.metric,
             "columns": [{"name": field.name, "type": field.type.value} for field in found.fields],
         }  # fmt: skip
 
-    @router.get("/healthz", response_model=StatusResponse, tags=["probes"])
+    @router.get("/healthz", response_model=schemas.StatusResponse, tags=["probes"])
     async def healthz() -> Any:
         """The process answers."""
         return {"status": "ok"}
 
-    @router.get(
-        "/readyz", response_model=StatusResponse, tags=["probes"], responses={503: {"model": StatusResponse}}
-    )  # fmt: skip
+    unavailable: dict[int | str, dict[str, Any]] = {503: {"model": schemas.StatusResponse}}
+
+    @router.get("/readyz", response_model=schemas.StatusResponse, tags=["probes"], responses=unavailable)
     def readyz() -> Any:
-        """The collection is there and Milvus answers."""
+        """The collection exists and Milvus answers."""
         try:
-            service.searcher().collection.count(strong=False)
+            open_searcher().collection.count(strong=False)
         except SearchError as error:
             reason = "there is no collection yet" if isinstance(error, CollectionNotFound) else "Milvus does not answer"
             return JSONResponse({"status": "unavailable", "reason": reason}, 503)
         return {"status": "ok"}
-
-    @router.get("/metrics", response_class=PlainTextResponse, tags=["probes"], responses=_only(401))
-    def metrics() -> Any:
-        """Prometheus's text format."""
-        return Response(service.metrics.render(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
 def _only(*statuses: int) -> dict[int | str, dict[str, Any]]:

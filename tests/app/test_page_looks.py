@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from app.i18n import catalogue
+from app.page import catalogue
 from tests.support.browser import (
     DESKTOP,
     PHONE,

@@ -66,8 +66,8 @@ def test_the_page_shows_remote_images(
 ) -> None:
     fastapi_client = pytest.importorskip("fastapi.testclient").TestClient
     from app.library import Library
+    from app.media import Thumbnails
     from app.server import build_app
-    from app.thumbnails import Thumbnails
 
     fsspec.filesystem("memory").pipe("/bucket/a.jpg", photos.paths[0].read_bytes())
     rows = [[1, f"{web_server.url}/files/ok"], [2, f"{bucket}/a.jpg"]]

@@ -1,26 +1,26 @@
-// ---- filters: a form of the collection's own columns -------------------------------------------------------------
+// ---- filters: a form with a field for each column of the collection ------------------------------------------------
 
 const panel = find(".panel");
 const toggle = find(".toggle");
-let shape = ""; // of the form that stands there: it is only made anew for other columns, so that focus stays
+let shape = ""; // columns of the present form: it is rebuilt only for other columns, so that the focus stays
 
 function renderFilters() {
-  const columns = view.columns;
-  toggle.hidden = !view.rows;
-  if (!view.rows) unfold(false);
-  if (view.kept_form) return; // the form itself was at fault: as it was filled in, to be put right
+  const { columns, conditions, min_score, fold, active, unfiltered } = view.form;
+  toggle.hidden = !view.collection.rows;
+  if (toggle.hidden) unfold(false);
+  if (view.form_kept) return; // the mistake is in the form, where it can be corrected
   const wanted = JSON.stringify(columns.map(({ name, kind, choices }) => [name, kind, choices]));
   if (wanted !== shape) find(".fields").replaceChildren(...columns.map(makeField));
   shape = wanted;
   for (const column of columns) setField(column);
-  panel.elements.conditions.value = view.conditions;
-  panel.elements.min_score.value = view.min_score ?? 0;
-  panel.elements.fold.checked = view.fold !== null;
+  panel.elements.conditions.value = conditions;
+  panel.elements.min_score.value = min_score ?? 0;
+  panel.elements.fold.checked = fold !== null;
   showScore();
-  pointTo(find(".clear"), view.unfiltered);
-  find(".clear").hidden = !view.active;
-  find(".count", toggle).hidden = !view.active;
-  find(".count", toggle).textContent = numbers.format(view.active);
+  pointTo(find(".clear"), unfiltered);
+  find(".clear").hidden = !active;
+  find(".count", toggle).hidden = !active;
+  find(".count", toggle).textContent = numbers.format(active);
 }
 
 function makeField(column, index) {
@@ -44,7 +44,7 @@ function makePill(value, name) {
   return create("label", { class: "pill" }, create("input", { type: "checkbox", value }), create("span", {}, name));
 }
 
-// Many values: those chosen as pills, and a box that suggests the others.
+// A field with many values: the chosen ones as pills, and a box that suggests the others.
 function makeCombination(column, title, id) {
   const list = create("datalist", { id }, ...column.choices.map(([value, name]) => create("option", { value: name, "data-value": value })));
   const box = create("input", { list: id, class: "add", placeholder: text("choose_value"), "aria-label": title, autocomplete: "off" });
@@ -59,7 +59,7 @@ function makeRange(column, title) {
   return [create("div", { class: "range" }, bound("low", "from", column.low), create("span", { "aria-hidden": "true" }, "–"), bound("high", "to", column.high))];
 }
 
-// Part of a text, or a folder, of which those there are are suggested.
+// A field for a part of a text, or for a folder, with suggestions.
 function makeText(column, title, id) {
   const words = { text: column.anywhere ? "contains" : "starts_with", folder: "choose_value" }[column.kind];
   const box = create("input", { class: "words", placeholder: text(words), autocomplete: "off" });
@@ -107,6 +107,6 @@ panel.elements.min_score.oninput = showScore;
 panel.onchange = () => {
   const fields = [...panel.querySelectorAll("[data-column]")].map((field) => [field.dataset.column, readField(field)]);
   const { conditions, min_score, fold } = panel.elements;
-  // As pairs: a key "path" is, to the server's guard, the name of a file.
+  // Pairs, because the server takes any value under a key "path" for the name of a file.
   ask({ form: { columns: fields, conditions: conditions.value, min_score: min_score.value, fold: fold.checked } });
 };

@@ -1,4 +1,4 @@
-// ---- an image as query: chosen, or dropped or pasted anywhere ---------------------------------------------------
+// ---- image: chosen in the search bar, or dropped or pasted anywhere -----------------------------------------------
 
 const MAX_MEGABYTES = 25; // security.MAX_UPLOAD_BYTES
 const chooser = find("input[type=file]", document.getElementById("image"));

@@ -4,11 +4,11 @@ const dialog = find("dialog.lightbox");
 let shown = 0;
 
 function open(index) {
-  const count = view.cards.length;
+  const count = cards.length;
   shown = (index + count) % count;
-  const card = view.cards[shown];
+  const card = cards[shown];
   const image = find("img", dialog);
-  image.removeAttribute("src"); // not the last image under this one's name
+  image.removeAttribute("src"); // otherwise the last image stays until this one is loaded
   image.src = `image/${encodeURIComponent(card.id)}`;
   image.alt = card.label;
   const position = text("position", { number: numbers.format(shown + 1), count: numbers.format(count) });
@@ -19,8 +19,8 @@ function open(index) {
   find(".original", dialog).href = image.src;
   dialog.classList.toggle("single", count < 2);
   if (!dialog.open) dialog.showModal();
-  // The next one is fetched meanwhile.
-  if (count > 1) new Image().src = `image/${encodeURIComponent(view.cards[(shown + 1) % count].id)}`;
+  // Fetches the next image in advance.
+  if (count > 1) new Image().src = `image/${encodeURIComponent(cards[(shown + 1) % count].id)}`;
 }
 
 find(".close", dialog).onclick = () => dialog.close();
@@ -29,13 +29,13 @@ find(".next", dialog).onclick = () => open(shown + 1);
 dialog.onclick = (event) => event.target === dialog && dialog.close();
 dialog.onclose = () => element.querySelectorAll(".image")[shown]?.focus();
 dialog.onkeydown = (event) => {
-  const step = { ArrowLeft: shown - 1, ArrowRight: shown + 1, Home: 0, End: view.cards.length - 1 }[event.key];
+  const step = { ArrowLeft: shown - 1, ArrowRight: shown + 1, Home: 0, End: cards.length - 1 }[event.key];
   if (step === undefined) return;
   event.preventDefault();
   open(step);
 };
 
-// A finger's swipe.
+// Swipes.
 let touched = null;
 dialog.addEventListener("touchstart", (event) => (touched = event.touches.length === 1 ? event.touches[0].clientX : null), { passive: true });
 dialog.addEventListener("touchend", (event) => {

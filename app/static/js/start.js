@@ -4,12 +4,12 @@ const remembered = () => { try { return localStorage.getItem("theme"); } catch {
 if (remembered()) document.body.classList.toggle("dark", remembered() === "dark");
 find(".theme", document.getElementById("header")).onclick = () => {
   const dark = document.body.classList.toggle("dark");
-  try { localStorage.setItem("theme", dark ? "dark" : "light"); } catch { /* private window: not remembered */ }
+  try { localStorage.setItem("theme", dark ? "dark" : "light"); } catch { /* not remembered in a private window */ }
 };
 
 // ---- start -------------------------------------------------------------------------------------------------------
 
-// As on most search pages: a slash goes to the search box.
+// A slash focuses the search box, as on most search pages.
 addEventListener("keydown", (event) => {
   if (event.key !== "/" || dialog.open || event.target.closest?.("input, textarea")) return;
   event.preventDefault();

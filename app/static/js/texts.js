@@ -1,16 +1,16 @@
-// The parts of static/js are joined in the order of page.py's SCRIPTS and run once, as one asynchronous function, with
+// The files of static/js are joined in the order of SCRIPTS in page.py and run once, as one asynchronous function, with
 // `element`, `trigger`, `props`, `upload` and `watch` from gr.HTML.
 //
-// Everything a user or a data set wrote goes in by textContent and setAttribute. It must never go through the
-// component's own template: Gradio evaluates what comes out of that once more, as a JavaScript template string.
+// Text of users and data sets is inserted by textContent and setAttribute only. It must never pass through the
+// component's own template: Gradio evaluates the output of the template again, as a JavaScript template string.
 
 const find = (selector, root = element) => root.querySelector(selector);
 
-// Gradio mounts its components in no certain order.
+// Gradio mounts its components in any order.
 const others = ["#header header", "#image label", "#text input"];
 while (others.some((selector) => !document.querySelector(selector))) await new Promise((later) => setTimeout(later, 5));
 
-// ---- texts: the catalogue that Gradio has, in the language that Gradio takes -------------------------------------
+// ---- texts: Gradio's catalogue, in the language that Gradio chooses -----------------------------------------------
 
 const CATALOGUE = window.gradio_config.i18n_translations;
 const browserLanguage = (navigator.language || "en").split("-")[0];
@@ -26,7 +26,7 @@ function plural(key, count, values = {}) {
   return text(`${key}_${plurals.select(count)}`, { count: numbers.format(count), ...values });
 }
 
-// Fixed texts stand in the markup by their keys.
+// The markup names its fixed texts by their keys.
 function translate(root) {
   for (const target of root.querySelectorAll("[data-text]")) target.textContent = text(target.dataset.text);
   for (const target of root.querySelectorAll("[data-title]")) target.title = text(target.dataset.title);
@@ -35,7 +35,7 @@ function translate(root) {
   for (const template of root.querySelectorAll("template")) translate(template.content);
 }
 
-// Puts each value where the markup has a slot of its name.
+// Puts each value into the slot of its name.
 function fill(root, values) {
   for (const target of root.querySelectorAll("[data-slot]")) {
     if (target.dataset.slot in values) target.textContent = values[target.dataset.slot] || "";

@@ -12,15 +12,18 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import anyio
 import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
+from prometheus_client import CollectorRegistry, Gauge
 
-from app.api.errors import answer_to
+from app.api.refusals import Busy, answer_to
+from app.api.routes import Slots
 from app.library import Library
 from app.server import build_app
-from pipelines import Settings
+from pipelines import Settings, __version__
 from pipelines.errors import ModelError, SearchError, StoreError, StoreLocked
 from pipelines.milvus.connection import close
 from tests.support.page import BIG_ID, HOSTILE_LABEL, IMAGES, Collection, image_folder, make_collection
@@ -219,7 +222,7 @@ def test_no_collection_is_not_ready(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", [StoreError, StoreLocked, ModelError])
 def test_what_fails_here_is_not_told_in_paths_and_addresses(kind: type[SearchError]) -> None:
-    answer = answer_to(kind("/home/me/search.db is open in another process (pid 12: python -m app)"))
+    answer = answer_to(kind("/home/me/search.db is open in another process (pid 12: image-search serve)"))
     assert answer.status_code == 503
     assert bytes(answer.body) == b'{"error":"the database or the model does not answer"}'
 
@@ -240,6 +243,7 @@ def test_unexpected_error_is_a_reference_into_the_log(
 
 def test_openapi_has_every_route_with_examples(client: TestClient) -> None:
     document = client.get("/api/openapi.json").json()
+    assert document["info"]["version"] == __version__
     paths = {(path, method) for path, methods in document["paths"].items() for method in methods}
     assert {
         ("/api/search", "get"), ("/api/search", "post"), ("/api/similar/{id}", "get"), ("/api/info", "get"),
@@ -313,3 +317,29 @@ def test_two_query_images_are_decoded_at_once_and_no_more(client: TestClient, mo
         asked = [pool.submit(client.post, "/api/search", files={"image": ("a.png", out.getvalue())}) for _ in range(10)]
         assert {answer.result().status_code for answer in asked} == {200}
     assert most == 2
+
+
+def test_too_many_waiting_searches_are_refused() -> None:
+    gauge = Gauge("queue", "x", ["state"], registry=CollectorRegistry())
+    release = threading.Event()
+    outcomes: list[str] = []
+
+    async def ask(slots: Slots) -> None:
+        try:
+            await slots.run(lambda: release.wait(10))
+            outcomes.append("done")
+        except Busy:
+            outcomes.append("busy")
+
+    async def main() -> None:
+        slots = Slots(gauge, running=2, waiting=3)
+        async with anyio.create_task_group() as group:
+            for _ in range(7):
+                group.start_soon(ask, slots)
+                await anyio.sleep(0.02)
+            states = {sample.labels["state"]: sample.value for sample in next(iter(gauge.collect())).samples}
+            outcomes.append(str(states == {"waiting": 3.0, "running": 2.0}))
+            release.set()
+
+    anyio.run(main)
+    assert outcomes == ["busy", "busy", "True", *["done"] * 5]

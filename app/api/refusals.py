@@ -8,7 +8,6 @@ import secrets
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse
-from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Scope
 
@@ -18,24 +17,27 @@ log = logging.getLogger(__name__)
 
 
 class Busy(SearchError):
-    """Too many searches wait already."""
+    """Too many searches are waiting."""
 
 
 def refusal(status: int, message: str, **headers: str) -> JSONResponse:
-    """An error's answer."""
+    """Return the answer for an error, its message on one line."""
     line = " ".join(message.split())
     return JSONResponse({"error": line}, status, {"Cache-Control": "no-store", **headers})
 
 
 def refuse(scope: Scope, status: int, message: str, headers: dict[str, str] | None = None) -> ASGIApp:
-    """A refusal before any route: JSON for programs, text for people."""
+    """Return the answer for a request that is refused before any route: JSON for programs, text for people."""
     if scope["path"].startswith("/api/"):
         return refusal(status, message, **(headers or {}))
     return PlainTextResponse(message, status, {"Cache-Control": "no-store", **(headers or {})})
 
 
 def answer_to(error: SearchError) -> JSONResponse:
-    """400 where the question is at fault, 404 and 415 where an image is, 503 where the database or the model is."""
+    """Return 404 or 415 for an image that cannot be used, 400 for another fault of the query, else 503.
+
+    Messages of the database and the model are only logged: they contain paths and addresses of the server.
+    """
     if isinstance(error, UnknownImage):
         return refusal(404, str(error))
     if isinstance(error, UnreadableQuery):
@@ -47,19 +49,16 @@ def answer_to(error: SearchError) -> JSONResponse:
     return refusal(503, reason, **{"Retry-After": "5"})
 
 
-def explain(error: ValidationError | RequestValidationError) -> str:
-    """What is wrong with the first field that is: `k: Input should be …`."""
-    first = error.errors()[0]
-    place = ".".join(str(part) for part in first["loc"] if part not in ("query", "path", "body"))
-    return f"{place}: {first['msg']}" if place else str(first["msg"])
-
-
 def add_error_handlers(app: FastAPI) -> None:
-    """Makes every error of the API's own routes JSON. Gradio's routes are an application of their own."""
+    """Answer every error of the application's own routes as JSON. Gradio's routes are a separate application."""
 
     @app.exception_handler(RequestValidationError)
     def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
-        return refusal(422, explain(error))
+        first = error.errors()[0]
+        if first["type"] in ("json_invalid", "string_unicode"):
+            return refusal(400, f"the body is not valid JSON: {first['msg']}")
+        place = ".".join(str(part) for part in first["loc"] if part not in ("query", "path", "body"))
+        return refusal(422, f"{place}: {first['msg']}" if place else str(first["msg"]))
 
     @app.exception_handler(SearchError)
     def failed(request: Request, error: SearchError) -> JSONResponse:

@@ -1,4 +1,4 @@
-"""Measurements for Prometheus, in a registry of this application's own."""
+"""Measurements for Prometheus, in a registry of this application."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from pipelines.search.results import Results
 
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _ROUTES = re.compile(r"/(api/search|api/similar|api/info|thumb|image|healthz|readyz|metrics)(?=/|$)")
-# These stay open as long as the page does.
+# Event streams, which stay open as long as the page.
 _STREAMS = ("/gradio_api/queue/data", "/gradio_api/heartbeat")
 
 
@@ -28,7 +28,7 @@ class Metrics:
     """Requests, seconds of each step of a search, rows, and searches waiting and running."""
 
     def __init__(self) -> None:
-        disable_created_metrics()  # a time of birth beside each series, which nobody reads
+        disable_created_metrics()  # otherwise each series has a second one with its time of creation
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         self.requests = Counter(
@@ -48,19 +48,19 @@ class Metrics:
         )
 
     def observe(self, results: Results) -> None:
-        """Called after each search, the page's too."""
+        """Record one search of the API or the page."""
         self.steps.labels("embed").observe(results.embed_seconds)
         self.steps.labels("search").observe(results.search_seconds)
         self.steps.labels("total").observe(results.seconds)
         self.rows.set(results.rows)
 
     def render(self) -> bytes:
-        """Prometheus's text format, version 0.0.4."""
+        """Return all measurements in Prometheus's text format, version 0.0.4."""
         return generate_latest(self.registry)
 
 
 class MeasureRequests:
-    """Counts requests by route, method and status, never by what a client made up, and times them."""
+    """Counts and times requests by route, method and status. Unknown routes and methods of clients make no series."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self._app, self._metrics = app, metrics

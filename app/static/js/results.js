@@ -1,14 +1,16 @@
-// ---- answers -----------------------------------------------------------------------------------------------------
+// ---- results -----------------------------------------------------------------------------------------------------
 
-let view = { cards: [] };
-let replacing = true; // the first answer and those to the back button correct the address; others add to it
+let view = {}; // the last answer: one of the kinds of views.py
+let cards = [];
+let replacing = true; // whether the next answer corrects the address in place: the first, and after the back button
 
 function render(answer) {
   if (!answer || answer.kind === "loading" || !isAwaited(answer)) return;
   document.body.classList.remove("searching");
   const focused = document.activeElement?.dataset?.key;
-  if (answer.appended) answer = { ...answer, cards: [...view.cards, ...answer.cards] };
-  const known = answer.appended ? view.cards.length : 0;
+  const known = answer.appended ? cards.length : 0;
+  const added = answer.cards ?? [];
+  cards = [...cards.slice(0, known), ...added];
   view = answer;
   rewriteAddress(view.url);
   showWords();
@@ -16,38 +18,37 @@ function render(answer) {
   renderParts();
   renderFilters();
   element.dataset.kind = view.kind;
-  find(".chips").replaceChildren(...view.chips.map(makeChip));
-  const cards = view.cards.map(makeCard).slice(known);
-  if (known) find("ol.cards").append(...cards);
-  else find("ol.cards").replaceChildren(...cards);
+  find(".chips").replaceChildren(...view.collection.examples.map(({ text, url }) => pointTo(create("a", {}, text), url)));
+  if (!known) find("ol.cards").replaceChildren();
+  const items = added.map((card, index) => makeCard(card, known + index));
+  find("ol.cards").append(...items);
   find(".more").hidden = !view.more;
-  if (known) find(".image", cards[0])?.focus({ preventScroll: true });
+  if (known) find(".image", items[0])?.focus({ preventScroll: true });
   if (focused && document.activeElement === document.body) find(`[data-key="${CSS.escape(focused)}"]`)?.focus();
 }
 
-// The words around the images.
+// The texts around the images.
 function describe() {
   const query = subject();
-  const failed = view.problem && text(view.problem, view.details);
-  const notice = view.cut ? text("text_cut") : view.demo ? text("demo_notice", { model: view.model }) : "";
+  const { rows, model, advice } = view.collection;
+  const notice = view.cut ? text("text_cut") : advice ? text("demo_notice", { model }) : "";
   const found = view.kind === "results";
   document.title = query ? `${query} – ${text("title")}` : text("title");
-  const rows = view.rows ? plural("rows", view.rows) : "";
-  fill(document.getElementById("header"), { rows, model: view.model && ` · ${view.model}` });
+  fill(document.getElementById("header"), { rows: rows ? plural("rows", rows) : "", model: model && ` · ${model}` });
   fill(element, {
-    status: found ? plural("status_found", view.rows, { shown: numbers.format(view.cards.length), query })
+    status: found ? plural("status_found", rows, { shown: numbers.format(cards.length), query })
       : view.kind === "start" ? text("status_start") : "",
     timing: found ? text(view.embed_ms ? "timing" : "timing_stored", { embed: view.embed_ms, search: view.search_ms }) : "",
-    notice, advice: view.demo && !view.cut ? view.advice : "", command: view.command,
-    message: { nothing: text("nothing_title", { query }), unfilled: text("unfilled_title"), error: failed || text("error_title") }[view.kind],
-    hint: { nothing: text("nothing_hint"), unfilled: text("unfilled_hint"), error: view.message }[view.kind],
+    notice, advice: view.cut ? "" : advice, command: view.command,
+    message: { nothing: () => text("nothing_title", { query }), empty: () => text("empty_title"), error: () => text(view.problem, view.details) }[view.kind]?.(),
+    hint: { nothing: text("nothing_hint"), empty: text("empty_hint"), error: view.message }[view.kind],
   });
-  find(".message").hidden = !["nothing", "unfilled", "error"].includes(view.kind);
+  find(".message").hidden = !["nothing", "empty", "error"].includes(view.kind);
   find(".message pre").hidden = !view.command;
   find(".actions").hidden = !found;
 }
 
-// What was asked, as a sum: “beach” + image “cat” − “people”.
+// The query as a sum: “beach” + image “cat” − “people”.
 function subject() {
   const terms = view.parts.map((part) => [part.weight < 0 ? "−" : "+", partName(part)]);
   return terms.map(([sign, name], index) => (index || sign === "−" ? `${sign} ${name}` : name)).join(" ");
@@ -56,10 +57,6 @@ function subject() {
 function partName(part) {
   if (part.kind === "text") return text("quoted", { text: part.name });
   return part.kind === "like" ? text("image_named", { name: part.name }) : text("your_image");
-}
-
-function makeChip(chip) {
-  return pointTo(create("a", {}, chip.text), chip.url);
 }
 
 function makeCard(card, index) {

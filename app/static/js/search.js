@@ -1,43 +1,43 @@
-// ---- asking: the address is the state; what changes it goes to the server with it, and the answer brings the next --
+// ---- search: the address is the state; a question sends it with a change, and the answer brings the next address ---
 
 const box = document.querySelector("#text input");
 const PATIENCE = 20_000;
-let turn = 0; // of the last question that was sent
-let underWay = 0; // since when it is, 0 once it is answered
-let waiting = null; // the question to send then; of several the last
+let turn = 0; // number of the last question that was sent
+let sentAt = 0; // its time, 0 once it is answered
+let waiting = null; // the last question that was asked meanwhile
 let typed = box.value;
 
-// One question at a time: Gradio may lose the answers of several, and each would cost the server a search.
+// Sends one question at a time: Gradio may lose answers of several, and each costs the server a search.
 function ask(change) {
   document.body.classList.add("searching");
   find("dialog.lightbox").close();
   typed = box.value;
-  if (underWay && Date.now() - underWay < PATIENCE) waiting = change;
+  if (sentAt && Date.now() - sentAt < PATIENCE) waiting = change;
   else send(change);
 }
 
 function send(change) {
   waiting = null;
-  underWay = Date.now();
+  sentAt = Date.now();
   trigger("ask", { address: location.search, turn: ++turn, ...change });
 }
 
-// Whether an answer is the one to show: to the last question, and no other has been asked meanwhile.
+// Whether an answer is to be shown: it answers the last question, and no other was asked meanwhile.
 function isAwaited(answer) {
   if (answer.turn !== turn) return false;
-  underWay = 0;
+  sentAt = 0;
   if (waiting) setTimeout(send, 0, waiting);
   return !waiting;
 }
 
-// The words of an answer go into the search box, unless somebody has typed on meanwhile.
+// Puts the words of an answer into the search box, unless they were edited meanwhile.
 function showWords() {
   if (box.value !== typed || box.value === view.words) return;
   box.value = view.words;
   box.dispatchEvent(new Event("input", { bubbles: true }));
 }
 
-// Gradio's text box and button call this; page.py says so.
+// page.py makes Gradio's text box and button call these.
 window.imageSearch = { ask, save };
 
 function pointTo(link, address) {
@@ -67,9 +67,9 @@ addEventListener("popstate", () => {
 
 find(".more").onclick = () => ask({ offset: view.more });
 
-// ---- taking it along ---------------------------------------------------------------------------------------------
+// ---- links and files ---------------------------------------------------------------------------------------------
 
-find(".copy").hidden = !navigator.clipboard; // browsers only have one on https and on this machine
+find(".copy").hidden = !navigator.clipboard; // browsers have it only on https and on localhost
 find(".copy").onclick = () => navigator.clipboard.writeText(location.href).then(() => toast(text("link_copied")));
 
 for (const button of element.querySelectorAll(".save")) {
@@ -79,7 +79,7 @@ for (const button of element.querySelectorAll(".save")) {
   button.onclick = () => trigger("export", { address: location.search, format: format.toLowerCase() });
 }
 
-// Called with what the server made of the results: its name, a line break, and the file.
+// Saves a file that the server made: its name, a line break, its content.
 function save(file) {
   const end = file.indexOf("\n");
   const type = file.slice(0, end).endsWith("json") ? "application/json" : "text/csv";

@@ -1,4 +1,4 @@
-// ---- the query's parts, where it is more than one text -----------------------------------------------------------
+// ---- query parts: shown unless the query is one plain text -------------------------------------------------------
 
 function renderParts() {
   const [only] = view.parts;

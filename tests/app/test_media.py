@@ -1,0 +1,143 @@
+"""Images by id: thumbnails and full images, their caching, and files that must not be sent."""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+from PIL import Image
+
+from app.media import EDGE, parse_id, sniff
+from pipelines import Settings
+from tests.support.page import BIG_ID, Collection, image_folder
+from tests.support.photos import draw_images
+
+
+def open_image(data: bytes) -> Image.Image:
+    return Image.open(io.BytesIO(data))
+
+
+def test_a_thumbnail_is_a_small_webp_that_may_be_cached(client: TestClient, collection: Collection) -> None:
+    answer = client.get(f"/thumb/{collection.ids['cat']}")
+    assert answer.status_code == 200
+    assert answer.headers["content-type"] == "image/webp"
+    assert answer.headers["cache-control"].startswith("private")
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert "sandbox" in answer.headers["content-security-policy"]
+    assert open_image(answer.content).size == (EDGE, EDGE)
+
+
+def test_a_thumbnail_is_made_once(client: TestClient, collection: Collection, cache: Path) -> None:
+    path = f"/thumb/{collection.ids['rocket']}"
+    first = client.get(path)
+    kept = {file: file.stat().st_mtime_ns for file in cache.rglob("*.webp")}
+    assert first.content in {file.read_bytes() for file in kept}
+    assert client.get(path).content == first.content
+    assert {file: file.stat().st_mtime_ns for file in cache.rglob("*.webp")} == kept
+    assert not list(cache.rglob("*.part"))
+
+
+@pytest.mark.parametrize("route", ["thumb", "image"])
+def test_an_image_the_browser_knows_is_not_sent_again(client: TestClient, collection: Collection, route: str) -> None:
+    path = f"/{route}/{collection.ids['astronaut']}"
+    etag = client.get(path).headers["etag"]
+    for header in (etag, f'"other", W/{etag}'):
+        again = client.get(path, headers={"If-None-Match": header})
+        assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", etag)
+    assert client.get(path, headers={"If-None-Match": '"other"'}).status_code == 200
+
+
+def test_a_changed_file_is_sent_again(client: TestClient, collection: Collection) -> None:
+    path = f"/thumb/{collection.ids['bmp']}"
+    before = client.get(path)
+    Image.new("RGB", (90, 60), "red").save(collection.images / "turned.bmp")
+    after = client.get(path, headers={"If-None-Match": before.headers["etag"]})
+    assert after.status_code == 200
+    assert after.content != before.content
+
+
+def test_a_full_image_is_the_file_itself(client: TestClient, collection: Collection) -> None:
+    answer = client.get(f"/image/{collection.ids['rocket']}")
+    assert answer.content == (image_folder() / "rocket.jpg").read_bytes()
+    assert answer.headers["content-type"] == "image/jpeg"
+
+
+def test_a_format_that_not_every_browser_shows_is_converted(client: TestClient, collection: Collection) -> None:
+    answer = client.get(f"/image/{collection.ids['bmp']}")
+    assert answer.headers["content-type"] == "image/jpeg"
+    assert open_image(answer.content).format == "JPEG"
+
+
+def test_ids_have_64_bits_and_may_be_negative(client: TestClient) -> None:
+    assert client.get(f"/thumb/{BIG_ID}").status_code == 200
+    assert client.get("/thumb/-5").status_code == 200
+
+
+def test_only_digits_of_64_bits_are_ids() -> None:
+    assert parse_id("1e5") is None
+    assert parse_id(str(2**63)) is None
+    assert parse_id(str(BIG_ID)) == BIG_ID
+
+
+@pytest.mark.parametrize("route", ["thumb", "image"])
+@pytest.mark.parametrize(
+    "image_id",
+    ["999", "x", "", "1.0", "0x10", "٣", "--5", "1" * 30, str(2**63), "../../etc/passwd", "..%2f..%2fetc%2fpasswd",
+     "%2e%2e/%2e%2e/etc/passwd", "/etc/passwd", "105%00", "105/../../etc/passwd", "105 or 1==1"],
+)  # fmt: skip
+def test_anything_but_a_known_id_is_not_found(client: TestClient, route: str, image_id: str) -> None:
+    answer = client.get(f"/{route}/{image_id}")
+    assert answer.status_code == 404
+    assert b"root:" not in answer.content
+
+
+@pytest.mark.parametrize("label", ["gone", "svg"])
+@pytest.mark.parametrize("route", ["thumb", "image"])
+def test_a_file_that_is_no_longer_an_image_is_not_sent(
+    client: TestClient, collection: Collection, route: str, label: str
+) -> None:
+    answer = client.get(f"/{route}/{collection.ids[label]}")
+    assert answer.status_code == 404
+    assert answer.headers["content-type"].startswith("text/plain")
+    assert str(collection.images) not in answer.text
+    assert "svg" not in answer.text
+
+
+@pytest.mark.parametrize(
+    "data", [b"<svg xmlns='x'/>", b"<html>", b"%PDF-1.7", b"RIFF0000WAVE", b"", b"II*\0", b"BM", b"PK\3\4"]
+)
+def test_data_that_could_carry_a_script_is_not_sent_as_it_is(data: bytes) -> None:
+    assert sniff(data) == ""
+
+
+def test_a_link_leads_only_where_it_led_when_it_was_indexed(open_client: TestClient, settings: Settings) -> None:
+    folder = Path(settings.uri).parent
+    for route in ("thumb", "image"):
+        assert open_client.get(f"/{route}/5").status_code == 200
+    link, private = folder / "photos" / "link.jpg", draw_images(folder / "private", 1, size=(50, 40))[0]
+    link.unlink()
+    link.symlink_to(private)
+    for route in ("thumb", "image"):
+        assert open_client.get(f"/{route}/5").status_code == 404
+    inside, kept = folder / "photos" / "00001.jpg", (folder / "photos" / "00001.jpg").read_bytes()
+    inside.unlink()
+    inside.symlink_to(private)  # a plain file when it was indexed
+    for route in ("thumb", "image"):
+        assert open_client.get(f"/{route}/2").status_code == 404
+    inside.unlink()
+    inside.write_bytes(kept)
+    assert open_client.get("/image/2").content == kept
+
+
+def test_a_folder_that_became_a_link_leads_nowhere(open_client: TestClient, settings: Settings) -> None:
+    folder = Path(settings.uri).parent
+    draw_images(folder / "elsewhere", 4, size=(40, 40))
+    os.rename(folder / "photos", folder / "moved")
+    (folder / "photos").symlink_to(folder / "elsewhere")
+    assert open_client.get("/image/1").status_code == 404
+    (folder / "photos").unlink()
+    os.rename(folder / "moved", folder / "photos")
+    assert open_client.get("/image/1").status_code == 200

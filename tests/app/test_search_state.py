@@ -1,0 +1,85 @@
+"""The state of the page: addresses, words and parts."""
+
+from __future__ import annotations
+
+from urllib.parse import parse_qsl, urlencode
+
+import pytest
+
+from app.search_state import MAX_SHOWN, PAGE, SearchState, UploadedImage
+from pipelines.errors import InputError
+from pipelines.query import Part, parse_query
+
+KEY = "0123456789abcdef" * 2
+
+
+def state_of(*parameters: tuple[str, str]) -> SearchState:
+    """Read a state from the parameters of its address."""
+    return SearchState.from_url("?" + urlencode(parameters))
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [[], [("q", "a & b=c #1 %")], [("q", "日本 -id:-5"), ("filter", 'label == "a \\"é\\""'), ("k", "12")],
+     [("image", KEY), ("image", f"{KEY}~-0.5")], [("q", "x"), ("min", "0.25"), ("fold", "0.95")]],
+)  # fmt: skip
+def test_a_state_and_its_url_say_the_same(parameters: list[tuple[str, str]]) -> None:
+    state = state_of(*parameters)
+    assert SearchState.from_url(state.url) == state
+    assert parse_qsl(state.url.lstrip("?")) == parameters
+
+
+def test_invalid_parameters_fall_back_to_their_defaults() -> None:
+    assert SearchState.from_url("?k=1000000").shown == MAX_SHOWN
+    assert SearchState.from_url("?k=x&min=nan&fold=7&image=..%2Fetc&q=%00a%0a b\ud800").shown == PAGE
+    assert SearchState.from_url("?min=inf&fold=-1") == SearchState()
+    assert SearchState.from_url(f"?image={KEY}~&image=%2Fetc%2Fpasswd&image={KEY}.png") == SearchState()
+    assert SearchState.from_url("?" + "&".join(f"q{index}=1" for index in range(100))) == SearchState()
+    assert SearchState.from_url("?q=" + "a" * 7_000).text == "a" * 2000
+
+
+@pytest.mark.parametrize(
+    "words", ["", "a dog", 'wheels & a "seat" = 100%', "beach -people", '2*"red sky" +blue', "-5 °C"]
+)
+def test_words_are_shown_as_typed_beside_any_images(words: str) -> None:
+    state = SearchState().with_text(words)
+    assert state.words == words
+    with_images = SearchState.from_url(SearchState.from_url(state.url_with_image(7)).url_with_image(-8))
+    assert with_images.words == words
+    assert with_images.with_text("other").words == "other"
+    assert [part.id for part in with_images.parts if part.id is not None] == [7, -8]
+
+
+def test_a_part_is_weighted_or_removed_by_its_place() -> None:
+    state = state_of(("q", "a dog id:7"), ("image", KEY), ("k", "48"))
+
+    def with_weight(index: int, weight: float | None) -> SearchState:
+        return SearchState.from_url(state.url_with_weight(index, weight))
+
+    assert with_weight(0, -1).text == '-"a dog" id:7'
+    assert with_weight(1, 0.5).text == "a dog 0.5*id:7"
+    assert with_weight(2, -0.5).images == (UploadedImage(KEY, -0.5),)
+    assert with_weight(2, None).images == ()
+    assert with_weight(0, None).text == "id:7"
+    assert with_weight(1, 2).shown == PAGE  # another query starts at its first result
+
+
+@pytest.mark.parametrize(
+    "line", ["a dog id:7", "id:7 a dog", "a dog id:7 at night", '2*"red sky" -id:-8 +id:9', "id:7"]
+)
+def test_a_new_text_keeps_the_images_and_is_parsed_as_the_whole_line(line: str) -> None:
+    state = state_of(("q", line))
+    changed = state.with_text('a cat -"many people" +"')
+    assert changed.parts == parse_query(changed.text)
+    assert [part for part in changed.parts if part.id] == [part for part in state.parts if part.id]
+
+
+def test_a_query_or_filter_that_cannot_be_read_keeps_its_text_and_says_why() -> None:
+    state = state_of(("q", "0*dog"), ("filter", "year ="), ("k", "48"))
+    assert (state.text, state.words, state.parts) == ("0*dog", "0*dog", ())
+    assert (state.filter_text, state.filter) == ("year =", None)
+    assert "weight" in str(state.error)
+    assert "filter" in str(state.with_text("a dog").error)
+    repaired = state.with_text("a dog").with_filter(None, None, None)
+    assert repaired == SearchState("a dog", (Part("a dog"),))
+    assert isinstance(state.error, InputError)

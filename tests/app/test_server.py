@@ -1,0 +1,46 @@
+"""Starting the page: how quickly it answers, and its one-line errors."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from app.server import listen
+from pipelines import Settings
+from pipelines.errors import InputError
+from tests.support.page import ROOT, environment, run_program
+
+
+def test_help_loads_nothing_slow() -> None:
+    done = run_program("-X", "importtime", "-m", "app", "--help")
+    assert "--collection" in done.stdout
+    for slow in ("gradio", "torch", "pymilvus", "numpy", "fastapi"):
+        assert f" {slow}\n" not in done.stderr
+
+
+def test_errors_are_one_line() -> None:
+    done = run_program("-m", "app", "--port", "0", "--uri", "nothing.sqlite")
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.startswith("error: 'nothing.sqlite' is no Milvus")
+
+
+def test_taken_port_is_one_line() -> None:
+    taken = listen("127.0.0.1", 0)
+    with taken, pytest.raises(InputError, match="--port"):
+        listen("127.0.0.1", taken.getsockname()[1])
+
+
+@pytest.mark.parametrize(
+    ("auth", "warned"), [({}, True), ({"IMAGE_SEARCH_AUTH": "a:b"}, False)]
+)  # fmt: skip
+def test_a_page_that_is_open_to_the_network_without_a_password_warns(
+    tmp_path: Path, auth: dict[str, str], warned: bool
+) -> None:
+    command = [sys.executable, "-m", "app", "--host", "0.0.0.0", "--port", "0", "--uri", "x.sqlite"]
+    done = subprocess.run(command, cwd=ROOT, env=environment(**auth), capture_output=True, text=True, timeout=60)
+    assert ("IMAGE_SEARCH_AUTH=user:password" in done.stderr) == warned
+    assert Settings().host == "127.0.0.1"
