@@ -26,9 +26,9 @@ SECONDS = 300
 _INSERT = """
 import json, sys
 from pipelines import Settings, run_insert
-from pipelines.milvus.collection import Store
+from pipelines.milvus.collection import Collection
 summary = run_insert(sys.argv[1], Settings(uri=sys.argv[2], model="builtin"), rejects=sys.argv[3])
-stored = Store(sys.argv[2], "images").get(list(range(int(sys.argv[4]))), [])
+stored = Collection(sys.argv[2], "images").get(list(range(int(sys.argv[4]))), [])
 # Not getrusage: its peak can be that of the parent process.
 peak = int(open("/proc/self/status").read().split("VmHWM:")[1].split()[0]) // 1024
 print(json.dumps({"stored": sorted(stored), "seconds": summary.seconds, "peak": peak, "rejected": summary.rejected}))

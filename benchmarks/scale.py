@@ -44,10 +44,10 @@ import json, sys
 import numpy
 from pipelines.indexing.compare import Comparer
 from pipelines.indexing.prune import source_name
-from pipelines.milvus.collection import Store
+from pipelines.milvus.collection import Collection
 from pipelines.models.clip import load_model
 from pipelines.sources import open_source
-source, store, model = open_source(sys.argv[1]), Store(sys.argv[2], "images"), load_model("builtin")
+source, store, model = open_source(sys.argv[1]), Collection(sys.argv[2], "images"), load_model("builtin")
 store.create(model.spec.dim, source.fields)
 comparer, random = Comparer(store, model.model_id, source_name(sys.argv[1])), numpy.random.default_rng(0)
 for chunk in source.chunks(1000):
@@ -62,14 +62,14 @@ print(json.dumps({"rows": store.count()}))
 _DIFF = """
 import json, sys, time
 from pipelines import Settings, run_insert
-from pipelines.milvus.collection import Store
+from pipelines.milvus.collection import Collection
 from pipelines.models.clip import load_model
 load_model("builtin")
-Store(sys.argv[2], "images").load()
+Collection(sys.argv[2], "images").load()
 before = memory("VmRSS")
 summary = run_insert(sys.argv[1], Settings(uri=sys.argv[2], model="builtin"))
-print(json.dumps({"unchanged": summary.unchanged, "metadata_updated": summary.retagged, "rejected": summary.rejected,
-                  "seconds": summary.seconds, "before": before, "peak": memory("VmHWM")}))
+print(json.dumps({"unchanged": summary.unchanged, "metadata_updated": summary.metadata_updated,
+                  "rejected": summary.rejected, "seconds": summary.seconds, "before": before, "peak": memory("VmHWM")}))
 """
 _PARSE = """
 import json, sys, time

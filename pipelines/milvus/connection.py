@@ -113,7 +113,7 @@ def _open_server(uri: str, token: str) -> MilvusClient:
         hint = " (https:// is for a server with TLS, http:// for one without)" if parts.scheme == "https" else ""
         raise StoreUnavailable(f"no Milvus answers at {uri}: is it running, and is the address right?{hint}") from None
     except StoreError as error:
-        raise StoreError(f"{uri}: {error}") from error
+        raise type(error)(f"{uri}: {error}") from error
 
 
 def _silence_logs() -> None:

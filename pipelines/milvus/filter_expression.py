@@ -5,9 +5,9 @@ Negation is carried down to the comparisons: Milvus's own `not` is neither true 
 
 from __future__ import annotations
 
-import math
 import os
 import posixpath
+import sys
 from collections.abc import Iterable, Sequence
 
 from ..errors import InputError
@@ -166,27 +166,14 @@ def _literal(field: Field, value: Value) -> str:
         return text_literal(value)
     if field.type is FieldType.BOOL and isinstance(value, bool):
         return "true" if value else "false"
-    if field.type in (FieldType.INT, FieldType.FLOAT) and _is_finite_number(value):
+    if not isinstance(value, (bool, str)) and abs(value) <= sys.float_info.max:  # False for infinity and NaN
         if field.type is FieldType.FLOAT:
             return repr(float(value))
-        if value == int(value):
-            return _int64_literal(int(value))
+        if field.type is FieldType.INT and value == int(value):
+            if abs(value) >= 2**63:
+                raise InputError(f"{value:g} has more than 64 bits")
+            return str(int(value))
     raise InputError(f"column '{field.name}' holds {_KINDS[field.type]}, not {format_value(value)}")
-
-
-def _int64_literal(value: int) -> str:
-    if not -(2**63) < value < 2**63:
-        raise InputError(f"{value:g} has more than 64 bits")
-    return str(value)
-
-
-def _is_finite_number(value: Value) -> bool:
-    if isinstance(value, (bool, str)):
-        return False
-    try:
-        return math.isfinite(float(value))
-    except OverflowError:
-        return False
 
 
 def _check_utf8(text: str) -> None:

@@ -40,11 +40,6 @@ class CollectionInfo:
     index: Index
     fields: tuple[Field, ...]
 
-    @property
-    def metric(self) -> str:
-        """Metric type of the index."""
-        return self.index.metric
-
 
 def build_schema(client: MilvusClient, dim: int, fields: tuple[Field, ...]) -> CollectionSchema:
     """Build the schema of a new collection for embeddings of `dim` dimensions."""

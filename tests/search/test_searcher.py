@@ -88,7 +88,7 @@ def test_get(searcher: Searcher, photos: Photos) -> None:
 
 def test_info_tells_model_index_and_fields(searcher: Searcher) -> None:
     info = searcher.info()
-    assert (info.rows, info.dim, info.metric) == (12, 256, "COSINE")
+    assert (info.rows, info.dim, info.index.metric) == (12, 256, "COSINE")
     assert info.model.startswith("builtin@")
     assert info.index.type in ("FLAT", "HNSW")
     assert {field.name: field.type.value for field in info.fields} == {"label": "text", "year": "int"}
