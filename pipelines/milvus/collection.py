@@ -263,9 +263,11 @@ class Collection:
             requested = Index(AUTO)
         target = resolve(self.uri, requested, self.count(), self.index)
         if target != self.index:
-            current = self.__dict__.pop("index")  # read again afterwards
             with writing(self.uri):
-                replace_index(self.client, self.name, current, target)
+                try:
+                    replace_index(self.client, self.name, self.index, target)
+                finally:
+                    self.__dict__.pop("index", None)  # to be read again
 
     def drop(self) -> None:
         """Remove the collection and all its rows."""
