@@ -29,7 +29,7 @@ pytest_plugins = ["tests.support.browser", "tests.support.remote"]  # one runnin
 SHARED = ROOT.parent / "shared" / "data"
 
 
-# Begun first, or one worker would be left alone with them at the end.
+# These files start first: a long file that starts last leaves the other workers without work.
 LONG_FILES = (
     "test_scale.py",
     "test_page_search.py",
@@ -41,7 +41,14 @@ LONG_FILES = (
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The order in which files are handed to the workers (which are told not to sort them by number of tests)."""
+    """Mark the tests that need a Milvus server or a browser, and put the long files first."""
+    for item in items:
+        fixtures = getattr(item, "fixturenames", ())
+        parameters = item.callspec.params.values() if hasattr(item, "callspec") else ()
+        if "milvus_server" in fixtures or "server" in parameters:
+            item.add_marker("server")
+        if "browser" in fixtures:
+            item.add_marker("browser")
     places = {name: number for number, name in enumerate(LONG_FILES)}
     items.sort(key=lambda item: places.get(item.path.name, len(places)))
 
@@ -126,7 +133,7 @@ def photos(tmp_path: Path) -> Photos:
 
 @pytest.fixture
 def command(tmp_path: Path) -> Callable[..., CommandResult]:
-    """Runs `python -m pipelines …` as a user would, in an empty folder."""
+    """Run `image-search …` as a user would, in an empty folder."""
 
     def run(*arguments: object, env: dict[str, str] | None = None, timeout: float = 120) -> CommandResult:
         folder = tmp_path / "cwd"
