@@ -1,7 +1,7 @@
 # `make demo` and `make test` are all a new user needs; both build the environment first.
 
 PYTHON ?= python3
-BIN := .venv/bin
+BIN := .venv/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt
 PYTEST := $(BIN)/python -m pytest
 
@@ -30,18 +30,19 @@ test: .venv/installed-dev  ## all tests except the slow ones: under 7 minutes on
 test-slow: .venv/installed-dev  ## the slow tests
 	$(PYTEST) --numprocesses 3 --dist loadfile --no-loadscope-reorder -m slow
 
-constraints: .venv/bin/python  ## write constraints.txt again; UPGRADE=1 takes the newest releases
+constraints: .venv/created  ## write constraints.txt again; UPGRADE=1 takes the newest releases
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet uv
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.10 --no-annotate $(if $(UPGRADE),--upgrade) \
 	    --custom-compile-command "make constraints" --output-file constraints.txt requirements.txt requirements-dev.txt
 
 # Debian takes ensurepip out of its Python: there the system's own pip, if it is installed, fills the environment.
-.venv/bin/python:
+.venv/created:
 	@$(PYTHON) -m venv .venv >/dev/null \
-	|| { $(PYTHON) -m venv --clear --without-pip .venv && $(PYTHON) -m pip --python $@ install --quiet pip; } 2>/dev/null \
+	|| { $(PYTHON) -m venv --clear --without-pip .venv && $(PYTHON) -m pip --python $(BIN)/python install --quiet pip; } 2>/dev/null \
 	|| { rm -rf .venv; echo 'error: this Python cannot make environments with pip; on Debian: apt install python3-venv'; exit 3; }
+	@touch $@
 
-.venv/installed: .venv/bin/python pyproject.toml requirements.txt constraints.txt
+.venv/installed: .venv/created pyproject.toml requirements.txt constraints.txt
 	$(PIP) --editable .
 	@touch $@
 
@@ -56,7 +57,7 @@ bench: .venv/installed  ## what benchmarks/README.md shows; CSV=… on your own 
 	$(BIN)/python -W ignore -m benchmarks.sample
 	$(BIN)/python -W ignore -m benchmarks.memory
 
-evaluate: .venv/installed  ## retrieval figures: CSV=… with labels, CAPTIONS=… for it, MODEL=…, PUBLISHED=flickr8k, REPORT=….html; COMPARE: which models, those here
+evaluate: .venv/installed  ## figures for CSV=… with labels; also CAPTIONS=…, MODEL=…, PUBLISHED=…, COMPARE=…, REPORT=….html
 	rm -rf evaluate.db
 	$(BIN)/image-search insert $(CSV) --uri evaluate.db --model $(or $(MODEL),builtin) --rejects evaluate-rejected.csv; [ $$? -le 1 ]
 	$(BIN)/image-search evaluate --uri evaluate.db --compare $(or $(COMPARE),here) \
