@@ -10,11 +10,10 @@ from __future__ import annotations
 import dataclasses
 import os
 import shlex
-import types
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from .errors import InputError
 
@@ -85,21 +84,9 @@ class Settings:
         return read_options(cls, given)
 
     @property
-    def model_options(self) -> dict[str, Any]:
-        """The arguments of the embedding operators."""
-        return {
-            "model_name": self.model, "device": self.device, "weights": self.weights, "runtime": self.runtime,
-        }  # fmt: skip
-
-    @property
     def decode_options(self) -> dict[str, Any]:
         """The arguments of the decode operator."""
         return {"exact": self.exact_preprocess, "allow_private": self.allow_private_urls}
-
-    @property
-    def milvus_options(self) -> dict[str, Any]:
-        """The arguments of the Milvus operators."""
-        return {"uri": self.uri, "collection_name": self.collection, "token": self.token}
 
     def command(self, command: str) -> str:
         """Return a shell command for this collection: `image-search COMMAND --uri … --collection …`.
@@ -114,17 +101,13 @@ class Settings:
         return " ".join(words)
 
 
-class ValueType(NamedTuple):
-    """The type of one value of an option, and whether the option takes several."""
+def value_types(options: type[Any]) -> dict[str, tuple[type, bool]]:
+    """Return of each field the type of one value, and whether the option takes several.
 
-    scalar: type
-    many: bool
-
-
-def value_types(options: type[Any]) -> dict[str, ValueType]:
-    """Return the type of each field: `int`, `float | None` and `tuple[str, ...]` are one int, one float, many str."""
-    hints = get_type_hints(options)
-    return {field.name: _value_type(hints[field.name]) for field in dataclasses.fields(options)}
+    `int` and `float | None` are one value, `tuple[str, ...]` several.
+    """
+    hints = get_type_hints(options).items()
+    return {name: (next(iter(get_args(hint)), hint), get_origin(hint) is tuple) for name, hint in hints}
 
 
 def read_options(options: type[Options], given: Mapping[str, Any]) -> Options:
@@ -136,11 +119,15 @@ def read_options(options: type[Options], given: Mapping[str, Any]) -> Options:
         InputError: a required option is missing, a number is none or too small.
     """
     values: dict[str, Any] = {}
-    for field, kind in zip(dataclasses.fields(options), value_types(options).values(), strict=True):  # type: ignore[arg-type]
+    types = value_types(options)
+    for field in dataclasses.fields(options):  # type: ignore[arg-type]
         value = given.get(field.name)
         raw = os.environ.get(env_name(field.name), "")
         if value is None and raw and not is_argument(field):
-            value = _parse(field.name, raw, kind)
+            kind, many = types[field.name]
+            value = (
+                tuple(_parse(field.name, word, kind) for word in raw.split()) if many else _parse(field.name, raw, kind)
+            )
         if value is not None:
             _check_minimum(field, value)
             values[field.name] = value
@@ -171,30 +158,16 @@ def cache_dir() -> Path:
     return Path(base) / "image-search"
 
 
-def _value_type(hint: Any) -> ValueType:
-    if get_origin(hint) is tuple:
-        return ValueType(get_args(hint)[0], True)
-    if get_origin(hint) in (Union, types.UnionType):  # X | None
-        return ValueType(get_args(hint)[0], False)
-    return ValueType(hint, False)
-
-
-def _parse(name: str, raw: str, kind: ValueType) -> Any:
-    if kind.many:
-        return tuple(_parse_one(name, word, kind.scalar) for word in raw.split())
-    return _parse_one(name, raw, kind.scalar)
-
-
-def _parse_one(name: str, raw: str, scalar: type) -> Any:
-    if scalar is bool:
+def _parse(name: str, raw: str, kind: type) -> Any:
+    if kind is bool:
         value = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}.get(raw.lower())
         if value is None:
             raise InputError(f"{env_name(name)} must be 1 or 0, not '{raw}'")
         return value
     try:
-        return scalar(raw)
+        return kind(raw)
     except ValueError:
-        wanted = "a whole number" if scalar is int else "a number"
+        wanted = "a whole number" if kind is int else "a number"
         raise InputError(f"{env_name(name)} must be {wanted}, not '{raw}'") from None
 
 

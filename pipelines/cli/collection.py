@@ -1,13 +1,28 @@
-"""`image-search info`, `drop` and `models`: what there is."""
+"""`image-search info`, `copy`, `drop` and `models`."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from contextlib import closing
+from dataclasses import MISSING, dataclass
 
 import click
 
 from ..settings import Settings, option
 from .parser import Output
+from .progress import ProgressBar, exit_on_ctrl_c
+
+EXIT_NOT_VERIFIED = 3  # of a copy
+
+
+@dataclass(frozen=True)
+class CopyOptions:
+    """From where to where."""
+
+    source: str = option(MISSING, "Milvus to copy from: a file or an address.", "--from")
+    target: str = option(MISSING, "Milvus to copy to: a file or an address.", "--to")
+    to_collection: str = option("", "Name of the copy. [default: the same name]")
+    from_token: str = option("", "Token or user:password of the Milvus to copy from.", secret=True)
+    to_token: str = option("", "Token or user:password of the Milvus to copy to.", secret=True)
 
 
 @dataclass(frozen=True)
@@ -37,6 +52,25 @@ def drop(settings: Settings, options: DropOptions) -> None:
         click.confirm(question, abort=True, err=True)
     collection.drop()
     print(f"removed '{settings.collection}' ({rows:,} rows)")
+
+
+def copy(options: CopyOptions, settings: Settings, output: Output) -> int:
+    """Copy a collection from a file to a server, or back.
+
+    Run the same command again to continue an interrupted copy.
+
+    Example: image-search copy --from ./search.db --to http://localhost:19530
+    """
+    from ..milvus.collection import Collection
+    from ..milvus.copy import copy_collection
+    from .output import print_copy
+
+    source = Collection(options.source, settings.collection, options.from_token)
+    target = Collection(options.target, options.to_collection or settings.collection, options.to_token)
+    with exit_on_ctrl_c(), closing(ProgressBar(hidden=output.json, unit="rows")) as bar:
+        summary = copy_collection(source, target, lambda done: bar.show(done.rows, done.rows_in_source))
+    print_copy(summary, as_json=output.json)
+    return 0 if summary.verified else EXIT_NOT_VERIFIED
 
 
 def models(output: Output) -> None:

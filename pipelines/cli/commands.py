@@ -11,8 +11,7 @@ import click
 from .. import __version__
 from ..errors import EXIT_INTERRUPTED, CollectionNotFound, SearchError
 from ..settings import Settings
-from .collection import drop, info, models
-from .copy import copy
+from .collection import copy, drop, info, models
 from .evaluate import evaluate
 from .insert import insert
 from .parser import ALL_SETTINGS, COLLECTION, HELP_FLAGS, MODEL, READING, command

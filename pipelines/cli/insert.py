@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import MISSING, dataclass
 
 import click
@@ -49,7 +50,7 @@ def insert(options: InsertOptions, settings: Settings, output: Output) -> int:
 
     if options.prune and not options.yes and not sys.stdin.isatty():
         raise InputError("--prune asks before it removes anything, and stdin is not a terminal: add --yes")
-    with exit_on_ctrl_c(), ProgressBar(hidden=output.json) as bar:
+    with exit_on_ctrl_c(), closing(ProgressBar(hidden=output.json)) as bar:
         summary = run_insert(
             options.source,
             settings,

@@ -6,7 +6,6 @@ import dataclasses
 import json
 import shutil
 import sys
-import unicodedata
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -19,8 +18,7 @@ if TYPE_CHECKING:
     from ..models.spec import ModelSpec
     from ..search.results import Results
 
-# Narrower columns than this are not cut further: nobody could read them.
-_NARROWEST = 8
+_NARROWEST = 8  # characters; in less a column is not readable
 
 
 def print_summary(summary: Summary, settings: Settings, as_json: bool) -> None:
@@ -29,12 +27,9 @@ def print_summary(summary: Summary, settings: Settings, as_json: bool) -> None:
         print(json.dumps(dataclasses.asdict(summary), ensure_ascii=False))
         return
     always = ("inserted", "updated", "unchanged", "rejected")
-    names = {
-        "inserted": "inserted", "updated": "updated", "deduplicated": "deduplicated",
-        "metadata_updated": "metadata updated", "unchanged": "unchanged", "rejected": "rejected",
-    }  # fmt: skip
-    counts = {name: getattr(summary, name) for name in names}
-    print(f"{summary.rows:,} rows: " + ", ".join(f"{n:,} {names[k]}" for k, n in counts.items() if n or k in always))
+    names = ("inserted", "updated", "deduplicated", "metadata_updated", "unchanged", "rejected")
+    counts = [(getattr(summary, name), name) for name in names if getattr(summary, name) or name in always]
+    print(f"{summary.rows:,} rows: " + ", ".join(f"{count:,} {name.replace('_', ' ')}" for count, name in counts))
     if summary.removed:
         print(f"removed {summary.removed:,} rows whose file or line is gone")
     speed = f", {summary.images_per_second:,.0f} images/s" if summary.images_per_second else ""
@@ -163,32 +158,11 @@ def _cell(value: Any) -> str:
 
 
 def _print_table(rows: Sequence[Sequence[str]], names: Sequence[str]) -> None:
-    """Print plain columns; at a terminal they are cut to its width, in a pipe they are whole."""
+    """Print plain columns; at a terminal the widest are wrapped so that all fit, in a pipe each row is one line."""
     from tabulate import tabulate
 
-    if sys.stdout.isatty():
-        widths = _fit([max(map(_width, column)) for column in zip(names, *rows, strict=True)])
-        rows = [[_cut(cell, width, name) for cell, width, name in zip(row, widths, names, strict=True)] for row in rows]
-    print(tabulate(rows, headers=names, tablefmt="simple", disable_numparse=True))
-
-
-def _fit(widths: list[int]) -> list[int]:
-    """Return the widths with the widest columns cut until all fit into the terminal."""
+    widths = [max(map(len, column)) for column in zip(names, *rows, strict=True)]
     room = shutil.get_terminal_size().columns - 2 * (len(widths) - 1)
-    while sum(widths) > room and max(widths) > _NARROWEST:
+    while sys.stdout.isatty() and sum(widths) > room and max(widths) > _NARROWEST:
         widths[widths.index(max(widths))] -= 1
-    return widths
-
-
-def _cut(text: str, width: int, name: str) -> str:
-    """Shorten a text to a width; of a path the end is kept, which names the file."""
-    if _width(text) <= width:
-        return text
-    while _width(text) >= width:
-        text = text[1:] if name == "path" else text[:-1]
-    return f"…{text}" if name == "path" else f"{text}…"
-
-
-def _width(text: str) -> int:
-    """Return the columns that a text takes on a terminal: Chinese, Japanese and Korean characters take two."""
-    return sum(2 if unicodedata.east_asian_width(character) in "WF" else 1 for character in text)
+    print(tabulate(rows, headers=names, tablefmt="simple", disable_numparse=True, maxcolwidths=widths))

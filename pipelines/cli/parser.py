@@ -34,12 +34,12 @@ def command(function: Callable[..., int | None], *settings: str) -> click.Comman
         settings: the fields of `Settings` that are options of this command.
     """
     groups = {name: hint for name, hint in get_type_hints(function).items() if name != "return"}
-    parameters: list[click.Parameter] = []
-    for options in groups.values():
-        kinds = value_types(options)
-        for field in dataclasses.fields(options):
-            if options is not Settings or field.name in settings:
-                parameters.append(_parameter(field, kinds[field.name].scalar, kinds[field.name].many))
+    parameters = [
+        _parameter(field, *value_types(options)[field.name])
+        for options in groups.values()
+        for field in dataclasses.fields(options)
+        if options is not Settings or field.name in settings
+    ]
 
     def run(**given: Any) -> int:
         given = {name: None if value == () else value for name, value in given.items()}  # click's "not given"

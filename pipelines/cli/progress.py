@@ -6,7 +6,6 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from ..errors import EXIT_INTERRUPTED
@@ -36,22 +35,16 @@ class ProgressBar:
         self._title = ""
         self._announced_interrupt = False
 
-    def __enter__(self) -> ProgressBar:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._close()
-
     def show(self, done: int, total: int, title: str = "", **figures: float) -> None:
         """Move the bar to `done` of `total`, with figures behind it; another `title` begins the next bar."""
         if self._hidden:
             return
         if self._bar is None or title != self._title:
-            self._close()
+            self.close()
+            from tqdm import tqdm
+
             options = {"desc": title, "unit": "it", "leave": False} if title else {"unit": self._unit}
-            self._bar, self._title = self._open(total, **options), title
+            self._bar, self._title = tqdm(total=total, dynamic_ncols=True, smoothing=0.1, **options), title
         self._bar.total = total
         self._bar.update(done - self._bar.n)
         if figures:
@@ -72,12 +65,8 @@ class ProgressBar:
         else:
             self._bar.write(line, file=sys.stderr)
 
-    def _open(self, total: int, **options: Any) -> Any:
-        from tqdm import tqdm
-
-        return tqdm(total=total, dynamic_ncols=True, smoothing=0.1, **options)
-
-    def _close(self) -> None:
+    def close(self) -> None:
+        """Leave the bar as it is and begin a line below it."""
         if self._bar is not None:
             self._bar.close()
             self._bar = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import dataclass
 
 from ..errors import EXIT_INTERRUPTED, EXIT_REJECTED
@@ -39,7 +40,7 @@ def train(options: TrainOptions, run: RunOptions, output: Output) -> int:
     from ..training.train import train as train_model
     from .output import print_training
 
-    with ProgressBar(hidden=output.json) as bar:
+    with closing(ProgressBar(hidden=output.json)) as bar:
         outcome = train_model(options, restart=run.restart, rejects=run.rejects, on_progress=bar.show, say=bar.say)
     if outcome.card is None:
         bar.say("interrupted; saved: run the same command again to go on")

@@ -13,9 +13,8 @@ import pytest
 from click.testing import CliRunner
 
 from pipelines import Settings
-from pipelines.cli.collection import DropOptions
+from pipelines.cli.collection import CopyOptions, DropOptions
 from pipelines.cli.commands import group
-from pipelines.cli.copy import CopyOptions
 from pipelines.cli.evaluate import EvaluateOptions, ReportOptions
 from pipelines.cli.insert import InsertOptions
 from pipelines.cli.parser import Output
@@ -158,7 +157,7 @@ def test_every_option_can_come_from_the_environment(name: str, monkeypatch: pyte
     for option in options:
         assert option.name is not None
         owner, field = fields[option.name]
-        raw = {bool: "yes", int: "7", float: "0.5"}.get(value_types(owner)[field.name].scalar, "some")
+        raw = {bool: "yes", int: "7", float: "0.5"}.get(value_types(owner)[field.name][0], "some")
         required = {field.name: "x" for field in dataclasses.fields(owner) if field.default is dataclasses.MISSING}
         required.pop(field.name, None)
         with monkeypatch.context() as patch:
