@@ -5,7 +5,7 @@ BIN := .venv/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help demo check test test-slow constraints bench evaluate card bench-files bench-serve fuzz bench-scale torture \
+.PHONY: help demo check test test-slow constraints bench evaluate card bench-files bench-serve bench-lite fuzz bench-scale torture \
 	bench-peers clean
 
 help:  ## list the targets
@@ -75,6 +75,9 @@ bench-serve: .venv/installed  ## searches a second over HTTP, 1, 8 and 50 users 
 
 fuzz: .venv/installed-dev  ## ten thousand requests, right and wrong, made from the API's own description
 	FUZZ_EXAMPLES=1000 $(BIN)/python -m pytest tests/app/api/test_document.py --timeout 3000
+
+bench-lite: .venv/installed  ## Milvus Lite as installed and with pipelines/milvus/lite_fast_path; ROWS=… (100,000)
+	$(BIN)/python -W ignore -m benchmarks.lite $(if $(ROWS),--rows $(ROWS))
 
 bench-scale: .venv/installed  ## 100,000 generated images: rate, memory, second run; a million rows of CSV
 	$(BIN)/python -W ignore -m benchmarks.scale

@@ -83,6 +83,9 @@ def _open_lite(path: str) -> MilvusClient:
     os.environ.setdefault("MILVUS_LITE_MEMTABLE_MEMORY_LIMIT_BYTES", str(8 << 20))
     from pymilvus import MilvusClient
 
+    from . import lite_fast_path
+
+    lite_fast_path.apply()
     _silence_logs()
     parent = Path(path).parent
     try:
