@@ -26,7 +26,7 @@ PAUSES = (0.5, 2.0)
 MAX_RETRY_AFTER = 30.0
 BUSY = frozenset({429, 502, 503, 504})
 HEADERS = {
-    "User-Agent": "image-search/0.1 (python-httpx)",
+    "User-Agent": "image-search (python-httpx)",
     "Accept": "image/*,*/*;q=0.8",
     "Accept-Encoding": "identity",  # images are compressed already
 }
@@ -87,9 +87,7 @@ def _try(url: str, target: IO[bytes], max_bytes: int, client: httpx.Client) -> N
             _save(response, target, max_bytes)
         finally:
             response.close()
-    except UnreadableFile as error:
-        raise UnreadableFile(where + str(error)) from error
-    except ERRORS as error:
+    except (UnreadableFile, *ERRORS) as error:
         raise _explain(error, where) from error
 
 
@@ -116,18 +114,22 @@ def _explain(error: Exception, where: str) -> Exception:
     """An exception in words. By its name, because httpx and httpcore raise their own at different steps."""
     name = type(error).__name__
     detail = " ".join(str(error).split())[:120]
-    if name in ("ConnectTimeout", "PoolTimeout"):
-        return UnreadableFile(f"{where}cannot connect within {CONNECT_SECONDS:g} s")
-    if name.endswith("Timeout"):
-        return UnreadableFile(f"{where}timed out after {READ_SECONDS if deadline.left() > 0 else deadline.seconds:g} s")
-    if name == "ConnectError":
+    if isinstance(error, UnreadableFile):
+        reason = str(error)
+    elif name in ("ConnectTimeout", "PoolTimeout"):
+        reason = f"cannot connect within {CONNECT_SECONDS:g} s"
+    elif name.endswith("Timeout"):
+        reason = f"timed out after {READ_SECONDS if deadline.left() > 0 else deadline.seconds:g} s"
+    elif name == "ConnectError":
         secure = "CERTIFICATE" in detail or "SSL" in detail
-        return UnreadableFile(f"{where}{'no secure connection' if secure else 'cannot connect'}: {detail}")
-    if name in ("UnsupportedProtocol", "InvalidURL", "ValueError") or "location header" in detail:
-        return UnreadableFile(f"{where}not an address that can be fetched")
-    if name == "DecodingError":
-        return UnreadableFile(f"{where}the server's compression is damaged")
-    return _Interrupted(f"{where}the connection broke off ({detail or name})")
+        reason = f"{'no secure connection' if secure else 'cannot connect'}: {detail}"
+    elif name in ("UnsupportedProtocol", "InvalidURL", "ValueError") or "location header" in detail:
+        reason = "not an address that can be fetched"
+    elif name == "DecodingError":
+        reason = "the server's compression is damaged"
+    else:
+        return _Interrupted(f"{where}the connection broke off ({detail or name})")
+    return UnreadableFile(where + reason)
 
 
 @lru_cache(maxsize=2)

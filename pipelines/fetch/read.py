@@ -7,6 +7,8 @@ import os
 import re
 import shutil
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import IO, Any, TypeGuard
 
 from ..errors import UnreadableFile, UnreadableImage
@@ -33,6 +35,11 @@ _URL = re.compile(r"(?!file:)[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 def is_remote(path: object) -> TypeGuard[str]:
     """True for a URL that is no local path: `https://…`, `s3://…`."""
     return isinstance(path, str) and "://" in path and _URL.match(path) is not None
+
+
+def is_web(url: str) -> bool:
+    """True for http and https."""
+    return url.lower().startswith(("http://", "https://"))
 
 
 def local_path(path: str) -> str:
@@ -83,7 +90,7 @@ def _open_without_waiting(path: str, flags: int) -> int:
 
 
 def _read_remote(url: str, allow_private: bool) -> bytes:
-    if _is_web(url):
+    if is_web(url):
         from .http import download
 
         target = io.BytesIO()
@@ -95,7 +102,7 @@ def _read_remote(url: str, allow_private: bool) -> bytes:
     except Exception as error:  # each store raises errors of its own
         if "range" in str(error) and "not satisfiable" in str(error):  # S3 says so of an empty object
             return b""
-        raise UnreadableFile(store_reason(error)) from error
+        raise UnreadableFile(_store_reason(error)) from error
     if len(data) > MAX_BYTES:
         raise UnreadableFile(f"larger than {MAX_BYTES >> 20} MiB")
     return bytes(data)
@@ -107,31 +114,13 @@ def download_file(url: str, target: IO[bytes], allow_private: bool = False) -> N
     Raises:
         UnreadableFile: with the reason.
     """
-    if _is_web(url):
+    if is_web(url):
         from .http import download
 
         return download(url, target, MAX_CSV_BYTES, allow_private, CSV_SECONDS)
     filesystem, name = open_store(url)
-    try:
-        with filesystem.open(name, "rb") as source:
-            shutil.copyfileobj(source, target, 1 << 20)
-    except Exception as error:  # each store raises errors of its own
-        raise UnreadableFile(store_reason(error)) from error
-
-
-def is_store_folder(url: str) -> bool:
-    """True for a URL in an object store that is not a single object.
-
-    Raises:
-        UnreadableFile: the store does not answer.
-    """
-    if _is_web(url):
-        return False
-    filesystem, name = open_store(url)
-    try:
-        return not filesystem.isfile(name)
-    except Exception as error:  # each store raises errors of its own
-        raise UnreadableFile(store_reason(error)) from error
+    with store_errors(), filesystem.open(name, "rb") as source:
+        shutil.copyfileobj(source, target, 1 << 20)
 
 
 def open_store(url: str) -> tuple[Any, str]:
@@ -145,17 +134,33 @@ def open_store(url: str) -> tuple[Any, str]:
         raise UnreadableFile(f"addresses of the kind {scheme}:// are not supported (http, https, s3, gs, az, … are)")
     import fsspec
 
-    try:
-        filesystem, name = fsspec.core.url_to_fs(url)
-    except ImportError as error:
-        raise UnreadableFile(f"{scheme}:// needs one more package: pip install {STORE_PACKAGES[scheme]}") from error
-    except Exception as error:  # each store raises errors of its own
-        raise UnreadableFile(store_reason(error)) from error
+    with store_errors():
+        try:
+            filesystem, name = fsspec.core.url_to_fs(url)
+        except ImportError as error:
+            raise UnreadableFile(f"{scheme}:// needs one more package: pip install {STORE_PACKAGES[scheme]}") from error
     return filesystem, name
 
 
-def store_reason(error: Exception) -> str:
-    """An object store's exception as one line."""
+@contextmanager
+def store_errors(url: str = "") -> Iterator[None]:
+    """Turns an exception of an object store into one line. Each store raises errors of its own.
+
+    Args:
+        url: named in the message, if given.
+
+    Raises:
+        UnreadableFile: for any exception.
+    """
+    try:
+        yield
+    except Exception as error:
+        raise UnreadableFile(f"{url}: {_store_reason(error)}" if url else _store_reason(error)) from error
+
+
+def _store_reason(error: Exception) -> str:
+    if isinstance(error, UnreadableFile):
+        return str(error)
     if isinstance(error, FileNotFoundError):
         return "no such object in the store"
     if isinstance(error, PermissionError):
@@ -164,7 +169,3 @@ def store_reason(error: Exception) -> str:
         return "a folder, not a file"
     text = " ".join(str(error).split())[:160]
     return f"the store answers: {text or type(error).__name__}"
-
-
-def _is_web(url: str) -> bool:
-    return url.lower().startswith(("http://", "https://"))

@@ -24,14 +24,11 @@ if TYPE_CHECKING:
 MAX_PIXELS_STORED = 256_000_000  # that a header may claim
 MAX_PIXELS_DECODED = 128_000_000  # held in memory, 3 bytes each
 STRIP_PIXELS = 4_000_000
-# Their decoders take up to 20 bytes a pixel and many seconds. Half as many pixels still fit a phone's 48 megapixels.
-HEAVY_FORMATS = frozenset({"JPEG2000", "AVIF", "HEIF"})
-
-# The formats that Pillow may open. Never EPS, for which it starts Ghostscript.
-FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF", "JPEG2000", "HEIF")
 # The formats and modes that OpenCV decodes as exactly as Pillow, and faster.
-OPENCV_FORMATS = frozenset({"JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM"})
+OPENCV_FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
 OPENCV_MODES = frozenset({"1", "L", "P", "RGB", "CMYK", "YCbCr", "I;16", "I;16B", "I"})
+# Their decoders take up to 20 bytes a pixel and many seconds. Half as many pixels still fit a phone's 48 megapixels.
+HEAVY_FORMATS = ("JPEG2000", "AVIF", "HEIF")
 
 _TEXT = rb"(\xef\xbb\xbf)?[ \t\r\n]*"  # a byte-order mark and spaces
 _UNSUPPORTED = "this format is not supported"
@@ -137,7 +134,8 @@ def _prepare_libraries() -> tuple[str, ...]:
     else:
         pillow_heif.register_heif_opener()
     Image.init()
-    return tuple(name for name in FORMATS if name in Image.OPEN)
+    # No other format may be opened: for EPS, Pillow starts Ghostscript.
+    return tuple(name for name in OPENCV_FORMATS + HEAVY_FORMATS if name in Image.OPEN)
 
 
 def _jpeg_shrink(image: Image, size: int | None) -> int:

@@ -8,8 +8,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from ..errors import InputError, UnreadableFile
-from ..fetch.read import is_remote, is_store_folder, local_path
+from ..errors import InputError
+from ..fetch.read import is_remote, is_web, local_path, open_store, store_errors
 from .csv_source import CsvSource
 from .csv_text import RemoteCsv
 from .folder import IMAGE_SUFFIXES, BucketSource, FolderSource
@@ -30,32 +30,25 @@ def open_source(
         InputError: there is no such source, or it holds something that would stop the run later.
     """
     name = local_path(os.fspath(source))
+    location = Path(os.path.expanduser(name))
+    if not is_remote(name) and os.path.isdir(location):
+        return FolderSource(location, limit, shard)
+    if os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES:
+        raise InputError(f"{name} is an image: give a CSV of paths, or the folder that holds it")
     if is_remote(name):
         return _open_remote(name, limit, shard, allow_private)
-    return _open_local(Path(os.path.expanduser(name)), limit, shard)
-
-
-def _open_local(location: Path, limit: int, shard: Shard) -> Source:
-    if os.path.isdir(location):
-        return FolderSource(location, limit, shard)
     if not os.path.exists(location):
         raise InputError(f"there is no file or folder {location}")
     if not os.path.isfile(location):
         raise InputError(f"{location} is not a regular file, and a CSV is read twice: save it as a file first")
-    _refuse_image(os.fspath(location))
     return CsvSource(location, limit, shard)
 
 
 def _open_remote(url: str, limit: int, shard: Shard, allow_private: bool) -> Source:
-    _refuse_image(url)
-    try:
-        if is_store_folder(url):
+    if not is_web(url):
+        with store_errors(url):
+            filesystem, name = open_store(url)
+            is_folder = not filesystem.isfile(name)
+        if is_folder:
             return BucketSource(url, limit, shard)
-    except UnreadableFile as error:
-        raise InputError(f"{url}: {error}") from error
     return CsvSource(RemoteCsv(url, allow_private), limit, shard)
-
-
-def _refuse_image(name: str) -> None:
-    if os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES:
-        raise InputError(f"{name} is an image: give a CSV of paths, or the folder that holds it")

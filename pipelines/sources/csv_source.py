@@ -1,7 +1,7 @@
 """A CSV of images with the column `path`, often `id` and `label`, and any others. pandas reads it in chunks, twice.
 
 The first pass finds each column's type and everything that would stop the run later; the second yields the rows.
-A million rows need the memory of one chunk plus 12 bytes a row, for ids and row numbers.
+A million rows need the memory of one chunk plus 8 bytes a row, for the ids.
 
 The standard library's reader finds the header, and the row at which pandas gave up.
 """
@@ -11,13 +11,10 @@ from __future__ import annotations
 import os
 import re
 import sys
-from array import array
 from collections.abc import Iterator
 from itertools import compress, repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from ..errors import InputError
 from ..fields import ID, PATH, Field, FieldType, field_name
@@ -101,7 +98,7 @@ class CsvSource:
             pathless = below[below[PATH] == ""]
             empty = pathless.index[(pathless == "").all(axis=1)]
             frame = (below.drop(empty) if len(empty) else below)[:left]
-            if frame.iloc[:, width:].to_numpy().any():
+            if any(any(frame[spare].tolist()) for spare in SPARE_COLUMNS):
                 refuse_first_mistake(self._path, self._layout)
             if len(frame):
                 yield frame.iloc[:, :width]
@@ -128,37 +125,33 @@ class CsvSource:
 
     def _scan(self) -> tuple[tuple[Field, ...], int]:
         """The fields, and the number of rows in this shard. Refuses ids and paths that repeat."""
+        import pandas as pd
+
         guesses = {column: TypeGuess() for column in self._names}
-        keys, lines = array("q"), array("I")
-        total = 0
+        seen, total = [], 0
         for frame in self._frames():
             ids, paths = self._identify(frame)
             total += int(self._shard.takes(ids).sum())
             if ID not in frame and "" in paths:
                 # Rows without a path are rejected one by one later: they are no duplicates of each other.
                 ids = [key if path else -line for key, path, line in zip(ids, paths, frame.index, strict=True)]
-            keys.extend(ids)
-            lines.extend(frame.index)
+            seen.append(pd.Series(ids, frame.index))
             for column, guess in guesses.items():
                 guess.look_at(frame[column].tolist())
-        if not keys:
+        if not seen:
             raise InputError(f"{self._path} has a header but no rows")
-        self._refuse_duplicates(np.frombuffer(keys, np.int64), lines)
+        self._refuse_duplicates(pd.concat(seen))
         fields = (Field(name, guesses[at].type_for(name), guesses[at].has_gaps) for at, name in self._names.items())
         return tuple(fields), total
 
-    def _refuse_duplicates(self, keys: np.ndarray, lines: array[int]) -> None:
-        import pandas as pd
-
-        repeats = np.flatnonzero(pd.Series(keys).duplicated())
-        if not repeats.size:
-            return
-        second = repeats[0]
-        first = np.flatnonzero(keys == keys[second])[0]
-        column, thing = (ID, f"id {keys[second]}") if ID in self._layout.columns else (PATH, "path")
-        more = f" ({repeats.size} repeats in all)" if repeats.size > 1 else ""
-        rows = f"{lines[first]} and {lines[second]}"
-        raise InputError(f"{self._path}, rows {rows}, column '{column}': the same {thing} twice{more}")
+    def _refuse_duplicates(self, ids: Series) -> None:
+        repeats = ids[ids.duplicated()]
+        if not repeats.empty:
+            key, more = repeats.iloc[0], f" ({len(repeats)} repeats in all)" if len(repeats) > 1 else ""
+            first, second = ids.index[ids == key][:2]
+            column, thing = (ID, f"id {key}") if ID in self._layout.columns else (PATH, "path")
+            where = f"{self._path}, rows {first} and {second}, column '{column}'"
+            raise InputError(f"{where}: the same {thing} twice{more}")
 
 
 def _field_names(path: os.PathLike[str], layout: Layout) -> dict[str, str]:

@@ -77,9 +77,8 @@ class TypeGuess:
     def look_at(self, cells: Iterable[str]) -> None:
         """Cells as text; '' is an empty cell."""
         distinct = set(cells)
-        if "" in distinct:
-            self.has_gaps = True
-            distinct.discard("")
+        self.has_gaps |= "" in distinct
+        distinct.discard("")
         if distinct:
             self._seen = True
             self._types = [one for one in self._types if all(map(_PATTERNS[one].fullmatch, distinct))]

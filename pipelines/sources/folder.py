@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import posixpath
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from itertools import compress, islice
 from pathlib import Path
-from typing import Any
 
 from ..errors import InputError
-from ..fetch.read import open_store, store_reason
+from ..fetch.read import open_store, store_errors
 from ..fields import Field, FieldType
 from .source import WHOLE, Row, Shard, in_chunks, path_id
 
@@ -31,7 +30,7 @@ class FolderSource:
     """
 
     def __init__(self, root: Path, limit: int = 0, shard: Shard = WHOLE) -> None:
-        self._root = root.resolve()
+        self._top = str(root.resolve())
         self._check(str(root), limit, shard)
 
     def chunks(self, size: int) -> Iterator[list[Row]]:
@@ -55,11 +54,19 @@ class FolderSource:
 
     def _images(self) -> Iterator[tuple[str, str]]:
         """Path and label of each image."""
-        for folder, subfolders, files in os.walk(self._root):
+        for folder, subfolders, files in self._walk():
             subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-            label = "" if Path(folder) == self._root else os.path.basename(folder)
-            for name in _image_names(files):
-                yield os.path.join(folder, name), label
+            label = "" if folder == self._top else os.path.basename(folder)
+            for name in sorted(files):
+                if os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES and not name.startswith("."):
+                    yield self._join(folder, name), label
+
+    def _walk(self) -> Iterator[tuple[str, list[str], list[str]]]:
+        """Each folder with its subfolders and files; as with os.walk, the caller sorts and filters the subfolders."""
+        return os.walk(self._top)
+
+    def _join(self, folder: str, name: str) -> str:
+        return os.path.join(folder, name)
 
 
 class BucketSource(FolderSource):
@@ -75,32 +82,21 @@ class BucketSource(FolderSource):
         self._top = top.rstrip("/")
         self._check(url, limit, shard)
 
-    def _images(self) -> Iterator[tuple[str, str]]:
+    def _walk(self) -> Iterator[tuple[str, list[str], list[str]]]:
         # Not fsspec's own walk: it silently leaves out a subfolder that it cannot list.
         waiting = [self._top]
         while waiting:
             folder = waiting.pop()
-            entries = {str(entry["name"]).rstrip("/"): entry["type"] for entry in self._list(folder)}
-            entries.pop(folder, None)
-            folders = [name for name, kind in entries.items() if kind == "directory"]
-            waiting += sorted((name for name in folders if not posixpath.basename(name).startswith(".")), reverse=True)
-            label = "" if folder == self._top else posixpath.basename(folder)
-            for name in _image_names(posixpath.basename(name) for name, kind in entries.items() if kind != "directory"):
-                yield f"{self._address(folder)}/{name}", label
+            with store_errors(self._address(folder)):
+                entries = self._filesystem.ls(folder, detail=True)
+            listed = [(str(entry["name"]).rstrip("/"), entry["type"]) for entry in entries]
+            below = [(posixpath.basename(name), kind) for name, kind in listed if name != folder]
+            subfolders = [name for name, kind in below if kind == "directory"]
+            yield folder, subfolders, [name for name, kind in below if kind != "directory"]
+            waiting += (f"{folder}/{name}" for name in reversed(subfolders))
 
-    def _list(self, folder: str) -> list[dict[str, Any]]:
-        try:
-            entries: list[dict[str, Any]] = self._filesystem.ls(folder, detail=True)
-        except Exception as error:  # each store raises errors of its own
-            raise InputError(f"{self._address(folder)}: {store_reason(error)}") from error
-        return entries
+    def _join(self, folder: str, name: str) -> str:
+        return f"{self._address(folder)}/{name}"
 
     def _address(self, folder: str) -> str:
         return self._url + folder[len(self._top) :]
-
-
-def _image_names(names: Iterable[str]) -> list[str]:
-    """The names of visible images, sorted."""
-    return sorted(
-        name for name in names if os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES and not name.startswith(".")
-    )

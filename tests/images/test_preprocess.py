@@ -91,7 +91,7 @@ def test_exact_preprocessing_is_an_option(command: Callable[..., Any], lite: Set
         "search", "--image", tmp_path / "a.jpg", "--uri", lite.uri, env={"IMAGE_SEARCH_EXACT_PREPROCESS": "1"}
     )
     assert (done.status, done.err) == (0, "")
-    assert float(done.out.splitlines()[2].split()[1]) == pytest.approx(score, abs=1e-4)
+    assert float(done.out.splitlines()[2].split()[2]) == pytest.approx(score, abs=1e-4)
 
 
 # --- Pillow's pixels -------------------------------------------------------------------------------------------------
