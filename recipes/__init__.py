@@ -1,1 +1,1 @@
-"""Recipes: how the files that ship with this repository were made. Not installed."""
+"""Recipes: how files of this repository were made. Not installed."""

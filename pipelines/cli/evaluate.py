@@ -42,7 +42,7 @@ def evaluate(options: EvaluateOptions, report: ReportOptions, settings: Settings
 
     models = tuple(name for names in options.compare for name in names.split(",") if name)
     write_page = open_report(report.report) if report.report else None
-    with closing(ProgressBar(hidden=output.json)) as bar:
+    with closing(ProgressBar(hidden=output.json, unit="it")) as bar:
         result = Report(run(settings, dataclasses.replace(options, compare=models), bar.show), options.published)
     print(result.as_json() if output.json else result.as_text())
     if write_page is not None:

@@ -43,8 +43,9 @@ class ProgressBar:
             self.close()
             from tqdm import tqdm
 
-            options = {"desc": title, "unit": "it", "leave": False} if title else {"unit": self._unit}
-            self._bar, self._title = tqdm(total=total, dynamic_ncols=True, smoothing=0.1, **options), title
+            options = {"desc": title, "leave": False} if title else {}
+            self._bar = tqdm(total=total, unit=self._unit, dynamic_ncols=True, smoothing=0.1, **options)
+            self._title = title
         self._bar.total = total
         self._bar.update(done - self._bar.n)
         if figures:

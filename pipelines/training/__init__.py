@@ -1,1 +1,1 @@
-"""Fine-tuning and training of CLIP models on one's own captioned or labelled images: `python -m pipelines train`."""
+"""Fine-tune CLIP models on captioned or labelled images, or train small ones: `image-search train`."""

@@ -1,13 +1,14 @@
-"""The network under training, and its two forward passes."""
+"""The network under training: its parts, its text tower for cut texts, its loss, and the mixing of weights."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 import torch
+from torch import nn
 from torch.nn import functional as F
 
 from ..models.registry import BUILTIN
@@ -15,9 +16,16 @@ from ..models.spec import Architecture
 from ..models.towers import set_activation
 from ..towhee_compat import import_clip
 
+# "clipped to prevent scaling the logits by more than 100" (Radford et al. 2021, §2.5).
+MAX_LOGIT_SCALE = math.log(100)
 
-def build(seed: int, architecture: Architecture = BUILTIN.architecture, activation: str = BUILTIN.activation) -> Any:
-    """A `towhee.models.clip.CLIP` with random weights."""
+Forward = Callable[[], torch.Tensor]
+
+
+def random_network(
+    seed: int, architecture: Architecture = BUILTIN.architecture, activation: str = BUILTIN.activation
+) -> Any:
+    """Return a `towhee.models.clip.CLIP` with random weights."""
     torch.manual_seed(seed)
     clip: Any = import_clip()
     network = clip.CLIP(**asdict(architecture))
@@ -25,24 +33,132 @@ def build(seed: int, architecture: Architecture = BUILTIN.architecture, activati
     return network
 
 
-def at_resolution(state: Mapping[str, torch.Tensor], resolution: int) -> dict[str, torch.Tensor]:
-    """The state of a CLIP with a ModifiedResNet, the positions of its attention pool interpolated for `resolution`."""
-    name, side = "visual.attnpool.positional_embedding", resolution // 32
-    mean, grid = state[name][:1], state[name][1:]
-    trained = math.isqrt(len(grid))
-    if trained == side:
-        return dict(state)
-    planes = grid.T.reshape(1, -1, trained, trained)
-    resized = F.interpolate(planes, size=(side, side), mode="bilinear", align_corners=False)
-    return {**state, name: torch.cat([mean, resized.flatten(2)[0].T])}
+def tower_of(name: str) -> str:
+    """Return the tower of a parameter: 'image', 'text', or '' for the temperature, which both share."""
+    if name == "logit_scale":
+        return ""
+    return "image" if name.startswith("visual.") else "text"
+
+
+def head_names(network: Any) -> list[str]:
+    """Return the parameters of both projections, the layers before them, both last blocks, and the temperature."""
+    visual = network.visual
+    last_text = f"transformer.resblocks.{len(network.transformer.resblocks) - 1}."
+    heads = ["logit_scale", "text_projection", "ln_final.", last_text]
+    if hasattr(visual, "attnpool"):
+        heads += ["visual.attnpool.", f"visual.layer4.{len(visual.layer4) - 1}."]
+    else:
+        last = f"visual.transformer.resblocks.{len(visual.transformer.resblocks) - 1}."
+        heads += ["visual.proj", "visual.ln_post.", last]
+    return [name for name, _ in network.named_parameters() if name.startswith(tuple(heads))]
+
+
+def encode_tokens(network: Any, tokens: torch.Tensor) -> torch.Tensor:
+    """Run `CLIP.encode_text` on rows that are cut after the longest text: int64[n, length] → float[n, dim].
+
+    Attention is causal and the embedding is read at the end-of-text token, so the positions after it change nothing;
+    leaving them out is several times faster than computing all 77.
+    """
+    length = tokens.shape[1]
+    states = (network.token_embedding(tokens) + network.positional_embedding[:length]).permute(1, 0, 2)
+    for block in network.transformer.resblocks:
+        normed = block.ln_1(states)
+        mask = block.attn_mask[:length, :length].to(normed.dtype)
+        states = states + block.attn(normed, normed, normed, need_weights=False, attn_mask=mask)[0]
+        states = states + block.mlp(block.ln_2(states))
+    states = network.ln_final(states.permute(1, 0, 2))
+    ends: torch.Tensor = states[torch.arange(len(tokens), device=tokens.device), tokens.argmax(dim=-1)]
+    embedded: torch.Tensor = ends @ network.text_projection
+    return embedded
+
+
+def scale_of(logit_scale: torch.Tensor) -> torch.Tensor:
+    """Return the factor of the cosines, at most 100."""
+    return logit_scale.clamp(max=MAX_LOGIT_SCALE).exp()
+
+
+def contrastive_loss(
+    images: torch.Tensor, texts: torch.Tensor, relevant: torch.Tensor, scale: torch.Tensor
+) -> torch.Tensor:
+    """Symmetric cross-entropy over cosines (Radford et al. 2021, figure 3); relevant texts share the target equally.
+
+    Two images with the same text, or of the same class, are relevant to each other's text: as wrong answers they would
+    be pushed apart without reason (the targets of supervised contrastive learning, Khosla et al. 2020).
+
+    Args:
+        images: float32[n, dim], unit length.
+        texts: float32[m, dim], unit length, m ≥ n: the first n belong to the images in their order, the others to no
+            image and are wrong answers only.
+        relevant: bool[n, m], whether a text is relevant to an image; True for the image's own.
+        scale: the factor of the cosines, exp of the logit scale.
+    """
+    logits = scale * images @ texts.T
+    targets = relevant.float()
+    square = targets[:, : len(images)].T
+    by_image = F.cross_entropy(logits, targets / targets.sum(1, keepdim=True))
+    by_text = F.cross_entropy(logits[:, : len(images)].T, square / square.sum(1, keepdim=True))
+    return (by_image + by_text) / 2
+
+
+def backward_in_parts(
+    image_parts: Sequence[Forward], text_parts: Sequence[Forward], loss_of: Callable[..., torch.Tensor]
+) -> torch.Tensor:
+    """Compute the gradient of the loss over all parts together with the memory of one part; return the loss.
+
+    A contrastive loss needs all embeddings at once: plain accumulation, part by part, would compare each image with
+    the texts of its own part only. Gradient caching (Gao et al. 2021, "Scaling Deep Contrastive Learning Batch Size
+    under Memory Limited Setup", §3) embeds all parts without gradients, takes the loss's gradient with respect to the
+    embeddings, and then carries it back through the towers part by part.
+
+    Args:
+        image_parts: each returns the embeddings of one part of the images; called twice, or once for a single part.
+        text_parts: the same for the texts.
+        loss_of: the differentiable loss of all image and all text embeddings.
+    """
+    if len(image_parts) == 1:
+        loss = loss_of(image_parts[0](), text_parts[0]())
+        torch.autograd.backward(loss)
+        return loss.detach()
+    sides = (image_parts, text_parts)
+    with torch.no_grad():
+        embeddings = [[part() for part in side] for side in sides]
+    leaves = [torch.cat(parts).requires_grad_() for parts in embeddings]
+    loss = loss_of(*leaves)
+    torch.autograd.backward(loss)
+    for side, parts, leaf in zip(sides, embeddings, leaves, strict=True):
+        assert leaf.grad is not None
+        for part, gradient in zip(side, torch.split(leaf.grad, [len(part) for part in parts]), strict=True):
+            again = part()
+            if again.requires_grad:  # False for a frozen tower
+                torch.autograd.backward(again, gradient)
+    return loss.detach()
+
+
+class BatchNormOnce:
+    """Context in which images pass twice (gradient caching) and running statistics count them once.
+
+    Each pass moves the statistics by m' with (1 - m')² = 1 - m, so that both passes together move them by m.
+    """
+
+    def __init__(self, network: Any) -> None:
+        norms = (module for module in network.modules() if isinstance(module, nn.BatchNorm2d))
+        self._norms = [(norm, norm.momentum) for norm in norms]
+
+    def __enter__(self) -> None:
+        for norm, momentum in self._norms:
+            norm.momentum = 1 - (1 - (momentum or 0.0)) ** 0.5
+
+    def __exit__(self, *error: object) -> None:
+        for norm, momentum in self._norms:
+            norm.momentum = momentum
 
 
 def interpolate(
     start: Mapping[str, torch.Tensor], tuned: Mapping[str, torch.Tensor], alpha: float
 ) -> dict[str, torch.Tensor]:
-    """alpha · tuned + (1 - alpha) · start, tensor by tensor (WiSE-FT, Wortsman et al. 2022).
+    """Return alpha · tuned + (1 - alpha) · start, tensor by tensor (WiSE-FT, Wortsman et al. 2022).
 
-    What fine-tuning teaches stays to a large part, what it makes a model forget comes back. 0 and 1 are exact.
+    Most of what fine-tuning teaches stays, and what it makes a model forget comes back. 0 and 1 are exact.
     """
     mixed = {}
     for name, tensor in tuned.items():
@@ -52,21 +168,3 @@ def interpolate(
         else:
             mixed[name] = alpha * tensor + (1 - alpha) * before
     return mixed
-
-
-def encode_tokens(model: Any, tokens: torch.Tensor) -> torch.Tensor:
-    """`CLIP.encode_text` for rows that are cut after the longest text.
-
-    Attention is causal and the embedding is read at the end-of-text token, so the positions after it change
-    nothing; leaving them out is several times faster than computing all 77.
-    """
-    length = tokens.shape[1]
-    states = (model.token_embedding(tokens) + model.positional_embedding[:length]).permute(1, 0, 2)
-    for block in model.transformer.resblocks:
-        normed = block.ln_1(states)
-        mask = block.attn_mask[:length, :length].to(normed.dtype)
-        states = states + block.attn(normed, normed, normed, need_weights=False, attn_mask=mask)[0]
-        states = states + block.mlp(block.ln_2(states))
-    states = model.ln_final(states.permute(1, 0, 2))
-    ends = states[torch.arange(len(tokens), device=tokens.device), tokens.argmax(dim=-1)]
-    return ends @ model.text_projection

@@ -1,4 +1,4 @@
-"""What a training run is asked to do, checked before any work."""
+"""TrainOptions: the options of `image-search train`, checked before any work."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FREEZE = ("none", "image", "text")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 AUGMENT = ("auto", "none", "strong")
 CONFIGS = Path(__file__).with_name("configs")
-# What Wortsman et al. 2022 recommend where nothing else is known.
+# What Wortsman et al. 2022 recommend if nothing else is known.
 WISE_FT = 0.5
 
 
@@ -57,11 +57,11 @@ class TrainOptions:
         """Images that are compared with each other in one step."""
         return self.batch * self.accumulate
 
-    def settled(self) -> TrainOptions:
-        """With the defaults that depend on other options filled in.
+    def resolved(self) -> TrainOptions:
+        """Return a copy in which the defaults that depend on other options are filled in.
 
         Raises:
-            InputError: an option cannot be used, or not beside another.
+            InputError: an option cannot be used, or not together with another.
         """
         self._check()
         scratch = self.from_scratch
@@ -88,14 +88,17 @@ class TrainOptions:
             "weight_decay": (0, 10), "lr": (-1, 10), "seed": (0, 2**63 - 1),
         }  # fmt: skip
         for name, (low, high) in limits.items():
-            if not low <= getattr(self, name) <= high:  # also of NaN
-                least = 0 if low == -1 else low
-                raise InputError(f"--{name.replace('_', '-')} must be from {least:g} to {high:g}")
+            if not low <= getattr(self, name) <= high:  # NaN is outside, too
+                raise InputError(f"--{name.replace('_', '-')} must be from {max(low, 0):g} to {high:g}")
         if not self.validation and not self.holdout:
             raise InputError("--holdout 0 leaves nothing to measure on: give --validation CSV")
 
     def start_spec(self) -> ModelSpec:
-        """The model to start from; from scratch one of the configuration's sizes and no weights."""
+        """Return the model to start from; from scratch, a spec with the sizes of --config and no weights.
+
+        Raises:
+            InputError: there is no such model or configuration.
+        """
         if not self.from_scratch:
             return get_model(self.model)
         path = Path(self.config).expanduser()
@@ -110,7 +113,7 @@ class TrainOptions:
         return ModelSpec(name=f"scratch ({path.name})", weights=Weights(""), licence="", **values)
 
     def identity(self, start_sha256: str) -> dict[str, Any]:
-        """Everything that decides the result: a run goes on only where all of it is the same."""
+        """Return everything that decides the result: a run is continued only if all of it is the same."""
         values = dataclasses.asdict(self)
         for name in ("out", "checkpoint_every", "weights", "csv", "validation", "config"):  # by content, below
             del values[name]

@@ -1,4 +1,4 @@
-"""A training run from beginning to end: `train`, which goes on where it was killed."""
+"""A training run from start to end: `train`, which continues a killed run."""
 
 from __future__ import annotations
 
@@ -22,29 +22,24 @@ from ..models.pytorch_runtime import choose_device, fast_dtype
 from ..models.spec import ModelSpec
 from ..models.towers import build_network
 from ..models.weights import fingerprint, locate
-from . import model, result
-from .batches import Lessons
-from .files import save_weights
-from .image_cache import Interrupted, decode_all, groups_of_equal
-from .learner import Learner
-from .measure import HeldOut, score, shown
-from .optimiser import rate_at
+from .data_loader import DataLoader
+from .dataset import Image, Interrupted, OnProgress, decode_images, group_duplicates, number_texts, read_images, split
+from .held_out import HeldOut, describe, score
+from .model import interpolate, random_network
 from .options import TrainOptions
-from .pairs import Image, number_texts, read_images, split
-from .state import Progress, RunFolder
+from .run_folder import RunFolder
+from .trainer import Trainer, rate_at
 
-# Short epochs go by without a checkpoint of their own: a large model's takes seconds to write.
+# A short epoch ends without a checkpoint of its own: writing one of a large model takes seconds.
 _SAVE_SECONDS = 20.0
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
-# Told what is done, of how many, and what else to show.
-OnProgress = Callable[..., object]
 Say = Callable[[str], object]
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended. `card` is what model.json holds, None where the run was interrupted."""
+    """How a run ended. `card` is the content of model.json, None if the run was interrupted."""
 
     card: dict[str, Any] | None
     rejected: int = 0
@@ -52,10 +47,19 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Material:
-    """What there is to learn from and to be measured by."""
+class Hooks:
+    """How a run talks to its caller: progress, lines, and whether Ctrl-C was pressed."""
 
-    lessons: Lessons
+    on_progress: OnProgress
+    say: Say
+    is_stopped: Callable[[], bool]
+
+
+@dataclass(frozen=True)
+class Data:
+    """The images to train on and those to measure on; and how many could not be used."""
+
+    loader: DataLoader
     held_out: HeldOut
     trained: int
     rejected: int
@@ -64,18 +68,24 @@ class Material:
 
 def train(
     options: TrainOptions, *, restart: bool = False, rejects: str = "",
-    on_progress: OnProgress = lambda done, total, **extra: None, say: Say = lambda line: None,
+    on_progress: OnProgress = lambda done, total, title, **figures: None, say: Say = lambda line: None,
 ) -> Outcome:  # fmt: skip
-    """Trains a model on a CSV of images and texts and writes it into a folder.
+    """Train a model on a CSV of images and texts and write it into a folder.
 
-    Killed at any moment, the same call goes on from the last checkpoint and ends with the same weights, bit for bit
-    (on the same machine, with the same number of threads).
+    After a kill at any moment, the same call continues from the last checkpoint and ends with the same weights, bit for
+    bit (on the same machine, with the same number of threads).
+
+    Args:
+        restart: start over if the folder holds another run.
+        rejects: the CSV that lists images that cannot be used, '' for rejected.csv.
+        on_progress: called with the images done, their total, what is being done, and figures by name.
+        say: called with a line after each measurement.
 
     Raises:
         InputError: an option, the CSV or the folder cannot be used.
-        ModelError: the start weights or a checkpoint cannot be had, or there is no such device.
+        ModelError: the start weights, a checkpoint or the device cannot be used.
     """
-    options = options.settled()
+    options = options.resolved()
     templates = read_templates(options.templates)
     spec = options.start_spec()
     weights = None if options.from_scratch else locate(spec, options.weights)
@@ -83,146 +93,136 @@ def train(
     images = read_images(options.csv)
     validation = read_images(options.validation) if options.validation else []
     folder = RunFolder(Path(options.out).expanduser(), identity, restart)
-    if folder.finished:
+    if folder.is_finished:
         shutil.rmtree(folder.work, ignore_errors=True)
-        return Outcome(result.read_card(folder.out))
+        return Outcome(folder.read_card())
     device = choose_device(options.device)
     if device.startswith("cuda"):
         torch.use_deterministic_algorithms(True, warn_only=True)
-    with _interruptible() as stopped:
+    with _stop_on_ctrl_c() as is_stopped:
+        hooks = Hooks(on_progress, say, is_stopped)
         try:
-            material = _prepare(options, spec, images, validation, templates, folder, rejects, on_progress, stopped)
-            learner, start = _learner(options, spec, weights, device)
-            run = _Run(options, spec, folder, material, learner, start, on_progress, say, stopped)
-            run.to_the_end()
+            data = _prepare(options, spec, images, validation, templates, folder.work, rejects, hooks)
+            run = _Run(options, folder, data, _trainer(options, spec, weights, device), hooks)
+            run.finish_epochs()
         except Interrupted:
             return Outcome(None)
-    card = result.write(options, spec, folder, material.trained, len(material.held_out.rows), run.progress)
-    return Outcome(card, material.rejected, material.rejects_file)
+    card = folder.finish(spec, data.trained, len(data.held_out.rows), run.progress)
+    return Outcome(card, data.rejected, data.rejects_file)
 
 
 def _prepare(
     options: TrainOptions, spec: ModelSpec, images: list[Image], validation: list[Image],
-    templates: tuple[str, ...], folder: RunFolder, rejects: str, on_progress: OnProgress, stopped: Callable[[], bool],
-) -> Material:  # fmt: skip
-    """Decodes, leaves out what cannot be used, and divides the images."""
-    both = images + validation
-    pixels, reasons = decode_all(
-        [image.row.path for image in both], spec.image_size, folder.work, "images", options.allow_private_urls,
-        on_progress, stopped,
+    templates: tuple[str, ...], work: Path, rejects: str, hooks: Hooks,
+) -> Data:  # fmt: skip
+    """Decode the images, leave out those that cannot be used, and divide the others."""
+    everything = images + validation
+    pixels, reasons = decode_images(
+        [image.row.path for image in everything], spec.image_size, work, options.allow_private_urls,
+        hooks.on_progress, hooks.is_stopped,
     )  # fmt: skip
-    listed = RejectFile(rejects)
-    for image, reason in zip(both, reasons, strict=True):
+    reject_file = RejectFile(rejects)
+    for image, reason in zip(everything, reasons, strict=True):
         if reason:
-            listed.add(image.row, reason)
-    listed.close()
-    good = np.array([number for number, reason in enumerate(reasons) if not reason], np.int64)
-    groups = groups_of_equal(pixels, good) if good.size else good
+            reject_file.add(image.row, reason)
+    reject_file.close()
+    usable = np.array([number for number, reason in enumerate(reasons) if not reason], np.int64)
+    groups = group_duplicates(pixels, usable)
     if validation:
-        own = good < len(images)
-        held = good[~own]
-        rows = good[own & ~np.isin(groups, groups[~own])]
+        is_training = usable < len(images)
+        held_out = usable[~is_training]
+        rows = usable[is_training & ~np.isin(groups, groups[~is_training])]
     else:
-        rows, held = (
-            (good[part] for part in split(groups, options.holdout, options.seed)) if good.size else (good, good)
-        )
-    if len(rows) < 2 or len(held) < 2:
+        rows, held_out = (usable[part] for part in split(groups, options.holdout, options.seed))
+    rejected = len(everything) - len(usable)
+    if len(rows) < 2 or len(held_out) < 2:
         raise InputError(
-            f"{len(rows)} images to train on and {len(held)} to measure on, {len(both) - len(good)} unreadable: "
+            f"{len(rows)} images to train on and {len(held_out)} to measure on, {rejected} unreadable: "
             "there must be two of each at least"
         )
     context = spec.architecture.context_length
-    lessons = Lessons(pixels, rows, number_texts(both, templates, context), options.effective_batch, options.seed)
-    held_out = HeldOut([both[row] for row in held], pixels, held, templates, context)
-    return Material(lessons, held_out, len(rows), len(both) - len(good), listed.written_to)
+    texts = number_texts(everything, templates, context)
+    loader = DataLoader(pixels, rows, texts, options.effective_batch, options.seed)
+    measured = HeldOut([everything[row] for row in held_out], pixels, held_out, templates, context)
+    return Data(loader, measured, len(rows), rejected, reject_file.written_to)
 
 
-def _learner(
-    options: TrainOptions, spec: ModelSpec, weights: Path | None, device: str
-) -> tuple[Learner, dict[str, torch.Tensor]]:
-    """The network before its first step, and a copy of its weights."""
+def _trainer(options: TrainOptions, spec: ModelSpec, weights: Path | None, device: str) -> Trainer:
     torch.manual_seed(options.seed)
     if weights is None:
-        network = model.build(options.seed, spec.architecture, spec.activation)
+        network = random_network(options.seed, spec.architecture, spec.activation)
     else:
         network = build_network(spec, weights)
-    start = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     fast = torch.float32 if device.startswith("mps") else fast_dtype(device)
-    dtype = _DTYPES.get(options.precision, fast)
-    return Learner(network, spec, options, device, dtype), start
+    return Trainer(network, spec, options, device, _DTYPES.get(options.precision, fast))
 
 
 class _Run:
-    """The epochs."""
+    """The epochs of a run, from the last checkpoint to the end."""
 
-    def __init__(
-        self, options: TrainOptions, spec: ModelSpec, folder: RunFolder, material: Material, learner: Learner,
-        start: dict[str, torch.Tensor], on_progress: OnProgress, say: Say, stopped: Callable[[], bool],
-    ) -> None:  # fmt: skip
-        self._options, self._folder, self._material = options, folder, material
-        self._learner, self._start = learner, start
-        self._on_progress, self._say, self._stopped = on_progress, say, stopped
-        self._steps = material.lessons.steps
-        self._total = self._steps * options.epochs
+    def __init__(self, options: TrainOptions, folder: RunFolder, data: Data, trainer: Trainer, hooks: Hooks) -> None:
+        self._options, self._folder, self._data, self._trainer, self._hooks = options, folder, data, trainer, hooks
+        self._start = {name: tensor.clone() for name, tensor in trainer.network.state_dict().items()}
+        self._total = data.loader.steps * options.epochs
         self._warmup = max(1, round(options.warmup * self._total))
-        self.progress: Progress = folder.load(learner)
+        self.progress = folder.load(trainer)
 
-    def to_the_end(self) -> None:
-        """All epochs that are left, or fewer where the patience ends."""
+    def finish_epochs(self) -> None:
+        """Train the epochs that are left; fewer if the patience ends."""
         progress = self.progress
         if not progress.history:
             self._measure(float("nan"))
-        while progress.epoch < self._options.epochs and not self._out_of_patience():
-            self._epoch()
+        while progress.epoch < self._options.epochs and not self._is_out_of_patience():
+            self._train_epoch()
             self._measure(float(np.mean(progress.losses)))
 
-    def _epoch(self) -> None:
-        progress, every = self.progress, self._options.checkpoint_every
-        self._learner.begin_epoch(progress.epoch)
-        batches = self._material.lessons.epoch(progress.epoch, progress.step)
-        for batch in batches:
-            done = progress.epoch * self._steps + progress.step
-            loss = self._learner.step(batch, rate_at(done, self._total, self._warmup, self._options.lr))
+    def _train_epoch(self) -> None:
+        progress, loader = self.progress, self._data.loader
+        self._trainer.begin_epoch(progress.epoch)
+        for batch in loader.epoch(progress.epoch, progress.step):
+            done = progress.epoch * loader.steps + progress.step
+            loss = self._trainer.step(batch, rate_at(done, self._total, self._warmup, self._options.lr))
             progress.losses.append(loss)
             progress.step += 1
-            self._on_progress((done + 1) * len(batch.pixels), self._total * len(batch.pixels), loss=loss)
-            stopped = self._stopped()
-            if stopped or (done + 1) % every == 0:
-                self._folder.save(self._learner, progress)
+            images = len(batch.pixels)
+            self._hooks.on_progress((done + 1) * images, self._total * images, "training", loss=loss)
+            stopped = self._hooks.is_stopped()
+            if stopped or (done + 1) % self._options.checkpoint_every == 0:
+                self._folder.save(self._trainer, progress)
             if stopped:
                 raise Interrupted
         progress.epoch, progress.step = progress.epoch + 1, 0
 
     def _measure(self, loss: float) -> None:
-        """The figures of the weights that would be written now; the best ones are kept."""
-        progress = self.progress
-        mixed = model.interpolate(self._start, self._learner.network.state_dict(), self._options.wise_ft)
-        tuned = {name: tensor.clone() for name, tensor in self._learner.network.state_dict().items()}
-        self._learner.network.load_state_dict(mixed)
-        figures = self._material.held_out.measure(self._learner)
-        self._learner.network.load_state_dict(tuned)
+        """Measure the weights that would be written now, and keep them if they are the best."""
+        progress, network = self.progress, self._trainer.network
+        mixed = interpolate(self._start, network.state_dict(), self._options.wise_ft)
+        tuned = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+        network.load_state_dict(mixed)
+        figures = self._data.held_out.measure(self._trainer)
+        network.load_state_dict(tuned)
         progress.history.append({"epoch": progress.epoch, "loss": loss, "score": score(figures), "figures": figures})
-        best = progress.epoch > 0 and (progress.best_epoch < 0 or score(figures) > self._best_score())
-        if best:
-            save_weights(mixed, self._folder.best_file(progress.epoch))
+        is_best = progress.epoch > 0 and (progress.best_epoch < 0 or score(figures) > self._best_score())
+        if is_best:
+            self._folder.save_weights(mixed, progress.epoch)
             progress.best_epoch = progress.epoch
         progress.losses = []
-        if time.monotonic() - self._folder.saved_at > _SAVE_SECONDS:  # lost, it is computed again and comes out equal
-            self._folder.save(self._learner, progress)
+        if time.monotonic() - self._folder.saved_at > _SAVE_SECONDS:  # without, it is computed again with equal result
+            self._folder.save(self._trainer, progress)
         where = f"epoch {progress.epoch}/{self._options.epochs}, loss {loss:.3f}" if progress.epoch else "before"
-        self._say(f"{where}: {shown(figures)}{', the best so far' if best else ''}")
+        self._hooks.say(f"{where}: {describe(figures)}{', the best so far' if is_best else ''}")
 
     def _best_score(self) -> float:
         return float(self.progress.history[self.progress.best_epoch]["score"])
 
-    def _out_of_patience(self) -> bool:
+    def _is_out_of_patience(self) -> bool:
         patience, progress = self._options.patience, self.progress
         return 0 < patience <= progress.epoch - max(progress.best_epoch, 0)
 
 
 @contextmanager
-def _interruptible() -> Iterator[Callable[[], bool]]:
-    """Yields whether Ctrl-C was pressed: a step is never cut in the middle. A second Ctrl-C ends at once."""
+def _stop_on_ctrl_c() -> Iterator[Callable[[], bool]]:
+    """Yield a function that returns whether Ctrl-C was pressed: a step is never cut. A second Ctrl-C raises."""
     pressed = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield pressed.is_set

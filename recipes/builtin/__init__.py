@@ -1,1 +1,1 @@
-"""The staged recipe that made the shipped `builtin` weights: `python -m recipes.builtin`."""
+"""The staged recipe of the shipped `builtin` weights: `python -m recipes.builtin`."""

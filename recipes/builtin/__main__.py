@@ -1,10 +1,10 @@
-"""Trains the `builtin` model: python -m recipes.builtin --photos DIR --work DIR --out FILE.
+"""Train the `builtin` model: python -m recipes.builtin --photos DIR --work DIR --out FILE.
 
-Every stage leaves its result in the work folder; a run that finds one there goes on from it. Where two cores are
-shared with other work, two processes of one thread learn more than one of two: while the image stage runs, start
-a second one with `--beside` as soon as `map.pt` is in the work folder; it trains the text tower. `--start FILE`
-takes both towers from a weights file instead of training them, and goes on with the stage joint. `--resolution` may
-be lower first, which is quicker: `--start` interpolates what depends on it.
+Every stage leaves its result in the work folder; a later run continues from it. On two cores that are shared with
+other work, two processes of one thread train faster than one process of two: while the image stage runs, start a
+second process with `--beside` as soon as `map.pt` is in the work folder; it trains the text tower. `--start FILE` takes
+both towers from a weights file instead of training them, and continues with the stage joint. A first run at a lower
+`--resolution` is faster: `--start` interpolates the positions that depend on it.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ import numpy as np
 import torch
 
 from pipelines.models.registry import BUILTIN
-from pipelines.training import model
+from pipelines.training.model import interpolate, random_network
 
-from . import data, distil, evaluate, export, guide, image_tower, joint, loop, teacher, text_tower
+from . import data, distil, evaluate, export, image_tower, joint, loop, projection_head, teacher, text_tower
 from .sampler import Sampler
 
 STAGES = ("prepare", "image", "text", "joint", "distil", "export", "evaluate")
@@ -31,27 +31,27 @@ STAGES = ("prepare", "image", "text", "joint", "distil", "export", "evaluate")
 
 @dataclass
 class Run:
-    """The state that stages hand on."""
+    """What the stages pass on to each other."""
 
     options: argparse.Namespace
     photos: data.Photos
     student: image_tower.ImageStudent | None
     clip: Any
-    leader: guide.Guide | None = None
+    head: projection_head.ProjectionHead | None = None
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """The command line."""
+    """Read the command line."""
     parser = argparse.ArgumentParser(prog="python -m recipes.builtin", description=__doc__)
     add = parser.add_argument
     add("--photos", type=Path, required=True, help="folder of .parquet files: set, label, captions, image")
-    add("--work", type=Path, required=True, help="folder for what the stages leave; needs about 4 GB")
+    add("--work", type=Path, required=True, help="folder for the results of the stages; needs about 4 GB")
     add("--out", type=Path, help="the weights file to write")
     add("--start", type=Path, help="a weights file: takes the place of the stages image and text")
     add(
         "--held-out-names",
         type=Path,
-        help="a CSV whose labels the image teacher must not name: what will be asked for",
+        help="CSV whose labels the image teacher must not name, because the evaluation asks for them",
     )
     add("--stage", choices=STAGES, default="export", help="stop after this; evaluate needs --evaluation")
     add("--beside", action="store_true", help="only train the text tower, beside a running image stage")
@@ -60,7 +60,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--text-minutes", type=float, default=20)
     add("--joint-minutes", type=float, default=10, help="0 leaves this stage out")
     add("--distil-minutes", type=float, default=80, help="0 leaves this stage out")
-    add("--distil-rate", type=float, default=1e-3, help="its learning rate: less where only the resolution is new")
+    add("--distil-rate", type=float, default=1e-3, help="its learning rate; lower it if only the resolution is new")
     add("--distil-share", type=float, default=1.0, help="of the weights after it, mixed with those before (WiSE-FT)")
     add("--closer-looks", type=int, default=4, help="how often the image teacher sees a part of each image")
     add("--phrases", type=int, default=160_000, help="phrases of words for the text tower")
@@ -80,24 +80,24 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def build(options: argparse.Namespace) -> Any:
-    """The network, with random weights."""
-    return model.build(options.seed, replace(BUILTIN.architecture, image_resolution=options.resolution))
+    """Return the network with random weights."""
+    return random_network(options.seed, replace(BUILTIN.architecture, image_resolution=options.resolution))
 
 
 def settings(options: argparse.Namespace, minutes: float, rate: float, batch: int) -> loop.StageSettings:
-    """A stage's settings with what the command line says about all stages."""
+    """Return the settings of a stage, with the options that hold for all stages."""
     return loop.StageSettings(minutes=minutes, learning_rate=rate, batch=batch, max_steps=options.max_steps)
 
 
 def train_image(options: argparse.Namespace, photos: data.Photos) -> image_tower.ImageStudent:
-    """Stage 1."""
+    """Run stage 1: train the image tower."""
     bank = image_tower.embed_texts(photos, options.work)
     wanted = settings(options, options.image_minutes, 1.2e-3, options.batch)
     return image_tower.train(build(options), photos, bank, wanted, options.work, options.seed)
 
 
 def train_text(run: Run) -> None:
-    """Stage 2: the text side of `run.clip`; the image side is that of stage 1."""
+    """Run stage 2: train the text side of `run.clip`; take the image side from stage 1."""
     options = run.options
     context = run.clip.context_length
     corpus = text_tower.build_corpus(
@@ -112,30 +112,30 @@ def train_text(run: Run) -> None:
 
 
 def train_with_image_teacher(run: Run, last: int) -> None:
-    """Stages 3 and 4: the text side of `run.clip` with the guide, then the image side."""
+    """Run stages 3 and 4: train the text side of `run.clip` with the projection head, then the image side."""
     options, clip = run.options, run.clip
     rows, held_out = run.photos.split(image_tower.VALIDATION_SHARE, options.seed)
     names = data.labels_of(options.held_out_names) if options.held_out_names else set()
-    known = guide.know(clip, run.photos, names, options.work, options.closer_looks, options.seed)
+    targets = projection_head.build_targets(clip, run.photos, names, options.work, options.closer_looks, options.seed)
     drawn = Sampler(run.photos, rows, 4 * options.batch, options.seed + 1)
-    run.leader = guide.prepare(known, drawn, options.work, options.max_steps or guide.STEPS)
+    run.head = projection_head.train_or_load(targets, drawn, options.work, options.max_steps or projection_head.STEPS)
     if options.joint_minutes > 0:
-        told = partial(joint.prepare_lesson, clip, run.photos, known, drawn, options.phrases)
+        prepare = partial(joint.build_data, clip, run.photos, targets, drawn, options.phrases)
         wanted = replace(settings(options, options.joint_minutes, 4e-4, drawn.batch), warmup_steps=50)
-        pair = joint.train(joint.Pair(clip, run.leader), run.photos, told, held_out, wanted, options.work)
-        run.leader, known = pair.leader, guide.retell(known, clip, run.photos, options.work)
+        pair = joint.train(joint.Pair(clip, run.head), run.photos, prepare, held_out, wanted, options.work)
+        run.head, targets = pair.head, projection_head.update_texts(targets, clip, run.photos, options.work)
     if last >= STAGES.index("distil") and options.distil_minutes > 0:
-        evenly = replace(run.photos, weights=run.photos.weights * np.sqrt(known.rarity))
+        evenly = replace(run.photos, weights=run.photos.weights * np.sqrt(targets.rarity))
         shown = Sampler(evenly, rows, options.batch, options.seed + 2)
-        lesson = distil.Lesson(shown, known, run.leader)
+        stage_data = distil.StageData(shown, targets, run.head)
         wanted = settings(options, options.distil_minutes, options.distil_rate, options.batch)
         before = {name: weights.clone() for name, weights in clip.state_dict().items()}
-        run.clip = distil.train(clip, run.photos, lesson, held_out, wanted, options.work)
-        run.clip.load_state_dict(model.interpolate(before, run.clip.state_dict(), options.distil_share))
+        run.clip = distil.train(clip, run.photos, stage_data, held_out, wanted, options.work)
+        run.clip.load_state_dict(interpolate(before, run.clip.state_dict(), options.distil_share))
 
 
 def write(run: Run) -> None:
-    """Writes the weights file."""
+    """Write the weights file."""
     options = run.options
     made = {
         "model": "builtin",
@@ -152,34 +152,34 @@ def write(run: Run) -> None:
 
 
 def measure(run: Run) -> None:
-    """Prints the figures of what the last stage left, and of the weights file."""
+    """Print the figures of the result of the last stage, and of the weights file."""
     options = run.options
     held_out = evaluate.HeldOut(options.evaluation, run.clip.visual.input_resolution)
     if run.student is not None:
         words_teacher, student = teacher.Teacher(), run.student.eval()
         held_out.report(
             "image tower with the teacher's map",
-            lambda pixels: torch.cat([student.images(part) for part in pixels.split(256)]),
+            lambda pixels: torch.cat([student.images(part) for part in torch.split(pixels, 256)]),
             lambda sentences: student.texts(torch.from_numpy(words_teacher.encode(sentences))),
         )
     images, words = evaluate.clip_encoders(run.clip)
-    led = None
-    if run.leader is not None:
-        encoder = guide.as_encoder(run.leader, run.photos, options.work)
-        led = held_out.report("image teacher and guide", encoder, words)
+    taught = None
+    if run.head is not None:
+        encoder = projection_head.as_encoder(run.head, run.photos, options.work)
+        taught = held_out.report("image teacher and projection head", encoder, words)
     seen = held_out.report("after the last stage", images, words)
-    if led is not None:
-        evaluate.report_nearness(led, seen)
+    if taught is not None:
+        evaluate.report_nearness(taught, seen)
     clip = build(options).eval()
     clip.load_state_dict(export.read(options.out), strict=False)
     held_out.report("the weights file", *evaluate.clip_encoders(clip))
 
 
 def train_towers(options: argparse.Namespace, photos: data.Photos, last: int) -> Run | None:
-    """Both towers, by the first two stages or from a weights file; None where an earlier stage is the last."""
+    """Return both towers, from the first two stages or a weights file; None if an earlier stage is the last."""
     if options.start is not None:
         clip = build(options)
-        clip.load_state_dict(model.at_resolution(export.read(options.start), options.resolution), strict=False)
+        clip.load_state_dict(export.at_resolution(export.read(options.start), options.resolution), strict=False)
         return Run(options, photos, None, clip.eval())
     student = train_image(options, photos)
     if last < STAGES.index("text"):
@@ -190,7 +190,7 @@ def train_towers(options: argparse.Namespace, photos: data.Photos, last: int) ->
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Runs the stages in order, up to the one asked for."""
+    """Run the stages in order, up to --stage."""
     options = parse(arguments)
     last = STAGES.index(options.stage)
     torch.set_num_threads(options.threads)

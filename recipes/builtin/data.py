@@ -7,10 +7,11 @@ import io
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-# What the images come with; the few smaller ones are enlarged to it.
+# The size of the training images; the few smaller ones are enlarged to it.
 STORED_SIZE = 72
 
 # How often an image of a set is drawn, against 1 for a set not named here. Described photographs of everyday
@@ -53,14 +54,14 @@ class Photos:
         return len(self.labels)
 
     def split(self, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-        """Row numbers for training and for validation, cut at random."""
+        """Split the row numbers at random into training and validation."""
         order = np.random.default_rng(seed).permutation(len(self))
         held_out = max(1, round(len(self) * share))
         return np.sort(order[held_out:]), np.sort(order[:held_out])
 
 
 def decode_image(data: bytes) -> np.ndarray:
-    """Decodes to RGB, `STORED_SIZE` pixels square; the few smaller images are enlarged."""
+    """Decode to RGB, `STORED_SIZE` pixels square; the few smaller images are enlarged."""
     from PIL import Image
 
     with Image.open(io.BytesIO(data)) as image:
@@ -76,13 +77,13 @@ def clean_text(text: str) -> str:
 
 
 def labels_of(table: Path) -> set[str]:
-    """The labels of a CSV with such a column, in small letters."""
+    """Return the column `label` of a CSV, in lower case."""
     with table.open(newline="", encoding="utf-8") as handle:
         return {clean_text(row["label"]).lower() for row in csv.DictReader(handle)}
 
 
-def texts_of_row(row: dict) -> tuple[str, list[str]]:
-    """Label and captions of a row: where there are captions, the label becomes one more of them."""
+def texts_of_row(row: dict[str, Any]) -> tuple[str, list[str]]:
+    """Return label and captions of a row; if there are captions, the label becomes another one."""
     label = clean_text(row["label"] or "")
     captions = [clean_text(text) for text in row["captions"] or [] if text.strip()]
     if captions and label and "," not in label:
@@ -91,7 +92,7 @@ def texts_of_row(row: dict) -> tuple[str, list[str]]:
 
 
 def prepare(photos_dir: Path, work_dir: Path) -> None:
-    """Decodes every image of the parquet files in `photos_dir` into `work_dir`, unless that is done."""
+    """Decode every image of the parquet files in `photos_dir` into `work_dir`, unless that is done."""
     import pyarrow.parquet as pq
 
     if (work_dir / "photos.json").exists():
@@ -102,7 +103,7 @@ def prepare(photos_dir: Path, work_dir: Path) -> None:
     total = sum(pq.ParquetFile(file).metadata.num_rows for file in files)
     shape = (total, STORED_SIZE, STORED_SIZE, 3)
     pixels = np.lib.format.open_memmap(work_dir / "pixels.npy", mode="w+", dtype=np.uint8, shape=shape)
-    rows: list[dict] = []
+    rows: list[dict[str, Any]] = []
     for file in files:
         for batch in pq.ParquetFile(file).iter_batches(1024, columns=["set", "label", "captions", "image"]):
             for row in batch.to_pylist():
@@ -110,12 +111,12 @@ def prepare(photos_dir: Path, work_dir: Path) -> None:
                 label, captions = texts_of_row(row)
                 rows.append({"set": row["set"], "label": label, "captions": captions})
     pixels.flush()
-    # Written last: its presence says that the images are complete.
+    # Written last: it marks the images as complete.
     (work_dir / "photos.json").write_text(json.dumps(rows))
 
 
 def load(work_dir: Path) -> Photos:
-    """Reads what `prepare` wrote; the pixels stay on disk and are mapped."""
+    """Read the output of `prepare`; the pixels are memory-mapped."""
     rows = json.loads((work_dir / "photos.json").read_text())
     label_texts = sorted({row["label"] for row in rows if row["label"]})
     caption_texts = sorted({text for row in rows for text in row["captions"]})

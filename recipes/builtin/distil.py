@@ -1,9 +1,9 @@
 """Stage 4: the image tower learns from a classifier that saw a million photographs, besides the images' own texts.
 
-The text tower stands still; its embeddings of all texts are computed once. A small network, the guide, first learns
-to bring the classifier's features to the texts. The image tower then learns three things of each image: the
-classifier's features, where the guide puts it among all texts, and its own caption. What few images show is drawn
-more often: the tower should see well whatever people have images of.
+The text tower is frozen; its embeddings of all texts are computed once. A small network, the projection head, first
+learns to map the classifier's features into the space of the texts. The image tower then learns three things about
+each image: the classifier's features, the embedding that the projection head gives it, and its own caption. Rare things
+are drawn more often, because the tower should see well whatever people have images of.
 """
 
 from __future__ import annotations
@@ -18,21 +18,20 @@ from torch import nn
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from pipelines.training import augment
-from pipelines.training.files import save_atomically
-from pipelines.training.loss import scale_of
+from pipelines.training.data_loader import flip_half, jitter
+from pipelines.training.model import scale_of
 
-from . import guide, image_tower, loop
+from . import augment, files, image_tower, loop, projection_head
 from .data import Photos
 from .sampler import Sampler
 
-# The image's own caption weighs little: it is in the guide's place already, with more around it. A label says less
-# than that place, and is left out.
+# The image's own caption weighs little: the projected embedding holds it already, and more. A label says less than that
+# embedding, and is left out.
 _OWN_WEIGHT = 0.5
-_PLACE_WEIGHT = 2.0
+_SIMILARITY_WEIGHT = 2.0
 _NEAR_WEIGHT = 3.0
 _FEATURE_WEIGHT = 3.0
-# Texts at which the place of an image is compared, besides all labels and class names.
+# Captions whose similarities are compared, besides all labels and class names.
 _CAPTIONS = 2048
 # The image tower sees the square that the teacher saw, less up to this share of its side: little, for another square is
 # another image, and its colours a little changed.
@@ -47,16 +46,16 @@ _GREY_SHARE = 0.1
 
 
 @dataclass(frozen=True)
-class Lesson:
-    """What the loss of a step needs."""
+class StageData:
+    """What the loss of a step is computed from."""
 
     sampler: Sampler
-    known: guide.Knowledge
-    leader: guide.Guide
+    targets: projection_head.TeacherTargets
+    head: projection_head.ProjectionHead
 
 
-class Pupil(nn.Module):
-    """The image tower with a linear guess, from its last feature map, of the teacher's features."""
+class Student(nn.Module):
+    """The image tower, and a linear prediction of the teacher's features from its last feature map."""
 
     visual: Any
 
@@ -67,7 +66,7 @@ class Pupil(nn.Module):
         self.guess = nn.Linear(visual.attnpool.k_proj.in_features, teacher_dim)
 
     def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Unit-length embeddings of normalised images, and the guess of the teacher's features."""
+        """Return unit-length embeddings of normalised images, and the predicted teacher's features."""
         visual, states = self.visual, pixels
         with loop.half_precision():
             for convolution, norm in ((1, 1), (2, 2), (3, 3)):
@@ -83,68 +82,72 @@ class Pupil(nn.Module):
         return F.normalize(embedded.float(), dim=-1), guess.float()
 
     def images(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Unit-length embeddings only."""
+        """Return the unit-length embeddings only."""
         return self(pixels)[0]
 
 
-def place_loss(images: torch.Tensor, places: torch.Tensor, texts: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
-    """How the shares of attention that the images give to the texts differ from those of the guide's places."""
-    wanted = (scale * places @ texts.T).softmax(1)
-    return F.kl_div((scale * images @ texts.T).log_softmax(1), wanted, reduction="batchmean")
+def similarity_loss(
+    images: torch.Tensor, projected: torch.Tensor, texts: torch.Tensor, scale: torch.Tensor
+) -> torch.Tensor:
+    """KL divergence between the similarities to all texts of the images and of their projected embeddings."""
+    expected = (scale * projected @ texts.T).softmax(1)
+    return F.kl_div((scale * images @ texts.T).log_softmax(1), expected, reduction="batchmean")
 
 
 def views(pixels: torch.Tensor, squares: torch.Tensor, size: int) -> torch.Tensor:
-    """What the image tower sees of the squares of training images: normalised."""
+    """Return the augmented, normalised squares of training images that the image tower sees."""
     smaller = squares[:, 2:] * augment.random_squares(len(squares), 1, _SMALLEST_CROP)
     cut = augment.crop(pixels, torch.cat([squares[:, :2] + smaller[:, :2], smaller[:, 2:]], 1), size)
-    sharper = augment.sharpen(augment.flip_half(cut) / 255, _SHARPNESS)
-    return augment.normalise(augment.jitter(sharper, _COLOUR_CHANGES, _GREY_SHARE))
+    sharper = augment.sharpen(flip_half(cut) / 255, _SHARPNESS)
+    return augment.normalise(jitter(sharper, _COLOUR_CHANGES, _GREY_SHARE))
 
 
-def step_loss(pupil: Pupil, lesson: Lesson) -> torch.Tensor:
-    """The images' own captions, their places among all texts, and the teacher's features."""
-    batch, known = lesson.sampler.draw(), lesson.known
-    looks = torch.randint(len(known.features), (len(batch.rows),))
-    features, squares = known.features[looks, batch.rows].float(), known.squares[looks, batch.rows]
-    pixels = views(batch.pixels, squares, pupil.visual.input_resolution)
-    images, guess = pupil(pixels.contiguous(memory_format=torch.channels_last))
-    places, scale = lesson.leader(features), lesson.leader.scale()
-    captions = torch.randint(len(known.bank.captions), (_CAPTIONS,))
-    own = image_tower.own_captions_loss(images, batch, known.bank.captions, captions, scale_of(pupil.logit_scale))
-    template = int(torch.randint(len(known.classes), ()))
-    named = place_loss(images, places, torch.cat([known.classes[template], known.bank.labels[template]]), scale)
-    told = place_loss(images, places, known.bank.captions[captions], scale)
-    near = 1 - (images * places).sum(1).mean()
+def step_loss(student: Student, stage_data: StageData) -> torch.Tensor:
+    """The losses of the images' captions, of their similarities to all texts, and of the teacher's features."""
+    batch, targets = stage_data.sampler.draw(), stage_data.targets
+    looks = torch.randint(len(targets.features), (len(batch.rows),))
+    features, squares = targets.features[looks, batch.rows].float(), targets.squares[looks, batch.rows]
+    pixels = views(batch.pixels, squares, student.visual.input_resolution)
+    images, guess = student(pixels.contiguous(memory_format=torch.channels_last))
+    projected, scale = stage_data.head(features), stage_data.head.scale()
+    captions = torch.randint(len(targets.bank.captions), (_CAPTIONS,))
+    own = image_tower.own_captions_loss(images, batch, targets.bank.captions, captions, scale_of(student.logit_scale))
+    template = int(torch.randint(len(targets.classes), ()))
+    named = similarity_loss(
+        images, projected, torch.cat([targets.classes[template], targets.bank.labels[template]]), scale
+    )
+    told = similarity_loss(images, projected, targets.bank.captions[captions], scale)
+    near = 1 - (images * projected).sum(1).mean()
     alike = 1 - F.cosine_similarity(guess, features).mean()
-    return _OWN_WEIGHT * own + _PLACE_WEIGHT * (named + told) / 2 + _NEAR_WEIGHT * near + _FEATURE_WEIGHT * alike
+    return _OWN_WEIGHT * own + _SIMILARITY_WEIGHT * (named + told) / 2 + _NEAR_WEIGHT * near + _FEATURE_WEIGHT * alike
 
 
 @torch.inference_mode()
-def validate(pupil: Pupil, photos: Photos, rows: np.ndarray, lesson: Lesson) -> str:
-    """Scores on training images held out, and how near they are to the guide's places."""
-    images = image_tower.embed_with(pupil.images, pupil.visual, photos, rows)
+def validate(student: Student, photos: Photos, rows: np.ndarray, stage_data: StageData) -> str:
+    """Return scores on held-out training images, and their cosine to the projected embeddings."""
+    images = image_tower.embed_with(student.images, student.visual, photos, rows)
     labels, captions = torch.from_numpy(photos.labels[rows]), torch.from_numpy(photos.captions[rows, 0])
-    told = lesson.known.bank.captions[captions[captions >= 0]]
-    near = (images * lesson.leader(lesson.known.features[0, rows])).sum(1)
-    rare = np.average(near, weights=lesson.known.rarity[rows])
-    scores = image_tower.score(images, labels, captions, lesson.known.bank.labels[0], told)
-    return f"{scores}, cosine to the guide {near.mean():.3f}, where all classes count alike {rare:.3f}"
+    told = stage_data.targets.bank.captions[captions[captions >= 0]]
+    near = (images * stage_data.head(stage_data.targets.features[0, rows])).sum(1)
+    rare = np.average(near, weights=stage_data.targets.rarity[rows])
+    scores = image_tower.score(images, labels, captions, stage_data.targets.bank.labels[0], told)
+    return f"{scores}, cosine to the projection {near.mean():.3f}, where all classes count alike {rare:.3f}"
 
 
 def train(
-    clip: Any, photos: Photos, lesson: Lesson, held_out: np.ndarray, settings: loop.StageSettings, work_dir: Path
+    clip: Any, photos: Photos, stage_data: StageData, held_out: np.ndarray, settings: loop.StageSettings, work_dir: Path
 ) -> Any:
-    """Trains the image side of `clip` and the logit scale, or loads them where `work_dir` has them."""
+    """Train the image side of `clip` and the logit scale, or load them from `work_dir`."""
     path = work_dir / "distilled.pt"
     if not path.exists():
-        pupil = Pupil(clip.visual.requires_grad_(True), clip.logit_scale, lesson.known.features.shape[2])
-        pupil = pupil.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        stage = loop.Stage("distil", pupil, settings, work_dir)
+        student = Student(clip.visual.requires_grad_(True), clip.logit_scale, stage_data.targets.features.shape[2])
+        student = student.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        stage = loop.Stage("distil", student, settings, work_dir)
         trained = stage.learn(
-            lesson.sampler,
-            lambda: step_loss(pupil, lesson),
-            lambda average: validate(average, photos, held_out, lesson),
+            stage_data.sampler,
+            lambda: step_loss(student, stage_data),
+            lambda average: validate(average, photos, held_out, stage_data),
         )
-        save_atomically({name: trained[name] for name in trained if not name.startswith("guess.")}, path)
+        files.save({name: trained[name] for name in trained if not name.startswith("guess.")}, path)
     clip.load_state_dict(torch.load(path, weights_only=True), strict=False)
     return clip.eval()

@@ -1,4 +1,4 @@
-"""Measures on images that no stage trains on or selects by: two photo sets and scikit-image's samples."""
+"""Evaluation on images that no stage trains on or selects by: two photo sets and scikit-image's samples."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from torch.nn import functional as F
 
 from pipelines.evaluation.exact import ranks_of
 from pipelines.evaluation.metrics import per_query
-from pipelines.training import augment, model
+from pipelines.training.model import encode_tokens
 
-from . import text_tower
+from . import augment, text_tower
 
 ImageEncoder = Callable[[torch.Tensor], torch.Tensor]
 TextEncoder = Callable[[Sequence[str]], torch.Tensor]
@@ -47,14 +47,13 @@ SAMPLES = (
 
 
 def read_images(files: Sequence[Path], size: int) -> torch.Tensor:
-    """Decodes to RGB and preprocesses as the product does."""
+    """Decode to RGB and preprocess as the product does: float32[n, 3, size, size]."""
     from PIL import Image
 
     images = []
     for file in files:
         with Image.open(file) as image:
-            pixels = torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)
-        images.append(augment.preprocess(pixels, size))
+            images.append(augment.preprocess(np.array(image.convert("RGB")), size))
     return torch.stack(images)
 
 
@@ -68,30 +67,30 @@ def _percent(metric: str, ranks: Sequence[np.ndarray]) -> float:
 
 
 def by_class_name(images: torch.Tensor, labels: Sequence[str], encode: TextEncoder) -> tuple[float, float]:
-    """P@10 and hit@10, in percent, of the class names as queries."""
+    """Return P@10 and hit@10, in percent, with class names as queries."""
     names = sorted(set(labels))
     queries = encode([LABEL_TEMPLATE.format(name.replace("_", " ")) for name in names])
-    right = [np.flatnonzero(np.array(labels) == name) for name in names]
-    ranks = ranks_of(queries.numpy(), images.numpy(), right)
+    relevant = [np.flatnonzero(np.array(labels) == name) for name in names]
+    ranks = ranks_of(queries.numpy(), images.numpy(), relevant)
     return _percent("precision@10", ranks), _percent("recall@10", ranks)
 
 
 def by_caption(images: torch.Tensor, captions: Sequence[str], rows: torch.Tensor, encode: TextEncoder) -> list[float]:
-    """R@1, R@5 and R@10, in percent: how often a caption's own image is among the first."""
+    """Return R@1, R@5 and R@10 in percent: how often a caption's own image is among the first."""
     queries = torch.cat([encode(captions[start : start + 512]) for start in range(0, len(captions), 512)])
     ranks = ranks_of(queries.numpy(), images.numpy(), list(rows.numpy()[:, None]))
     return [_percent(f"recall@{first}", ranks) for first in (1, 5, 10)]
 
 
 def by_sample_query(images: torch.Tensor, encode: TextEncoder) -> dict[str, int]:
-    """Rank of the best right image among scikit-image's samples, by query."""
-    right = [np.array([SAMPLES.index(file) for file in files]) for files in SAMPLE_QUERIES.values()]
-    ranks = ranks_of(encode(list(SAMPLE_QUERIES)).numpy(), images.numpy(), right)
+    """Return the rank of the first relevant image among scikit-image's samples, by query."""
+    relevant = [np.array([SAMPLES.index(file) for file in files]) for files in SAMPLE_QUERIES.values()]
+    ranks = ranks_of(encode(list(SAMPLE_QUERIES)).numpy(), images.numpy(), relevant)
     return {query: int(found[0]) for query, found in zip(SAMPLE_QUERIES, ranks, strict=True)}
 
 
 class HeldOut:
-    """The held-out images, decoded once for all the models that are measured.
+    """The held-out images, decoded once for all models.
 
     `folder` holds `reverse_image_search/` and `flickr8k_test/`, each with its CSV files.
     """
@@ -101,11 +100,11 @@ class HeldOut:
         rows = _rows(classes / "reverse_image_search.csv")
         self.labels = [row["label"] for row in rows]
         self.classes = read_images([classes / row["path"] for row in rows], size)
-        told = folder / "flickr8k_test"
-        rows = _rows(told / "images.csv")
+        captioned = folder / "flickr8k_test"
+        rows = _rows(captioned / "images.csv")
         places = {row["id"]: place for place, row in enumerate(rows)}
-        self.told = read_images([told / row["path"] for row in rows], size)
-        captions = _rows(told / "captions.csv")
+        self.captioned = read_images([captioned / row["path"] for row in rows], size)
+        captions = _rows(captioned / "captions.csv")
         self.captions = [row["caption"] for row in captions]
         self.caption_rows = torch.tensor([places[row["id"]] for row in captions])
         package = importlib.util.find_spec("skimage")
@@ -114,8 +113,8 @@ class HeldOut:
 
     @torch.inference_mode()
     def report(self, name: str, image: ImageEncoder, text: TextEncoder) -> tuple[torch.Tensor, torch.Tensor]:
-        """Prints one model's figures; gives its embeddings of the images of classes and of those with captions."""
-        classes, captioned = image(self.classes), image(self.told)
+        """Print one model's figures; return its embeddings of the images with classes and of those with captions."""
+        classes, captioned = image(self.classes), image(self.captioned)
         precision, hit = by_class_name(classes, self.labels, text)
         recalls = by_caption(captioned, self.captions, self.caption_rows, text)
         print(
@@ -126,27 +125,27 @@ class HeldOut:
         if self.samples is not None:
             ranks = by_sample_query(image(self.samples), text)
             first = sum(rank <= 3 for rank in ranks.values())
-            told = ", ".join(f"{query} {rank}" for query, rank in ranks.items())
-            print(f"{name}: samples, rank of the right image among {len(SAMPLES)}: {told}")
+            listed = ", ".join(f"{query} {rank}" for query, rank in ranks.items())
+            print(f"{name}: samples, rank of the right image among {len(SAMPLES)}: {listed}")
             print(f"{name}: samples, in the first 3 for {first} of {len(ranks)} queries", flush=True)
         return classes, captioned
 
 
 def report_nearness(one: Sequence[torch.Tensor], other: Sequence[torch.Tensor]) -> None:
-    """Prints the mean cosine of what `HeldOut.report` gave for two models."""
-    classes, told = [(mine * theirs).sum(1).mean() for mine, theirs in zip(one, other, strict=True)]
-    print(f"cosine of the last two: images of classes {classes:.3f}, with captions {told:.3f}", flush=True)
+    """Print the mean cosine between two results of `HeldOut.report`."""
+    classes, captioned = [(mine * theirs).sum(1).mean() for mine, theirs in zip(one, other, strict=True)]
+    print(f"cosine of the last two: images of classes {classes:.3f}, with captions {captioned:.3f}", flush=True)
 
 
 def clip_encoders(clip: Any) -> tuple[ImageEncoder, TextEncoder]:
-    """Both towers in full precision, as the product runs them on a machine without bf16."""
+    """Return both towers in full precision, as the product runs them on a machine without bf16."""
     tokenizer = text_tower.make_tokenizer()
 
     def image(pixels: torch.Tensor) -> torch.Tensor:
-        return torch.cat([F.normalize(clip.visual(part), dim=-1) for part in pixels.split(256)])
+        return torch.cat([F.normalize(clip.visual(part), dim=-1) for part in torch.split(pixels, 256)])
 
     def text(sentences: Sequence[str]) -> torch.Tensor:
         tokens = text_tower.tokenize(tokenizer, sentences, clip.context_length)
-        return F.normalize(model.encode_tokens(clip, tokens.long()), dim=-1)
+        return F.normalize(encode_tokens(clip, tokens.long()), dim=-1)
 
     return image, text

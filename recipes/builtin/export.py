@@ -6,10 +6,12 @@ of the two is the weight. Everything else is fp16.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+from torch.nn import functional as F
 
 from pipelines.files import write_atomically
 
@@ -19,7 +21,7 @@ _SMALL = 4096
 
 
 def quantise(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """int8 values and the fp16 scale of each row, shaped to multiply them back."""
+    """Return int8 values and the fp16 scale of each row; their product is the weight."""
     rows = weight.float().flatten(1)
     scale = (rows.abs().amax(1) / 127).clamp_min(1e-7).half()
     values = (rows / scale.float().unsqueeze(1)).round().clamp(-127, 127).to(torch.int8)
@@ -27,7 +29,7 @@ def quantise(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def pack(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The tensors of the weights file, from a CLIP state dict."""
+    """Return the tensors of the weights file for a CLIP state dict."""
     tensors: dict[str, torch.Tensor] = {}
     for name, tensor in state.items():
         if name.endswith("num_batches_tracked"):
@@ -40,7 +42,7 @@ def pack(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 
 def unpack(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The inverse of `pack`, in float32."""
+    """Invert `pack`, in float32."""
     return {
         name: tensor.float() * tensors[f"{name}.scale"].float() if tensor.dtype == torch.int8 else tensor.float()
         for name, tensor in tensors.items()
@@ -49,7 +51,7 @@ def unpack(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 
 def save(state: Mapping[str, torch.Tensor], path: Path, metadata: Mapping[str, str]) -> int:
-    """Writes the weights file in one step, so that a reader never sees half of it; returns its size in bytes.
+    """Write the weights file atomically; return its size in bytes.
 
     Raises:
         ValueError: the file would be too large to ship.
@@ -64,7 +66,19 @@ def save(state: Mapping[str, torch.Tensor], path: Path, metadata: Mapping[str, s
 
 
 def read(path: Path) -> dict[str, torch.Tensor]:
-    """Reads a weights file back into a CLIP state dict."""
+    """Read a weights file back into a CLIP state dict."""
     from safetensors.torch import load_file
 
     return unpack(load_file(path))
+
+
+def at_resolution(state: Mapping[str, torch.Tensor], resolution: int) -> dict[str, torch.Tensor]:
+    """Return the state of a ModifiedResNet CLIP with the positions of its attention pool interpolated."""
+    name, side = "visual.attnpool.positional_embedding", resolution // 32
+    mean, grid = state[name][:1], state[name][1:]
+    trained = math.isqrt(len(grid))
+    if trained == side:
+        return dict(state)
+    planes = grid.T.reshape(1, -1, trained, trained)
+    resized = F.interpolate(planes, size=(side, side), mode="bilinear", align_corners=False)
+    return {**state, name: torch.cat([mean, resized.flatten(2)[0].T])}

@@ -1,4 +1,4 @@
-"""Stage 1: the image tower learns to land where the teacher's sentence embeddings are."""
+"""Stage 1: train the image tower towards the teacher's sentence embeddings."""
 
 from __future__ import annotations
 
@@ -13,23 +13,21 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from pipelines.training import augment
-from pipelines.training.files import save_atomically
-from pipelines.training.loss import contrastive_loss, scale_of
+from pipelines.training.model import contrastive_loss, scale_of
 
-from . import loop, teacher
+from . import augment, files, loop, teacher
 from .data import Photos
 from .sampler import Batch, Sampler
 from .texts import TEMPLATES, label_bank
 
 VALIDATION_SHARE = 0.02
-# Part of a label's target that goes to the labels the teacher finds most alike: `cat` beside `Egyptian cat`.
+# Part of a label's target that goes to the labels most similar to it for the teacher: `cat` beside `Egyptian cat`.
 _NEIGHBOUR_SHARE = 0.1
 _NEIGHBOUR_TEMPERATURE = 0.05
-# The map learns for this share of the stage and then stands still, so that the text tower has fixed targets and
-# can be trained by a second process meanwhile.
+# The map is trained for this share of the stage and then frozen, so that a second process can train the text tower
+# meanwhile, with fixed targets.
 _MAP_SHARE = 0.4
-# Captions drawn as further wrong answers: their embeddings exist already, so they cost next to nothing.
+# Captions drawn as additional wrong answers: their embeddings exist already, so they cost next to nothing.
 _EXTRA_CAPTIONS = 1024
 
 
@@ -41,21 +39,21 @@ class TextBank:
     captions: torch.Tensor
 
     def neighbours(self) -> torch.Tensor:
-        """For each label, how alike the others are, as shares that add up to one."""
+        """Return for each label the similarity of the others, as shares that add up to one."""
         mean = F.normalize(self.labels.float().mean(0), dim=-1)
         alike = mean @ mean.T / _NEIGHBOUR_TEMPERATURE
         return alike.fill_diagonal_(-math.inf).softmax(-1)
 
 
 def embed_texts(photos: Photos, work_dir: Path) -> TextBank:
-    """The teacher's embeddings of all labels and captions, from `work_dir` where they are there already."""
+    """Embed all labels and captions with the teacher, or load the embeddings from `work_dir`."""
     path = work_dir / "teacher.pt"
     if not path.exists():
-        guide = teacher.Teacher()
-        labels = torch.from_numpy(guide.encode(label_bank(photos.label_texts)))
-        captions = torch.from_numpy(guide.encode(photos.caption_texts))
+        model = teacher.Teacher()
+        labels = torch.from_numpy(model.encode(label_bank(photos.label_texts)))
+        captions = torch.from_numpy(model.encode(photos.caption_texts))
         shape = (len(TEMPLATES), len(photos.label_texts), teacher.TEACHER_DIM)
-        save_atomically({"labels": labels.reshape(shape), "captions": captions}, path)
+        files.save({"labels": labels.reshape(shape), "captions": captions}, path)
     return TextBank(**torch.load(path, weights_only=True))
 
 
@@ -73,7 +71,7 @@ class ImageStudent(nn.Module):
 
     @torch.no_grad()
     def _start_from_main_directions(self, embeddings: torch.Tensor) -> None:
-        """The map starts as the projection on the directions in which the texts differ most."""
+        """Initialise the map as the projection on the main directions of the texts."""
         mean = embeddings.mean(0)
         centred = embeddings - mean
         _, vectors = torch.linalg.eigh(centred.T @ centred)
@@ -81,30 +79,30 @@ class ImageStudent(nn.Module):
         self.map.bias.copy_(-self.map.weight @ mean)
 
     def images(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Unit-length embeddings of normalised images."""
+        """Return unit-length embeddings of normalised images."""
         with loop.half_precision():
             embedded = self.visual(pixels)
         return F.normalize(embedded.float(), dim=-1)
 
     def texts(self, embeddings: torch.Tensor) -> torch.Tensor:
-        """Unit-length embeddings of texts, from the teacher's."""
+        """Map the teacher's embeddings of texts to unit-length embeddings."""
         return F.normalize(self.map(embeddings.float()), dim=-1)
 
     def scale(self) -> torch.Tensor:
-        """The factor of the similarities, kept below 100 as CLIP does."""
+        """Return the factor of the cosines, at most 100 as in CLIP."""
         return scale_of(self.logit_scale)
 
 
 def label_loss(logits: torch.Tensor, labels: torch.Tensor, neighbours: torch.Tensor) -> torch.Tensor:
-    """Cross-entropy over all labels; a share of the target goes to the labels most alike."""
+    """Cross-entropy over all labels; a share of the target goes to the most similar labels."""
     target = F.one_hot(labels, logits.shape[1]) * (1 - _NEIGHBOUR_SHARE) + neighbours[labels] * _NEIGHBOUR_SHARE
     return F.cross_entropy(logits, target)
 
 
 def caption_loss(images: torch.Tensor, texts: torch.Tensor, numbers: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
-    """Symmetric contrastive loss; equal texts are all right answers.
+    """Symmetric contrastive loss; equal texts are all relevant.
 
-    Texts beyond the first `len(images)` have no image: they are wrong answers only.
+    Texts beyond the first `len(images)` have no image and are wrong answers only.
     """
     return contrastive_loss(images, texts, numbers[: len(images), None] == numbers[None, :], scale)
 
@@ -117,7 +115,7 @@ def own_captions_loss(
     scale: torch.Tensor,
     place: Callable[[torch.Tensor], torch.Tensor] = torch.Tensor.float,
 ) -> torch.Tensor:
-    """The captioned images against their own captions and `others`, numbers in `captions`; weighs by their share.
+    """The loss of the captioned images against their own captions and `others`, weighted by their share.
 
     `place` as for `text_loss`.
     """
@@ -137,9 +135,9 @@ def text_loss(
     scale: torch.Tensor,
     place: Callable[[torch.Tensor], torch.Tensor] = torch.Tensor.float,
 ) -> torch.Tensor:
-    """The loss of images against their own texts: labelled and captioned images weigh by their share.
+    """The loss of images against their own texts; labelled and captioned images are weighted by their share.
 
-    `place` puts the bank's embeddings into the space of the images, at unit length.
+    `place` maps the bank's embeddings into the space of the images, at unit length.
     """
     captioned, total = batch.captioned(), len(batch.labels)
     extra = torch.randint(len(bank.captions), (_EXTRA_CAPTIONS,))
@@ -152,7 +150,7 @@ def text_loss(
 
 
 def step_loss(student: ImageStudent, sampler: Sampler, bank: TextBank, neighbours: torch.Tensor) -> torch.Tensor:
-    """The loss of one batch."""
+    """Return the loss of one batch."""
     batch = sampler.draw()
     images = student.images(augment.augment(batch.pixels, student.visual.input_resolution))
     return text_loss(images, batch, bank, neighbours, student.scale(), student.texts)
@@ -162,23 +160,22 @@ def step_loss(student: ImageStudent, sampler: Sampler, bank: TextBank, neighbour
 def embed_with(
     embed: Callable[[torch.Tensor], torch.Tensor], visual: Any, photos: Photos, rows: np.ndarray
 ) -> torch.Tensor:
-    """Embeddings of whole training images, without random changes, for validation."""
+    """Embed whole training images without augmentation, for validation."""
     size = visual.input_resolution
     parts = []
     for start in range(0, len(rows), 256):
-        pixels = torch.from_numpy(photos.pixels[rows[start : start + 256]]).permute(0, 3, 1, 2)
-        resized = F.interpolate(pixels, size=(size, size), mode="bicubic", antialias=True)
-        parts.append(embed(augment.normalise(resized.float() / 255)))
+        images = photos.pixels[rows[start : start + 256]]
+        parts.append(embed(torch.stack([augment.preprocess(image, size) for image in images])))
     return torch.cat(parts)
 
 
 def score(
-    images: torch.Tensor, labels: torch.Tensor, captions: torch.Tensor, bank: torch.Tensor, told: torch.Tensor
+    images: torch.Tensor, labels: torch.Tensor, captions: torch.Tensor, bank: torch.Tensor, asked: torch.Tensor
 ) -> str:
-    """How often the nearest label is right, and how often a caption finds its image among the first ten."""
+    """Return how often the nearest label is right, and how often a caption finds its image among the first ten."""
     named = labels >= 0
     right = (images[named] @ bank.T).argmax(1) == labels[named]
-    scores = told @ images[captions >= 0].T
+    scores = asked @ images[captions >= 0].T
     found = (scores > scores.diagonal().unsqueeze(1)).sum(1) < 10
     return (
         f"label right {100 * right.float().mean():.1f} % of {len(right)}, "
@@ -188,22 +185,22 @@ def score(
 
 @torch.inference_mode()
 def validate(student: ImageStudent, photos: Photos, rows: np.ndarray, bank: TextBank) -> str:
-    """Scores on training images held out, through the teacher's map."""
+    """Return scores on held-out training images, with texts mapped from the teacher's space."""
     images = embed_with(student.images, student.visual, photos, rows)
     labels, captions = torch.from_numpy(photos.labels[rows]), torch.from_numpy(photos.captions[rows, 0])
-    told = student.texts(bank.captions[captions[captions >= 0]])
-    return score(images, labels, captions, student.texts(bank.labels[0]), told)
+    asked = student.texts(bank.captions[captions[captions >= 0]])
+    return score(images, labels, captions, student.texts(bank.labels[0]), asked)
 
 
 def freeze_map(student: ImageStudent, average: ImageStudent, path: Path) -> None:
-    """Fixes the map as it is on average, and leaves it at `path` for the text tower."""
+    """Freeze the averaged map, and write it to `path` for the text tower."""
     student.map.load_state_dict(average.map.state_dict())
     student.map.requires_grad_(False)
-    save_atomically(average.map.state_dict(), path)
+    files.save(average.map.state_dict(), path)
 
 
 def load_map(path: Path) -> nn.Linear:
-    """The map that `freeze_map` left."""
+    """Load the map that `freeze_map` wrote."""
     state = torch.load(path, weights_only=True)
     mapping = nn.Linear(state["weight"].shape[1], state["weight"].shape[0])
     mapping.load_state_dict(state)
@@ -213,7 +210,7 @@ def load_map(path: Path) -> nn.Linear:
 def train(
     clip: Any, photos: Photos, bank: TextBank, settings: loop.StageSettings, work_dir: Path, seed: int
 ) -> ImageStudent:
-    """Trains the image tower of `clip` and the map, or loads them where `work_dir` has them."""
+    """Train the image tower of `clip` and the map, or load them from `work_dir`."""
     path = work_dir / "image_tower.pt"
     student = ImageStudent(clip.visual, bank, clip.visual.output_dim)
     if path.exists():
@@ -234,5 +231,5 @@ def train(
         loss,
         lambda average: validate(average, photos, held_out, bank),
     )
-    save_atomically(trained.state_dict(), path)
+    files.save(trained.state_dict(), path)
     return trained

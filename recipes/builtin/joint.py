@@ -1,7 +1,7 @@
-"""Stage 3: the text tower and the guide learn together, on what the image teacher saw.
+"""Stage 3: train the text tower and the projection head together, on the features of the image teacher.
 
-The image teacher stands still, so that a step costs little more than its texts: image-text tuning with a locked image
-side (Zhai et al. 2022, "LiT: Zero-Shot Transfer with Locked-image text Tuning").
+The image teacher is frozen, so a step costs little more than its texts: image-text tuning with a locked image side
+(Zhai et al. 2022, "LiT: Zero-Shot Transfer with Locked-image text Tuning").
 """
 
 from __future__ import annotations
@@ -15,9 +15,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from pipelines.training.files import save_atomically
-
-from . import guide, image_tower, loop, text_tower, texts
+from . import files, image_tower, loop, projection_head, text_tower, texts
 from .data import Photos
 from .sampler import Sampler
 
@@ -25,39 +23,41 @@ from .sampler import Sampler
 _EXTRA_LABELS = 96
 _CLASS_NAMES = 256
 _EXTRA_CAPTIONS = 64
-# Texts that keep to where they were meanwhile, so that words no image shows are not lost.
+# Texts whose embeddings must not move meanwhile, so that words no image shows are not lost.
 _ANCHOR_TEXTS = 128
 _ANCHOR_WEIGHT = 2.0
 
 
 class Pair(nn.Module):
-    """The text side of `clip`, and the guide."""
+    """The text side of `clip`, and the projection head."""
 
     clip: Any
-    leader: guide.Guide
+    head: projection_head.ProjectionHead
 
-    def __init__(self, clip: Any, leader: guide.Guide) -> None:
+    def __init__(self, clip: Any, head: projection_head.ProjectionHead) -> None:
         super().__init__()
         clip.requires_grad_(True).visual.requires_grad_(False)
-        self.clip, self.leader = clip, leader.requires_grad_(True)
+        self.clip, self.head = clip, head.requires_grad_(True)
 
 
 @dataclass(frozen=True)
-class Lesson:
-    """What the loss of a step needs: tokens of labels and class names are (templates, texts, length)."""
+class StageData:
+    """What the loss of a step is computed from; tokens of labels and class names are (templates, texts, length)."""
 
     sampler: Sampler
-    known: guide.Knowledge
+    targets: projection_head.TeacherTargets
     labels: torch.Tensor
     captions: torch.Tensor
     classes: torch.Tensor
     anchors: torch.Tensor
-    targets: torch.Tensor
+    anchor_embeddings: torch.Tensor
 
 
 @torch.inference_mode()
-def prepare_lesson(clip: Any, photos: Photos, known: guide.Knowledge, sampler: Sampler, phrases: int) -> Lesson:
-    """Tokenises all texts, and embeds words and phrases as the text tower does before the stage."""
+def build_data(
+    clip: Any, photos: Photos, targets: projection_head.TeacherTargets, sampler: Sampler, phrases: int
+) -> StageData:
+    """Tokenize all texts, and embed words and phrases with the text tower as it is before the stage."""
     tokenizer, shape = text_tower.make_tokenizer(), (len(texts.TEMPLATES), -1)
 
     def tokenize(sentences: list[str]) -> torch.Tensor:
@@ -70,43 +70,43 @@ def prepare_lesson(clip: Any, photos: Photos, known: guide.Knowledge, sampler: S
             *texts.caption_pieces(photos.caption_texts, phrases // 2, sampler.seed),
         ]
     )
-    return Lesson(
+    return StageData(
         sampler=sampler,
-        known=known,
+        targets=targets,
         labels=tokenize(texts.label_bank(photos.label_texts)).unflatten(0, shape),
         captions=tokenize(photos.caption_texts),
-        classes=tokenize(texts.label_bank(known.names)).unflatten(0, shape),
+        classes=tokenize(texts.label_bank(targets.names)).unflatten(0, shape),
         anchors=anchors,
-        targets=text_tower.encode_by_length(clip, [anchors], batch=256)[0],
+        anchor_embeddings=text_tower.encode_by_length(clip, [anchors], batch=256)[0],
     )
 
 
-def step_loss(pair: Pair, lesson: Lesson) -> torch.Tensor:
-    """Captions, labels and the names of the teacher's classes against the guide's places, and the anchors."""
-    batch, known = lesson.sampler.draw(), lesson.known
+def step_loss(pair: Pair, stage_data: StageData) -> torch.Tensor:
+    """The losses of captions, labels and the teacher's class names against projected embeddings, and of anchors."""
+    batch, targets = stage_data.sampler.draw(), stage_data.targets
     captioned, total = batch.captioned(), len(batch.rows)
-    template = int(torch.randint(len(lesson.labels), ()))
-    others = torch.randint(lesson.labels.shape[1], (_EXTRA_LABELS,))
+    template = int(torch.randint(len(stage_data.labels), ()))
+    others = torch.randint(stage_data.labels.shape[1], (_EXTRA_LABELS,))
     labels = torch.cat([batch.labels[captioned:], others]).unique()
-    captions = torch.cat([batch.captions[:captioned], torch.randint(len(lesson.captions), (_EXTRA_CAPTIONS,))])
-    classes = torch.randperm(lesson.classes.shape[1])[:_CLASS_NAMES]
-    anchors = torch.randint(len(lesson.anchors), (_ANCHOR_TEXTS,))
+    captions = torch.cat([batch.captions[:captioned], torch.randint(len(stage_data.captions), (_EXTRA_CAPTIONS,))])
+    classes = torch.randperm(stage_data.classes.shape[1])[:_CLASS_NAMES]
+    anchors = torch.randint(len(stage_data.anchors), (_ANCHOR_TEXTS,))
     tokens = [
-        lesson.labels[template, labels],
-        lesson.captions[captions],
-        lesson.classes[template, classes],
-        lesson.anchors[anchors],
+        stage_data.labels[template, labels],
+        stage_data.captions[captions],
+        stage_data.classes[template, classes],
+        stage_data.anchors[anchors],
     ]
     named, told, seen, kept = text_tower.encode_by_length(pair.clip, tokens)
-    looks = torch.randint(len(known.features), (total,))
-    images, scale = pair.leader(known.features[looks, batch.rows]), pair.leader.scale()
-    shares = known.probabilities[batch.rows][:, classes].float()
+    looks = torch.randint(len(targets.features), (total,))
+    images, scale = pair.head(targets.features[looks, batch.rows]), pair.head.scale()
+    shares = targets.probabilities[batch.rows][:, classes].float()
     loss = -(shares * (scale * images @ seen.T).log_softmax(1)).sum(1).mean() / shares.sum(1).mean()
-    loss = loss + _ANCHOR_WEIGHT * (1 - (kept * lesson.targets[anchors]).sum(1).mean())
+    loss = loss + _ANCHOR_WEIGHT * (1 - (kept * stage_data.anchor_embeddings[anchors]).sum(1).mean())
     if captioned:
         loss = loss + captioned / total * image_tower.caption_loss(images[:captioned], told, captions, scale)
     if captioned < total:
-        near = known.neighbours[labels][:, labels]
+        near = targets.neighbours[labels][:, labels]
         right = torch.searchsorted(labels, batch.labels[captioned:])
         logits = scale * images[captioned:] @ named.T
         near = near / near.sum(1, keepdim=True).clamp_min(1e-9)
@@ -115,38 +115,38 @@ def step_loss(pair: Pair, lesson: Lesson) -> torch.Tensor:
 
 
 @torch.inference_mode()
-def validate(pair: Pair, photos: Photos, rows: np.ndarray, lesson: Lesson) -> str:
-    """As the validation of the image tower, with teacher and guide in its place."""
+def validate(pair: Pair, photos: Photos, rows: np.ndarray, stage_data: StageData) -> str:
+    """Return scores as the validation of the image tower does, with teacher and projection head instead of it."""
     labels, captions = torch.from_numpy(photos.labels[rows]), torch.from_numpy(photos.captions[rows, 0])
-    images = pair.leader(lesson.known.features[0, rows])
-    tokens = [lesson.labels[0], lesson.captions[captions[captions >= 0]], lesson.anchors[:1000]]
+    images = pair.head(stage_data.targets.features[0, rows])
+    tokens = [stage_data.labels[0], stage_data.captions[captions[captions >= 0]], stage_data.anchors[:1000]]
     bank, told, kept = text_tower.encode_by_length(pair.clip, tokens)
-    anchor = (kept * lesson.targets[:1000]).sum(1).mean()
+    anchor = (kept * stage_data.anchor_embeddings[:1000]).sum(1).mean()
     return f"{image_tower.score(images, labels, captions, bank, told)}, cosine of the anchors {anchor:.3f}"
 
 
 def train(
     pair: Pair,
     photos: Photos,
-    prepare: Callable[[], Lesson],
+    prepare: Callable[[], StageData],
     held_out: np.ndarray,
     settings: loop.StageSettings,
     work_dir: Path,
 ) -> Pair:
-    """Tunes the text side of the pair's CLIP and its guide, or loads both from `work_dir`.
+    """Tune the text side of the pair's CLIP and its projection head, or load both from `work_dir`.
 
-    `prepare` gives the lesson; it embeds many texts, and is called only where there is something to learn.
+    `prepare` returns the data of the stage. It embeds many texts, so it is called only if the stage is not finished.
     """
     path = work_dir / "joint.pt"
     if not path.exists():
-        # Before the stage takes up its checkpoint: the anchors keep to where the text tower began.
-        lesson = prepare()
+        # Before the stage loads its checkpoint: the anchors are embedded by the text tower as it began.
+        stage_data = prepare()
         stage = loop.Stage("joint", pair, settings, work_dir)
         state = stage.learn(
-            lesson.sampler,
-            lambda: step_loss(pair, lesson),
-            lambda average: validate(average, photos, held_out, lesson),
+            stage_data.sampler,
+            lambda: step_loss(pair, stage_data),
+            lambda average: validate(average, photos, held_out, stage_data),
         )
-        save_atomically({name: state[name] for name in state if not name.startswith("clip.visual.")}, path)
+        files.save({name: state[name] for name in state if not name.startswith("clip.visual.")}, path)
     pair.load_state_dict(torch.load(path, weights_only=True), strict=False)
     return pair.eval().requires_grad_(False)

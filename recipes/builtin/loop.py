@@ -1,4 +1,4 @@
-"""What every training stage shares: a budget of minutes, the optimiser, averaged weights, checkpoints."""
+"""The training loop of every stage: a budget of minutes, the optimiser, averaged weights, checkpoints."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ import torch
 from torch import nn
 
 from pipelines.models.pytorch_runtime import fast_dtype
-from pipelines.training.files import save_atomically
-from pipelines.training.optimiser import make_optimiser
+from pipelines.training.trainer import make_optimiser
 
+from . import files
 from .sampler import Sampler
 
 
 def half_precision() -> torch.autocast:
-    """bf16 where this CPU has instructions for it. Elsewhere PyTorch would imitate them, many times slower."""
+    """Use bf16 if this CPU has instructions for it; without them PyTorch emulates it, many times slower."""
     dtype = fast_dtype("cpu")
     return torch.autocast("cpu", dtype=torch.bfloat16, enabled=dtype is torch.bfloat16)
 
 
 @dataclass(frozen=True)
 class StageSettings:
-    """How long and how fast a stage learns."""
+    """The duration and learning rate of a stage."""
 
     minutes: float
     learning_rate: float
     batch: int = 256
     weight_decay: float = 0.1
     warmup_steps: int = 200
-    # The averaged weights forget with this rate; fewer steps than this many average over fewer.
+    # The decay of the averaged weights; early steps use a smaller one.
     average_decay: float = 0.998
     max_steps: int = 0
     checkpoint_minutes: float = 3.0
@@ -50,7 +50,7 @@ class Average:
 
     @torch.no_grad()
     def update(self, module: nn.Module, step: int) -> None:
-        """Moves the average towards `module`; early on faster, so that random weights are soon forgotten."""
+        """Move the average towards `module`; faster in early steps, so that the random start is soon forgotten."""
         keep = min(self.decay, (1 + step) / (10 + step))
         pairs = zip(self.module.state_dict().values(), module.state_dict().values(), strict=True)
         floats = [(mine, theirs) for mine, theirs in pairs if mine.is_floating_point()]
@@ -58,10 +58,10 @@ class Average:
 
 
 class Stage:
-    """Runs a loss function until its minutes are used up, resuming from its checkpoint where there is one.
+    """Minimises a loss until its minutes are used up; resumes from its checkpoint if there is one.
 
-    The learning rate follows a cosine over the *minutes*, not over a number of steps: on a machine that
-    others use as well, the schedule still ends where it should.
+    The learning rate follows a cosine over the *minutes*, not over a number of steps: on a machine shared with other
+    work, the schedule still ends at zero.
     """
 
     def __init__(self, name: str, module: Any, settings: StageSettings, work_dir: Path) -> None:
@@ -91,35 +91,35 @@ class Stage:
             "elapsed": self.elapsed,
             "random": torch.get_rng_state(),
         }
-        save_atomically(saved, self.checkpoint)
+        files.save(saved, self.checkpoint)
 
     def share(self) -> float:
-        """How much of the stage is over, 0 to 1."""
+        """Return the finished share of the stage, 0 to 1."""
         by_steps = self.steps / self.settings.max_steps if self.settings.max_steps else 0.0
         return min(1.0, max(by_steps, self.elapsed / (60 * self.settings.minutes)))
 
     def rate(self) -> float:
-        """The learning rate now."""
+        """Return the current learning rate."""
         warm = min(1.0, (self.steps + 1) / self.settings.warmup_steps)
         return self.settings.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * self.share()))
 
     def finished(self) -> bool:
-        """Whether the minutes, or the steps of a limited run, are used up."""
+        """True if the minutes, or the steps of a limited run, are used up."""
         return self.share() >= 1
 
     def step(self, loss: torch.Tensor) -> None:
-        """One update of the weights and of their average."""
+        """Update the weights and their average."""
         for group in self.optimiser.param_groups:
             group["lr"] = self.rate()
         self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
+        torch.autograd.backward(loss)
         nn.utils.clip_grad_norm_(self.module.parameters(), 1.0)
         self.optimiser.step()
         self.steps += 1
         self.average.update(self.module, self.steps)
 
     def run(self, loss_of_step: Callable[[], torch.Tensor], check: Callable[[Any], str]) -> Any:
-        """Trains to the end; returns the averaged weights, which `check` measures now and then."""
+        """Train to the end; return the averaged module. `check` describes it at each checkpoint."""
         self.module.train()
         clock, saved_at, running = time.monotonic(), self.elapsed, float("nan")
         while not self.finished():
@@ -138,14 +138,14 @@ class Stage:
     def learn(
         self, sampler: Sampler, loss_of_step: Callable[[], torch.Tensor], check: Callable[[Any], str]
     ) -> dict[str, torch.Tensor]:
-        """`run` for a stage that goes on from trained weights: measures them first; the averaged weights by name."""
+        """Run a stage that starts from trained weights: measure those first; return the averaged weights by name."""
         sampler.go_on(self.steps)
         self.report(math.nan, check)
         state: dict[str, torch.Tensor] = self.run(loss_of_step, check).state_dict()
         return state
 
     def report(self, loss: float, check: Callable[[Any], str]) -> None:
-        """One line of the log."""
+        """Print one line of the log."""
         drawn = self.steps * self.settings.batch
         print(
             f"{self.name}: {self.elapsed / 60:.1f} min, {self.steps} steps, {drawn} drawn, "

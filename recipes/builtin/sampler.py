@@ -11,7 +11,7 @@ from .data import Photos
 
 
 class Batch(NamedTuple):
-    """Images and the numbers of what is known of them; the captioned ones come first."""
+    """Images and the numbers of their labels and captions; the captioned ones come first."""
 
     rows: torch.Tensor
     pixels: torch.Tensor
@@ -19,12 +19,12 @@ class Batch(NamedTuple):
     captions: torch.Tensor  # -1 for none
 
     def captioned(self) -> int:
-        """How many have a caption."""
+        """Return how many have a caption."""
         return int((self.captions >= 0).sum())
 
 
 class Sampler:
-    """Draws batches by weight: images with one of their captions, or with their label."""
+    """Draws batches by weight: images with one of their captions or with their label."""
 
     def __init__(self, photos: Photos, rows: np.ndarray, batch: int, seed: int) -> None:
         self.photos, self.rows, self.batch, self.seed = photos, rows, batch, seed
@@ -33,11 +33,11 @@ class Sampler:
         self.caption_counts = (photos.captions >= 0).sum(1)
 
     def go_on(self, steps: int) -> None:
-        """After a run that was resumed: does not draw again what the first `steps` drew."""
+        """Continue after `steps` of a resumed run, with other random numbers than theirs."""
         self.random = np.random.default_rng([self.seed, steps])
 
     def draw(self) -> Batch:
-        """Images, some of them perhaps twice, each with one of its captions or its label."""
+        """Draw a batch; an image may occur twice."""
         rows = self.random.choice(self.rows, self.batch, p=self.chances)
         rows = rows[np.argsort(self.photos.labels[rows] >= 0, kind="stable")]
         pick = (self.random.random(self.batch) * np.maximum(self.caption_counts[rows], 1)).astype(int)

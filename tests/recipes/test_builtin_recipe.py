@@ -21,16 +21,17 @@ from PIL import Image, ImageDraw
 from torch.nn.functional import normalize
 
 from pipelines.models.registry import BUILTIN
-from pipelines.training import augment, model
+from pipelines.training.model import encode_tokens, random_network
 from recipes.builtin import (
+    augment,
     data,
     distil,
     evaluate,
     export,
-    guide,
     image_tower,
     joint,
     loop,
+    projection_head,
     teacher,
     text_tower,
     texts,
@@ -50,7 +51,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 def build(seed: int) -> Any:
     """The network with random weights."""
-    return model.build(seed, dataclasses.replace(BUILTIN.architecture, image_resolution=RESOLUTION))
+    return random_network(seed, dataclasses.replace(BUILTIN.architecture, image_resolution=RESOLUTION))
 
 
 def draw(colour: str, shape: str, random: np.random.Generator) -> bytes:
@@ -165,7 +166,7 @@ def test_augmentation_changes_images_and_keeps_their_form(photos: data.Photos) -
     assert first.shape == (40, 3, 64, 64)
     assert first.isfinite().all()
     assert (first - second).abs().mean() > 0.05
-    wide = augment.preprocess(torch.zeros(3, 100, 250, dtype=torch.uint8), 64)
+    wide = augment.preprocess(np.zeros((100, 250, 3), np.uint8), 64)
     assert wide.shape == (3, 64, 64)
 
 
@@ -205,7 +206,7 @@ def test_another_resolution_keeps_all_but_the_positions() -> None:
     side = RESOLUTION // 32
     assert state[name].shape[0] == side**2 + 1
     state[name][1:] = torch.arange(side).repeat_interleave(side)[:, None]
-    larger = model.at_resolution(state, 32 * (side + 1))
+    larger = export.at_resolution(state, 32 * (side + 1))
     rows = larger[name][1:].reshape(side + 1, side + 1, -1)
     assert torch.equal(larger[name][0], state[name][0])
     assert larger[name].shape[0] == (side + 1) ** 2 + 1
@@ -222,7 +223,7 @@ def test_cut_texts_give_the_embedding_of_the_full_length() -> None:
     full = torch.zeros(2, 77, dtype=torch.long)
     full[:, : tokens.shape[1]] = tokens
     with torch.inference_mode():
-        short, long = model.encode_tokens(clip, tokens.long()), clip.encode_text(full)
+        short, long = encode_tokens(clip, tokens.long()), clip.encode_text(full)
     assert torch.allclose(short, long, atol=1e-4)
     assert short.abs().mean() > 0.01
 
@@ -322,34 +323,34 @@ def seen_by_a_teacher(photos: data.Photos) -> dict[str, torch.Tensor]:
     return {"features": features.half(), "logits": logits.half()}
 
 
-def show(photos: data.Photos, clip: object, work_dir: Path) -> guide.Knowledge:
+def show(photos: data.Photos, clip: object, work_dir: Path) -> projection_head.TeacherTargets:
     """What the stages with the image teacher know, without one class that is held out."""
     seen = seen_by_a_teacher(photos)
     torch.save(seen, work_dir / "seen.pt")
     squares = augment.random_squares(len(photos), data.STORED_SIZE, 0.6)
     torch.save({"squares": squares, "features": seen["features"]}, work_dir / "closer1.pt")
-    return guide.know(clip, photos, {"great white shark"}, work_dir, closer_looks=1, seed=SEED)
+    return projection_head.build_targets(clip, photos, {"great white shark"}, work_dir, closer_looks=1, seed=SEED)
 
 
 def test_a_classifier_teaches_the_image_tower(photos: data.Photos, tmp_path: Path) -> None:
     """From random weights."""
     clip = build(SEED).eval()
-    known = show(photos, clip, tmp_path)
+    targets = show(photos, clip, tmp_path)
     training, held_out = photos.split(0.3, SEED)
     sampler = Sampler(photos, training, 32, SEED)
-    lesson = distil.Lesson(sampler, known, guide.prepare(known, sampler, tmp_path, steps=60))
+    stage_data = distil.StageData(sampler, targets, projection_head.train_or_load(targets, sampler, tmp_path, steps=60))
     assert "great white shark" in vision_teacher.class_names()
-    assert "great white shark" not in known.names
-    assert known.classes.shape[1] == known.probabilities.shape[1] == len(known.names) == 999
-    before = images_and_places(clip, photos, held_out, lesson)
+    assert "great white shark" not in targets.names
+    assert targets.classes.shape[1] == targets.probabilities.shape[1] == len(targets.names) == 999
+    before = images_and_projections(clip, photos, held_out, stage_data)
     settings = loop.StageSettings(
         minutes=5, learning_rate=2e-3, batch=32, warmup_steps=5, average_decay=0.9, max_steps=40
     )
     words = clip.text_projection.clone()
-    trained = distil.train(clip, photos, lesson, held_out, settings, tmp_path)
+    trained = distil.train(clip, photos, stage_data, held_out, settings, tmp_path)
     assert torch.equal(trained.text_projection, words), "the texts' side is left alone"
-    assert images_and_places(trained, photos, held_out, lesson) > before + 0.3
-    again = distil.train(build(SEED), photos, lesson, held_out, settings, tmp_path)
+    assert images_and_projections(trained, photos, held_out, stage_data) > before + 0.3
+    again = distil.train(build(SEED), photos, stage_data, held_out, settings, tmp_path)
     assert torch.equal(again.visual.conv1.weight, trained.visual.conv1.weight)
     assert torch.equal(again.logit_scale, trained.logit_scale)
 
@@ -361,40 +362,42 @@ def test_an_image_is_rare_where_the_teacher_takes_few_for_the_same() -> None:
     assert np.allclose(seen.rarity(), [1 / 3, 1, 1 / 3, 1 / 3])
 
 
-def test_texts_and_guide_learn_together(photos: data.Photos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_texts_and_projection_head_are_trained_together(
+    photos: data.Photos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in ("_CLASS_NAMES", "_EXTRA_LABELS", "_ANCHOR_TEXTS"):
         monkeypatch.setattr(joint, name, 8)
     clip = build(SEED).eval()
-    known = show(photos, clip, tmp_path)
+    targets = show(photos, clip, tmp_path)
     training, held_out = photos.split(0.3, SEED)
     sampler = Sampler(photos, training, 64, SEED)
-    lesson = joint.prepare_lesson(clip, photos, known, sampler, phrases=50)
+    stage_data = joint.build_data(clip, photos, targets, sampler, phrases=50)
     settings = loop.StageSettings(
         minutes=5, learning_rate=1e-3, batch=64, warmup_steps=5, average_decay=0.9, max_steps=30
     )
     seeing, words = clip.visual.conv1.weight.clone(), clip.text_projection.clone()
 
     def start(clip: object) -> joint.Pair:
-        return joint.Pair(clip, guide.prepare(known, sampler, tmp_path, steps=5))
+        return joint.Pair(clip, projection_head.train_or_load(targets, sampler, tmp_path, steps=5))
 
-    tuned = joint.train(start(clip), photos, lambda: lesson, held_out, settings, tmp_path)
-    right = float(joint.validate(tuned, photos, held_out, lesson).split()[2])
+    tuned = joint.train(start(clip), photos, lambda: stage_data, held_out, settings, tmp_path)
+    right = float(joint.validate(tuned, photos, held_out, stage_data).split()[2])
     assert right > 60, "chance is 25 %"
     assert torch.equal(clip.visual.conv1.weight, seeing), "the images' side is left alone"
     assert not torch.equal(clip.text_projection, words)
-    again = joint.train(start(build(SEED + 1)), photos, lambda: lesson, held_out, settings, tmp_path)
+    again = joint.train(start(build(SEED + 1)), photos, lambda: stage_data, held_out, settings, tmp_path)
     assert torch.equal(again.clip.text_projection, clip.text_projection)
-    assert torch.equal(again.leader.logit_scale, tuned.leader.logit_scale)
-    told = guide.retell(known, clip, photos, tmp_path)
-    assert not torch.equal(told.classes, known.classes)
-    assert torch.equal(told.features, known.features)
+    assert torch.equal(again.head.logit_scale, tuned.head.logit_scale)
+    updated = projection_head.update_texts(targets, clip, photos, tmp_path)
+    assert not torch.equal(updated.classes, targets.classes)
+    assert torch.equal(updated.features, targets.features)
 
 
-def images_and_places(clip: object, photos: data.Photos, rows: np.ndarray, lesson: distil.Lesson) -> float:
-    """The mean cosine between images and what the guide makes of the teacher's features."""
+def images_and_projections(clip: object, photos: data.Photos, rows: np.ndarray, stage_data: distil.StageData) -> float:
+    """The mean cosine between images and what the projection head makes of the teacher's features."""
     visual = clip.visual.eval()  # type: ignore[attr-defined]
     images = image_tower.embed_with(lambda pixels: normalize(visual(pixels), dim=-1), visual, photos, rows)
-    return float((images * lesson.leader(lesson.known.features[0, rows])).sum(1).mean())
+    return float((images * stage_data.head(stage_data.targets.features[0, rows])).sum(1).mean())
 
 
 def test_weights_file_gives_the_same_embeddings(
@@ -414,8 +417,7 @@ def test_weights_file_gives_the_same_embeddings(
 
 
 def _assert_alike(first: object, second: object, photos: data.Photos) -> None:
-    pixels = torch.from_numpy(photos.pixels[:16].copy()).permute(0, 3, 1, 2)
-    batch = torch.stack([augment.preprocess(image, RESOLUTION) for image in pixels])
+    batch = torch.stack([augment.preprocess(image, RESOLUTION) for image in photos.pixels[:16]])
     with torch.inference_mode():
         mine, theirs = evaluate.clip_encoders(first), evaluate.clip_encoders(second)
         assert (mine[0](batch) * theirs[0](batch)).sum(-1).min() > 0.99

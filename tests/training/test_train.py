@@ -25,14 +25,12 @@ from pipelines.models.clip import load_model
 from pipelines.models.registry import BUILTIN, get_model
 from pipelines.models.spec import ModelSpec, Weights, card_values, model_values
 from pipelines.models.towers import build_network
-from pipelines.training.batches import Batch, Lessons
-from pipelines.training.learner import Learner, head_names, tower_of
-from pipelines.training.loss import MAX_LOGIT_SCALE, contrastive_loss
-from pipelines.training.model import interpolate
-from pipelines.training.optimiser import rate_at
+from pipelines.training.data_loader import Batch, DataLoader
+from pipelines.training.dataset import number_texts, read_images, split
+from pipelines.training.model import MAX_LOGIT_SCALE, contrastive_loss, head_names, interpolate, tower_of
 from pipelines.training.options import CONFIGS, TrainOptions
-from pipelines.training.pairs import number_texts, read_images, split
 from pipelines.training.train import train
+from pipelines.training.trainer import Trainer, rate_at
 from tests.support.models import VIT, random_network, save
 from tests.support.photos import write_csv
 from tests.support.program import program_env
@@ -219,12 +217,12 @@ def test_wise_ft_mixes_and_zero_is_the_start(few: Path, tiny: Path, tmp_path: Pa
     assert mixed["w"].item() == pytest.approx(1.5)
 
 
-def _learner(tiny: Path, batch: int, accumulate: int, **changes: object) -> Learner:
+def _trainer(tiny: Path, batch: int, accumulate: int, **changes: object) -> Trainer:
     spec = get_model(str(tiny))
     wanted = TrainOptions("", "", "m", batch=batch, accumulate=accumulate, lr=1e-3, **changes)  # type: ignore[arg-type]
-    learner = Learner(build_network(spec, tiny / "model.safetensors"), spec, wanted.settled(), "cpu", torch.float32)
-    learner.begin_epoch(0)
-    return learner
+    trainer = Trainer(build_network(spec, tiny / "model.safetensors"), spec, wanted.resolved(), "cpu", torch.float32)
+    trainer.begin_epoch(0)
+    return trainer
 
 
 def _batch(count: int) -> Batch:
@@ -238,9 +236,9 @@ def _batch(count: int) -> Batch:
 def test_accumulation_gives_the_gradient_of_the_whole_batch(tiny: Path) -> None:
     gradients = []
     for size, parts in ((8, 1), (2, 4)):
-        learner = _learner(tiny, size, parts)
-        loss = learner._backward(_batch(8))
-        gradients.append((loss, {n: p.grad for n, p in learner.network.named_parameters()}))
+        trainer = _trainer(tiny, size, parts)
+        loss = trainer._backward(_batch(8))
+        gradients.append((loss, {n: p.grad for n, p in trainer.network.named_parameters()}))
     (loss, whole), (again, cached) = gradients
     assert loss == pytest.approx(again, rel=1e-5)
     for name, gradient in whole.items():
@@ -249,16 +247,16 @@ def test_accumulation_gives_the_gradient_of_the_whole_batch(tiny: Path) -> None:
         assert torch.allclose(gradient, cached[name], atol=2e-3 * scale), name
 
 
-def test_equal_texts_and_equal_labels_are_right_answers(tmp_path: Path) -> None:
+def test_equal_texts_and_equal_labels_are_relevant(tmp_path: Path) -> None:
     rows = [["a.jpg", "A dog", ""], ["b.jpg", "a  dog", "cat"], ["c.jpg", "", "cat"], ["a.jpg", "two dogs", ""]]
     images = read_images(str(write_csv(tmp_path / "t.csv", ["path", "caption", "label"], rows)))
     assert [image.captions for image in images] == [["A dog", "two dogs"], ["a dog"], []]
     texts = number_texts(images, ("a photo of a {}", "a {}"), 77)
     assert texts.choices == [[0, 1], [0, 2], [2]]
     assert len(texts.rows[2]) == 2
-    lessons = Lessons(np.zeros((3, 8, 8, 3), np.uint8), np.arange(3), texts, 3, seed=1)
-    first = lessons._gather(np.arange(3), np.array([[0.1, 0], [0.1, 0], [0, 0.9]]))
-    assert first.right.tolist() == [[True, True, False], [True, True, True], [False, False, True]]
+    loader = DataLoader(np.zeros((3, 8, 8, 3), np.uint8), np.arange(3), texts, 3, seed=1)
+    first = loader._gather(np.arange(3), np.array([[0.1, 0], [0.1, 0], [0, 0.9]]))
+    assert first.relevant.tolist() == [[True, True, False], [True, True, True], [False, False, True]]
     one, two = torch.eye(3)[[0, 0, 1]], torch.eye(3)[[0, 0, 1]]
     right = torch.tensor([[1, 1, 0], [1, 1, 0], [0, 0, 1]]).bool()
     alike = contrastive_loss(one, two, right, torch.tensor(50.0))
@@ -266,15 +264,15 @@ def test_equal_texts_and_equal_labels_are_right_answers(tmp_path: Path) -> None:
 
 
 def test_the_temperature_is_clamped_and_gains_do_not_decay(tiny: Path) -> None:
-    learner = _learner(tiny, 8, 1)
-    learner.network.logit_scale.data.fill_(9.0)
-    learner.step(_batch(8), 1e-4)
-    assert learner.network.logit_scale.item() <= MAX_LOGIT_SCALE + 1e-6
-    decayed, kept = learner.optimiser.param_groups
+    trainer = _trainer(tiny, 8, 1)
+    trainer.network.logit_scale.data.fill_(9.0)
+    trainer.step(_batch(8), 1e-4)
+    assert trainer.network.logit_scale.item() <= MAX_LOGIT_SCALE + 1e-6
+    decayed, kept = trainer.optimiser.param_groups
     assert decayed["weight_decay"] == 0.1
     assert kept["weight_decay"] == 0
     assert all(parameter.dim() >= 2 for parameter in decayed["params"])
-    assert any(parameter is learner.network.ln_final.weight for parameter in kept["params"])
+    assert any(parameter is trainer.network.ln_final.weight for parameter in kept["params"])
 
 
 def test_rate_rises_and_falls() -> None:

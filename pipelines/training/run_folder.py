@@ -1,0 +1,191 @@
+"""RunFolder: the options, checkpoint, best weights and result of a run; consistent whenever the run is killed."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..errors import InputError, ModelError
+from ..files import part_path, write_atomically, write_json
+from ..models.spec import CARD_FILE, WEIGHTS_FILE, ModelSpec, card_values
+from ..models.weights import fingerprint
+from .trainer import Trainer
+
+CURVES_FILE = "learning-curves.png"
+WORK, RUN_FILE, CHECKPOINT_FILE = "work", "run.json", "checkpoint.pt"
+
+
+@dataclass
+class Progress:
+    """How far a run is: `step` steps into `epoch`, both counted from 0.
+
+    losses: of the steps of this epoch.
+    history: epoch, loss, score and figures of each measurement.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    losses: list[float] = field(default_factory=list)
+    history: list[dict[str, Any]] = field(default_factory=list)
+    best_epoch: int = -1
+
+
+class RunFolder:
+    """The folder of `--out`, and in it `work/` until the run is finished.
+
+    Args:
+        identity: everything that decides the result, see `TrainOptions.identity`.
+        restart: remove a run that is there.
+
+    Raises:
+        InputError: the folder holds other files, or a run with other options.
+    """
+
+    def __init__(self, out: Path, identity: dict[str, Any], restart: bool) -> None:
+        self.out, self.work, self.identity = out, out / WORK, identity
+        known = _read_json(out / CARD_FILE).get("run") or _read_json(self.work / RUN_FILE)
+        if not known and _holds_other_files(out):
+            raise InputError(f"{out} exists and no training run made it: name another folder with --out")
+        if restart and known:
+            shutil.rmtree(self.work, ignore_errors=True)
+            self.work.mkdir()
+            write_json(self.work / RUN_FILE, identity)  # before the card goes, so that the folder stays a run's
+            (out / CARD_FILE).unlink(missing_ok=True)
+            known = identity
+        different = [name for name in identity if known and known.get(name) != identity[name]]
+        if different:
+            changes = ", ".join(f"{name} {_brief(known.get(name))} → {_brief(identity[name])}" for name in different)
+            raise InputError(
+                f"{out} holds a run with other options ({changes}): give those, another --out, or --restart"
+            )
+        self.saved_at = time.monotonic()
+        self.is_finished = (out / CARD_FILE).is_file()
+        if not self.is_finished:
+            self.work.mkdir(parents=True, exist_ok=True)
+            write_json(self.work / RUN_FILE, identity)
+
+    def read_card(self) -> dict[str, Any]:
+        """Return the card of a finished run."""
+        card: dict[str, Any] = json.loads((self.out / CARD_FILE).read_text(encoding="utf-8"))
+        return card
+
+    def save(self, trainer: Trainer, progress: Progress) -> None:
+        """Write the checkpoint, then remove weights that it does not name."""
+        cuda = torch.cuda.get_rng_state_all() if trainer.device.startswith("cuda") else []
+        checkpoint = {
+            "network": trainer.network.state_dict(), "optimiser": trainer.optimiser.state_dict(),
+            "scaler": trainer.scaler.state_dict(), "random": torch.get_rng_state(), "cuda": cuda,
+            "progress": vars(progress),
+        }  # fmt: skip
+        write_atomically(self.work / CHECKPOINT_FILE, lambda part: torch.save(checkpoint, part))
+        self.saved_at = time.monotonic()
+        for file in self.work.glob("epoch-*.safetensors"):
+            if file != self._weights_of(progress.best_epoch):
+                file.unlink()
+
+    def load(self, trainer: Trainer) -> Progress:
+        """Restore the last checkpoint; without one the run begins.
+
+        Raises:
+            ModelError: the checkpoint is damaged.
+        """
+        path = self.work / CHECKPOINT_FILE
+        if not path.is_file():
+            return Progress()
+        try:
+            saved = torch.load(path, map_location="cpu", weights_only=True)
+            trainer.network.load_state_dict(saved["network"])
+            trainer.optimiser.load_state_dict(saved["optimiser"])
+            trainer.scaler.load_state_dict(saved["scaler"])
+            torch.set_rng_state(saved["random"])
+            if saved["cuda"]:
+                torch.cuda.set_rng_state_all(saved["cuda"])
+            return Progress(**saved["progress"])
+        except Exception as error:
+            reason = " ".join(str(error).split())[:120]
+            raise ModelError(f"{path} is damaged ({reason}): start over with --restart") from error
+
+    def save_weights(self, state: Mapping[str, torch.Tensor], epoch: int) -> None:
+        """Write the weights of the best epoch so far, as safetensors under CLIP's own names."""
+        from safetensors.torch import save_file
+
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+        write_atomically(self._weights_of(epoch), lambda part: save_file(tensors, part))
+
+    def finish(self, spec: ModelSpec, trained: int, held_out: int, progress: Progress) -> dict[str, Any]:
+        """Put the best epoch's weights in place, then write the card, which marks the run as finished; return it."""
+        weights, best = self.out / WEIGHTS_FILE, progress.history[progress.best_epoch]
+        write_atomically(weights, lambda part: _link(self._weights_of(progress.best_epoch), part))
+        write_atomically(self.out / CURVES_FILE, lambda part: draw_curves(progress.history, progress.best_epoch, part))
+        licence = f"that of {spec.name}: {spec.licence}" if spec.licence else "yours"
+        card = {
+            "name": self.out.resolve().name, "base": spec.name, **card_values(spec), "sha256": fingerprint(weights),
+            "date": datetime.date.today().isoformat(),
+            "licence": f"{licence}; and that of the images and texts it was trained on",
+            "images": {"trained": trained, "held_out": held_out}, "best_epoch": progress.best_epoch,
+            "before": progress.history[0]["figures"], "after": best["figures"],
+            "history": [{**entry, "loss": entry["loss"] if entry["epoch"] else None} for entry in progress.history],
+            "run": self.identity,
+        }  # fmt: skip
+        write_json(self.out / CARD_FILE, card)
+        shutil.rmtree(self.work)
+        return self.read_card()
+
+    def _weights_of(self, epoch: int) -> Path:
+        return self.work / f"epoch-{epoch}.safetensors"
+
+
+def draw_curves(history: list[dict[str, Any]], best: int, path: Path) -> None:
+    """Draw the loss and the held-out figures over the epochs, as PNG."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    left.plot([entry["epoch"] for entry in history[1:]], [entry["loss"] for entry in history[1:]], marker=".")
+    left.set(title="training loss", xlabel="epoch")
+    epochs = [entry["epoch"] for entry in history]
+    for name in history[0]["figures"]:
+        if not name.startswith("image"):
+            right.plot(epochs, [100 * entry["figures"][name] for entry in history], marker=".", label=name)
+    right.axvline(best, color="grey", linestyle=":", label="kept")
+    right.set(title="held out, as it would be written (MRR × 100, else %)", xlabel="epoch")
+    right.legend(fontsize=7)
+    figure.savefig(path, format="png", dpi=110)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _holds_other_files(out: Path) -> bool:
+    """True if the folder holds more than a run that was killed in its first moment leaves."""
+    if not out.is_dir():
+        return out.exists()
+    work = out / WORK
+    return bool(set(out.rglob("*")) - {work, part_path(work / RUN_FILE)})
+
+
+def _link(source: Path, target: Path) -> None:
+    """Give the file a second name; copy it if the disk cannot."""
+    target.unlink(missing_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+def _brief(value: object) -> str:
+    return str(value)[:12] if value not in ("", None) else "none"
