@@ -1,7 +1,7 @@
-"""Writes what `builtin` reaches into its model card: `python -m benchmarks.card --data DIR`.
+"""Write the figures of `builtin` into its model card: `python -m benchmarks.card --data DIR`.
 
 DIR holds the two evaluation sets, `reverse_image_search` and `flickr8k_test`. Both are indexed into temporary files and
-measured by `python -m pipelines evaluate`; what it prints goes into the card as it is.
+measured by `image-search evaluate`, whose output goes into the card unchanged.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 
 CARD = Path(__file__).parents[1] / "pipelines" / "models" / "BUILTIN.md"
 BEGIN, END = "<!-- printed by benchmarks.card -->", "<!-- end -->"
-# Images, and how `evaluate` asks for them.
+# The images of each measurement, and the options of `evaluate`.
 SETS = (
     ("reverse_image_search/reverse_image_search.csv", ()),
     ("reverse_image_search/reverse_image_search.csv", ("--templates", "openai")),
@@ -23,13 +23,13 @@ SETS = (
 
 
 def run(*arguments: str) -> str:
-    """What `python -m pipelines ARGUMENTS` prints."""
+    """Return the output of `image-search ARGUMENTS`."""
     command = [sys.executable, "-W", "ignore", "-m", "pipelines", *arguments]
     return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, cwd=CARD.parents[2]).stdout
 
 
 def measure(data: Path) -> str:
-    """The tables of all sets, each under its command."""
+    """Return the tables of all measurements, each under its command."""
     parts = []
     with tempfile.TemporaryDirectory() as folder:
         for images, options in SETS:
@@ -37,13 +37,17 @@ def measure(data: Path) -> str:
             if not Path(uri).exists():
                 run("insert", str(data / images), "--uri", uri, "--model", "builtin")
             asked = [str(data / option) if option.endswith(".csv") else option for option in options]
-            shown = " ".join(["python -m pipelines evaluate", *options])
+            shown = " ".join(["image-search evaluate", *options])
             parts.append(f"`{shown}` on `{images}`:\n\n{run('evaluate', '--uri', uri, *asked).strip()}")
     return "\n\n".join(parts)
 
 
 def put(card: str, printed: str) -> str:
-    """The card with `printed` between its two marks; ValueError where it has none."""
+    """Return the card with `printed` between its two marks.
+
+    Raises:
+        ValueError: the card has no marks.
+    """
     before, begin, rest = card.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not (begin and end):
@@ -52,7 +56,7 @@ def put(card: str, printed: str) -> str:
 
 
 def main() -> None:
-    """Measures and rewrites the card."""
+    """Measure, and rewrite the card."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.card", description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder of the evaluation sets")
     data = parser.parse_args().data.resolve()

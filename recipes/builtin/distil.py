@@ -131,7 +131,7 @@ def validate(student: Student, photos: Photos, rows: np.ndarray, stage_data: Sta
     near = (images * stage_data.head(stage_data.targets.features[0, rows])).sum(1)
     rare = np.average(near, weights=stage_data.targets.rarity[rows])
     scores = image_tower.score(images, labels, captions, stage_data.targets.bank.labels[0], told)
-    return f"{scores}, cosine to the projection {near.mean():.3f}, where all classes count alike {rare:.3f}"
+    return f"{scores}, cosine to the projection head {near.mean():.3f}, where all classes count alike {rare:.3f}"
 
 
 def train(
