@@ -1,4 +1,4 @@
-"""Reads a weights file as float32 tensors under OpenAI's names, without running anything in it.
+"""Read a weights file as float32 tensors under OpenAI's names, without running anything in it.
 
 Safetensors, files of `torch.save` and OpenAI's TorchScript archives are read; the names may be those of OpenAI,
 open_clip, a training run or Hugging Face's `CLIPModel`.
@@ -26,7 +26,7 @@ SCALE = ".scale"
 
 
 def load_state_dict(path: Path) -> State:
-    """Reads the tensors of a file.
+    """Read the tensors of a file.
 
     Nothing in the file is executed: pickles may hold tensors and nothing else, TorchScript is not run. An int8
     tensor `NAME` beside a `NAME.scale` is a quantised one, as in `builtin`, which is kept under 25 MB this way.
@@ -76,7 +76,7 @@ _DTYPES = {
 
 
 def _is_torchscript(path: Path) -> bool:
-    """Whether the file is a TorchScript archive, as opposed to a zip that `torch.save` wrote."""
+    """Return whether the file is a TorchScript archive, as opposed to a zip that `torch.save` wrote."""
     if not zipfile.is_zipfile(path):
         return False
     with zipfile.ZipFile(path) as archive:
@@ -84,7 +84,7 @@ def _is_torchscript(path: Path) -> bool:
 
 
 def _read_torchscript(path: Path) -> State:
-    """Parameters and buffers under the names that `state_dict` gives them.
+    """Return parameters and buffers under the names that `state_dict` gives them.
 
     Raises:
         pickle.UnpicklingError: the archive builds something other than modules and tensors.
@@ -194,7 +194,7 @@ def _from_hugging_face(state: State) -> State:
 
 
 def guess_model(state: State) -> str:
-    """Names the known models whose tensors have these sizes, in words for an error message."""
+    """Name the known models whose tensors have these sizes, in words for an error message."""
     architecture = _infer_architecture(state)
     if architecture is None:
         return "it is no CLIP that this program knows"
@@ -203,7 +203,7 @@ def guess_model(state: State) -> str:
 
 
 def _infer_architecture(state: State) -> Architecture | None:
-    """Infers the architecture from tensor shapes; None for another kind of network."""
+    """Infer the architecture from tensor shapes; None for another kind of network."""
     try:
         text_width, dim = state["text_projection"].shape
         if "visual.proj" in state:

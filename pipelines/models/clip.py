@@ -26,7 +26,7 @@ RUNTIMES = ("auto", "pytorch", "openvino")
 
 @lru_cache(maxsize=4)
 def load_model(name: str, weights: str = "", device: str = "auto", runtime: str = "auto") -> ClipModel:
-    """Loads a model, once per process.
+    """Load a model, once per process.
 
     Raises:
         InputError: the name is unknown, or the runtime does not run here.
@@ -36,7 +36,7 @@ def load_model(name: str, weights: str = "", device: str = "auto", runtime: str 
 
 
 def model_of(settings: Settings) -> ClipModel:
-    """The model that these settings name (see `resolve_model`). Raises as `load_model` does."""
+    """Load the model that these settings name (see `resolve_model`). Raises as `load_model` does."""
     return load_model(settings.model, settings.weights, settings.device, settings.runtime)
 
 
@@ -80,7 +80,7 @@ class ClipModel:
 
 
 def _check_identity(spec: ModelSpec, path: Path, sha256: str) -> None:
-    """Refuses a file that is known to hold another model: with equal sizes only the hash tells them apart."""
+    """Refuse a file that is known to hold another model: with equal sizes only the hash tells them apart."""
     for other in list_models():
         if other.weights.sha256 == sha256 and other.name != spec.name:
             raise ModelError(f"{path} holds {other.name}, not {spec.name}: use --model {other.name}")
@@ -106,7 +106,7 @@ class Runtime(Protocol):
 
 
 def choose_runtime(runtime: str = "auto", device: str = "auto") -> str:
-    """Returns 'pytorch' or 'openvino': by default OpenVINO on CPUs, where it is faster, and PyTorch elsewhere.
+    """Return 'pytorch' or 'openvino': by default OpenVINO on CPUs, where it is faster, and PyTorch elsewhere.
 
     Raises:
         InputError: the runtime is unknown or does not run here.
@@ -135,7 +135,7 @@ def _open_runtime(spec: ModelSpec, path: Path, sha256: str, runtime: str, device
 
 
 def _gpu_possible() -> bool:
-    """Whether to ask PyTorch for a GPU, which takes its import: more than a second."""
+    """Return whether to ask PyTorch for a GPU: that question costs its import, more than a second."""
     if version("torch").endswith("+cpu"):
         return False
     return (

@@ -12,42 +12,42 @@ from ..settings import DEFAULT_MODEL, Settings
 
 
 def name_of(model_id: str) -> str:
-    """The name or folder of the model; '' for ''."""
+    """Return the name or folder of the model; '' for ''."""
     return model_id.rpartition("@")[0] or model_id
 
 
 def fingerprint_of(model_id: str) -> str:
-    """The first digits of the weights' SHA-256."""
+    """Return the first digits of the weights' SHA-256."""
     return model_id.rpartition("@")[2]
 
 
 def is_folder_name(name: str) -> bool:
-    """Whether a model name is a path: `./my-model`, `/models/mine`, `~/mine`."""
+    """Return whether a model name is a path: `./my-model`, `/models/mine`, `~/mine`."""
     return name.startswith((".", "~")) or "/" in name or os.sep in name
 
 
 def resolve_name(name: str) -> str:
-    """The name as model ids hold it. A folder becomes an absolute path, so that it is found from anywhere."""
+    """Return the name as model ids hold it: a folder becomes an absolute path, which is found from anywhere."""
     return os.path.abspath(os.path.expanduser(name)) if is_folder_name(name) else name
 
 
 def resolve_model(settings: Settings, stored_model_id: str = "") -> Settings:
-    """The settings with their model named: the requested one, else the collection's own, else the default."""
+    """Name the model in the settings: the requested one, else the collection's own, else the default."""
     return dataclasses.replace(
         settings, model=resolve_name(settings.model or name_of(stored_model_id) or DEFAULT_MODEL)
     )
 
 
 def may_be_same_name(one: str, other: str) -> bool:
-    """Whether two names can mean one model. Folders move, so two folders always can: their weights decide."""
+    """Return whether two names can mean one model. Folders move, so two folders always can: their weights decide."""
     return one == other or (is_folder_name(one) and is_folder_name(other))
 
 
 def is_same_model(one: str, other: str) -> bool:
-    """Whether embeddings with these two model ids are comparable."""
+    """Return whether embeddings with these two model ids are comparable."""
     return may_be_same_name(name_of(one), name_of(other)) and fingerprint_of(one) == fingerprint_of(other)
 
 
 def is_compatible(stored_model_id: str, model_id: str) -> bool:
-    """Whether rows of `model_id` may enter a collection of `stored_model_id`, which is '' for an empty collection."""
+    """Return whether rows of `model_id` may enter a collection of `stored_model_id`, '' for an empty collection."""
     return stored_model_id == "" or is_same_model(stored_model_id, model_id)

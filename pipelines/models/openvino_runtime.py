@@ -1,4 +1,4 @@
-"""Runs a model on the CPU with OpenVINO: in bf16 where the CPU has instructions for it, and without importing PyTorch.
+"""Run a model on the CPU with OpenVINO: in bf16 where the CPU has instructions for it, and without importing PyTorch.
 
 PyTorch is needed once, to convert the towers on first use. They are kept in the cache folder under the weights'
 fingerprint and the versions of both libraries, each beside PyTorch's output for one known input. A tower is loaded
@@ -29,7 +29,6 @@ import openvino  # noqa: E402
 if TYPE_CHECKING:
     import torch
 
-KINDS = ("image", "text")
 # Increase this when `towers.py` changes what is converted.
 CONVERSION = 3
 # bf16 stays above this, compared with float32; a damaged file does not.
@@ -41,27 +40,20 @@ class OpenVinoRuntime:
 
     def __init__(self, spec: ModelSpec, path: Path, fingerprint: str) -> None:
         self.name, self.device = "openvino", "cpu"
-        self._core = openvino.Core()
-        has_bf16 = "BF16" in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        core = openvino.Core()
+        has_bf16 = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         self.precision = "bf16" if has_bf16 else "fp32"
         self.default_batch_size = 64 if has_bf16 else 32
-        self._towers = {kind: _Tower(self._core, kind, self.precision, spec, path, fingerprint) for kind in KINDS}
-        if not any(tower.is_converted() for tower in self._towers.values()):
+        towers = [_Tower(core, kind, self.precision, spec, path, fingerprint) for kind in ("image", "text")]
+        self.embed_images, self.embed_texts = towers
+        if not any(tower.is_converted() for tower in towers):
             network = _build(spec, path)  # refuses a wrong file early
-            for tower in self._towers.values():  # both at once: a search follows most insert runs
+            for tower in towers:  # both at once: a search follows most insert runs
                 tower.convert(network)
-
-    def embed_images(self, images: np.ndarray) -> np.ndarray:
-        """uint8[n, size, size, 3] RGB → float32[n, dim], not normalised."""
-        return self._towers["image"](images)
-
-    def embed_texts(self, tokens: np.ndarray) -> np.ndarray:
-        """int64[n, length] → float32[n, dim], not normalised."""
-        return self._towers["text"](tokens)
 
 
 class _Tower:
-    """One tower: converted, checked, compiled."""
+    """One tower, converted, checked and compiled. It takes and returns what `Runtime` says."""
 
     def __init__(self, core: Any, kind: str, precision: str, spec: ModelSpec, weights: Path, fingerprint: str) -> None:
         self._core, self._kind, self._spec, self._weights = core, kind, spec, weights
@@ -74,7 +66,7 @@ class _Tower:
         self._compiled: Any = None
 
     def is_converted(self) -> bool:
-        """Whether the cache holds this tower."""
+        """Return whether the cache holds this tower."""
         return self._file.is_file()
 
     def __call__(self, items: np.ndarray) -> np.ndarray:
@@ -93,7 +85,7 @@ class _Tower:
         return compiled
 
     def _load(self) -> Any:
-        """Compiles the tower; None if the file is damaged."""
+        """Compile the tower; None if the file is damaged."""
         try:
             expected = np.load(self._file.with_suffix(".npy"), allow_pickle=False)
             compiled = self._core.compile_model(self._core.read_model(self._file), "CPU", self._hints)
@@ -105,13 +97,13 @@ class _Tower:
         return compiled if agrees else None
 
     def convert(self, network: Any) -> None:
-        """Converts the tower of this network into the cache."""
+        """Convert the tower of this network into the cache."""
         import torch
 
         from . import towers
 
         is_image = self._kind == "image"
-        tower = towers.image_tower(network, self._spec) if is_image else towers.text_tower(network)
+        tower = towers.image_tower(network, self._spec) if is_image else towers.TextTower(network)
         with torch.inference_mode():
             example = torch.from_numpy(self._probe)
             expected = tower(example).numpy()
@@ -127,7 +119,7 @@ class _Tower:
 
 
 def _from_torch(tower: torch.nn.Module, example: torch.Tensor) -> openvino.Model:
-    """Converts in a tenth of the time of `openvino.convert_model`, which traces twice and rewrites the whole graph."""
+    """Convert in a tenth of the time of `openvino.convert_model`, which traces twice and rewrites the whole graph."""
     import torch
     from openvino.frontend import FrontEndManager
     from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
@@ -153,7 +145,7 @@ def _build(spec: ModelSpec, weights: Path) -> Any:
 
 
 def _probe(kind: str, spec: ModelSpec) -> np.ndarray:
-    """A known input: two images of noise, uint8[2, size, size, 3], or two texts of unequal length, int64[2, 7]."""
+    """Return known inputs: two images of noise, uint8[2, size, size, 3], or two texts, int64[2, 7]."""
     if kind == "image":
         shape = (2, spec.image_size, spec.image_size, 3)
         return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)

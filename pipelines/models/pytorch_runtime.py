@@ -1,4 +1,4 @@
-"""Runs a model with PyTorch: in half precision on GPUs and on CPUs with bf16 matrix instructions, else in float32."""
+"""Run a model with PyTorch: in half precision on GPUs and on CPUs with bf16 matrix instructions, else in float32."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 
 from ..errors import ModelError
 from .spec import ModelSpec
-from .towers import build_network, image_tower, text_tower
+from .towers import TextTower, build_network, image_tower
 
 
 class PyTorchRuntime:
@@ -24,7 +24,7 @@ class PyTorchRuntime:
         self.default_batch_size = 256 if self.device.startswith("cuda") else 32
         network = build_network(spec, path)
         self._images = image_tower(network, spec, self.dtype).to(self.device)
-        self._texts = text_tower(network, self.dtype).to(self.device)
+        self._texts = TextTower(network, self.dtype).to(self.device)
         self._image_lock, self._text_lock = threading.Lock(), threading.Lock()
 
     def embed_images(self, images: np.ndarray) -> np.ndarray:
@@ -45,7 +45,7 @@ def _run(tower: torch.nn.Module, items: np.ndarray, device: str) -> np.ndarray:
 
 
 def choose_device(device: str) -> str:
-    """Returns the device, for 'auto' the fastest kind on this machine.
+    """Return the device, for 'auto' the fastest kind on this machine.
 
     Raises:
         ModelError: there is no such device.
@@ -62,7 +62,7 @@ def choose_device(device: str) -> str:
 
 
 def fast_dtype(device: str) -> torch.dtype:
-    """Half precision where the device multiplies matrices faster in it, else float32."""
+    """Return half precision where the device multiplies matrices faster in it, else float32."""
     if device.startswith(("cuda", "mps")):
         return torch.float16
     if device == "cpu" and (torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()):

@@ -37,7 +37,7 @@ def _open_clip(
     name: str, architecture: Architecture, quality: Quality, repository: str, revision: str, sha256: str = "",
     hub_file: str = "open_clip_model.safetensors",
 ) -> ModelSpec:  # fmt: skip
-    """Weights trained with open_clip, on the Hugging Face hub; mean and deviation are OpenAI's there, too."""
+    """Describe weights trained with open_clip, on the Hugging Face hub. Mean and deviation are OpenAI's."""
     weights = Weights(f"{name}.safetensors", sha256, repository=repository, revision=revision, hub_file=hub_file)
     return ModelSpec(name, architecture, weights, licence="MIT", quality=quality, activation="gelu")
 
@@ -88,12 +88,12 @@ _MODELS = (
 
 
 def list_models() -> tuple[ModelSpec, ...]:
-    """All models, `builtin` first."""
+    """Return all models, `builtin` first."""
     return _MODELS
 
 
 def get_model(name: str) -> ModelSpec:
-    """Looks a model up by name. A path (`./my-model`) is a folder that `image-search train` wrote.
+    """Look a model up by name. A path (`./my-model`) is a folder that `image-search train` wrote.
 
     Raises:
         InputError: there is no such model; the message names the most similar one.

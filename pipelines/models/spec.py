@@ -103,7 +103,7 @@ class ModelSpec:
 
 
 def read_folder(folder: Path) -> ModelSpec:
-    """Reads a model folder. The model's name is the absolute path, by which a collection finds it again.
+    """Read a model folder. The model's name is the absolute path, by which a collection finds it again.
 
     Raises:
         InputError: there is no such folder.
@@ -120,8 +120,8 @@ def read_folder(folder: Path) -> ModelSpec:
         card = json.loads(path.read_text(encoding="utf-8"))
         return ModelSpec(
             name=str(folder),
-            weights=Weights(WEIGHTS_FILE, sha256=_text(card, "sha256"), path=folder / WEIGHTS_FILE),
-            licence=_text(card, "licence"),
+            weights=Weights(WEIGHTS_FILE, sha256=str(card["sha256"]), path=folder / WEIGHTS_FILE),
+            licence=str(card["licence"]),
             note=f"trained from {card.get('base', 'nothing')}",
             **model_values(card),
         )
@@ -131,7 +131,7 @@ def read_folder(folder: Path) -> ModelSpec:
 
 
 def model_values(card: Mapping[str, Any]) -> dict[str, Any]:
-    """Reads architecture, activation, mean and deviation from JSON, as arguments of `ModelSpec`.
+    """Read architecture, activation, mean and deviation from JSON, as arguments of `ModelSpec`.
 
     Raises:
         KeyError, TypeError, ValueError: a value is missing or invalid.
@@ -153,17 +153,11 @@ def model_values(card: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def card_values(spec: ModelSpec) -> dict[str, Any]:
-    """The JSON values from which `model_values` restores a model."""
+    """Return the JSON values from which `model_values` restores a model."""
     return {
         "architecture": dataclasses.asdict(spec.architecture), "activation": spec.activation,
         "mean": list(spec.mean), "std": list(spec.std),
     }  # fmt: skip
-
-
-def _text(card: Mapping[str, Any], name: str) -> str:
-    if not isinstance(card[name], str):
-        raise ValueError(f"{name} must be a text")
-    return str(card[name])
 
 
 def _channels(card: Mapping[str, Any], name: str) -> tuple[float, float, float]:

@@ -22,7 +22,7 @@ def _tokenizer() -> Any:
 
 
 def tokenize(texts: Sequence[str], context_length: int = 77) -> np.ndarray:
-    """Texts → int64[n, context_length]: start of text, tokens, end of text, zeros.
+    """Tokenize n texts → int64[n, context_length]: start of text, tokens, end of text, zeros.
 
     A text that is too long is truncated with the end-of-text token kept at the end, as CLIP's reference does with
     `truncate=True`. The first time, a warning says so.
@@ -46,5 +46,5 @@ def _warn_of_cut(context_length: int) -> None:
 
 
 def _encodable(text: str) -> str:
-    """Replaces lone surrogates, which have no tokens, by '?'. Terminals pass bytes that are not UTF-8 as such."""
+    """Replace lone surrogates, which have no tokens, by '?'. Terminals pass bytes that are not UTF-8 as such."""
     return text.encode(errors="replace").decode()

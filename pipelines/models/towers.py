@@ -25,7 +25,7 @@ from .spec import ModelSpec
 
 
 def build_network(spec: ModelSpec, weights_path: Path) -> Any:
-    """The network in float32 on the CPU, in the registry's sizes (several in Towhee's own table are wrong).
+    """Build the network in float32 on the CPU, in the registry's sizes (several in Towhee's own table are wrong).
 
     Raises:
         ModelError: the tensors are those of another model, which the message names where it is a known one.
@@ -45,7 +45,7 @@ def build_network(spec: ModelSpec, weights_path: Path) -> Any:
 
 
 def empty_network(spec: ModelSpec) -> Any:
-    """The network without weights: allocated, but not filled with random numbers, which would take seconds."""
+    """Build the network without weights: allocated, but not filled with random numbers, which would take seconds."""
     with _NoRandomNumbers():
         network = import_clip().CLIP(**asdict(spec.architecture))
     set_activation(network, spec.activation)
@@ -53,7 +53,7 @@ def empty_network(spec: ModelSpec) -> Any:
 
 
 def set_activation(network: Any, activation: str) -> None:
-    """Sets the activation of the blocks: Towhee's have QuickGELU, 'gelu' replaces it by the exact GELU."""
+    """Set the activation of the blocks: Towhee's have QuickGELU, 'gelu' replaces it by the exact GELU."""
     if activation == "gelu":
         for module in network.modules():
             if hasattr(module, "gelu"):
@@ -72,14 +72,12 @@ class _NoRandomNumbers(TorchFunctionMode):
 
 
 def image_tower(network: Any, spec: ModelSpec, dtype: torch.dtype = torch.float32) -> nn.Module:
-    """uint8[n, size, size, 3] RGB → float32[n, dim], not normalised. Shares the network's weights."""
+    """Return the tower for uint8[n, size, size, 3] RGB → float32[n, dim], not normalised.
+
+    It shares the network's weights, like `TextTower`.
+    """
     is_vit = spec.architecture.vision_patch_size is not None
-    return (VitTower if is_vit else ResNetTower)(network, spec, dtype).eval().requires_grad_(False)
-
-
-def text_tower(network: Any, dtype: torch.dtype = torch.float32) -> nn.Module:
-    """int64[n, length] tokens, each with its end of text → float32[n, dim], not normalised."""
-    return TextTower(network, dtype).eval().requires_grad_(False)
+    return (VitTower if is_vit else ResNetTower)(network, spec, dtype)
 
 
 class _Pixels(nn.Module):
@@ -116,7 +114,7 @@ class _Blocks(nn.Module):
         return x
 
     def last(self, x: Tensor, at: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Runs the last block at one position per item.
+        """Run the last block at one position per item.
 
         Args:
             at: int64[n], the positions.
@@ -147,7 +145,7 @@ class _Blocks(nn.Module):
 
 
 def _projections(block: Any) -> tuple[tuple[Tensor, Tensor], ...]:
-    """Weight and bias of query, key and value."""
+    """Return weight and bias of query, key and value."""
     return tuple(zip(block.attn.in_proj_weight.chunk(3), block.attn.in_proj_bias.chunk(3), strict=True))
 
 
@@ -177,9 +175,12 @@ class VitTower(nn.Module):
 
 
 class TextTower(nn.Module):
-    """The text tower of every CLIP. It is causal: positions after the end of the text change nothing."""
+    """int64[n, length] tokens, each row with its end of text → float32[n, dim], not normalised.
 
-    def __init__(self, network: Any, dtype: torch.dtype) -> None:
+    Attention is causal: positions after the end of the text change nothing.
+    """
+
+    def __init__(self, network: Any, dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
         self.tokens, self.final = network.token_embedding, network.ln_final
         self.positions, self.projection = network.positional_embedding, network.text_projection
@@ -215,7 +216,7 @@ class ResNetTower(nn.Module):
         return self._pool(x.flatten(2).transpose(1, 2)).float()
 
     def _pool(self, x: Tensor) -> Tensor:
-        """Attention pooling with the mean over all positions as query, [n, positions, width] → [n, dim]."""
+        """Pool by attention with the mean over all positions as query, [n, positions, width] → [n, dim]."""
         pool = self.visual.attnpool
         x = torch.cat([x.mean(dim=1, keepdim=True), x], dim=1) + pool.positional_embedding
         query, key, value = (
@@ -227,7 +228,7 @@ class ResNetTower(nn.Module):
 
 
 def _fuse_batch_norms(visual: Any) -> None:
-    """Folds every batch norm into its convolution, in place."""
+    """Fold every batch norm into its convolution, in place."""
     from torch.nn import Identity
 
     pairs = [(visual, f"conv{number}", f"bn{number}") for number in (1, 2, 3)]

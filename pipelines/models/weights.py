@@ -1,4 +1,4 @@
-"""Finds a model's weights file, or downloads it: from the Hugging Face hub, or from OpenAI's own server."""
+"""Find the weights file of a model, or download it: from the Hugging Face hub, or from OpenAI's own server."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TIMEOUT_S = 30
 
 
 def locate(spec: ModelSpec, weights: str = "") -> Path:
-    """The model's weights file, downloaded on first use.
+    """Return the model's weights file; download it on first use.
 
     Args:
         weights: a file to use instead of the registry's.
@@ -41,23 +41,24 @@ def locate(spec: ModelSpec, weights: str = "") -> Path:
     if not spec.weights.hub_file:
         return found or _download(spec, _placed(spec))
     path = found or _fetch_from_hub(spec)
-    return path if path == _placed(spec) else _check_hub_file(spec, path)
+    return path if path == _placed(spec) else _verify(spec, path)
 
 
 def find(spec: ModelSpec) -> Path | None:
-    """The weights file if it is on this machine: shipped, in the cache folder, or in the hub's shared cache."""
+    """Return the weights file if it is on this machine: shipped, in the cache folder, or in the hub's shared cache."""
     candidates = [spec.weights.path or _placed(spec)]
     if spec.weights.hub_file:
-        # Computed from the documented layout of the cache: the import of the download code takes 0.3 s.
+        # From the documented layout of the cache, because importing the code that downloads takes 0.3 s.
         from huggingface_hub.constants import HF_HUB_CACHE
 
         repository = f"models--{spec.weights.repository.replace('/', '--')}"
-        candidates.append(Path(HF_HUB_CACHE, repository, "snapshots", revision_of(spec), spec.weights.hub_file))
+        snapshot = Path(HF_HUB_CACHE).expanduser() / repository / "snapshots" / revision_of(spec)
+        candidates.append(snapshot / spec.weights.hub_file)
     return next((path for path in candidates if path.is_file()), None)
 
 
 def revision_of(spec: ModelSpec) -> str:
-    """The commit that the registry pins, else the one that the first download recorded, else 'main'; '' off the hub."""
+    """Return the commit that the registry pins or the first download recorded, else 'main'; '' off the hub."""
     if spec.weights.revision or not spec.weights.hub_file:
         return spec.weights.revision
     try:
@@ -67,7 +68,7 @@ def revision_of(spec: ModelSpec) -> str:
 
 
 def fingerprint(path: Path) -> str:
-    """SHA-256 of a weights file, hexadecimal. That of a large file is remembered until the file changes."""
+    """Return the SHA-256 of a file in hexadecimal. That of a large file is remembered until the file changes."""
     status = path.stat()
     if status.st_size < REMEMBER_BYTES:
         return sha256_of(path)
@@ -89,7 +90,7 @@ def fingerprint(path: Path) -> str:
 
 
 def sha256_of(path: Path) -> str:
-    """SHA-256 of a file, hexadecimal."""
+    """Compute the SHA-256 of a file, in hexadecimal."""
     digest = hashlib.sha256()
     with open(path, "rb") as file:
         while block := file.read(BLOCK):
@@ -98,7 +99,7 @@ def sha256_of(path: Path) -> str:
 
 
 def _placed(spec: ModelSpec) -> Path:
-    """Where OpenAI's files are kept, and where a user may put any model's file."""
+    """Return where OpenAI's files are kept and where a user may put the file of any model."""
     return cache_dir() / spec.weights.file
 
 
@@ -114,7 +115,7 @@ def _unavailable(spec: ModelSpec, reason: str) -> ModelError:
 
 
 def _failed(spec: ModelSpec, error: Exception) -> ModelError:
-    """The error of a request, by httpx or httpx2, as one line with the way out."""
+    """Turn an error of httpx or huggingface_hub into one line with the way out."""
     response = getattr(error, "response", None)
     if response is None:
         return _unavailable(spec, f"cannot be downloaded ({' '.join(str(error).split()) or type(error).__name__})")
@@ -129,37 +130,38 @@ def _fetch_from_hub(spec: ModelSpec) -> Path:
     try:
         # Asked for first, because `hf_hub_download` retries for 25 s without a connection.
         metadata = get_hf_file_metadata(hf_hub_url(repository, file, revision=revision_of(spec)))
-        commit = metadata.commit_hash or revision_of(spec)
+        commit = spec.weights.revision or metadata.commit_hash or "main"
         if not sys.stderr.isatty():  # on a terminal the hub's own bar shows it
             print(f"downloading {spec.name} ({(metadata.size or 0) >> 20} MB)", file=sys.stderr)
         path = Path(hf_hub_download(repository, file, revision=commit))
-        if revision_of(spec) != commit:
+        if not spec.weights.revision:
             note = _revision_note(spec)
             note.parent.mkdir(parents=True, exist_ok=True)
             note.write_text(commit)
             print(f"{spec.name}: main of {repository} is {commit}, recorded in {note}", file=sys.stderr)
         return path
-    except Exception as error:  # which classes, depends on the version: httpx's, httpx2's, OSError, the hub's own
+    except Exception as error:  # the version decides the classes: those of httpx, httpx2, the hub, or OSError
         raise _failed(spec, error) from error
 
 
-def _check_hub_file(spec: ModelSpec, path: Path) -> Path:
-    """Compares the file with the published SHA-256, or with the hub's, which is the name of a blob in its cache."""
-    blob = path.resolve()
-    expected = spec.weights.sha256 or (blob.name if re.fullmatch(r"[0-9a-f]{64}", blob.name) else "")
-    if expected and (found := fingerprint(path)) != expected:
-        for file in {path, blob}:
-            file.unlink()
-        raise _damaged(spec, found, expected)
-    return path
+def _verify(spec: ModelSpec, path: Path) -> Path:
+    """Compare a download with its published SHA-256, or with the hub's, which names the file in the hub's cache.
 
-
-def _damaged(spec: ModelSpec, found: str, expected: str) -> ModelError:
-    return _unavailable(spec, f"arrived damaged (SHA-256 {found[:12]}…, not {expected[:12]}…) and was removed")
+    Raises:
+        ModelError: they differ; the file was removed.
+    """
+    stored = path.parent / path.readlink() if path.is_symlink() else path
+    expected = spec.weights.sha256 or (stored.name if re.fullmatch(r"[0-9a-f]{64}", stored.name) else "")
+    found = fingerprint(path) if expected else ""
+    if found == expected:
+        return path
+    for file in {path, stored}:
+        file.unlink()
+    raise _unavailable(spec, f"arrived damaged (SHA-256 {found[:12]}…, not {expected[:12]}…) and was removed")
 
 
 def _download(spec: ModelSpec, target: Path) -> Path:
-    """Downloads a file that is checked by its published SHA-256. A `.part` of an interrupted download is continued."""
+    """Download one of OpenAI's files. The `.part` that an interrupted download left is continued."""
     import httpx
 
     part = target.with_name(target.name + ".part")
@@ -168,10 +170,7 @@ def _download(spec: ModelSpec, target: Path) -> Path:
         with _hold_lock(target):
             if not target.is_file():  # another process may have finished it
                 _append(spec.weights.url, part)
-                if (found := sha256_of(part)) != spec.weights.sha256:
-                    part.unlink()
-                    raise _damaged(spec, found, spec.weights.sha256)
-                part.replace(target)
+                _verify(spec, part).replace(target)
     except httpx.HTTPError as error:
         raise _failed(spec, error) from error
     except OSError as error:
@@ -180,7 +179,7 @@ def _download(spec: ModelSpec, target: Path) -> Path:
 
 
 def _hold_lock(target: Path) -> AbstractContextManager[object]:
-    """Waits while another process downloads the same file: both would append to one `.part`."""
+    """Wait while another process downloads the same file: both would append to one `.part`."""
     from filelock import FileLock, Timeout
 
     lock = FileLock(f"{target}.lock")
@@ -192,6 +191,7 @@ def _hold_lock(target: Path) -> AbstractContextManager[object]:
 
 
 def _append(url: str, part: Path) -> None:
+    """Request the bytes that `part` lacks and append them."""
     import httpx
     from tqdm import tqdm
 
