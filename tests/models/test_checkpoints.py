@@ -1,4 +1,4 @@
-"""Weights files: the same numbers from every kind of file, or a refusal in one line, and nothing in them ever runs."""
+"""Weights files: every kind gives the same numbers or is refused in one line, and nothing in them is executed."""
 
 from __future__ import annotations
 
@@ -210,8 +210,8 @@ def test_a_file_that_is_no_clip_is_called_so(tmp_path: Path) -> None:
         build_network(spec_of(VIT), tmp_path / "w.pt")
 
 
-def test_a_known_file_of_equal_sizes_is_told_by_its_hash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """LAION's ViT-B/32 in the place of OpenAI's would load, and find less: only the activation differs."""
+def test_a_known_file_of_equal_sizes_is_recognised_by_its_hash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """LAION's ViT-B/32 in the place of OpenAI's would load and search worse: only the activation differs."""
     path = save_as("safetensors", random_network(VIT), tmp_path)
     other = dataclasses.replace(
         spec_of(VIT), name="tiny_gelu", weights=Weights("other", sha256=hashlib.sha256(path.read_bytes()).hexdigest())

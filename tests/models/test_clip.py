@@ -74,7 +74,7 @@ def test_a_short_text_costs_less_than_a_long_one(monkeypatch: pytest.MonkeyPatch
     assert seen == [(2, 4)]  # start, two words, end
 
 
-def test_half_precision_is_what_gpus_and_new_cpus_get(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gpus_and_new_cpus_compute_in_half_precision(monkeypatch: pytest.MonkeyPatch) -> None:
     for amx, avx512, expected in ((0, 0, torch.float32), (1, 0, torch.bfloat16), (0, 1, torch.bfloat16)):
         monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda amx=amx: amx)
         monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda avx512=avx512: avx512)
@@ -106,7 +106,7 @@ def test_the_runtime_is_chosen_by_device_and_by_what_is_installed(
     assert choose_runtime(asked, device) == chosen
 
 
-def test_a_runtime_that_cannot_be_is_refused_with_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_runtime_that_cannot_run_is_refused_with_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InputError, match="no runtime 'onnx'; known runtimes: auto, pytorch, openvino"):
         choose_runtime("onnx")
     with pytest.raises(InputError, match="runs on the CPU, not on 'cuda': use --runtime pytorch"):

@@ -68,7 +68,7 @@ def test_a_text_that_is_too_long_still_ends_with_the_end_of_text() -> None:
     assert list(tokens[1, :4]) == [49406, 1929, 49407, 0]
 
 
-def test_that_a_text_is_cut_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_truncated_text_is_warned_of_once(caplog: pytest.LogCaptureFixture) -> None:
     tokenizer._warn_of_cut.cache_clear()
     caplog.set_level(logging.WARNING)
     for _ in range(3):
@@ -79,5 +79,5 @@ def test_that_a_text_is_cut_is_said_once(caplog: pytest.LogCaptureFixture) -> No
     assert caplog.messages == ["a text is longer than the model reads (75 tokens): the rest is ignored"]
 
 
-def test_bytes_that_are_no_text_are_searched_for_as_question_marks() -> None:
+def test_bytes_that_are_not_utf8_become_question_marks() -> None:
     assert np.array_equal(tokenize(["a \udcff dog"]), tokenize(["a ? dog"]))

@@ -120,7 +120,7 @@ def test_a_model_of_full_size_equals_open_clips(name: str, tmp_path: Path) -> No
     assert_equal(spec, save(reference, tmp_path / "open_clip_model.safetensors"), images, embeddings, texts)
 
 
-def test_the_wrong_activation_would_be_seen(tmp_path: Path) -> None:
+def test_the_wrong_activation_would_be_noticed(tmp_path: Path) -> None:
     """What the tests above rest on: the two activations differ by more than they allow."""
     weights = save(hugging_face(VIT77, "gelu"), tmp_path / "model.safetensors")
     exact, quick = (
