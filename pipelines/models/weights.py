@@ -110,7 +110,7 @@ def _revision_note(spec: ModelSpec) -> Path:
 def _unavailable(spec: ModelSpec, reason: str) -> ModelError:
     return ModelError(
         f"{spec.name}: {reason}; run the command again, or fetch {spec.weights.source} by other means and "
-        f"put it at {_placed(spec)}, or use --model builtin, which needs no download"
+        f"put it at {_placed(spec)} (or name it with --weights), or use --model builtin, which needs no download"
     )
 
 

@@ -247,9 +247,11 @@ def test_a_closed_network_names_the_file_and_where_to_put_it(command: Command, p
     done = command("insert", photos.csv, "--uri", db, env=env)
     assert done.status == 3
     line = done.err.strip().splitlines()[-1]
-    assert "ViT-B-32.pt cannot be downloaded" in line
+    assert "clip_vit_base_patch32: cannot be downloaded (" in line
+    assert "/ViT-B-32.pt by other means" in line
     assert f"put it at {photos.folder / 'cache' / 'ViT-B-32.pt'}" in line
     assert "--weights" in line
+    assert "--model builtin" in line
 
 
 def test_control_characters_in_fields_cannot_reach_the_terminal(
