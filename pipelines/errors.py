@@ -18,9 +18,6 @@ SearchError
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable
-
 EXIT_REJECTED, EXIT_INTERRUPTED = 1, 130  # beside 0 and the exit codes of the errors
 
 
@@ -88,9 +85,3 @@ class CollectionNotFound(StoreError):
     def __init__(self, message: str, uri: str = "", collection: str = "") -> None:
         super().__init__(message)
         self.uri, self.collection = uri, collection
-
-
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Return "; did you mean 'label'?" for the known word nearest to a wrong one, '' if none is near."""
-    near = difflib.get_close_matches(word, list(known), n=1)
-    return f"; did you mean '{near[0]}'?" if near else ""

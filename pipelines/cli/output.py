@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from ..models.spec import ModelSpec
     from ..search.results import Results
 
-_NARROWEST = 8  # characters; in less a column is not readable
+# Characters in which a column is easy to read, and just readable.
+_EASY, _NARROWEST = 20, 8
 
 
 def print_summary(summary: Summary, settings: Settings, as_json: bool) -> None:
@@ -132,17 +133,17 @@ def print_models(as_json: bool) -> None:
     if as_json:
         print(json.dumps(models, indent=2))
         return
-    shown = ("name", "dim", "pixels", "flickr30k", "coco", "licence", "weights")
+    shown = ("name", "dim", "flickr30k", "coco", "licence", "weights")
     _print_table([["" if row[name] is None else str(row[name]) for name in shown] for row in models], shown)
-    print("\nflickr30k, coco: how often a caption finds its image first, in percent (text→image recall@1, zero-shot;")
-    print("docs/openclip_retrieval_results.csv of open_clip); weights are downloaded once")
+    print("\nflickr30k, coco: how often a caption finds its image first, in percent (text→image recall@1,")
+    print("zero-shot; docs/openclip_retrieval_results.csv of open_clip). Missing weights are downloaded on first use.")
 
 
 def _model_row(spec: ModelSpec) -> dict[str, Any]:
     from ..models.weights import find, revision_of
 
     path = find(spec)
-    state = "shipped" if spec.weights.path else "downloaded on first use" if path is None else str(path)
+    state = "shipped" if spec.weights.path else "missing" if path is None else str(path)
     flickr, coco = spec.quality or (None, None)
     return {
         "name": spec.name, "dim": spec.dim, "pixels": spec.image_size, "activation": spec.activation,
@@ -158,11 +159,22 @@ def _cell(value: Any) -> str:
 
 
 def _print_table(rows: Sequence[Sequence[str]], names: Sequence[str]) -> None:
-    """Print plain columns; at a terminal the widest are wrapped so that all fit, in a pipe each row is one line."""
-    from tabulate import tabulate
+    """Print plain columns. At a terminal, cells are wrapped so that all columns fit; in a pipe a row is one line."""
+    import tabulate
 
-    widths = [max(map(len, column)) for column in zip(names, *rows, strict=True)]
+    tabulate.MIN_PADDING = 0
+    columns = list(zip(names, *rows, strict=True))
+    widths = [max(map(len, column)) for column in columns]
+    words = [max(len(word) for cell in column for word in cell.split() or [""]) for column in columns]
+    if sys.stdout.isatty():  # between words first, inside words if that is not enough
+        _shrink(_shrink(widths, [max(word, _EASY) for word in words]), [_NARROWEST] * len(names))
+    print(tabulate.tabulate(rows, headers=names, tablefmt="simple", disable_numparse=True, maxcolwidths=widths))
+
+
+def _shrink(widths: list[int], least: Sequence[int]) -> list[int]:
+    """Make the widest columns narrower until all fit into the terminal, or each is at its least width."""
     room = shutil.get_terminal_size().columns - 2 * (len(widths) - 1)
-    while sys.stdout.isatty() and sum(widths) > room and max(widths) > _NARROWEST:
-        widths[widths.index(max(widths))] -= 1
-    print(tabulate(rows, headers=names, tablefmt="simple", disable_numparse=True, maxcolwidths=widths))
+    while sum(widths) > room and any(width > low for width, low in zip(widths, least, strict=True)):
+        _, column = max((width, i) for i, width in enumerate(widths) if width > least[i])
+        widths[column] -= 1
+    return widths

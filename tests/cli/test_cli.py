@@ -17,10 +17,12 @@ from pipelines.cli.collection import CopyOptions, DropOptions
 from pipelines.cli.commands import group
 from pipelines.cli.evaluate import EvaluateOptions, ReportOptions
 from pipelines.cli.insert import InsertOptions
+from pipelines.cli.output import print_hits
 from pipelines.cli.parser import Output
 from pipelines.cli.search import SearchOptions
 from pipelines.cli.serve import ServeOptions
 from pipelines.cli.train import RunOptions, TrainOptions
+from pipelines.search.results import Hit, Results
 from pipelines.settings import read_options, value_types
 from tests.support.photos import Photos, write_csv
 from tests.support.program import CommandResult, run_code
@@ -42,6 +44,8 @@ def indexed(command: Command, photos: Photos, db: str) -> str:
     done = command("insert", photos.csv, "--uri", db, "--model", "builtin")
     assert (done.status, done.err) == (0, "")
     assert "12 rows: 12 inserted, 0 updated, 0 unchanged, 0 rejected" in done.out
+    assert f'next:  image-search search "a white dog" --uri {db}\n' in done.out
+    assert f"image-search serve --uri {db}\n" in done.out
     return db
 
 
@@ -143,27 +147,34 @@ def test_options_come_from_the_environment(command: Command, photos: Photos, db:
 
 
 COMMANDS = sorted(group.commands)
+# What a variable holds, and what it stands for.
+RAW = {bool: "yes", int: "7", float: "0.5", str: "some"}
+READ = {bool: True, int: 7, float: 0.5, str: "some"}
 
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_option_can_come_from_the_environment(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    options = [option for option in group.commands[name].params if option.param_type_name == "option"]
-    assert options
-    fields = {
-        field.name: (owner, field)
-        for owner in (Settings, *OPTIONS.get(name, ()), Output)
-        for field in dataclasses.fields(owner)
-    }
-    for option in options:
-        assert option.name is not None
-        owner, field = fields[option.name]
-        raw = {bool: "yes", int: "7", float: "0.5"}.get(value_types(owner)[field.name][0], "some")
-        required = {field.name: "x" for field in dataclasses.fields(owner) if field.default is dataclasses.MISSING}
-        required.pop(field.name, None)
-        with monkeypatch.context() as patch:
-            patch.setenv("IMAGE_SEARCH_" + field.name.upper(), raw)
-            value = getattr(read_options(owner, required), field.name)
-        assert str(value) in {raw, "True", str((float(raw),)) if raw == "0.5" else "", "(7,)", "('some',)"}
+    options = {option.name for option in group.commands[name].params if option.param_type_name == "option"}
+    found = set()
+    for owner in (Settings, *OPTIONS.get(name, ()), Output):
+        for field in dataclasses.fields(owner):
+            if field.name not in options:
+                continue
+            found.add(field.name)
+            others = {other.name: "x" for other in dataclasses.fields(owner) if other.default is dataclasses.MISSING}
+            kind, many = value_types(owner)[field.name]
+            with monkeypatch.context() as patch:
+                patch.setenv("IMAGE_SEARCH_" + field.name.upper(), RAW[kind])
+                values = read_options(owner, {**others, field.name: None})
+            assert getattr(values, field.name) == ((READ[kind],) if many else READ[kind])
+    assert found == options
+
+
+def test_what_is_given_comes_before_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("IMAGE_SEARCH_PORT", "1")
+    monkeypatch.setenv("IMAGE_SEARCH_COLLECTION", "there")
+    settings = Settings.from_env(port=2, collection=None)
+    assert (settings.port, settings.collection, settings.uri) == (2, "there", "./search.db")
 
 
 def test_a_wrong_variable_is_status_2_and_named(command: Command) -> None:
@@ -180,17 +191,57 @@ def test_help_fits_a_terminal_and_cuts_no_word(name: str) -> None:
     assert "..." not in text.replace("[TEXT]...", "").replace("[ARGS]...", "")
 
 
-def test_help_is_a_manual_and_loads_nothing_heavy() -> None:
-    code = (
-        "import sys\nsys.argv = ['image-search', 'insert', '--help']\n"
-        "from pipelines.cli import main\n"
-        "try:\n    main()\nexcept SystemExit:\n    pass\n"
-        "print([m for m in ('torch', 'towhee', 'pymilvus', 'pandas', 'gradio', 'numpy', 'PIL') if m in sys.modules])"
+def test_help_is_a_manual() -> None:
+    text = CliRunner().invoke(group, ["insert", "--help"]).output
+    assert "Examples:" in text
+    assert "--batch-size" in text
+
+
+@pytest.mark.parametrize(
+    ("code", "packages"),
+    [
+        ("import pipelines", {"pipelines"}),
+        ("from pipelines.cli import main; main(['insert', '--help'])", {"pipelines", "click"}),
+        ("from pipelines.cli import main; main(['serve', '--help'])", {"pipelines", "click"}),
+    ],
+)
+def test_a_quick_start_imports_nothing_slow(code: str, packages: set[str]) -> None:
+    """Start-up is quick because of what it does not import: nothing but click, to print a manual."""
+    shown = (
+        "import sys; before = set(sys.modules)\n"
+        f"try:\n    {code}\nexcept SystemExit:\n    pass\n"
+        "new = {name.partition('.')[0] for name in set(sys.modules) - before}\n"
+        "print(*sorted(new - sys.stdlib_module_names))"
     )
-    done = run_code(code, timeout=30)
-    assert "Examples:" in done.out
-    assert "--batch-size" in done.out
-    assert done.out.splitlines()[-1] == "[]"
+    done = run_code(shown, timeout=60)
+    assert set(done.out.splitlines()[-1].split()) == packages, done.err
+
+
+def test_a_wrong_command_or_option_is_one_line_with_the_nearest(command: Command) -> None:
+    done = command("insrt")
+    assert (done.status, done.out, done.err.count("\n")) == (2, "", 1)
+    assert "Did you mean 'insert'?" in done.err
+    assert "Did you mean '--uri'?" in command("search", "dog", "--ur", "x").err
+    assert "(see `image-search search --help`)" in command("search", "dog", "--ur", "x").err
+    assert command("train", "x.csv").err == "error: --out is missing: give it, or set IMAGE_SEARCH_OUT\n"
+
+
+def test_a_table_is_as_wide_as_the_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = "/home/someone/photographs/2024/summer/a_long_name_of_a_file_0001.jpg"
+    hit = Hit(rank=1, id=42, score=0.5, path=path, fields={"label": "a rather long label " * 5, "year": 2024})
+    results = Results([hit], 0.0)
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    print_hits(results, ["label", "year"])
+    out = capsys.readouterr().out
+    assert max(map(len, out.splitlines())) <= 80
+    assert path not in out
+    assert out.count("label") == 6
+    monkeypatch.setattr("sys.stdout.isatty", lambda: False)
+    print_hits(results, ["label", "year"])
+    assert path in capsys.readouterr().out
 
 
 def bad_csv(folder: Path, text: str) -> Path:
