@@ -38,7 +38,7 @@ def option(
 
     Args:
         default: MISSING for an option that has to be given.
-        flags: what to write on the command line, `--field-name` by default; a word without dashes is an argument.
+        flags: names on the command line, `--field-name` by default; a word without dashes makes it an argument.
         at_least: the smallest number that is accepted.
         secret: leave the value out of the dataclass's repr.
     """
@@ -116,7 +116,7 @@ def read_options(options: type[Options], given: Mapping[str, Any]) -> Options:
     In the environment an option that takes several values has spaces between them.
 
     Raises:
-        InputError: a required option is missing, a number is none or too small.
+        InputError: a required option is missing, or a value is not a number or too small.
     """
     values: dict[str, Any] = {}
     types = value_types(options)
@@ -125,23 +125,21 @@ def read_options(options: type[Options], given: Mapping[str, Any]) -> Options:
         raw = os.environ.get(env_name(field.name), "")
         if value is None and raw and not is_argument(field):
             kind, many = types[field.name]
-            value = (
-                tuple(_parse(field.name, word, kind) for word in raw.split()) if many else _parse(field.name, raw, kind)
-            )
+            read = tuple(_parse(field.name, word, kind) for word in (raw.split() if many else [raw]))
+            value = read if many else read[0]
         if value is not None:
-            _check_minimum(field, value)
             values[field.name] = value
         elif field.default is MISSING:
             raise InputError(f"{flags_of(field)[0]} is missing: give it, or set {env_name(field.name)}")
+        least = field.metadata.get("at_least")
+        if least is not None and value is not None and value < least:
+            raise InputError(f"{flags_of(field)[0]} must be at least {least:g}, not {value:g}")
     return options(**values)
 
 
 def flags_of(field: dataclasses.Field[Any]) -> tuple[str, ...]:
     """Return what stands for a field on the command line, its long name first."""
-    flags: tuple[str, ...] = field.metadata.get("flags", ())
-    if any(flag.startswith("--") or not flag.startswith("-") for flag in flags):
-        return flags
-    return (f"--{field.name.replace('_', '-')}", *flags)
+    return field.metadata["flags"] or (f"--{field.name.replace('_', '-')}",)
 
 
 def is_argument(field: dataclasses.Field[Any]) -> bool:
@@ -169,9 +167,3 @@ def _parse(name: str, raw: str, kind: type) -> Any:
     except ValueError:
         wanted = "a whole number" if kind is int else "a number"
         raise InputError(f"{env_name(name)} must be {wanted}, not '{raw}'") from None
-
-
-def _check_minimum(field: dataclasses.Field[Any], value: Any) -> None:
-    least = field.metadata.get("at_least")
-    if least is not None and value < least:
-        raise InputError(f"{flags_of(field)[0]} must be at least {least:g}, not {value:g}")

@@ -29,7 +29,7 @@ class CopyOptions:
 class DropOptions:
     """How to remove a collection."""
 
-    yes: bool = option(False, "Do not ask.", "-y")
+    yes: bool = option(False, "Do not ask.", "--yes", "-y")
 
 
 def info(settings: Settings, output: Output) -> None:

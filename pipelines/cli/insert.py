@@ -26,7 +26,7 @@ class InsertOptions:
     checksum: bool = option(False, "Compare the content of files instead of time and size; reads every file.")
     reembed: bool = option(False, "If another model made the collection: embed all of it again with this one.")
     prune: bool = option(False, "Afterwards remove rows of this source whose file or CSV line is gone; asks first.")
-    yes: bool = option(False, "Remove what --prune finds without asking.", "-y")
+    yes: bool = option(False, "Remove what --prune finds without asking.", "--yes", "-y")
     index: str = option("", "Vector index: auto, flat, hnsw, ivf_flat, … [default: auto for a new collection]")
     metric: str = option("", "cosine, ip or l2. [default: cosine for a new collection]")
     index_param: tuple[str, ...] = option((), "name=value, may be repeated: M=32, efConstruction=400, nlist=1024.")
