@@ -1,1 +1,1 @@
-"""The search page: `python -m app`. Thin: it asks `pipelines.Searcher` and shows what comes back."""
+"""The search page and the HTTP API, served by `image-search serve`. The searching is in `pipelines`."""

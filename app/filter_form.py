@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal, TypedDict
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, TypedDict
 
 from pipelines.errors import InputError
 from pipelines.fields import PATH, Field, FieldType
@@ -47,12 +47,11 @@ class Column:
     anywhere: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Form:
+class Form(NamedTuple):
     """A filter taken apart: the setting of each field, and conditions that no field can express."""
 
-    chosen: Mapping[str, Chosen] = field(default_factory=dict)
-    conditions: str = ""
+    chosen: dict[str, Chosen]
+    conditions: str
 
 
 def describe_columns(fields: Sequence[Field], rows: Sequence[Mapping[str, Any]], lite: bool) -> tuple[Column, ...]:
@@ -92,7 +91,7 @@ def fill_form(columns: Sequence[Column], condition: Filter | None, text: str = "
         text: the filter as text, which becomes `conditions` if it could not be parsed.
     """
     if condition is None:
-        return Form(conditions=text)
+        return Form({}, text)
     by_name = {column.name: column for column in columns}
     chosen: dict[str, Chosen] = {}
     rest: list[Filter] = []

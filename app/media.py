@@ -79,7 +79,7 @@ class Thumbnails:
         data = read_file(path, self._allow_private)
         with _decoding:
             pixels = decode(data, size=EDGE)
-        thumbnail = _encode(pixels, "WEBP")
+        thumbnail = encode(pixels, "WEBP")
         with contextlib.suppress(OSError):  # a full disk only costs the cache
             kept.parent.mkdir(parents=True, exist_ok=True)
             write_whole(kept, thumbnail.data)
@@ -117,7 +117,7 @@ def full_image(path: str, allow_private: bool = False) -> Encoded:
         return Encoded(data, media_type)
     with _decoding:
         pixels = decode(data)
-    return _encode(pixels, "JPEG")
+    return encode(pixels, "JPEG")
 
 
 def sniff(data: bytes) -> str:
@@ -153,8 +153,19 @@ def parse_id(text: str) -> int | None:
     return number if -(2**63) <= number < 2**63 else None
 
 
+def encode(pixels: np.ndarray, format_name: str) -> Encoded:
+    """Encode uint8[height, width, 3] RGB as PNG, JPEG or WEBP, shrunk to 4,096 pixels."""
+    from PIL import Image
+
+    image = Image.fromarray(pixels)
+    image.thumbnail((_LARGEST_EDGE, _LARGEST_EDGE))
+    buffer = io.BytesIO()
+    image.save(buffer, format_name, quality=_QUALITY)
+    return Encoded(buffer.getvalue(), f"image/{format_name.lower()}")
+
+
 def write_whole(target: Path, data: bytes) -> None:
-    """Write a file aside and rename it, so that nobody reads half of it. Only its owner may read it.
+    """Write a file aside and rename it, so that no reader sees half of it. Only its owner may read it.
 
     Raises:
         OSError: the folder does not exist, or the disk is full.
@@ -225,13 +236,3 @@ def _documented(media_type: str) -> dict[int | str, dict[str, Any]]:
         404: {**text, "description": "No such image, or its file is gone."},
         503: {**text, "description": "The database does not answer."},
     }
-
-
-def _encode(pixels: np.ndarray, format_name: str) -> Encoded:
-    from PIL import Image
-
-    image = Image.fromarray(pixels)
-    image.thumbnail((_LARGEST_EDGE, _LARGEST_EDGE))
-    buffer = io.BytesIO()
-    image.save(buffer, format_name, quality=_QUALITY)
-    return Encoded(buffer.getvalue(), f"image/{format_name.lower()}")

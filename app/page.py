@@ -60,7 +60,7 @@ class Page:
                 gr.HTML(_read("image.html"), apply_default_css=False, js_on_load=None, elem_id="image")
                 self._go = gr.Button(t("search"), variant="primary", elem_id="go", scale=0, min_width=96)
             self._results = gr.HTML(
-                {"kind": "loading", "stamp": ""}, html_template=_read("results.html"), js_on_load=script(),
+                {"kind": "loading"}, html_template=_read("results.html"), js_on_load=script(),
                 apply_default_css=False, elem_id="results",
             )  # fmt: skip
             self._export = gr.Textbox(visible="hidden", elem_id="export")
@@ -197,16 +197,13 @@ def translations() -> gr.I18n:
 def appearance() -> dict[str, Any]:
     """Return the options of `gr.mount_gradio_app` for style and language."""
     css = "\n".join(_read(f"css/{name}.css") for name in STYLES)
-    return {"theme": theme(), "css": css, "i18n": translations(), "footer_links": []}
-
-
-def theme() -> gr.themes.Base:
-    """Return the fonts and main colours; frame.css has the rest. Gradio's wheel lacks the SemiBold font files."""
-    return gr.themes.Base(
+    theme = gr.themes.Base(  # frame.css has the other colours
         primary_hue="teal", neutral_hue="stone",
+        # Gradio's wheel lacks the SemiBold files of this font.
         font=[gr.themes.LocalFont("IBM Plex Sans", weights=(400, 700)), "ui-sans-serif", "system-ui", "sans-serif"],
         font_mono=["ui-monospace", "Consolas", "monospace"],
     ).set(body_background_fill="#faf9f7", body_background_fill_dark="#141312")  # fmt: skip
+    return {"theme": theme, "css": css, "i18n": translations(), "footer_links": []}
 
 
 def script() -> str:

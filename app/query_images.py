@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import contextlib
 import hashlib
-import io
 from pathlib import Path
 
 from pipelines.errors import UnreadableImage
@@ -13,7 +12,7 @@ from pipelines.fetch.read import read_file
 from pipelines.images.decode import decode
 from pipelines.settings import cache_dir
 
-from .media import write_whole
+from .media import encode, write_whole
 
 MOST_KEPT = 1000  # images; 224×224 pixels as PNG are about 90 kB
 _CHIP_EDGE = 96  # pixels
@@ -38,11 +37,7 @@ class QueryImages:
         Raises:
             UnreadableImage: the image cannot be decoded or kept.
         """
-        from PIL import Image
-
-        buffer = io.BytesIO()
-        Image.fromarray(decode(read_file(path), size=size)).save(buffer, "PNG")
-        data = buffer.getvalue()
+        data = encode(decode(read_file(path), size=size), "PNG").data
         key = hashlib.blake2b(data, digest_size=16).hexdigest()
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -61,16 +56,11 @@ class QueryImages:
 
     def data_url(self, key: str) -> str:
         """Return a small version as a `data:` URL, '' if the image is gone."""
-        from PIL import Image
-
         data = self.get(key)
         if data is None:
             return ""
-        image = Image.open(io.BytesIO(data), formats=["PNG"])
-        image.thumbnail((_CHIP_EDGE, _CHIP_EDGE))
-        buffer = io.BytesIO()
-        image.save(buffer, "WEBP", quality=75)
-        return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()
+        small = encode(decode(data, size=_CHIP_EDGE), "WEBP")
+        return f"data:{small.media_type};base64,{base64.b64encode(small.data).decode()}"
 
     def _path(self, key: str) -> Path:
         return self._folder / f"{key}.png"

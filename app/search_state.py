@@ -107,11 +107,6 @@ class SearchState:
             return typed.strip()
         return format_query([part for part in self.parts if part.id is None])  # images stand between the words
 
-    @property
-    def unfiltered_url(self) -> str:
-        """Link to the same query on the whole collection."""
-        return SearchState(self.text, images=self.images).url
-
     def with_text(self, text: str) -> SearchState:
         """Replace the texts of the query and keep its images."""
         images = self._stored

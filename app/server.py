@@ -9,9 +9,11 @@ import socket
 import sys
 import tempfile
 import threading
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
+import uvicorn
 from fastapi import Depends, FastAPI, Request, Response
 from fastapi.security import HTTPBasic
 from starlette.middleware.cors import CORSMiddleware
@@ -56,23 +58,39 @@ def serve(settings: Settings, allowed_hosts: Iterable[str] = ()) -> None:
             file=sys.stderr,
         )
     library = Library(settings)
+
+    def announce() -> None:
+        print(f"Search page: {_address_of(listener)} (Ctrl-C stops it)\n{contents}", flush=True)
+        # Not earlier: the page opens while the pipeline of the first query is being built.
+        threading.Thread(target=_warm_up, args=[library], daemon=True).start()
+
     try:
-        _run(library, listener, [settings.host, *allowed_hosts], _contents(library))
+        contents = _describe_contents(library)
+        app = build_app(library, [settings.host, *allowed_hosts], on_start=announce)
+        # The event streams of the page never end: they are cut after a second.
+        config = uvicorn.Config(app, log_level="warning", server_header=False, timeout_graceful_shutdown=1)
+        uvicorn.Server(config).run([listener])
     finally:
         close_all()
 
 
-def build_app(library: Library, hosts: Iterable[str] = (), thumbnails: Thumbnails | None = None) -> FastAPI:
+def build_app(
+    library: Library,
+    hosts: Iterable[str] = (),
+    thumbnails: Thumbnails | None = None,
+    on_start: Callable[[], None] = lambda: None,
+) -> FastAPI:
     """Build the application for one collection.
 
     Args:
         hosts: further host names of the page, behind a proxy for example.
+        on_start: called when the application starts.
     """
     uploads, metrics, settings = _private_uploads(), Metrics(), library.settings
     library.on_results = metrics.observe
     app = FastAPI(
         title="Image search", version=__version__, summary="Search images by words, by images and by both.",
-        docs_url=None, redoc_url=None, openapi_url="/api/openapi.json", lifespan=_removing(uploads),
+        docs_url=None, redoc_url=None, openapi_url="/api/openapi.json", lifespan=_lifespan(on_start, uploads),
         dependencies=[Depends(_Password(scheme_name="password"))] if settings.auth else [],
     )  # fmt: skip
     add_error_handlers(app)
@@ -138,25 +156,7 @@ class _Password(HTTPBasic):
         return None
 
 
-def _run(library: Library, listener: socket.socket, hosts: Iterable[str], contents: str) -> None:
-    import uvicorn
-
-    app = build_app(library, hosts)
-
-    class AnnouncingServer(uvicorn.Server):
-        async def startup(self, sockets: Sequence[socket.socket] | None = None) -> None:
-            await super().startup(list(sockets or ()))
-            if self.started:
-                print(f"Search page: {_address_of(listener)} (Ctrl-C stops it)\n{contents}", flush=True)
-                # Not earlier: the page opens while the pipeline of the first query is being built.
-                threading.Thread(target=_warm_up, args=[library], daemon=True).start()
-
-    # The event streams of the page never end: they are cut after a second.
-    config = uvicorn.Config(app, log_level="warning", server_header=False, timeout_graceful_shutdown=1)
-    AnnouncingServer(config).run([listener])
-
-
-def _contents(library: Library) -> str:
+def _describe_contents(library: Library) -> str:
     name = library.settings.collection
     try:
         return f"Images in the collection '{name}': {library.searcher().collection.count(strong=False):,}"
@@ -201,13 +201,12 @@ def _private_uploads() -> str:
     return folder
 
 
-def _removing(folder: str) -> Callable[[FastAPI], contextlib.AbstractAsyncContextManager[None]]:
-    """Return a lifespan that removes a folder at its end; `atexit` does not run after SIGTERM."""
-
+def _lifespan(on_start: Callable[[], None], uploads: str) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        on_start()
         yield
-        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(uploads, ignore_errors=True)  # `atexit` does not run after SIGTERM
 
     return lifespan
 

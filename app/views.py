@@ -6,7 +6,6 @@ Views hold data only. The words around it are in `locales/`; a view names them b
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Literal, TypedDict
@@ -81,14 +80,12 @@ class Shared(TypedDict):
 
     url: permalink of the search.
     words: the text of the search box.
-    turn: number of the question that this view answers.
-    stamp: differs between any two views: Gradio does not send an unchanged value.
+    turn: number of the question that this view answers. It differs each time: Gradio does not send an unchanged value.
     """
 
     url: str
     words: str
     turn: int
-    stamp: str
     parts: list[PartView]
     form: FormView
     collection: CollectionView
@@ -155,12 +152,12 @@ def shared_view(
     form = fill_form(overview.columns, state.filter, state.filter_text)
     active = len(form.chosen) + sum(map(bool, (form.conditions, state.min_score, state.fold)))
     return {
-        "url": state.url, "words": state.words, "turn": 0, "stamp": str(time.monotonic_ns()),
+        "url": state.url, "words": state.words, "turn": 0,
         "parts": _part_views(state, hits, thumbs),
         "form": {
             "columns": [{**asdict(column), "chosen": form.chosen.get(column.name, {})} for column in overview.columns],
             "conditions": form.conditions, "min_score": state.min_score, "fold": state.fold,
-            "active": active, "unfiltered": state.unfiltered_url,
+            "active": active, "unfiltered": SearchState(state.text, images=state.images).url,
         },
         "collection": {
             "rows": overview.rows, "model": overview.model, "examples": overview.examples,

@@ -29,23 +29,17 @@ class Metrics:
 
     def __init__(self) -> None:
         disable_created_metrics()  # otherwise each series has a second one with its time of creation
-        self.registry = CollectorRegistry()
-        ProcessCollector(registry=self.registry)
-        self.requests = Counter(
-            "image_search_requests", "HTTP requests", ["route", "method", "status"], registry=self.registry
-        )
-        self.latency = Histogram(
-            "image_search_request_seconds", "Seconds from request to answer", ["route"], registry=self.registry,
-            buckets=_BUCKETS,
-        )  # fmt: skip
-        self.steps = Histogram(
-            "image_search_step_seconds", "Seconds of each step of a search: embed, search (in Milvus), total",
-            ["step"], registry=self.registry, buckets=_BUCKETS,
-        )  # fmt: skip
-        self.rows = Gauge("image_search_rows", "Images in the collection", registry=self.registry)
-        self.queue = Gauge(
-            "image_search_queue", "Searches of the API by state: waiting, running", ["state"], registry=self.registry
-        )
+        self.registry = registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+        labels = ["route", "method", "status"]
+        self.requests = Counter("image_search_requests", "HTTP requests", labels, registry=registry)
+        text = "Seconds from request to answer"
+        self.latency = Histogram("image_search_request_seconds", text, ["route"], registry=registry, buckets=_BUCKETS)
+        text = "Seconds of each step of a search: embed, search (in Milvus), total"
+        self.steps = Histogram("image_search_step_seconds", text, ["step"], registry=registry, buckets=_BUCKETS)
+        self.rows = Gauge("image_search_rows", "Images in the collection", registry=registry)
+        text = "Searches of the API by state: waiting, running"
+        self.queue = Gauge("image_search_queue", text, ["state"], registry=registry)
 
     def observe(self, results: Results) -> None:
         """Record one search of the API or the page."""

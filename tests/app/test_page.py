@@ -8,9 +8,12 @@ from types import SimpleNamespace
 
 import pytest
 
+from app import search_state
+from app.library import Library
 from app.page import STATIC, Page, _check_upload, catalogue
 from app.query_images import QueryImages
 from pipelines.errors import UnreadableImage
+from pipelines.query import Part
 
 TEXTS = catalogue()
 # Texts that are the same in English: notation.
@@ -72,6 +75,21 @@ def test_the_catalogue_has_exactly_the_texts_that_the_code_names() -> None:
     assert asked | plurals <= set(TEXTS["en"])
     unused = [key for key in TEXTS["en"] if key not in plurals and f'"{key}"' not in code]
     assert unused == []
+
+
+def test_a_question_parses_its_text_once(library: Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    parsed: list[str] = []
+    parse = search_state.parse_query
+
+    def counted(text: str) -> tuple[Part, ...]:
+        parsed.append(text)
+        return parse(text)
+
+    monkeypatch.setattr(search_state, "parse_query", counted)
+    page = Page(library, QueryImages(tmp_path))
+    view = page.on_ask(SimpleNamespace(address="", turn=1, text="a cat"))  # type: ignore[arg-type]
+    assert (view["kind"], view["url"], len(view["cards"])) == ("results", "?q=a+cat", 5)  # type: ignore[typeddict-item]
+    assert parsed == ["a cat"]
 
 
 class BrokenLibrary:

@@ -230,10 +230,13 @@ def test_collection_made_while_the_page_runs_and_first_result_in_time(
     uri = tmp_path / "new.db"
     program, address = start_page(tmp_path, "--uri", str(uri))
     programs.append(program)
+    assert program.stdout is not None
+    command = f"image-search insert photos/ --uri {uri}"
+    assert program.stdout.readline() == f"There is no collection 'images' yet. Fill it with: {command}\n"
     page = browser.new_page(locale="en-GB")
     page.goto(address)
     wait_for(page, "empty")
-    assert page.inner_text(".message code") == f"image-search insert photos/ --uri {uri}"
+    assert page.inner_text(".message code") == command
     save_screenshot(page, "desktop-empty")
     assert not uri.exists()
     files = [image_folder() / name for name in ("rocket.jpg", "coffee.png", "chelsea.png", "moon.png")]

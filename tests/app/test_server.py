@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from app.server import listen
+from app.library import Library
+from app.server import _describe_contents, listen
 from pipelines import Settings
 from pipelines.errors import InputError
 from tests.support.page import ROOT, environment, run_program
@@ -19,6 +20,10 @@ def test_help_loads_nothing_slow() -> None:
     assert "--collection" in done.stdout
     for slow in ("gradio", "torch", "pymilvus", "numpy", "fastapi"):
         assert f" {slow}\n" not in done.stderr
+
+
+def test_the_page_says_at_its_start_how_many_images_it_serves(library: Library) -> None:
+    assert _describe_contents(library) == "Images in the collection 'images': 5"
 
 
 def test_errors_are_one_line() -> None:
