@@ -114,8 +114,10 @@ def print_info(info: CollectionInfo, settings: Settings, as_json: bool) -> None:
     if as_json:
         print(json.dumps(values, ensure_ascii=False))
         return
-    del values["index_params"]
+    del values["index_params"], values["unindexed_rows"]
     values["index"] = str(info.index)
+    if info.unindexed_rows:
+        values["index"] += f"; {info.unindexed_rows:,} rows are searched incompletely until the server has indexed them"
     if loses_filtered_hits(info.uri, info.index.type):
         values["index"] += "; with a filter it can miss hits on Milvus Lite: insert again with --index auto"
     values["rows"] = f"{info.rows:,}"

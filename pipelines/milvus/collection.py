@@ -18,15 +18,18 @@ from .connection import call, chunked, connect, normalise_uri
 from .filter_expression import list_literal, text_literal
 from .index import (
     AUTO,
+    EXACT_SEGMENT_ROWS,
     Index,
     cosine,
-    first_index,
     index_params,
+    is_server,
     load_collection,
     read_index,
     replace_index,
     resolve,
     search_params,
+    unindexed_rows,
+    wait_for_index,
 )
 from .lite import is_lite, writing
 from .schema import CollectionInfo
@@ -66,7 +69,7 @@ class Collection:
             InputError: a number column has empty cells, and this Milvus (before 2.5) cannot store NULL.
         """
         definition = schema.build_schema(self.client, dim, fields)
-        params = index_params(self.client, first_index(self.uri, requested or Index()))
+        params = index_params(self.client, resolve(self.uri, requested or Index(), rows=0))
         with writing(self.uri):
             try:
                 call(self.client.create_collection, self.name, schema=definition, index_params=params)
@@ -132,7 +135,12 @@ class Collection:
     def info(self) -> CollectionInfo:
         """Return everything that `info` shows."""
         self.load()
-        return CollectionInfo(self.name, self.uri, self.count(), self.model(), self.dim(), self.index, self.fields())
+        waiting = 0
+        if is_server(self.uri) and self.index.type != "FLAT":
+            waiting = unindexed_rows(self.client, self.name, EXACT_SEGMENT_ROWS + 1)
+        return CollectionInfo(
+            self.name, self.uri, self.count(), self.model(), self.dim(), self.index, self.fields(), waiting
+        )
 
     def count(self, expression: str = "", strong: bool = True) -> int:
         """Count the rows that match a filter expression. `strong` as in `query`."""
@@ -215,7 +223,7 @@ class Collection:
             filter=expression,
             # Always named: without names Milvus Lite returns every field, the vector too, and a server none.
             output_fields=list(output_fields) or [schema.ID],
-            search_params={"params": search_params(self.uri, self.index.type, limit)},
+            search_params={"params": search_params(self.uri, self.index.type, limit, bool(expression))},
         )
         metric = self.index.metric if self.index.metric == "L2" and self._is_own else ""
         return [
@@ -258,9 +266,7 @@ class Collection:
             StoreError: the index cannot be built; the collection keeps the present one.
         """
         if requested is None:
-            if not is_lite(self.uri) or self.index.type != "FLAT":
-                return
-            requested = Index(AUTO)
+            requested = Index(AUTO) if is_lite(self.uri) and self.index.type == "FLAT" else Index()
         target = resolve(self.uri, requested, self.count(), self.index)
         if target != self.index:
             with writing(self.uri):
@@ -268,6 +274,8 @@ class Collection:
                     replace_index(self.client, self.name, self.index, target)
                 finally:
                     self.__dict__.pop("index", None)  # to be read again
+        if is_server(self.uri) and self.index.type != "FLAT":
+            wait_for_index(self.client, self.name)
 
     def drop(self) -> None:
         """Remove the collection and all its rows."""

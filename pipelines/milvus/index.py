@@ -2,7 +2,13 @@
 
 Milvus Lite gets FLAT below 5,000 rows. Above, it gets IVF_FLAT with a single list: this is an exact scan too, with
 and without filters, but in C++, at a fifth of FLAT's latency. HNSW is no faster there (the engine's own loop over the
-keys dominates) and loses hits under selective filters. A server gets HNSW, Zilliz Cloud its AUTOINDEX.
+keys dominates) and loses hits under selective filters.
+
+A server gets FLAT below 50,000 rows and HNSW above, Zilliz Cloud its AUTOINDEX. A server searches a sealed segment
+that has no index yet by a temporary one of rows // 39 lists, of which it probes 16 whatever the search asks for: of
+1,000 rows it finds about 650. Segments under 1,024 rows never get an index, so this state can last for ever; FLAT is
+exempt from it. Therefore no other index is built below 5,000 rows: FLAT stands in, and keeps the type that is wanted
+in its parameters.
 
 Embeddings have length 1, so the three metric types rank hits alike: IP equals the cosine, and L2 (Milvus returns the
 squared distance) is 2 - 2 × cosine.
@@ -10,6 +16,7 @@ squared distance) is 2 - 2 × cosine.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -26,12 +33,21 @@ if TYPE_CHECKING:
     from pymilvus.milvus_client import IndexParams
 
 FLAT_BELOW = 5_000
+# FLAT searches 50,000 embeddings of 512 dimensions about as fast as a text is embedded.
+SERVER_FLAT_BELOW = 50_000
+# A server probes at most this many lists. Rows that a filter leaves out cost nothing, so all lists are probed then.
+ALL_LISTS = 65_536
+MAX_EF = 32_768
+# Rows from which a server builds an index for a segment, and seconds to wait until it has.
+INDEXED_SEGMENT_ROWS = 1_024
+INDEX_SECONDS = 300
+# A temporary index of up to 16 lists is probed whole.
+EXACT_SEGMENT_ROWS = 16 * 39 + 38
 # One list needs no training, so no segment is ever too small for it.
 LITE_NLIST = 1
 SERVER_NLIST = 1024
 # More than any list count Milvus Lite has by itself (128): the search stays exact on a collection made elsewhere.
 LITE_NPROBE = 128
-SERVER_NPROBE = 32
 # Within the ranges of the HNSW paper (Malkov & Yashunin 2018, §4.1): M 5 to 48, efConstruction 100 and more.
 HNSW = {"M": 16, "efConstruction": 200}
 
@@ -40,7 +56,7 @@ AUTO = "AUTO"
 LITE_TYPES = ("FLAT", "IVF_FLAT", "IVF_SQ8", "HNSW", "HNSW_SQ", "AUTOINDEX")
 # Milvus Lite accepts other names too, and then can never load the collection again: so they are checked here.
 SERVER_TYPES = ("HNSW", "FLAT", "IVF_FLAT", "IVF_SQ8", "IVF_PQ", "SCANN", "DISKANN", "AUTOINDEX")
-# Servers accept these, but some never finish them (2.3's own package, for one): they are built last, with a deadline.
+# Servers accept these, but some never finish them (2.3's own package, for one): they are built with a deadline.
 SLOW_BUILDS = frozenset({"DISKANN"})
 SLOW_BUILD_SECONDS = 900
 # Build parameters and their ranges, from https://milvus.io/docs/v2.3.x/index.md
@@ -57,24 +73,32 @@ class Index:
     """A vector index: its type, its metric type and its build parameters.
 
     In a request, the type can be AUTO, and '' keeps the type or the metric of the present index.
+
+    wanted: the type that a FLAT index of a server stands in for until there are enough rows; `params` are then those
+        of this type.
     """
 
     type: str = ""
     metric: str = ""
     params: Mapping[str, int] = field(default_factory=dict)
+    wanted: str = ""
 
     @classmethod
     def described(cls, description: Mapping[str, Any]) -> Index:
         """Read `describe_index`. Milvus Lite nests the parameters; a server returns them as text beside the rest."""
         index_type = str(description.get("index_type", "FLAT"))
         given = {**description, **(description.get("params") or {})}
-        params = {name: int(given[name]) for name in _RANGES.get(index_type, {}) if name in given}
-        return cls(index_type, str(description.get("metric_type", "COSINE")), params)
+        wanted = str(given.get("wanted", ""))
+        params = {name: int(given[name]) for name in _RANGES.get(wanted or index_type, {}) if name in given}
+        return cls(index_type, str(description.get("metric_type", "COSINE")), params, wanted)
 
     def __str__(self) -> str:
         """Format for people: `HNSW (M 16, efConstruction 200)`."""
         params = ", ".join(f"{name} {value}" for name, value in self.params.items())
-        return f"{self.type} ({params})" if params else self.type
+        text = f"{self.wanted or self.type} ({params})" if params else self.wanted or self.type
+        if self.wanted == AUTO:
+            return f"FLAT (HNSW from {SERVER_FLAT_BELOW:,} rows on)"
+        return f"FLAT ({text} from {FLAT_BELOW:,} rows on)" if self.wanted else text
 
 
 def choose_index(uri: str, index_type: str = "", metric: str = "", params: Sequence[str] = ()) -> Index | None:
@@ -116,18 +140,20 @@ def resolve(uri: str, requested: Index, rows: int, current: Index | None = None)
     """Complete a request: keep the current type and metric where it names none, and choose AUTO by number of rows."""
     metric = requested.metric or (current.metric if current else "COSINE")
     if not requested.type and current:
-        return Index(current.type, metric, current.params)
-    index_type = requested.type
-    if index_type in ("", AUTO):
-        on_server = "AUTOINDEX" if is_cloud(uri) else "HNSW"
-        index_type = on_server if not is_lite(uri) else "FLAT" if rows < FLAT_BELOW else "IVF_FLAT"
-    return Index(index_type, metric, {**_defaults(uri, index_type), **requested.params})
-
-
-def first_index(uri: str, requested: Index) -> Index:
-    """Return the index of a new, empty collection. One that builds slowly is left to the end of the insert."""
-    index = resolve(uri, requested, rows=0)
-    return resolve(uri, Index(metric=index.metric), rows=0) if index.type in SLOW_BUILDS else index
+        requested = current
+    index_type = requested.wanted or requested.type or AUTO
+    if index_type == AUTO and is_lite(uri):
+        index_type = "FLAT" if rows < FLAT_BELOW else "IVF_FLAT"
+    elif index_type == AUTO and is_cloud(uri):
+        index_type = "AUTOINDEX"
+    elif index_type == AUTO:
+        if rows < SERVER_FLAT_BELOW:
+            return Index("FLAT", metric, {}, wanted=AUTO)
+        index_type = "HNSW"
+    params = {**_defaults(uri, index_type), **requested.params}
+    if rows < FLAT_BELOW and index_type != "FLAT" and is_server(uri):
+        return Index("FLAT", metric, params, wanted=index_type)
+    return Index(index_type, metric, params)
 
 
 def _defaults(uri: str, index_type: str) -> dict[str, int]:
@@ -143,7 +169,8 @@ def index_params(client: MilvusClient, index: Index) -> IndexParams:
     """Return the parameters that `create_collection` and `create_index` take."""
     params = client.prepare_index_params()
     # pymilvus flattens these, and Milvus Lite reads only a nested 'params': so they are given in both forms.
-    build = {**index.params, "params": dict(index.params)} if index.params else {}
+    given = {**index.params, "wanted": index.wanted} if index.wanted else index.params
+    build = {**given, "params": dict(given)} if given else {}
     params.add_index(EMBEDDING, index_type=index.type, metric_type=index.metric, params=build)
     return params
 
@@ -167,7 +194,7 @@ def build_index(client: MilvusClient, collection: str, index: Index) -> None:
 def load_collection(client: MilvusClient, uri: str, collection: str) -> None:
     """Load a collection with its index, and repair an index that a killed process left missing or damaged."""
     if not call(client.list_indexes, collection):  # the process was killed while it replaced the index
-        build_index(client, collection, first_index(uri, Index()))
+        build_index(client, collection, resolve(uri, Index(), rows=0))
     try:
         call(client.load_collection, collection)
     except StoreError as error:
@@ -201,15 +228,37 @@ def replace_index(client: MilvusClient, collection: str, current: Index, new: In
         call(client.load_collection, collection)
 
 
-def search_params(uri: str, index_type: str, limit: int) -> dict[str, int]:
-    """Return the parameters of a search for up to `limit` hits."""
+def search_params(uri: str, index_type: str, limit: int, filtered: bool) -> dict[str, int]:
+    """Return the parameters of a search for up to `limit` hits.
+
+    They change only at powers of two, so that neighbouring pages are cut from one and the same list of hits. An `ef`
+    of four times the number of hits finds 99.9 % of 1,000; a server refuses one that is smaller than the limit.
+    """
+    reach = max(32, 1 << (limit - 1).bit_length())
     if index_type.startswith("IVF") or index_type == "SCANN":
-        return {"nprobe": LITE_NPROBE if is_lite(uri) else SERVER_NPROBE}
+        return {"nprobe": LITE_NPROBE if is_lite(uri) else ALL_LISTS if filtered else max(64, reach)}
     if index_type.startswith("HNSW"):
-        return {"ef": max(128, limit)}  # a server refuses ef < limit
+        return {"ef": min(MAX_EF, 4 * reach)}
     if index_type == "DISKANN":
-        return {"search_list": max(128, limit)}
+        return {"search_list": max(128, reach)}
     return {}
+
+
+def unindexed_rows(client: MilvusClient, collection: str, at_least: int) -> int:
+    """Count a server's rows in loaded, sealed segments of `at_least` rows that have no index of their own yet."""
+    segments = call(client.list_loaded_segments, collection)
+    return sum(
+        segment.num_rows
+        for segment in segments
+        if segment.num_rows >= at_least and str(segment.state).endswith("Sealed") and not segment.index_name
+    )
+
+
+def wait_for_index(client: MilvusClient, collection: str) -> None:
+    """Wait until a server has built the index of every segment that gets one; it says "Finished" long before."""
+    deadline = time.monotonic() + INDEX_SECONDS
+    while unindexed_rows(client, collection, INDEXED_SEGMENT_ROWS) and time.monotonic() < deadline:
+        time.sleep(1)
 
 
 def cosine(metric: str, distance: float) -> float:
@@ -220,6 +269,11 @@ def cosine(metric: str, distance: float) -> float:
 def loses_filtered_hits(uri: str, index_type: str) -> bool:
     """Return True if a selective filter makes this index return too few hits, as the graphs of Milvus Lite do."""
     return is_lite(uri) and index_type in ("HNSW", "HNSW_SQ", "AUTOINDEX")
+
+
+def is_server(uri: str) -> bool:
+    """Return True for a Milvus server of one's own: neither a Milvus Lite file nor Zilliz Cloud."""
+    return not is_lite(uri) and not is_cloud(uri)
 
 
 def is_cloud(uri: str) -> bool:

@@ -30,7 +30,11 @@ _REMEDY = "insert into another collection, or drop this one"
 
 @dataclass(frozen=True)
 class CollectionInfo:
-    """A summary of a collection. `model` is the id of the model that made it, '' for an empty collection."""
+    """A summary of a collection.
+
+    model: the id of the model that made it, '' for an empty collection.
+    unindexed_rows: rows that a server searches incompletely until it has built their index.
+    """
 
     collection: str
     uri: str
@@ -39,6 +43,7 @@ class CollectionInfo:
     dim: int
     index: Index
     fields: tuple[Field, ...]
+    unindexed_rows: int = 0
 
 
 def build_schema(client: MilvusClient, dim: int, fields: tuple[Field, ...]) -> CollectionSchema:

@@ -186,7 +186,8 @@ class Searcher:
 
     @property
     def _is_exact(self) -> bool:
-        return self.is_lite and "HNSW" not in self.collection.index.type
+        index_type = self.collection.index.type
+        return index_type == "FLAT" or (self.is_lite and "HNSW" not in index_type)
 
     def _hit(self, rank: int, row: Row, folded: int) -> Hit:
         image_id, score, path, *values = row  # with the embedding last if duplicates are folded

@@ -12,7 +12,8 @@ import pytest
 from pipelines import Searcher, Settings, run_insert
 from pipelines.errors import InputError, StoreError
 from pipelines.milvus.collection import Collection
-from pipelines.milvus.index import Index, choose_index, resolve
+from pipelines.milvus.index import Index, choose_index, resolve, search_params
+from pipelines.milvus.lite import is_lite
 from tests.support.insert import all_rows, collection_of, did
 from tests.support.photos import Photos
 from tests.support.program import CommandResult
@@ -44,11 +45,40 @@ def test_a_request_is_completed_by_the_present_index_or_the_number_of_rows() -> 
     assert choose_index("a.db") is None
     assert resolve("a.db", Index(), 10).type == "FLAT"
     assert resolve("a.db", Index(), 5_000) == Index("IVF_FLAT", "COSINE", {"nlist": 1})
-    assert resolve("http://a:1", Index(), 10) == Index("HNSW", "COSINE", {"M": 16, "efConstruction": 200})
+    assert resolve("http://a:1", Index(), 49_999) == Index("FLAT", "COSINE", {}, wanted="AUTO")
+    assert resolve("http://a:1", Index(), 50_000) == Index("HNSW", "COSINE", {"M": 16, "efConstruction": 200})
     assert resolve("https://x.zillizcloud.com", Index(), 10).type == "AUTOINDEX"
     now = Index("HNSW", "IP", {"M": 8, "efConstruction": 100})
     assert resolve("a.db", Index(metric="L2"), 10_000, now) == Index("HNSW", "L2", now.params)
     assert resolve("a.db", Index("FLAT"), 10_000, now) == Index("FLAT", "IP", {})
+
+
+def test_a_server_builds_a_requested_index_from_5000_rows_on() -> None:
+    waiting = resolve("http://a:1", Index("HNSW", "IP", {"M": 8}), 4_999)
+    assert waiting == Index("FLAT", "IP", {"M": 8, "efConstruction": 200}, wanted="HNSW")
+    assert resolve("http://a:1", Index(), 5_000, waiting) == Index("HNSW", "IP", {"M": 8, "efConstruction": 200})
+    # The default of version 0.1 was HNSW whatever the number of rows.
+    old = Index("HNSW", "COSINE", {"M": 16, "efConstruction": 200})
+    assert resolve("http://a:1", Index(), 1_000, old) == Index("FLAT", "COSINE", old.params, wanted="HNSW")
+    assert resolve("http://a:1", Index("FLAT"), 60_000, old) == Index("FLAT", "COSINE", {})
+    assert resolve("http://a:1", Index(), 60_000, Index("FLAT", "COSINE")) == Index("FLAT", "COSINE", {})
+
+
+def test_search_parameters_stay_the_same_over_neighbouring_pages() -> None:
+    for index_type in ("HNSW", "IVF_FLAT", "SCANN", "DISKANN"):
+        pages = [search_params("http://a:1", index_type, limit, filtered=False) for limit in (130, 200, 256)]
+        assert pages[0] == pages[1] == pages[2]
+        assert pages[0] != search_params("http://a:1", index_type, 257, filtered=False)
+    assert search_params("http://a:1", "HNSW", 16_384, filtered=False) == {"ef": 32_768}
+    assert search_params("http://a:1", "IVF_FLAT", 10, filtered=True) == {"nprobe": 65_536}
+    assert search_params("http://a:1", "FLAT", 10, filtered=True) == {}
+
+
+def built(settings: Settings, requested: Index) -> Index:
+    """The index of a dozen rows: a server keeps the requested one in mind and searches every row."""
+    if is_lite(settings.uri):
+        return requested
+    return Index("FLAT", requested.metric, requested.params, wanted=requested.type)
 
 
 @pytest.mark.parametrize("metric", ["cosine", "ip", "l2"])
@@ -57,7 +87,9 @@ def test_a_new_collection_gets_the_requested_index_and_scores_are_cosines(
 ) -> None:
     chosen = choose_index(settings.uri, "hnsw", metric, ("M=8",))
     run_insert(photos.csv, settings, index=chosen)
-    assert collection_of(settings).index == Index("HNSW", metric.upper(), {"M": 8, "efConstruction": 200})
+    assert collection_of(settings).index == built(
+        settings, Index("HNSW", metric.upper(), {"M": 8, "efConstruction": 200})
+    )
     hits = Searcher(settings).by_image(str(photos.paths[3]), limit=12).hits
     vectors = {key: np.asarray(row["embedding"]) for key, row in all_rows(settings).items()}
     assert hits[0].id == 3
@@ -69,9 +101,9 @@ def test_an_existing_collection_changes_its_index_and_keeps_it(settings: Setting
     run_insert(photos.csv, settings)
     changed = run_insert(photos.csv, settings, index=choose_index(settings.uri, "ivf_sq8", "ip", ("nlist=2",)))
     assert did(changed) == {"unchanged": 12}
-    assert collection_of(settings).index == Index("IVF_SQ8", "IP", {"nlist": 2})
+    assert collection_of(settings).index == built(settings, Index("IVF_SQ8", "IP", {"nlist": 2}))
     run_insert(photos.csv, settings)
-    assert collection_of(settings).index == Index("IVF_SQ8", "IP", {"nlist": 2})
+    assert collection_of(settings).index == built(settings, Index("IVF_SQ8", "IP", {"nlist": 2}))
     assert Searcher(settings).by_image(str(photos.paths[3]), limit=1).hits[0].id == 3
 
 
