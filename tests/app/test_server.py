@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -37,6 +39,25 @@ def test_taken_port_is_one_line() -> None:
     taken = listen("127.0.0.1", 0)
     with taken, pytest.raises(InputError, match="--port"):
         listen("127.0.0.1", taken.getsockname()[1])
+
+
+def test_no_answer_waits_for_a_delayed_acknowledgement() -> None:
+    async def accepted_option() -> int:
+        options: asyncio.Queue[int] = asyncio.Queue()
+
+        async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            connection = writer.get_extra_info("socket")
+            await options.put(connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+            writer.close()
+
+        listener = listen("127.0.0.1", 0)
+        async with await asyncio.start_server(accept, sock=listener):
+            _, writer = await asyncio.open_connection(*listener.getsockname())
+            option = await options.get()
+            writer.close()
+        return option
+
+    assert asyncio.run(accepted_option()) != 0
 
 
 @pytest.mark.parametrize(
