@@ -123,8 +123,8 @@ def listen(host: str, port: int) -> socket.socket:
     """
     try:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        # With its protocol named, asyncio sets TCP_NODELAY on every connection. Without, each answer of two writes waits
-        # 40 ms for the client's delayed acknowledgement.
+        # asyncio sets TCP_NODELAY on connections of a socket that names its protocol. Without it, each answer of two
+        # writes waits 40 ms for the client's delayed acknowledgement.
         listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
