@@ -34,7 +34,7 @@ def take_screenshot(query: str) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         uri = f"{folder}/gallery.db"
         run("-m", "pipelines", "insert", f"{GALLERY}/photographs.csv", "--uri", uri, "--model", "builtin")
-        command = [sys.executable, "-m", "app", "--uri", uri, "--port", "0"]
+        command = [sys.executable, "-m", "pipelines", "serve", "--uri", uri, "--port", "0"]
         page = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
         try:
             return open_page(f"{read_address(page)}/?{urlencode({'q': query})}")
