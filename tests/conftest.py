@@ -1,4 +1,4 @@
-"""Fixtures that several test files share. Everything real: Milvus Lite, a Milvus server, photographs, processes."""
+"""Fixtures that several test files share. Milvus Lite, the Milvus server, photographs and processes are real."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from tests.support.photos import Photos, draw_images, write_csv
 from tests.support.program import ROOT, CommandResult, program_env
 from tests.support.requirements import require_or_skip
 
-# Several workers share the cores: threads of one model's small steps would wait for each other at every operation.
-# Here, and not in a fixture, because it is read when PyTorch is first imported; programs that tests start inherit it.
+# Several workers share the cores, and threads of one small model step would wait for each other at every operation.
+# Set here, because PyTorch reads it when it is first imported; programs that the tests start inherit it.
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -55,7 +55,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="module")
 def one_thread() -> Iterator[None]:
-    """Threads of small steps wait for each other at every operation: beside other work, one is far quicker."""
+    """Use one thread in PyTorch: beside other work, small steps run far faster without threads."""
     import torch
 
     threads = torch.get_num_threads()
@@ -72,7 +72,7 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def shared_csv() -> Path:
-    """The tutorial's 1,000 photographs, where the developers' data folder lies beside the repository."""
+    """Return the CSV of the tutorial's 1,000 photographs; skip if the developers' data folder is not there."""
     path = SHARED / "reverse_image_search" / "reverse_image_search.csv"
     if not path.exists():
         pytest.skip("the evaluation photographs are not here (a developers' data folder, no part of the product)")
@@ -81,7 +81,7 @@ def shared_csv() -> Path:
 
 @pytest.fixture(scope="session")
 def milvus_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Address of a real Milvus server: a 2.3.5 started for this session, or the one named by MILVUS_URI."""
+    """Return the address of a real Milvus server: a 2.3.5 started for this session, or the one in MILVUS_URI."""
     if os.environ.get("MILVUS_URI"):
         yield os.environ["MILVUS_URI"]
         return
@@ -100,7 +100,7 @@ def milvus_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(params=["lite", "server"])
 def uri(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """A Milvus: once a Lite file, once a server."""
+    """Return the URI of a Milvus Lite file, then of a server."""
     if request.param == "lite":
         yield str(tmp_path / "search.db")
         close_all()
@@ -110,20 +110,20 @@ def uri(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
 
 @pytest.fixture
 def settings(uri: str) -> Settings:
-    """The small model and a collection of this test's own, on Milvus Lite and on a server."""
+    """Return settings with the small model and a new collection, on Milvus Lite and then on a server."""
     return Settings(uri=uri, collection=f"t_{uuid.uuid4().hex[:12]}", model="builtin")
 
 
 @pytest.fixture
 def lite(tmp_path: Path) -> Iterator[Settings]:
-    """The small model and a Milvus Lite file of this test's own."""
+    """Return settings with the small model and a new Milvus Lite file."""
     yield Settings(uri=str(tmp_path / "search.db"), model="builtin")
     close_all()
 
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Photos:
-    """Twelve distinct images with id, path, label, year."""
+    """Draw twelve distinct images and list them in a CSV with id, path, label, year."""
     folder = tmp_path / "photos"
     paths = draw_images(folder, 12)
     rows = [[number, f"photos/{path.name}", f"label{number % 3}", 2010 + number] for number, path in enumerate(paths)]

@@ -1,4 +1,4 @@
-"""What the page's browser tests share: a running page, a browser, and the words for what a person does."""
+"""A running page, a browser, and functions for what a person does with them."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ if TYPE_CHECKING:
 CHROMIUM_FLAGS = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"]
 DESKTOP = {"width": 1280, "height": 900}
 PHONE = {"width": 390, "height": 844}
-# To be looked at: CI keeps this folder.
+# Screenshots for people; CI keeps this folder.
 ARTIFACTS = ROOT / "test-artifacts"
 AXE = "axe-core@4.14.1"
 
 
 class Site(NamedTuple):
-    """A running `python -m app`."""
+    """A running `image-search serve`."""
 
     address: str
     uri: str
@@ -43,7 +43,7 @@ class Site(NamedTuple):
 
 
 def start_page(folder: Path, *options: str) -> tuple[subprocess.Popen[str], str]:
-    """Starts the program as a user would and waits for the line that says where it is."""
+    """Start the page as a user would and wait for the line with its address."""
     with open(folder / "errors.txt", "w") as errors:
         program = subprocess.Popen(
             [sys.executable, "-m", "app", "--port", "0", *options], cwd=ROOT, text=True,
@@ -61,7 +61,7 @@ def start_page(folder: Path, *options: str) -> tuple[subprocess.Popen[str], str]
 
 @pytest.fixture
 def programs() -> Iterator[list[subprocess.Popen[str]]]:
-    """Pages that a test started for itself: none outlives it, however it ends."""
+    """Return a list for pages that a test starts; they are killed when the test ends."""
     started: list[subprocess.Popen[str]] = []
     yield started
     for program in started:
@@ -71,14 +71,14 @@ def programs() -> Iterator[list[subprocess.Popen[str]]]:
 
 
 def stop_page(program: subprocess.Popen[str]) -> int:
-    """Presses Ctrl-C."""
+    """Press Ctrl-C; return the exit status."""
     program.send_signal(signal.SIGINT)
     return program.wait(timeout=30)
 
 
 @pytest.fixture(scope="session")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """One page for all tests: it keeps nothing between two searches."""
+    """Return one page for all tests; it keeps no state between searches."""
     folder = tmp_path_factory.mktemp("page")
     collection = make_collection(tmp_path_factory.getbasetemp())
     uri = collection.copy_to(folder)
@@ -88,10 +88,10 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     assert "Traceback" not in (folder / "errors.txt").read_text()
 
 
-# One browser for each module and not for the session: while it is open, Playwright's event loop occupies the thread.
+# One browser per module, not per session: while it is open, Playwright's event loop occupies the thread.
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Chromium, as installed."""
+    """Start the installed Chromium."""
     chromium = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome") or ""
     if importlib.util.find_spec("playwright") is None:
         require_or_skip("REQUIRE_BROWSER", "playwright is not installed")
@@ -105,7 +105,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def context(browser: Browser, site: Site) -> Iterator[BrowserContext]:
-    """One visitor of the page, so that its scripts are fetched once. English, whatever this machine speaks."""
+    """Return one visitor for a module, so that scripts are fetched once; its language is English."""
     context = browser.new_context(viewport=DESKTOP, locale="en-GB")
     context.grant_permissions(["clipboard-read", "clipboard-write"], origin=site.address)
     yield context
@@ -114,7 +114,7 @@ def context(browser: Browser, site: Site) -> Iterator[BrowserContext]:
 
 @pytest.fixture
 def page(context: BrowserContext, site: Site) -> Iterator[Page]:
-    """A new window. Whatever a test does: nothing foreign is asked for, and the console stays free of errors."""
+    """Return a new window. After each test: it made no foreign request, and its console has no errors."""
     page = context.new_page()
     complaints = watch(page, site)
     yield page
@@ -124,8 +124,8 @@ def page(context: BrowserContext, site: Site) -> Iterator[Page]:
 
 
 def watch(page: Page, site: Site) -> list[str]:
-    """What goes wrong in a window, as a list that grows."""
-    # Chromium reports each image whose file is gone, and Gradio its event stream when a page is left.
+    """Return a list that grows by everything that goes wrong in a window."""
+    # Chromium reports each missing image, and Gradio its event stream when a page is left.
     expected = re.compile("status of 404|AbortError|Connection errored out")
     complaints: list[str] = []
 
@@ -141,30 +141,30 @@ def watch(page: Page, site: Site) -> list[str]:
 
 
 def is_foreign(url: str, site: Site) -> bool:
-    """Whether an address is not the page's own."""
+    """Tell whether an address is not on the page's server."""
     return urlsplit(url).scheme not in ("data", "blob") and not url.startswith(site.address + "/")
 
 
 def open_page(page: Page, site: Site, address: str = "", kind: str = "results") -> None:
-    """Goes to an address and waits for its answer."""
+    """Go to an address and wait for the answer."""
     page.goto(f"{site.address}/{address}")
     wait_for(page, kind)
 
 
 def wait_for(page: Page, kind: str) -> None:
-    """Waits for an answer of that kind; 'networkidle' never comes, for the page's event stream stays open."""
+    """Wait for an answer of that kind; 'networkidle' never comes, because the page's event stream stays open."""
     page.wait_for_selector(f"[data-kind={kind}]", timeout=30_000)
     page.wait_for_function("!document.body.classList.contains('searching')")
 
 
 def wait_for_status(page: Page, words: str) -> None:
-    """Waits until the line above the results says so."""
+    """Wait until the status line contains these words."""
     page.wait_for_function("words => document.querySelector('.status').textContent.includes(words)", arg=words)
     page.wait_for_function("!document.body.classList.contains('searching')")
 
 
 def wait_for_query(page: Page, **wanted: str) -> None:
-    """Waits until the address has these parameters and no others, and the answer is there."""
+    """Wait until the address has exactly these parameters and the answer is there."""
     page.wait_for_function(
         "wanted => { const got = Object.fromEntries(new URLSearchParams(location.search));"
         " return Object.keys(got).length === Object.keys(wanted).length"
@@ -175,29 +175,29 @@ def wait_for_query(page: Page, **wanted: str) -> None:
 
 
 def ask(page: Page, text: str) -> None:
-    """Types and presses Enter."""
+    """Type a text and press Enter."""
     page.fill("#text input", text)
     page.press("#text input", "Enter")
     wait_for_status(page, text)
 
 
 def query_of(page: Page) -> dict[str, list[str]]:
-    """The parameters of the window's address."""
+    """Return the parameters of the window's address."""
     return parse_qs(urlsplit(page.url).query)
 
 
 def labels(page: Page) -> list[str]:
-    """What stands under the images."""
+    """Return the captions of the cards."""
     return page.locator(".cards .label").all_inner_texts()
 
 
 def card(label: str) -> str:
-    """The selector of a card."""
+    """Return the selector of a card."""
     return f".cards li:has(.label:text-is('{label}'))"
 
 
 def save_screenshot(page: Page, name: str, full: bool = False) -> None:
-    """Keeps an image of the window, once its own images are there."""
+    """Save a screenshot of the window once its images are loaded."""
     page.wait_for_function(
         "[...document.querySelectorAll('.cards li')].slice(0, 4).every((item) => item.matches('.loaded, .missing'))"
     )
@@ -208,7 +208,7 @@ def save_screenshot(page: Page, name: str, full: bool = False) -> None:
 
 @pytest.fixture(scope="session")
 def axe() -> str:
-    """The script of axe-core, which looks for barriers; fetched by npm once and kept out of the repository."""
+    """Return the script of axe-core, which finds accessibility barriers; npm fetches it once."""
     kept = ROOT / ".axe_cache" / f"{AXE}.js"
     if not kept.exists():
         npm = shutil.which("npm")

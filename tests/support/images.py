@@ -1,4 +1,4 @@
-"""Images for tests, all made here: upright ones, turned ones, odd ones and hostile ones."""
+"""Images for tests, all made here: upright, turned, odd and hostile ones."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from benchmarks.hostile_files import webp_claiming as webp_claiming
 RED, GREEN, BLUE, YELLOW = (220, 30, 30), (30, 200, 40), (30, 40, 220), (230, 220, 30)
 QUADRANTS = ((RED, GREEN), (BLUE, YELLOW))
 
-# How an image has to be stored so that this EXIF orientation makes it upright again.
+# How an image is stored so that the EXIF orientation makes it upright again.
 _STORED_AS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -28,7 +28,7 @@ _STORED_AS = {
 
 
 def quadrants(width: int = 120, height: int = 80) -> Image.Image:
-    """Red and green above, blue and yellow below."""
+    """Return an image with red and green above, blue and yellow below."""
     image = np.empty((height, width, 3), np.uint8)
     for row, colours in enumerate(QUADRANTS):
         for column, colour in enumerate(colours):
@@ -38,7 +38,7 @@ def quadrants(width: int = 120, height: int = 80) -> Image.Image:
 
 
 def photograph(width: int, height: int, seed: int = 1) -> Image.Image:
-    """What a camera gives, to a resampler: smooth light, sharp edges, fine texture, grain."""
+    """Return an image that is hard to resample, as photographs are: smooth light, sharp edges, fine texture, grain."""
     random = np.random.default_rng(seed)
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
     x, y = x / width, y / height
@@ -52,7 +52,7 @@ def photograph(width: int, height: int, seed: int = 1) -> Image.Image:
 
 
 def encode(image: Image.Image, form: str, orientation: int = 0, **options: Any) -> bytes:
-    """The image as a file; with an EXIF orientation it is stored turned, so that it still is to be shown upright."""
+    """Return the image as a file. With an EXIF orientation it is stored turned, so that it is still shown upright."""
     if orientation:
         exif = Image.Exif()
         exif[0x0112] = orientation
@@ -64,20 +64,20 @@ def encode(image: Image.Image, form: str, orientation: int = 0, **options: Any) 
 
 
 def grey_ramp_16bit(form: str = "PNG") -> bytes:
-    """16 bits a pixel, black on the left, white on the right."""
+    """Return an image of 16 bits per pixel, black on the left, white on the right."""
     ramp = np.tile(np.linspace(0, 65535, 256).astype(np.uint16), (64, 1))
     return encode(Image.fromarray(ramp), form)
 
 
 def hidden_colours(colour: tuple[int, int, int], form: str, **options: Any) -> bytes:
-    """Left half: `colour` in full; right half: the same colour, but fully transparent."""
+    """Return an image whose left half is opaque and whose right half is transparent, in the same colour."""
     pixels = np.full((40, 80, 4), (*colour, 255), np.uint8)
     pixels[:, 40:, 3] = 0
     return encode(Image.fromarray(pixels, "RGBA"), form, **options)
 
 
 def reference(data: bytes, size: int) -> np.ndarray:
-    """What CLIP's own preprocessing makes of a file: PIL's bicubic resize of the short side, then the middle square.
+    """Preprocess a file as CLIP does: PIL's bicubic resize of the short side, then the middle square.
 
     Sizes are computed as `Resize` and `CenterCrop` of torchvision do.
     """
@@ -91,7 +91,7 @@ def reference(data: bytes, size: int) -> np.ndarray:
 
 
 def colours_at_corners(pixels: np.ndarray) -> list[str]:
-    """The names of the four quadrants' colours, row by row; '?' for anything else."""
+    """Return the colour names of the four quadrants, row by row; '?' for any other colour."""
     height, width = pixels.shape[:2]
     names = {RED: "red", GREEN: "green", BLUE: "blue", YELLOW: "yellow"}
     found = []

@@ -16,13 +16,13 @@ from filelock import FileLock
 
 
 def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder that all workers of this test run see."""
+    """Return a folder that all workers of this test run see."""
     folder = tmp_path_factory.getbasetemp()
     return folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
 
 
 class SharedServer:
-    """One Milvus server for all workers of a run: the first starts it, the last one out stops it."""
+    """One Milvus server for all workers of a run: the first starts it, the last one to leave stops it."""
 
     def __init__(self, program: str, folder: Path) -> None:
         self._program, self._folder = program, folder
@@ -30,14 +30,14 @@ class SharedServer:
         self._state = folder / "milvus.json"
 
     def enter(self) -> str:
-        """Starts the server where nobody has; returns its address."""
+        """Start the server if it is not running; return its address."""
         with self._lock:
             state = json.loads(self._state.read_text()) if self._state.exists() else self._start()
             self._state.write_text(json.dumps({**state, "users": state["users"] + 1}))
         return str(state["uri"])
 
     def leave(self) -> None:
-        """Stops the server where nobody else needs it."""
+        """Stop the server if no other worker uses it."""
         with self._lock:
             state = json.loads(self._state.read_text())
             state["users"] -= 1

@@ -1,4 +1,4 @@
-"""Small models with random weights for the tests of the models, and texts as people, pages and programs write them."""
+"""Small models with random weights, and texts as people, pages and programs write them."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ TEXTS = ["a dog", "", "two red cats on a green sofa, photographed from above " *
 
 
 def spec_of(architecture: Architecture, **changes: Any) -> ModelSpec:
-    """A model of these sizes that is in no registry."""
+    """Return a model of these sizes that is not in the registry."""
     return dataclasses.replace(BUILTIN, name="tiny", architecture=architecture, weights=Weights("tiny.pt"), **changes)
 
 
 def random_network(architecture: Architecture, seed: int = 3) -> torch.nn.Module:
-    """Towhee's own network with random weights that tell images apart and that fp16 can hold."""
+    """Return Towhee's own network with random weights that tell images apart and fit fp16."""
     torch.manual_seed(seed)
     network = import_clip().CLIP(**dataclasses.asdict(architecture)).eval()
     for name, tensor in network.state_dict().items():
-        if tensor.dim() == 4 or "bn3.weight" in name or "running_mean" in name:  # else all images look alike
+        if tensor.dim() == 4 or "bn3.weight" in name or "running_mean" in name:  # otherwise all images look alike
             torch.nn.init.normal_(tensor, std=0.2)
     network.load_state_dict({name: tensor.half().float() for name, tensor in network.state_dict().items()})
     return network
 
 
 def save(network: torch.nn.Module, path: Path) -> str:
-    """The network's weights as safetensors."""
+    """Write the weights of a network as safetensors; return the path."""
     from safetensors.torch import save_file
 
     save_file({name: tensor.contiguous() for name, tensor in network.state_dict().items()}, path)
@@ -49,12 +49,12 @@ def save(network: torch.nn.Module, path: Path) -> str:
 
 
 def cosines(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
-    """Row by row."""
+    """Return the cosine of each row with the same row of the other array."""
     return (ours * theirs).sum(1) / np.linalg.norm(ours, axis=1) / np.linalg.norm(theirs, axis=1)
 
 
 def odd_texts(count: int) -> list[str]:
-    """Texts of every kind: scripts, emoji, control characters, HTML entities, mojibake, empty, very long."""
+    """Return texts of every kind: scripts, emoji, control characters, HTML entities, mojibake, empty, very long."""
     fixed = [
         "", " ", "\n", "a" * 1000, "dog " * 75, "dog " * 76, "dog " * 500, "!" * 200, "don't we'll I'M",
         "&amp;amp; &eacute; &#128512;", "&amp;lt;b&amp;gt; &nbsp; &copy;2024", "â€œmojibakeâ€\x9d", "猫" * 300,

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 DATA = Path(__file__).parents[1] / "collections"
-# Rows hold absolute paths: the images have to lie here again.
+# Rows hold absolute paths, so the images must be here again.
 WRITTEN_AT = Path("/tmp/image-search-collections-0.1")
 WIDTH, TEXT_WIDTH, LAYERS, DIM = 768, 512, 12, 512
 
@@ -37,7 +37,7 @@ def write_random_vit(path: Path) -> Path:
 
 
 def _values(stream: np.random.PCG64, name: str, shape: tuple[int, ...]) -> np.ndarray:
-    """Uniform numbers of the size at which activations neither grow nor vanish; norms' scales are 1, biases 0."""
+    """Return uniform numbers that keep activations from growing or vanishing; scales of norms are 1, biases 0."""
     if name.endswith("bias"):
         return np.zeros(shape, np.float16)
     if "ln_" in name:

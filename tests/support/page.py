@@ -1,11 +1,10 @@
-"""What both tests of the page share: a small collection of real and of hostile images, made once."""
+"""A small collection of real and of hostile images for the tests of the page, made once."""
 
 from __future__ import annotations
 
 import csv
 import functools
 import importlib.util
-import os
 import shutil
 import subprocess
 import sys
@@ -14,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
-# The first breaks out of markup where it is not escaped, the second out of Gradio's templates although it is.
+from tests.support.program import ROOT, program_env
+
+# The first breaks out of markup that is not escaped, the second out of Gradio's templates even if it is escaped.
 HOSTILE_LABEL = "<img src=x onerror=document.body.dataset.pwned=1>"
 HOSTILE_TEMPLATE = "${document.body.setAttribute(String.fromCharCode(120),1)} \\u{{constructor}}"
 HOSTILE_NAME = "<img src=x onerror=document.body.dataset.pwned=2>.png"
@@ -39,19 +39,19 @@ assert summary.rejected == 0, summary
 
 @dataclass(frozen=True)
 class Collection:
-    """An indexed collection that no process has open. `ids` by label or by the file's name."""
+    """An indexed collection that no process has open; `ids` are by label or by file name."""
 
     uri: Path
     images: Path
     ids: dict[str, int]
 
     def copy_to(self, folder: Path) -> str:
-        """A database of one's own: a Milvus Lite file belongs to one process."""
+        """Copy the database into a folder: a Milvus Lite file belongs to one process."""
         return str(shutil.copytree(self.uri, folder / "page.db"))
 
 
 def image_folder() -> Path:
-    """Where scikit-image keeps its photographs."""
+    """Return the folder of scikit-image's photographs."""
     spec = importlib.util.find_spec("skimage")
     if spec is None or spec.origin is None:
         pytest.skip("scikit-image, whose photographs these tests search, is not installed")
@@ -60,7 +60,7 @@ def image_folder() -> Path:
 
 @functools.cache
 def make_collection(folder: Path) -> Collection:
-    """Indexes the images, once a session, in a process of its own: no connection of the tests is involved."""
+    """Index the images once per session, in a process of its own, so that no connection stays open here."""
     from PIL import Image
 
     folder = folder / "page_collection"
@@ -86,7 +86,7 @@ def make_collection(folder: Path) -> Collection:
 
 
 def details(index: int) -> tuple[object, ...]:
-    """Further columns of a row: year (once empty), kind (one of three), outdoors, note."""
+    """Return further columns of a row: year (once empty), kind (one of three), outdoors, note."""
     kinds = ("animal", "thing", HOSTILE_KIND)
     return (
         2000 + index if index else "",
@@ -97,18 +97,17 @@ def details(index: int) -> tuple[object, ...]:
 
 
 def run_python(*arguments: str) -> None:
-    """Runs Python in the repository and shows what it printed if it fails."""
+    """Run Python in the repository; its error output is shown if it fails."""
     done = run_program(*arguments)
     assert done.returncode == 0, done.stderr[-3000:]
 
 
 def run_program(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """Runs Python in the repository."""
+    """Run Python in the repository."""
     command = [sys.executable, *arguments]
     return subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=300)
 
 
 def environment(**extra: str) -> dict[str, str]:
-    """The environment without settings of whoever runs the tests."""
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("IMAGE_SEARCH_")}
-    return clean | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"} | extra
+    """Return the environment for a program, with unbuffered output."""
+    return program_env({"PYTHONUNBUFFERED": "1", **extra})

@@ -20,7 +20,7 @@ class Photos(NamedTuple):
 
 
 def draw_images(folder: Path, count: int, size: tuple[int, int] = (96, 72)) -> list[Path]:
-    """Distinct colour images, smooth enough for JPEG to keep them distinct."""
+    """Draw distinct colour images, smooth enough to stay distinct as JPEG."""
     folder.mkdir(parents=True, exist_ok=True)
     random = np.random.default_rng(0)
     paths = []
@@ -32,7 +32,7 @@ def draw_images(folder: Path, count: int, size: tuple[int, int] = (96, 72)) -> l
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[object]]) -> Path:
-    """A CSV in UTF-8."""
+    """Write a CSV in UTF-8."""
     with open(path, "w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([header, *rows])
     return path

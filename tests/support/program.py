@@ -1,4 +1,4 @@
-"""The program in a process of its own."""
+"""Runs of the program in a process of its own."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ class CommandResult(NamedTuple):
 
 
 def program_env(extra: dict[str, str] | None = None) -> dict[str, str]:
-    """The environment of a program run by a test: this repository on the path, no settings of the user's."""
+    """Return the environment for a program: this repository is on the path, the user's settings are left out."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("IMAGE_SEARCH_")}
     return {**clean, "PYTHONPATH": str(ROOT), **(extra or {})}
 
 
 def run_code(code: str, *arguments: object, env: dict[str, str] | None = None, timeout: float = 60) -> CommandResult:
-    """Runs Python code in a process of its own."""
+    """Run Python code in a process of its own."""
     done = subprocess.run(
         [sys.executable, "-c", code, *map(str, arguments)],
         env=program_env(env), capture_output=True, text=True, timeout=timeout,
@@ -34,8 +34,8 @@ def run_code(code: str, *arguments: object, env: dict[str, str] | None = None, t
     return CommandResult(done.returncode, done.stdout, done.stderr)
 
 
-# A background job's programs ignore Ctrl-C, and so would this one. Not by `preexec_fn`: that forks, and a child of a
-# process with gRPC's threads ends now and then before it begins (SIGABRT, or a line of gRPC's on stderr).
+# Programs of a background job ignore Ctrl-C, so this one turns it on again. Not by `preexec_fn`: that forks, and the
+# child of a process with gRPC threads sometimes ends before it begins (SIGABRT, or a line of gRPC on stderr).
 HEEDING_CTRL_C = (
     "import runpy, signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
     "runpy.run_module('pipelines', run_name='__main__', alter_sys=True)"
@@ -43,7 +43,7 @@ HEEDING_CTRL_C = (
 
 
 def start_program(folder: Path, *arguments: str) -> subprocess.Popen[str]:
-    """`python -m pipelines …` in a folder, running, to which Ctrl-C can be sent."""
+    """Start `image-search …` in a folder; Ctrl-C can be sent to it."""
     return subprocess.Popen(
         [sys.executable, "-W", "ignore", "-c", HEEDING_CTRL_C, *arguments],
         cwd=folder, env=program_env(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,

@@ -1,4 +1,4 @@
-"""Skipping a test whose real counterpart is absent."""
+"""Tests whose real counterpart may be absent."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 
 def require_or_skip(variable: str, reason: str) -> None:
-    """Skips a test whose real counterpart is absent; CI sets the variable, and then it fails."""
+    """Skip a test because its real counterpart is absent. In CI, which sets the variable to 1, fail instead."""
     if os.environ.get(variable) == "1":
         pytest.fail(f"{reason} ({variable}=1)")
     pytest.skip(reason)

@@ -1,4 +1,4 @@
-"""A web server for tests: images, and every way in which a server disappoints."""
+"""A web server for tests: it serves images, and misbehaves in every way that servers do."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MIB = 1 << 20
 
 
 class WebServer:
-    """Answers `/files/…` from `files` and the misbehaviours below; counts requests, and how many ran at once."""
+    """Serves `/files/…` from `files`, and the misbehaviours below; counts requests and how many ran at once."""
 
     def __init__(self, host: str = "127.0.0.1", delay: float = 0.0) -> None:
         self.files: dict[str, bytes] = {}
@@ -43,7 +43,7 @@ class _Server(ThreadingHTTPServer):
     owner: WebServer
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """A client that hangs up is what several tests are about."""
+        """Print nothing: several tests hang up on purpose."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -51,7 +51,7 @@ class _Handler(BaseHTTPRequestHandler):
     server: _Server
 
     def log_message(self, format: str, *args: object) -> None:
-        """Silent."""
+        """Print nothing."""
 
     def do_GET(self) -> None:
         owner = self.server.owner
