@@ -30,7 +30,7 @@ def print_summary(summary: Summary, settings: Settings, as_json: bool) -> None:
     always = ("inserted", "updated", "unchanged", "rejected")
     names = ("inserted", "updated", "deduplicated", "metadata_updated", "unchanged", "rejected")
     counts = [(getattr(summary, name), name) for name in names if getattr(summary, name) or name in always]
-    print(f"{summary.rows:,} rows: " + ", ".join(f"{count:,} {name.replace('_', ' ')}" for count, name in counts))
+    print(f"{summary.rows:,} rows: " + ", ".join(f"{count:,} {name}" for count, name in counts))
     if summary.removed:
         print(f"removed {summary.removed:,} rows whose file or line is gone")
     speed = f", {summary.images_per_second:,.0f} images/s" if summary.images_per_second else ""
