@@ -60,6 +60,7 @@ class SharedServer:
         except BaseException:
             os.killpg(server.pid, signal.SIGKILL)
             raise
+        server.returncode = 0  # it outlives this object, because the last worker stops it: no ResourceWarning
         return {"uri": uri, "pid": server.pid, "users": 0}
 
 
