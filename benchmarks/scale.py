@@ -42,19 +42,19 @@ print(json.dumps({"marks": marks, "seconds": summary.seconds, "inserted": summar
 _FILL = """
 import json, sys
 import numpy
-from pipelines.indexing.compare import Comparer
+from pipelines.indexing.plan import Planner, Reuse
 from pipelines.indexing.prune import source_name
 from pipelines.milvus.collection import Collection
 from pipelines.models.clip import load_model
 from pipelines.sources import open_source
 source, store, model = open_source(sys.argv[1]), Collection(sys.argv[2], "images"), load_model("builtin")
 store.create(model.spec.dim, source.fields)
-comparer, random = Comparer(store, model.model_id, source_name(sys.argv[1])), numpy.random.default_rng(0)
+planner, random = Planner(store, model.model_id, source_name(sys.argv[1])), numpy.random.default_rng(0)
 for chunk in source.chunks(1000):
     vectors = random.standard_normal((len(chunk), model.spec.dim), dtype=numpy.float32)
     vectors /= numpy.linalg.norm(vectors, axis=1, keepdims=True)
-    changed = comparer.compare(chunk).changed
-    store.upsert({**item.entity, "embedding": vector} for item, vector in zip(changed, vectors))
+    steps = [step.embed if isinstance(step, Reuse) else step for step in planner.plan(chunk)]
+    store.upsert({**step.entity, "embedding": vector} for step, vector in zip(steps, vectors))
 store.optimize()
 print(json.dumps({"rows": store.count()}))
 """

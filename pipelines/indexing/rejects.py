@@ -7,16 +7,23 @@ from pathlib import Path
 from typing import IO, Any
 
 from ..errors import InputError
-from ..sources.source import Row
+from ..sources.source import WHOLE, Row, Shard
 
-DEFAULT_FILE = "rejected.csv"
+
+def default_file(shard: Shard) -> str:
+    """Return the name of the list: shards have a list each, as they may run in the same folder."""
+    return "rejected.csv" if shard == WHOLE else f"rejected-{shard.number}-of-{shard.of}.csv"
 
 
 class RejectFile:
-    """Opened when a file is named, else with the first rejected image, under the default name."""
+    """A list that is opened at once if a file is named, else with the first image, under the default name.
 
-    def __init__(self, path: str = "", default: str = DEFAULT_FILE) -> None:
-        self._path = Path(path or default)
+    Raises:
+        InputError: the file cannot be written.
+    """
+
+    def __init__(self, path: str = "", shard: Shard = WHOLE) -> None:
+        self._path = Path(path or default_file(shard))
         self._file: IO[str] | None = None
         self._writer: Any = None
         if path:
@@ -24,23 +31,23 @@ class RejectFile:
 
     @property
     def written_to(self) -> str:
-        """The file's name, '' if there was nothing to write."""
+        """The name of the file, '' if nothing was written."""
         return str(self._path) if self._file is not None else ""
 
     def add(self, row: Row, reason: str) -> None:
-        """Lists one image; on disk at once, for a run that is killed."""
+        """List one image."""
         if self._file is None:
             self._open()
         # A path that is not UTF-8 keeps its bytes as \xNN.
         self._writer.writerow([row.id, row.path.encode(errors="backslashreplace").decode(), reason])
 
     def flush(self) -> None:
-        """Puts what was added on disk."""
+        """Write what was added to disk: the run may be killed."""
         if self._file is not None:
             self._file.flush()
 
     def close(self) -> None:
-        """Closes the file, if there is one."""
+        """Close the file, if it was opened."""
         if self._file is not None:
             self._file.close()
 
@@ -51,7 +58,7 @@ class RejectFile:
             )
         except OSError as error:
             raise InputError(
-                f"rejected images cannot be listed in {self._path}: {error.strerror}; name another with --rejects"
+                f"rejected images cannot be listed in {self._path}: {error.strerror}; name another file with --rejects"
             ) from error
         self._writer = csv.writer(self._file)
         self._writer.writerow(["id", "path", "reason"])

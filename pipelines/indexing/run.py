@@ -1,12 +1,20 @@
-"""The insert pipeline, and the run that feeds it from a source and leaves out what is already there."""
+"""The insert run: from a source to a collection, leaving out what is already there."""
 
 from __future__ import annotations
 
 import os
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from typing import NamedTuple
+
+import numpy as np
 
 from ..declarations import build_insert
-from ..errors import InputError, ModelMismatch
+from ..engine import Profile, load_towhee
+from ..errors import InputError, ModelMismatch, StoreFull
 from ..fields import Field
+from ..images.decode import decode
+from ..milvus import connection
 from ..milvus.collection import Collection
 from ..milvus.index import Index
 from ..milvus.schema import reconcile
@@ -15,16 +23,23 @@ from ..models.model_id import is_compatible, is_same_model, resolve_model
 from ..settings import Settings
 from ..sources import open_source
 from ..sources.source import WHOLE, Shard, Source
-from .feed import Feed
+from .execute import Executor
+from .plan import Planner
 from .prune import Confirm, prune_gone, source_name
 from .reembed import CollectionSource, finish_swap, replacement_of, swap
-from .rejects import DEFAULT_FILE, RejectFile
-from .summary import Progress, Summary
-from .warm_up import warm_up
+from .rejects import RejectFile
+from .summary import Progress, Summary, Tally
 
-# Batches inside the pipeline at once: one decoding, one in the model, one on its way to Milvus. This, and not the
-# length of the source, bounds the memory; Towhee's own queues hold 1,000 rows whatever their size.
-IN_FLIGHT = 3
+_SMALL_IMAGE = b"P6 2 2 255\n" + bytes(12)  # a PPM of 2 × 2 black pixels
+
+
+class Target(NamedTuple):
+    """Where the rows go. `replaces` is the collection whose place `collection` takes at the end, for --reembed."""
+
+    collection: Collection
+    replaces: Collection | None
+    model: ClipModel
+    model_id: str
 
 
 def run_insert(
@@ -41,24 +56,27 @@ def run_insert(
     index: Index | None = None,
     on_progress: Progress | None = None,
 ) -> Summary:
-    """Indexes a CSV or a folder, here or at an address. A second run touches only what is new or changed.
+    """Index a CSV or a folder, local or at an address. A second run touches only what is new or changed.
+
+    After Ctrl-C the run stores the batches in flight and returns a summary that is `interrupted`; a second Ctrl-C is
+    raised. A run that was killed or interrupted goes on when it is started again.
 
     Args:
-        limit: only the first so many rows; 0 takes all.
-        shard: `3/16` takes the third of sixteen parts of them, by the rows' ids; '' takes all.
-        rejects: the CSV (`id,path,reason`) for images that could not be used; by default `rejected.csv`,
-            written only when there are any.
+        limit: only the first rows, at most this many; 0 takes all.
+        shard: `3/16` takes the third of sixteen parts of the rows, by their ids; '' takes all.
+        rejects: the CSV (`id,path,reason`) for images that could not be used; by default `rejected.csv`, written only
+            if there are any.
         checksum: compare the content of files, not their time and size.
-        reembed: where another model made the collection, embed all of it again by this one. The old collection
-            can be searched until the new one is complete.
-        prune: afterwards remove the rows of this source whose file or CSV line is gone, if this function, called
-            with their number and the number of all rows of the source, returns True.
+        reembed: if another model made the collection, embed all of it again with this one. The old collection can be
+            searched until the new one is complete.
+        prune: afterwards remove the rows of this source whose file or CSV line is gone, if this function returns True.
+            It gets their number and the number of all rows of the source.
         index: the vector index to have afterwards (`milvus.index.choose_index`); None leaves it to the program.
-        on_progress: called with the summary so far and the total number of rows.
+        on_progress: gets the summary so far and the total number of rows.
 
     Raises:
         InputError: the source or the options are not usable, nothing was done; or `prune` would remove everything.
-        ModelMismatch: the collection was made by another model.
+        ModelMismatch: another model made the collection.
         ModelError, StoreError: the model or Milvus cannot be reached.
     """
     part = Shard.parse(shard)
@@ -66,48 +84,66 @@ def run_insert(
         option = "--limit" if limit else "--shard"
         raise InputError(f"{option} looks at a part of the source only: --prune and --reembed need all of it")
     rows = open_source(source, limit, part, settings.allow_private_urls)
-    collection = Collection(settings.uri, settings.collection, settings.token)
-    finish_swap(collection)
-    stored_model_id = collection.model() if collection.exists() else ""
-    settings = resolve_model(settings, stored_model_id)
-    model = model_of(settings)
-    model_id = (
-        stored_model_id if is_same_model(stored_model_id, model.model_id) else model.model_id
-    )  # a model folder may have been moved
-    batch_size = settings.batch_size or model.default_batch_size
-    summary = Summary(os.fspath(source), settings.collection, model_id)
-    summary.runtime = f"{model.description}, batch {batch_size}"
-    replaces = collection if reembed and stored_model_id not in ("", model_id) else None
-    if replaces is not None:
-        collection = replacement_of(collection, model_id)
-    pipeline = build_insert(model, collection, settings)  # imports Towhee, which has to be before `warm_up`
-    _prepare_collection(collection, model, rows, replaces or collection, index)
-    # Shards may share a folder, and each writes a list of its own.
-    default_list = DEFAULT_FILE if part == WHOLE else f"rejected-{part.number}-of-{part.of}.csv"
-    feed = Feed(
-        collection, pipeline, batch_size, IN_FLIGHT,
-        summary, RejectFile(rejects, default_list), profile, on_progress,
-    )  # fmt: skip
-    with feed:
-        comparer = feed.take(rows, source_name(source), checksum)
-        if replaces is not None:
-            feed.take(CollectionSource(replaces, collection, feed.rejected), "", checksum=False)
+    target = _open_target(settings, reembed)
+    batch_size = settings.batch_size or target.model.default_batch_size
+    summary = Summary(os.fspath(source), settings.collection, target.model_id)
+    summary.runtime = f"{target.model.description}, batch {batch_size}"
+    pipeline = build_insert(target.model, target.collection, settings)
+    _prepare_collection(target, rows, index)
+    steps = Profile() if profile else None
+    planner = Planner(target.collection, target.model_id, source_name(source), checksum, steps)
+    with closing(RejectFile(rejects, part)) as reject_list:
+        tally = Tally(summary, reject_list, on_progress)
+        _fill(target, rows, planner, Executor(target.collection, pipeline, batch_size, steps), tally)
     if not summary.interrupted:
-        if replaces is not None:
-            swap(replaces, collection)
+        if target.replaces is not None:
+            swap(target.replaces, target.collection)
         if prune is not None:
-            summary.removed = prune_gone(collection, source_name(source), comparer.present, prune)
+            summary.removed = prune_gone(target.collection, source_name(source), planner.present, prune)
         if summary.removed or summary.rows > summary.unchanged + summary.rejected:
-            collection.flush()
-        collection.optimize(index)
-    feed.finish()
+            target.collection.flush()
+        target.collection.optimize(index)
+    tally.close(steps)
     return summary
 
 
-def _prepare_collection(
-    collection: Collection, model: ClipModel, source: Source, like: Collection, index: Index | None
-) -> None:
-    """Makes the collection, with the columns of `like` if that exists, or checks that it takes these rows."""
+def _open_target(settings: Settings, reembed: bool) -> Target:
+    """Find the collection to fill, and load the model: the one of the settings, else the collection's own."""
+    collection = Collection(settings.uri, settings.collection, settings.token)
+    finish_swap(collection)
+    stored_model_id = collection.model() if collection.exists() else ""
+    model = model_of(resolve_model(settings, stored_model_id))
+    # The folder of a trained model may have been moved since: its rows keep their model id.
+    model_id = stored_model_id if is_same_model(stored_model_id, model.model_id) else model.model_id
+    if reembed and stored_model_id not in ("", model_id):
+        return Target(replacement_of(collection, model_id), collection, model, model_id)
+    return Target(collection, None, model, model_id)
+
+
+def _fill(target: Target, source: Source, planner: Planner, executor: Executor, tally: Tally) -> None:
+    """Carry out the run up to the end of the source, or up to Ctrl-C."""
+    try:
+        tally.fold(executor.execute(planner.plans(source, executor.capacity)), source.total)
+        if target.replaces is not None:
+            others = CollectionSource(target.replaces, target.collection, tally.rejected_ids)
+            of_others = Planner(target.collection, target.model_id)
+            tally.fold(executor.execute(of_others.plans(others, executor.capacity)), others.total)
+    except KeyboardInterrupt:
+        tally.interrupt()
+        tally.fold(executor.finish())
+        target.collection.flush()
+    except StoreFull:
+        executor.close(wait=True)
+        # Opened again, Milvus Lite shows what its failed write hid.
+        connection.close(target.collection.uri)
+        raise
+    finally:
+        executor.close()
+
+
+def _prepare_collection(target: Target, source: Source, index: Index | None) -> None:
+    """Create the collection, with the columns of the one it replaces, or check that it can store these rows."""
+    collection, model, like = target.collection, target.model, target.replaces or target.collection
     if not like.exists():
         _create_collection(collection, model, source.fields, index)
         return
@@ -128,6 +164,20 @@ def _prepare_collection(
 def _create_collection(
     collection: Collection, model: ClipModel, fields: tuple[Field, ...], index: Index | None
 ) -> None:
-    """Makes it while the model loads: every image will be new."""
+    """Create the collection while the model loads, which will be needed: every image is new."""
     warm_up(model)
     collection.create(model.spec.dim, fields, index)
+
+
+def warm_up(model: ClipModel) -> None:
+    """Load the libraries that decode and resize (PyTorch takes a second) and the image tower; return at once.
+
+    An error here comes again with the first image, and is reported there.
+    """
+    # PyTorch's import restores the warning filters that it found, so Towhee, which sets some, has to come first.
+    load_towhee()
+    size = model.spec.image_size
+    pool = ThreadPoolExecutor(2, thread_name_prefix="warm-up")
+    pool.submit(decode, _SMALL_IMAGE, 1)
+    pool.submit(model.embed_images, np.zeros((1, size, size, 3), np.uint8))
+    pool.shutdown(wait=False)

@@ -1,23 +1,43 @@
-"""What an insert run did, in numbers."""
+"""What became of the rows of a run: one outcome each, folded into the summary and the list of rejected images."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from ..engine import Profile
+from ..sources.source import Row
+from .rejects import RejectFile
+
+
+class Outcome(NamedTuple):
+    """What became of one row. A row with a reason is rejected; `done` is the count of the summary for all others."""
+
+    row: Row
+    done: str = ""
+    reason: str = ""
+
+    @property
+    def kind(self) -> str:
+        """The count of the summary that the row adds to."""
+        return "rejected" if self.reason else self.done
 
 
 @dataclass
 class Summary:
-    """What a run did. `rows` is the number looked at; the six counts below it add up to it.
+    """The numbers of an insert run. `rows` is the number of rows seen; the six counts after it add up to it.
 
-    inserted: new, embedded.
+    inserted: new and embedded.
     updated: the image changed; embedded again.
-    deduplicated: the same image, byte for byte, was already embedded under another name: its embedding was taken.
-    metadata_updated: the image is as it was, something else is new: a column of the CSV, the file's time, its path.
+    deduplicated: an image with the same bytes was embedded already, under another id; its embedding was taken.
+    metadata_updated: the image is the same; a column of the CSV, the file's time or its path changed.
     unchanged: nothing was done.
-    rejected: could not be used; `rejects_file` says why.
-    removed: rows that `--prune` took out; not among `rows`.
-    runtime: what ran the model, and how many images at a time.
+    rejected: not usable; `rejects_file` says why.
+    removed: rows that `--prune` removed; not among `rows`.
+    runtime: what ran the model, and the batch size.
     """
 
     source: str
@@ -38,10 +58,46 @@ class Summary:
     runtime: str = ""
     step_seconds: dict[str, float] = field(default_factory=dict)
 
-    def count(self, outcome: str) -> None:
-        """Adds one row to a count, by its name."""
-        setattr(self, outcome, getattr(self, outcome) + 1)
-        self.rows += 1
 
-
+# Called with the summary so far and the number of rows that are expected.
 Progress = Callable[[Summary, int], None]
+
+
+class Tally:
+    """Counts outcomes, lists the rejected images, and reports progress after each batch."""
+
+    def __init__(self, summary: Summary, rejects: RejectFile, on_progress: Progress | None = None) -> None:
+        self._summary = summary
+        self._rejects = rejects
+        self._on_progress = on_progress or (lambda summary, total: None)
+        self._start = time.perf_counter()
+        self._expected = 0
+        self.rejected_ids: set[int] = set()
+
+    def fold(self, batches: Iterable[list[Outcome]], expected: int = 0) -> None:
+        """Add batches of outcomes, of so many expected rows, to the summary and to the list of rejected images."""
+        self._expected += expected
+        for outcomes in batches:
+            for kind, count in Counter(outcome.kind for outcome in outcomes).items():
+                setattr(self._summary, kind, getattr(self._summary, kind) + count)
+            self._summary.rows += len(outcomes)
+            for outcome in outcomes:
+                if outcome.reason:
+                    self.rejected_ids.add(outcome.row.id)
+                    self._rejects.add(outcome.row, outcome.reason)
+            self._rejects.flush()
+            self._on_progress(self._summary, self._expected)
+
+    def interrupt(self) -> None:
+        """Mark the summary as that of an interrupted run, and report that."""
+        self._summary.interrupted = True
+        self._on_progress(self._summary, self._expected)
+
+    def close(self, profile: Profile | None) -> None:
+        """Add the duration, and what depends on it, to the summary."""
+        summary, seconds = self._summary, time.perf_counter() - self._start
+        summary.seconds = round(seconds, 3)
+        summary.images_per_second = round((summary.inserted + summary.updated) / seconds, 1)
+        summary.rejects_file = self._rejects.written_to
+        if profile is not None:
+            summary.step_seconds = {step: round(value, 3) for step, value in profile.seconds.items()}

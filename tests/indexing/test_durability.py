@@ -75,7 +75,7 @@ def test_a_second_ctrl_c_ends_it_at_once(lite: Settings, photos: Photos, tmp_pat
     wait_for_rows(lite, process)
     process.send_signal(signal.SIGINT)
     assert process.stderr is not None
-    assert process.stderr.readline() == "finishing what is in hand; Ctrl-C again ends at once\n"
+    assert process.stderr.readline() == "finishing the images in hand; press Ctrl-C again to exit immediately\n"
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=30)
     assert process.returncode == 130, err

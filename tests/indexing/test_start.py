@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from pipelines import Settings, run_insert
-from pipelines.indexing import compare
+from pipelines.indexing import plan
 from pipelines.milvus.collection import Collection
 from pipelines.milvus.connection import close
 from pipelines.models.clip import ClipModel
@@ -73,7 +73,7 @@ def test_the_first_images_are_embedded_before_the_other_files_are_read(
     source = write_csv(tmp_path / "many.csv", ["id", "path"], list(enumerate(paths)))
     embedded = threading.Event()
     read: list[int] = []
-    embed, hash_files = ClipEmbedding.__call__, compare.hash_files
+    embed, hash_files = ClipEmbedding.__call__, plan.hash_files
 
     def embedding(self: ClipEmbedding, items: object) -> np.ndarray:
         found = embed(self, items)
@@ -86,7 +86,7 @@ def test_the_first_images_are_embedded_before_the_other_files_are_read(
         return hash_files(names)
 
     monkeypatch.setattr(ClipEmbedding, "__call__", embedding)
-    monkeypatch.setattr(compare, "hash_files", hashing)
+    monkeypatch.setattr(plan, "hash_files", hashing)
     summary = run_insert(source, Settings(uri=lite.uri, model="builtin", batch_size=16))
     assert did(summary)["inserted"] == 300
     assert read == [48, 252]  # three batches, and the rest
