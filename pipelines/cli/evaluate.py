@@ -38,13 +38,14 @@ def evaluate(options: EvaluateOptions, report: ReportOptions, settings: Settings
       image-search evaluate --captions captions.csv --compare builtin
     """
     from ..evaluation.evaluate import evaluate as run
-    from ..evaluation.report import Report, open_report
+    from ..evaluation.report import Report, write_report
 
     models = tuple(name for names in options.compare for name in names.split(",") if name)
-    write_page = open_report(report.report) if report.report else None
+    if report.report:
+        write_report(report.report, None)  # refused before the measuring
     with closing(ProgressBar(hidden=output.json, unit="it")) as bar:
         result = Report(run(settings, dataclasses.replace(options, compare=models), bar.show), options.published)
     print(result.as_json() if output.json else result.as_text())
-    if write_page is not None:
-        write_page(result.as_html(settings.allow_private_urls))
+    if report.report:
+        write_report(report.report, result.as_html(settings.allow_private_urls))
         print(f"report: {report.report}", file=sys.stderr)

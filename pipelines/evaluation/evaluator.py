@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import time
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -58,7 +57,7 @@ class Evaluation:
 
     def as_json(self) -> dict[str, Any]:
         """Return all figures for `--json`, without the examples."""
-        values = dataclasses.asdict(self)
+        values = asdict(self)
         for task in values["tasks"]:
             del task["examples"], task["first_ranks"]
         return values
@@ -95,22 +94,23 @@ class Evaluator:
         """Evaluate every query set the ground truth allows, then the index; without ground truth, the index only."""
         start = time.perf_counter()
         truth, notes = self.truth, list(self.truth.notes)
-        tasks: list[Task] = []
+        query_sets: list[tuple[QuerySet, Corpus]] = []
         vectors: list[np.ndarray] = []
         texts: list[str] = []
         if len(truth.classes) > 1:
-            task, embedded = self.class_names()
-            tasks += [task, *self.same_class()]
-            vectors.append(embedded)
+            names = self.class_names()
+            query_sets += [(names, self.images), *((images, self.images) for images in self.same_class())]
+            vectors.append(names.vectors)
             texts += [self.templates[0].replace("{}", humanize(name)) for name in truth.classes]
         if truth.captions:
-            embedded = self.embed_captions()
-            tasks += self.captions(embedded)
-            vectors.append(embedded)
-            texts += [caption.text for caption in truth.captions]
-        if not tasks:
+            captions = self.captions()
+            query_sets += [(self.captions_to_images(captions), self.images), (self.images_to_captions(), captions)]
+            vectors.append(captions.vectors)
+            texts += captions.names
+        if not query_sets:
             vectors.append(np.asarray(self.table.vectors[self._sample(len(self.table.ids))]))
             notes.append("no labels and no captions to measure by: only the index is measured, by images as queries")
+        tasks = [evaluate_queries(queries, corpus, self.seed) for queries, corpus in query_sets]
         asked = np.concatenate(vectors)
         asked = unit(asked[sample(len(asked), _INDEX_QUERIES, self.seed)])
         index = measure_index(searcher.collection, self.table, asked, texts, self.embed_texts, self.seed)
@@ -119,80 +119,74 @@ class Evaluator:
             len(truth.captions), len(self.templates), round(time.perf_counter() - start, 1), tasks, index, notes,
         )  # fmt: skip
 
-    def class_names(self) -> tuple[Task, np.ndarray]:
-        """Query with each class name; the images of the class are relevant. Also return the queries' vectors."""
+    def class_names(self) -> QuerySet:
+        """Return each class name as a query; the images of the class are relevant."""
         names = [list(self._rows_by_class)[number] for number in self._sample(len(self._rows_by_class))]
         embedded = []
         for number, name in enumerate(names, 1):
             embedded.append(embed_class(humanize(name), self.templates, self.embed_texts))
             self.on_progress(number, len(names), "class names")
-        vectors = np.stack(embedded)
-        queries = QuerySet(
-            "labels", "class name → images", LABEL_METRICS, vectors, [humanize(name) for name in names],
+        return QuerySet(
+            "labels", "class name → images", LABEL_METRICS, np.stack(embedded), [humanize(name) for name in names],
             [self._rows_by_class[name] for name in names], np.arange(len(names)), names,
         )  # fmt: skip
-        return evaluate_queries(queries, self._images, self.seed), vectors
 
-    def same_class(self) -> list[Task]:
-        """Query with each image, itself excluded; the others of its class are relevant. Empty if no class has two."""
+    def same_class(self) -> list[QuerySet]:
+        """Return each image as a query, itself excluded; the others of its class are relevant. May be empty."""
         classes = {label: rows for label, rows in self._rows_by_class.items() if rows.size > 1}
         pairs = [(row, label) for label, rows in classes.items() for row in rows.tolist()]
         if not pairs:
             return []
         chosen = [pairs[number] for number in self._sample(len(pairs))]
-        labels = [label for _, label in chosen]
-        numbers = {label: number for number, label in enumerate(classes)}
-        rows = np.array([row for row, _ in chosen], np.int64)
-        queries = self._image_queries(
-            "images", "image → images of its class", LABEL_METRICS, rows,
-            [classes[label][classes[label] != row] for row, label in chosen],
-            groups=np.array([numbers[label] for label in labels]), labels=labels, excluded=rows,
-        )  # fmt: skip
-        return [evaluate_queries(queries, self._images, self.seed)]
+        rows, labels = np.array([row for row, _ in chosen], np.int64), [label for _, label in chosen]
+        relevant = [classes[label][classes[label] != row] for row, label in chosen]
+        groups = np.unique(labels, return_inverse=True)[1]
+        queries = self._image_queries("images", "image → images of its class", LABEL_METRICS, rows, relevant, groups)
+        return [replace(queries, labels=labels, excluded=rows)]
 
-    def embed_captions(self) -> np.ndarray:
-        """Return the embeddings of all captions, float32[captions, dim] of unit length."""
+    def captions(self) -> Corpus:
+        """Return all captions with their embeddings."""
         texts = [caption.text for caption in self.truth.captions]
         parts = []
         for start in range(0, len(texts), _TEXTS_AT_ONCE):
             parts.append(unit(self.embed_texts(texts[start : start + _TEXTS_AT_ONCE])))
             self.on_progress(min(start + _TEXTS_AT_ONCE, len(texts)), len(texts), "captions")
-        return np.concatenate(parts)
+        return Corpus(np.concatenate(parts), texts)
 
-    def captions(self, vectors: np.ndarray) -> list[Task]:
-        """Query with captions for their image, and with images for their captions.
+    def captions_to_images(self, captions: Corpus) -> QuerySet:
+        """Return each caption as a query; the one image it describes is relevant.
 
         The protocol of Karpathy & Fei-Fei 2015 (§4.1), which the published tables follow (for CLIP: CLIP_benchmark's
-        `zeroshot_retrieval.py`): every caption is a query of its own for its one image; an image has found its caption
-        if any of its captions, among all captions, is in the first k.
-
-        Args:
-            vectors: the result of `embed_captions`.
+        `zeroshot_retrieval.py`). In the other direction an image has found its caption if any of its captions, among
+        all captions, is in the first k.
         """
-        texts = [caption.text for caption in self.truth.captions]
-        images = np.array([self.table.row_of[caption.id] for caption in self.truth.captions], np.int64)
-        chosen = self._sample(len(images))
-        to_images = QuerySet(
-            "text_to_image", "caption → image", CAPTION_METRICS, vectors[chosen], [texts[row] for row in chosen],
-            list(images[chosen, None]), groups=images[chosen],
+        chosen = self._sample(len(self._described))
+        images = self._described[chosen]
+        return QuerySet(
+            "text_to_image", "caption → image", CAPTION_METRICS, captions.vectors[chosen],
+            [captions.names[row] for row in chosen], list(images[:, None]), groups=images,
         )  # fmt: skip
-        described = np.unique(images)
-        described = described[self._sample(described.size)]
-        to_captions = self._image_queries(
-            "image_to_text", "image → captions", CAPTION_METRICS, described,
-            [np.flatnonzero(images == row) for row in described], groups=np.arange(described.size),
-        )  # fmt: skip
-        return [
-            evaluate_queries(to_images, self._images, self.seed),
-            evaluate_queries(to_captions, Corpus(vectors, texts), self.seed),
-        ]
+
+    def images_to_captions(self) -> QuerySet:
+        """Return each image that has captions as a query; its captions are relevant."""
+        rows = np.unique(self._described)
+        rows = rows[self._sample(rows.size)]
+        relevant = [np.flatnonzero(self._described == row) for row in rows]
+        groups = np.arange(rows.size)
+        return self._image_queries("image_to_text", "image → captions", CAPTION_METRICS, rows, relevant, groups)
 
     def _sample(self, count: int) -> np.ndarray:
         return sample(count, self.max_queries, self.seed)
 
     @cached_property
-    def _images(self) -> Corpus:
+    def images(self) -> Corpus:
+        """All images of the table."""
         return Corpus(self.table.vectors, self.table.names, self.table.paths)
+
+    @cached_property
+    def _described(self) -> np.ndarray:
+        """For each caption the row of its image."""
+        return np.array([self.table.row_of[caption.id] for caption in self.truth.captions], np.int64)
 
     @cached_property
     def _rows_by_class(self) -> dict[str, np.ndarray]:
@@ -205,10 +199,7 @@ class Evaluator:
 
     def _image_queries(
         self, key: str, title: str, metrics: tuple[str, ...], rows: np.ndarray, relevant: list[np.ndarray],
-        groups: np.ndarray, labels: list[str] | None = None, excluded: np.ndarray | None = None,
+        groups: np.ndarray,
     ) -> QuerySet:  # fmt: skip
-        """Return a query set whose queries are images: these rows of the table."""
-        return QuerySet(
-            key, title, metrics, np.asarray(self.table.vectors[rows]), [self._images.names[row] for row in rows],
-            relevant, groups, labels or (), [self.table.paths[row] for row in rows], excluded,
-        )  # fmt: skip
+        names, paths = [self.images.names[row] for row in rows], [self.table.paths[row] for row in rows]
+        return QuerySet(key, title, metrics, np.asarray(self.table.vectors[rows]), names, relevant, groups, (), paths)

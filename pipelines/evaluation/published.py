@@ -9,10 +9,9 @@ there.
 from __future__ import annotations
 
 import csv
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 from ..errors import InputError
 from ..models.model_id import fingerprint_of, name_of
@@ -49,11 +48,7 @@ class Difference:
     measured: float
     published: float
     within_interval: bool
-
-    @property
-    def points(self) -> float:
-        """Measured minus published, in percentage points."""
-        return self.measured - self.published
+    points: float
 
 
 @dataclass(frozen=True)
@@ -64,11 +59,6 @@ class Comparison:
     benchmark: str
     differences: list[Difference]
     caveats: list[str]
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the comparison for `--json`, with the differences in points."""
-        differences = [{**asdict(item), "points": round(item.points, 2)} for item in self.differences]
-        return {**asdict(self), "differences": differences}
 
 
 @cache
@@ -103,8 +93,8 @@ def compare(evaluation: Evaluation, name: str) -> Comparison | None:
             continue
         for metric, value in recalls.items():
             own = task.figures[metric]
-            within = own.low * 100 <= value <= own.high * 100
-            differences.append(Difference(task.title, metric, own.value * 100, value, within))
+            within, measured = own.low * 100 <= value <= own.high * 100, own.value * 100
+            differences.append(Difference(task.title, metric, measured, value, within, measured - value))
     if not differences:
         return None
     return Comparison(evaluation.model, benchmark.title, differences, _caveats(evaluation, benchmark, name))

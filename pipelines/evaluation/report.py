@@ -5,9 +5,9 @@ from __future__ import annotations
 import base64
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
@@ -94,7 +94,7 @@ class Report:
         """Return all figures as JSON."""
         values = {
             "evaluations": [evaluation.as_json() for evaluation in self.evaluations],
-            "published": [comparison.as_json() for comparison in self.comparisons],
+            "published": [asdict(comparison) for comparison in self.comparisons],
         }
         return json.dumps(values, ensure_ascii=False, indent=2)
 
@@ -242,29 +242,24 @@ def thumbnails(paths: Sequence[str], allow_private: bool) -> dict[str, tuple[int
     }
 
 
-def open_report(path: str) -> Callable[[str], None]:
-    """Check that a report can be written to `path`, before anything is measured; return a function that writes it.
+def write_report(path: str, page: str | None) -> None:
+    """Write a page to a file. None only checks that a page could be written, before anything is measured.
 
     Raises:
-        InputError: it cannot, now or later.
+        InputError: it cannot.
     """
     target = Path(os.path.realpath(Path(path).expanduser()))
-
-    def guarded(write: Callable[[], object]) -> None:
-        try:
-            write()
-        except OSError as error:
-            reason = error.strerror or str(error)
-            raise InputError(f"--report {path}: {reason}; name a file in a folder that can be written") from error
-
-    def write_part(part: Path, page: str) -> None:
-        part.write_text(page, encoding="utf-8", errors="backslashreplace")  # a path that is not UTF-8 keeps its bytes
-
-    if target.is_dir():
-        raise InputError(f"--report {path}: it is a folder; name a file in a folder that can be written")
-    guarded(part_path(target).touch)
-    part_path(target).unlink(missing_ok=True)
-    return lambda page: guarded(lambda: write_atomically(target, lambda part: write_part(part, page)))
+    try:
+        if target.is_dir():
+            raise OSError("it is a folder")
+        if page is None:
+            part_path(target).touch()
+            part_path(target).unlink()
+        else:  # a path that is not UTF-8 keeps its bytes as \\xNN
+            write_atomically(target, lambda part: part.write_text(page, encoding="utf-8", errors="backslashreplace"))
+    except OSError as error:
+        reason = error.strerror or error
+        raise InputError(f"--report {path}: {reason}; name a file in a folder that can be written") from error
 
 
 def _milliseconds(p50: float | None, p95: float | None) -> str:

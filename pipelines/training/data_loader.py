@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import queue
-import threading
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,33 +52,14 @@ class DataLoader:
         random = np.random.default_rng([self._seed, number])
         order = random.permutation(self._rows)[: self.steps * self._batch].reshape(self.steps, self._batch)
         draws = random.random((self.steps, self._batch, 2))
-        ready: queue.Queue[Batch | BaseException | None] = queue.Queue(_PREFETCHED)
-        closed = threading.Event()
-
-        def prefetch() -> None:
-            try:
-                for step in range(first, self.steps):
-                    if closed.is_set():
-                        return
-                    ready.put(self._gather(order[step], draws[step]))
-                ready.put(None)
-            except BaseException as error:
-                ready.put(error)
-
-        thread = threading.Thread(target=prefetch, name="loader", daemon=True)
-        thread.start()
-        try:
-            while (batch := ready.get()) is not None:
-                if isinstance(batch, BaseException):
-                    raise batch
-                yield batch
-        finally:
-            closed.set()
-            while thread.is_alive():  # it may be waiting for room in the queue
-                try:
-                    ready.get(timeout=0.05)
-                except queue.Empty:
-                    continue
+        with ThreadPoolExecutor(1, thread_name_prefix="loader") as pool:
+            pending: deque[Future[Batch]] = deque()
+            for step in range(first, self.steps):
+                pending.append(pool.submit(self._gather, order[step], draws[step]))
+                if len(pending) > _PREFETCHED:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
 
     def _gather(self, images: np.ndarray, draws: np.ndarray) -> Batch:
         texts = self._texts

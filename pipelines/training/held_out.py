@@ -1,26 +1,25 @@
-"""Held-out images: their figures between epochs, by the functions of `image-search evaluate`."""
+"""Held-out images: their figures between epochs, by the query sets of `image-search evaluate`."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 import torch
 
-from ..evaluation.evaluator import sample
-from ..evaluation.exact import ranks_of
-from ..evaluation.metrics import CAPTION_METRICS, LABEL_METRICS, per_query
-from ..evaluation.prompts import embed_class, humanize, unit
+from ..evaluation.evaluator import Evaluator, sample
+from ..evaluation.exact import EmbeddingTable, ranks_of
+from ..evaluation.ground_truth import Caption, GroundTruth
+from ..evaluation.metrics import per_query
+from ..evaluation.prompts import unit
+from ..evaluation.query_set import Corpus, QuerySet
 from ..models.tokenizer import tokenize
 from .dataset import Image
 from .trainer import Trainer
 
-T = TypeVar("T", np.ndarray, list[str])
-
 _AT_ONCE = 64
-_MAX_QUERIES = 5000
+_MAX_CAPTIONS = 5000
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,10 @@ class HeldOut:
     def measure(self, trainer: Trainer) -> dict[str, float]:
         """Return figures in 0..1 by name: 'caption → image recall@10', 'class name → images mAP@10', …"""
         trainer.network.eval()
-        vectors = np.concatenate([self._embed_images(trainer, part) for part in _parts(self.rows)])
+
+        def embed_images(rows: np.ndarray) -> np.ndarray:
+            pixels = torch.from_numpy(self.pixels[rows]).to(trainer.device)
+            return unit(trainer.embed_images(trainer.normalize(pixels)).cpu().numpy())
 
         def embed_texts(texts: Sequence[str]) -> np.ndarray:
             tokens = tokenize(texts, self.context)
@@ -49,37 +51,28 @@ class HeldOut:
             embedded: np.ndarray = trainer.embed_tokens(cut.to(trainer.device)).cpu().numpy()
             return embedded
 
+        parts = [embed_images(self.rows[start : start + _AT_ONCE]) for start in range(0, len(self.rows), _AT_ONCE)]
+        paths = [image.row.path for image in self.images]
+        table = EmbeddingTable(np.arange(len(paths)), paths, [], np.concatenate(parts))
+        evaluator = Evaluator(table, self._truth(), embed_texts, self.templates)
+        query_sets: list[tuple[QuerySet, Corpus]] = []
+        if len(evaluator.truth.classes) > 1:
+            query_sets.append((evaluator.class_names(), evaluator.images))
+        if evaluator.truth.captions:
+            captions = evaluator.captions()
+            query_sets.append((evaluator.captions_to_images(captions), evaluator.images))
+            query_sets.append((evaluator.images_to_captions(), captions))
         figures: dict[str, float] = {}
-        classes = sorted({image.label for image in self.images} - {""})
-        if len(classes) > 1:
-            queries = np.stack([embed_class(humanize(name), self.templates, embed_texts) for name in classes])
-            labels = np.array([image.label for image in self.images])
-            relevant = [np.flatnonzero(labels == name) for name in classes]
-            figures |= _means("class name → images", LABEL_METRICS, ranks_of(queries, vectors, relevant))
-        captions = [(number, text) for number, image in enumerate(self.images) for text in image.captions]
-        if captions:
-            chosen = [captions[number] for number in sample(len(captions), _MAX_QUERIES, 0)]
-            queries = np.concatenate([unit(embed_texts(part)) for part in _parts([text for _, text in chosen])])
-            owners = np.array([number for number, _ in chosen])
-            figures |= _means("caption → image", CAPTION_METRICS, ranks_of(queries, vectors, list(owners[:, None])))
-            described = np.unique(owners)
-            relevant = [np.flatnonzero(owners == number) for number in described]
-            ranks = ranks_of(vectors[described], queries, relevant)
-            figures |= _means("image → captions", CAPTION_METRICS, ranks)
+        for queries, corpus in query_sets:
+            # Without the intervals of `evaluate`: their resamples would take longer than a short epoch.
+            ranks = ranks_of(queries.vectors, corpus.vectors, queries.relevant)
+            figures |= {f"{queries.title} {name}": float(per_query(name, ranks).mean()) for name in queries.metrics}
         return figures
 
-    def _embed_images(self, trainer: Trainer, rows: np.ndarray) -> np.ndarray:
-        pixels = torch.from_numpy(self.pixels[rows]).to(trainer.device)
-        return unit(trainer.embed_images(trainer.normalize(pixels)).cpu().numpy())
-
-
-def _means(title: str, metrics: Sequence[str], ranks: Sequence[np.ndarray]) -> dict[str, float]:
-    """Return figures without the intervals of `evaluate`: their resamples would take longer than a short epoch."""
-    return {f"{title} {name}": float(per_query(name, ranks).mean()) for name in metrics}
-
-
-def _parts(items: T) -> list[T]:
-    return [items[start : start + _AT_ONCE] for start in range(0, len(items), _AT_ONCE)]
+    def _truth(self) -> GroundTruth:
+        labels = {number: image.label for number, image in enumerate(self.images) if image.label}
+        captions = [Caption(number, text) for number, image in enumerate(self.images) for text in image.captions]
+        return GroundTruth(labels, [captions[number] for number in sample(len(captions), _MAX_CAPTIONS, 0)])
 
 
 def score(figures: dict[str, float]) -> float:

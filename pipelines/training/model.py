@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 
@@ -134,22 +135,19 @@ def backward_in_parts(
     return loss.detach()
 
 
-class BatchNormOnce:
-    """Context in which images pass twice (gradient caching) and running statistics count them once.
+@contextmanager
+def halved_momentum(network: Any) -> Iterator[None]:
+    """While images pass twice (gradient caching), let the running statistics of batch norms count them once.
 
     Each pass moves the statistics by m' with (1 - m')² = 1 - m, so that both passes together move them by m.
     """
-
-    def __init__(self, network: Any) -> None:
-        norms = (module for module in network.modules() if isinstance(module, nn.BatchNorm2d))
-        self._norms = [(norm, norm.momentum) for norm in norms]
-
-    def __enter__(self) -> None:
-        for norm, momentum in self._norms:
-            norm.momentum = 1 - (1 - (momentum or 0.0)) ** 0.5
-
-    def __exit__(self, *error: object) -> None:
-        for norm, momentum in self._norms:
+    norms = [(module, module.momentum) for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    for norm, momentum in norms:
+        norm.momentum = 1 - (1 - (momentum or 0.0)) ** 0.5
+    try:
+        yield
+    finally:
+        for norm, momentum in norms:
             norm.momentum = momentum
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 from dataclasses import MISSING, dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 from ..errors import InputError
 from ..models.registry import get_model
 from ..models.spec import ModelSpec, Weights, model_values
+from ..models.weights import sha256_of
 from ..settings import TEMPLATES_HELP, option
 
 FREEZE = ("none", "image", "text")
@@ -117,15 +117,8 @@ class TrainOptions:
         values = dataclasses.asdict(self)
         for name in ("out", "checkpoint_every", "weights", "csv", "validation", "config"):  # by content, below
             del values[name]
-        values["csv"] = _sha256(self.csv)
-        values["validation"] = _sha256(self.validation) if self.validation else ""
+        values["csv"] = sha256_of(Path(self.csv).expanduser())
+        values["validation"] = sha256_of(Path(self.validation).expanduser()) if self.validation else ""
         values["weights"] = start_sha256
         values["model"] = get_model(self.model).name if self.model else self.config
         return values
-
-
-def _sha256(path: str) -> str:
-    try:
-        return hashlib.sha256(Path(path).expanduser().read_bytes()).hexdigest()
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}") from error

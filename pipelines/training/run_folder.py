@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import json
-import os
 import shutil
 import time
 from collections.abc import Mapping
@@ -124,7 +123,8 @@ class RunFolder:
     def finish(self, spec: ModelSpec, trained: int, held_out: int, progress: Progress) -> dict[str, Any]:
         """Put the best epoch's weights in place, then write the card, which marks the run as finished; return it."""
         weights, best = self.out / WEIGHTS_FILE, progress.history[progress.best_epoch]
-        write_atomically(weights, lambda part: _link(self._weights_of(progress.best_epoch), part))
+        kept = self._weights_of(progress.best_epoch)
+        write_atomically(weights, lambda part: shutil.copyfile(kept, part))
         write_atomically(self.out / CURVES_FILE, lambda part: draw_curves(progress.history, progress.best_epoch, part))
         licence = f"that of {spec.name}: {spec.licence}" if spec.licence else "yours"
         card = {
@@ -176,15 +176,6 @@ def _holds_other_files(out: Path) -> bool:
         return out.exists()
     work = out / WORK
     return bool(set(out.rglob("*")) - {work, part_path(work / RUN_FILE)})
-
-
-def _link(source: Path, target: Path) -> None:
-    """Give the file a second name; copy it if the disk cannot."""
-    target.unlink(missing_ok=True)
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)
 
 
 def _brief(value: object) -> str:

@@ -89,9 +89,9 @@ def train(
     templates = read_templates(options.templates)
     spec = options.start_spec()
     weights = None if options.from_scratch else locate(spec, options.weights)
-    identity = options.identity(fingerprint(weights) if weights else "")
     images = read_images(options.csv)
     validation = read_images(options.validation) if options.validation else []
+    identity = options.identity(fingerprint(weights) if weights else "")
     folder = RunFolder(Path(options.out).expanduser(), identity, restart)
     if folder.is_finished:
         shutil.rmtree(folder.work, ignore_errors=True)

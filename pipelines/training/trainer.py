@@ -14,10 +14,10 @@ from ..models.spec import ModelSpec
 from .data_loader import Batch, crop_and_flip, jitter
 from .model import (
     MAX_LOGIT_SCALE,
-    BatchNormOnce,
     backward_in_parts,
     contrastive_loss,
     encode_tokens,
+    halved_momentum,
     head_names,
     tower_of,
 )
@@ -90,7 +90,7 @@ class Trainer:
             seen.append(loss.detach())
             return self.scaler.scale(loss)
 
-        with BatchNormOnce(self.network) if len(images) > 1 else nullcontext():
+        with halved_momentum(self.network) if len(images) > 1 else nullcontext():
             backward_in_parts(images, texts, loss_of)
         return float(seen[0])
 

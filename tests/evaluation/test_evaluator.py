@@ -11,6 +11,7 @@ from pipelines.evaluation.evaluator import Evaluator
 from pipelines.evaluation.exact import read_table
 from pipelines.evaluation.ground_truth import Caption, GroundTruth
 from pipelines.evaluation.prompts import unit
+from pipelines.evaluation.query_set import evaluate_queries
 from pipelines.milvus.collection import Collection
 
 
@@ -30,8 +31,13 @@ def test_the_order_of_inserting_changes_no_figure(settings: Settings, tmp_path: 
             collection.upsert({"id": int(key), "path": f"{key}", "embedding": vectors[key], **own} for key in part)
         table = read_table(collection, tmp_path, "", lambda done, total, what: None)
         collection.drop()
-        evaluator = Evaluator(table, truth, lambda texts: told[: len(texts)], max_queries=40, seed=3)
-        results.append([*evaluator.captions(told), *evaluator.same_class()])
+        by_text = {f"text {number}": vector for number, vector in enumerate(told)}
+        embed = lambda texts, known=by_text: np.stack([known[text] for text in texts])  # noqa: E731
+        evaluator = Evaluator(table, truth, embed, max_queries=40, seed=3)
+        captions = evaluator.captions()
+        asked = [(evaluator.captions_to_images(captions), evaluator.images), (evaluator.images_to_captions(), captions)]
+        asked += [(queries, evaluator.images) for queries in evaluator.same_class()]
+        results.append([evaluate_queries(queries, corpus, seed=3) for queries, corpus in asked])
     for first, second in zip(*results, strict=True):
         assert first.queries == 40
         assert first.figures == second.figures

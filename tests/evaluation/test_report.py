@@ -11,7 +11,7 @@ import pytest
 from pipelines.errors import InputError
 from pipelines.evaluation.exact import EmbeddingTable
 from pipelines.evaluation.query_set import Task
-from pipelines.evaluation.report import class_chart, open_report, rank_chart
+from pipelines.evaluation.report import class_chart, rank_chart, write_report
 from tests.support.photos import Photos
 from tests.support.program import CommandResult
 
@@ -34,9 +34,9 @@ def test_a_report_is_refused_before_measuring_and_written_whole(
     assert "bootstrap" in page
     assert ">0.0 %<" not in page.replace("<b>0.0 %", ""), "no bar of 0.0 %"
     with pytest.raises(InputError, match="No such file or directory"):
-        open_report(str(tmp_path / "no" / "r.html"))
+        write_report(str(tmp_path / "no" / "r.html"), None)
     with pytest.raises(InputError, match="it is a folder"):
-        open_report(str(tmp_path))
+        write_report(str(tmp_path), None)
     assert not list(tmp_path.glob(".*.part"))
 
 

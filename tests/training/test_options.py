@@ -1,0 +1,37 @@
+"""The options of `image-search train`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from pipelines.errors import InputError
+from pipelines.models.registry import BUILTIN
+from pipelines.models.spec import model_values
+from pipelines.training.options import CONFIGS
+from pipelines.training.train import train
+from tests.support.training import short_run
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model": ""}, "--model"), ({"freeze": "both"}, "--freeze"), ({"holdout": 0.0}, "--validation"),
+        ({"from_scratch": True}, "--from-scratch"), ({"wise_ft": 1.5}, "--wise-ft"), ({"batch": 1}, "--batch"),
+        ({"model": "nothing"}, "no model named"), ({"templates": "a photo"}, "--templates"),
+    ],
+)  # fmt: skip
+def test_options_that_cannot_be_used_are_refused(few: Path, tmp_path: Path, changes: dict, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        train(short_run(few, tmp_path / "out", **{"model": "builtin", **changes}))
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_configuration_of_builtin_is_that_of_builtin() -> None:
+    values = model_values(json.loads((CONFIGS / "builtin.json").read_text()))
+    assert values["architecture"] == BUILTIN.architecture
+    assert values["activation"] == BUILTIN.activation
