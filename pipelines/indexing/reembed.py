@@ -11,7 +11,7 @@ import numpy as np
 
 from ..milvus import schema
 from ..milvus.collection import Collection
-from ..sources.source import Row
+from ..sources.source import Findings, Row
 
 _NEW, _OLD = "__reembed", "__replaced"
 
@@ -53,6 +53,7 @@ class CollectionSource:
     def __init__(self, collection: Collection, replacement: Collection, rejected: set[int]) -> None:
         self._collection = collection
         self.fields = collection.fields()
+        self.findings = Findings()
         done = np.concatenate([_ids(replacement), np.array(sorted(rejected), np.int64)])
         self._ids = np.setdiff1d(_ids(collection), done)
         self.total = len(self._ids)

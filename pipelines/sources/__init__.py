@@ -1,54 +1,82 @@
-"""Sources of images to index: a CSV of paths, a folder, or a folder in an object store.
+"""Sources of images to index: a table of paths, a folder, or a folder in an object store.
 
-A source is checked as a whole before any work is done, then read in chunks.
+A table is a CSV or TSV, JSON Lines, Parquet or a DataFrame. A source is checked as a whole before any work is done,
+then read in chunks.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..errors import InputError
 from ..fetch.read import is_remote, is_web, local_path, open_store, store_errors
+from .choice import Choice
 from .csv_source import CsvSource
-from .csv_text import RemoteCsv
+from .csv_text import RemoteCsv, sniff
 from .folder import IMAGE_SUFFIXES, BucketSource, FolderSource
 from .source import WHOLE, Shard, Source
+from .tables import CONVERTERS, convert_file, convert_frame
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 
 def open_source(
-    source: str | os.PathLike[str], limit: int = 0, shard: Shard = WHOLE, allow_private: bool = False
+    source: str | os.PathLike[str] | DataFrame,
+    limit: int = 0,
+    shard: Shard = WHOLE,
+    allow_private: bool = False,
+    *,
+    path_column: str = "",
+    exclude: Sequence[str] = (),
+    include_hidden: bool = False,
 ) -> Source:
-    """Opens and checks a CSV or a folder: local, on the web (a CSV only), or in an object store.
+    """Opens and checks a table or a folder: local, on the web (a table only), or in an object store.
 
     Args:
         limit: take only the first rows, this many; 0 takes all.
         shard: take only this part of them. Checks and column types always cover the whole source.
-        allow_private: also fetch a CSV from a private address.
+        allow_private: also fetch a table from a private address.
+        path_column: the column of a table that holds the paths; '' looks for `path`, then for usual names.
+        exclude: patterns with the rules of gitignore for files and folders to leave out of a folder.
+        include_hidden: also take hidden files, thumbnails and bins in a folder.
 
     Raises:
         InputError: there is no such source, or it holds something that would stop the run later.
     """
+    if not isinstance(source, (str, os.PathLike)):
+        return CsvSource(*convert_frame(source, path_column), os.getcwd(), limit, shard)
     name = local_path(os.fspath(source))
     location = Path(os.path.expanduser(name))
+    choice = Choice(tuple(exclude), include_hidden)
     if not is_remote(name) and os.path.isdir(location):
-        return FolderSource(location, limit, shard)
+        return FolderSource(location, limit, shard, choice)
     if os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES:
         raise InputError(f"{name} is an image: give a CSV of paths, or the folder that holds it")
     if is_remote(name):
-        return _open_remote(name, limit, shard, allow_private)
+        if not is_web(name) and _is_folder(name):
+            return BucketSource(name, limit, shard, choice)
+        return _open_table(RemoteCsv(name, allow_private), name, path_column, limit, shard)
     if not os.path.exists(location):
         raise InputError(f"there is no file or folder {location}")
     if not os.path.isfile(location):
         raise InputError(f"{location} is not a regular file, and a CSV is read twice: save it as a file first")
-    return CsvSource(location, limit, shard)
+    return _open_table(location, os.path.dirname(os.path.abspath(location)), path_column, limit, shard)
 
 
-def _open_remote(url: str, limit: int, shard: Shard, allow_private: bool) -> Source:
-    if not is_web(url):
-        with store_errors(url):
-            filesystem, name = open_store(url)
-            is_folder = not filesystem.isfile(name)
-        if is_folder:
-            return BucketSource(url, limit, shard)
-    return CsvSource(RemoteCsv(url, allow_private), limit, shard)
+def _open_table(table: os.PathLike[str], base: str, path_column: str, limit: int, shard: Shard) -> Source:
+    """A table whose relative paths start from `base`, a folder or a URL."""
+    name = str(table).partition("?")[0] if is_remote(base) else table
+    suffix = os.path.splitext(name)[1].lower()
+    if suffix in CONVERTERS:
+        return CsvSource(*convert_file(table, suffix, path_column), base, limit, shard)
+    return CsvSource(table, sniff(table, path_column), base, limit, shard)
+
+
+def _is_folder(url: str) -> bool:
+    with store_errors(url):
+        filesystem, name = open_store(url)
+        return not filesystem.isfile(name)

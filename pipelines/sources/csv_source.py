@@ -13,13 +13,12 @@ import re
 import sys
 from collections.abc import Iterator
 from itertools import compress, repeat
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
 from ..fields import ID, PATH, Field, FieldType, field_name
-from .csv_text import PARSERS, Layout, TypeGuess, refuse_first_mistake, shown, sniff
-from .source import WHOLE, Row, Shard, absolute_in, in_chunks, path_id
+from .csv_text import PARSERS, Layout, TypeGuess, refuse_first_mistake, shown
+from .source import WHOLE, Findings, Row, Shard, absolute_in, in_chunks, path_id
 
 if TYPE_CHECKING:
     from pandas import DataFrame, Series
@@ -29,22 +28,31 @@ READ_ROWS = 20_000
 SPARE_COLUMNS = range(4)
 
 _ID = re.compile(r"\s*[+-]?[0-9]{1,19}\s*")
+_INDEX = re.compile(r"(Unnamed: 0)?")  # the header of pandas' index, as written and as read and written again
 _ID_RANGE = range(-(2**63), 2**63)
 
 
 class CsvSource:
-    """A checked CSV. Relative paths start from the CSV's own folder, or URL.
+    """A checked CSV.
+
+    Args:
+        base: the folder or the URL from which relative paths start.
+        limit: yield only the first rows, at most this many. The columns' types are those of all rows.
 
     Raises:
         InputError: the CSV has a mistake; the message names the file, the row and the column.
     """
 
-    def __init__(self, path: os.PathLike[str], limit: int = 0, shard: Shard = WHOLE) -> None:
+    def __init__(self, path: os.PathLike[str], layout: Layout, base: str, limit: int = 0, shard: Shard = WHOLE) -> None:
         self._path = path
-        self._absolute = absolute_in(os.path.dirname(os.path.abspath(path)) if isinstance(path, Path) else str(path))
+        self._layout = layout
+        self._absolute = absolute_in(base)
         self._limit, self._shard = limit or sys.maxsize, shard
-        self._layout = sniff(path)
-        self._names = _field_names(path, self._layout)
+        self._names = _field_names(path, layout)
+        self._guesses = {column: TypeGuess() for column in self._names}
+        self.findings = Findings()
+        if layout.path_column != PATH:
+            self.findings.notes.append(f"the column '{shown(layout.path_column)}' holds the paths")
         self.fields, self.total = self._scan()
 
     def chunks(self, size: int) -> Iterator[list[Row]]:
@@ -53,7 +61,7 @@ class CsvSource:
 
     def _rows(self) -> Iterator[Row]:
         names = [field.name for field in self.fields]
-        for frame in self._frames():
+        for frame in self._first_rows():
             ids, paths = self._identify(frame)
             values = [self._parse(frame[column], field) for column, field in zip(self._names, self.fields, strict=True)]
             cells = zip(*values, strict=True) if values else repeat(())
@@ -81,30 +89,36 @@ class CsvSource:
         """One column's values."""
         if field.type is FieldType.TEXT:
             return list(cells.tolist())
-        parse, default = PARSERS[field.type], field.default
+        parse, missing = PARSERS[field.type], self._guesses[str(cells.name)].missing
         values: list[Any] = []
         try:
-            values.extend(parse(cell) if cell else default for cell in cells.tolist())
+            values.extend(None if cell in missing else parse(cell) for cell in cells.tolist())
         except ValueError as error:
             line = cells.index[len(values)]
             raise InputError(f"{self._path}, row {line}: the file was changed during the run; run again") from error
         return values
 
+    def _first_rows(self) -> Iterator[DataFrame]:
+        """The frames up to the limit."""
+        left = self._limit
+        for frame in self._frames():
+            yield frame[:left]
+            left -= len(frame)
+            if left <= 0:
+                return
+
     def _frames(self) -> Iterator[DataFrame]:
-        """The rows below the header that are not empty, at most `limit` of them, as text, by row number."""
-        width, left = len(self._layout.columns), self._limit
+        """The rows below the header that are not empty, as text, by row number."""
+        width = len(self._layout.columns)
         for frame in self._whole_file():
             below = frame.loc[self._layout.row + 1 :]
             pathless = below[below[PATH] == ""]
             empty = pathless.index[(pathless == "").all(axis=1)]
-            frame = (below.drop(empty) if len(empty) else below)[:left]
+            frame = below.drop(empty) if len(empty) else below
             if any(any(frame[spare].tolist()) for spare in SPARE_COLUMNS):
                 refuse_first_mistake(self._path, self._layout)
             if len(frame):
                 yield frame.iloc[:, :width]
-            left -= len(frame)
-            if not left:
-                return
 
     def _whole_file(self) -> Iterator[DataFrame]:
         """The file as text, READ_ROWS at a time. Header and empty rows are in it, because row numbers count them."""
@@ -124,47 +138,51 @@ class CsvSource:
             raise InputError(f"{self._path} cannot be read: {' '.join(str(error).split())}") from error
 
     def _scan(self) -> tuple[tuple[Field, ...], int]:
-        """The fields, and the number of rows in this shard. Refuses ids and paths that repeat."""
+        """The fields, and the number of rows in this shard. Refuses ids and paths that repeat up to the limit."""
         import pandas as pd
 
-        guesses = {column: TypeGuess() for column in self._names}
-        seen, total = [], 0
+        seen, total, left = [], 0, self._limit
         for frame in self._frames():
+            for column, guess in self._guesses.items():
+                guess.look_at(frame[column].tolist())
+            frame = frame[:left]
+            if frame.empty:
+                continue
+            left -= len(frame)
             ids, paths = self._identify(frame)
             total += int(self._shard.takes(ids).sum())
             if ID not in frame and "" in paths:
                 # Rows without a path are rejected one by one later: they are no duplicates of each other.
                 ids = [key if path else -line for key, path, line in zip(ids, paths, frame.index, strict=True)]
             seen.append(pd.Series(ids, frame.index))
-            for column, guess in guesses.items():
-                guess.look_at(frame[column].tolist())
         if not seen:
             raise InputError(f"{self._path} has a header but no rows")
         self._refuse_duplicates(pd.concat(seen))
-        fields = (Field(name, guesses[at].type_for(name), guesses[at].has_gaps) for at, name in self._names.items())
-        return tuple(fields), total
+        return tuple(self._guesses[column].field(name) for column, name in self._names.items()), total
 
     def _refuse_duplicates(self, ids: Series) -> None:
         repeats = ids[ids.duplicated()]
         if not repeats.empty:
             key, more = repeats.iloc[0], f" ({len(repeats)} repeats in all)" if len(repeats) > 1 else ""
             first, second = ids.index[ids == key][:2]
-            column, thing = (ID, f"id {key}") if ID in self._layout.columns else (PATH, "path")
+            column, thing = (ID, f"id {key}") if ID in self._layout.columns else (self._layout.path_column, "path")
             where = f"{self._path}, rows {first} and {second}, column '{column}'"
             raise InputError(f"{where}: the same {thing} twice{more}")
 
 
 def _field_names(path: os.PathLike[str], layout: Layout) -> dict[str, str]:
-    """Field names by column, without id and path."""
+    """Field names by column, without id and path, and without the index that pandas writes as the first column."""
     names: dict[str, str] = {}
-    where = f"{path}, row {layout.row}"
+    where = f"{path}, row {layout.row}" if layout.row else f"{path}"
     for number, column in enumerate(layout.columns, 1):
+        if number == 1 and _INDEX.fullmatch(column):
+            continue
+        if not column:
+            raise InputError(f"{where}: column {number} has no name; give it one")
         if column in layout.columns[: number - 1]:
             raise InputError(f"{where}: there are two columns '{shown(column)}'; rename one of them")
         if column in (ID, PATH):
             continue
-        if not column:
-            raise InputError(f"{where}: column {number} has no name; give it one")
         try:
             name = field_name(column)
         except InputError as error:

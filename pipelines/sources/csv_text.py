@@ -10,21 +10,27 @@ import tempfile
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..errors import InputError, UnreadableFile
 from ..fetch.read import download_file
-from ..fields import PATH, FieldType
+from ..fields import PATH, Field, FieldType
 
+# Columns that count as the path where no column is named exactly so.
+PATH_COLUMNS = ("Path", "filepath", "file_path", "filename", "file", "image", "image_path", "img", "url", "photo")
+# How programs write an empty cell; only text columns keep it as it is written.
+_MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", "-"})
+_SEPARATOR_LINE = re.compile(r'"?sep=(.)"?\r?\n?', re.IGNORECASE)  # Excel's first line
 # A leading zero or plus marks a code or a telephone number. More digits than the type holds stay text, too.
 _PATTERNS = {
-    FieldType.BOOL: re.compile(r"true|false", re.IGNORECASE),
-    FieldType.INT: re.compile(r"-?(0|[1-9]\d{0,17})", re.ASCII),
-    FieldType.FLOAT: re.compile(r"-?((0|[1-9]\d{0,14})(\.\d*)?|\.\d+)([eE][+-]?\d{1,2})?", re.ASCII),
+    FieldType.BOOL: re.compile(r"\s*(true|false)\s*", re.IGNORECASE),
+    FieldType.INT: re.compile(r"\s*-?(0|[1-9]\d{0,17})\s*", re.ASCII),
+    FieldType.FLOAT: re.compile(r"\s*-?((0|[1-9]\d{0,14})(\.\d*)?|\.\d+)([eE][+-]?\d{1,2})?\s*", re.ASCII),
 }
 PARSERS: dict[FieldType, Callable[[str], Any]] = {
-    FieldType.BOOL: lambda text: text.lower() == "true",
+    FieldType.BOOL: lambda text: text.strip().lower() == "true",
     FieldType.INT: int,
     FieldType.FLOAT: float,
 }
@@ -32,96 +38,149 @@ _ESCAPED_BYTE = re.compile("[\udc80-\udcff]")  # as the error handler surrogatee
 
 
 class Layout(NamedTuple):
-    """How a CSV is written. `row` is the header's row number: 1, unless empty rows come first."""
+    """How a CSV is written.
+
+    columns: the header, in which the column that holds the paths is `path`.
+    row: the header's row number: 1, unless empty rows or `sep=` come first; 0 without a header.
+    path_column: the name of that column in the file.
+    """
 
     encoding: str
     separator: str
     columns: list[str]
     row: int
+    path_column: str = PATH
 
 
-class RemoteCsv(os.PathLike[str]):
-    """A CSV at a URL. It opens as a temporary file, because a CSV is read twice; messages name the URL.
+class TemporaryFile(os.PathLike[str]):
+    """A temporary file that messages call by another name. It is removed together with this object."""
 
-    The temporary file is removed together with this object.
+    def __init__(self, name: str) -> None:
+        self._name = name
+        descriptor, self._file = tempfile.mkstemp(suffix=".csv")
+        os.close(descriptor)
+        weakref.finalize(self, Path(self._file).unlink, missing_ok=True)
+
+    def __fspath__(self) -> str:
+        return self._file
+
+    def __str__(self) -> str:
+        return self._name
+
+
+class RemoteCsv(TemporaryFile):
+    """A CSV at a URL, as a temporary file, because a CSV is read twice.
 
     Raises:
         InputError: the CSV cannot be downloaded.
     """
 
     def __init__(self, url: str, allow_private: bool = False) -> None:
-        self._url = url
-        descriptor, self._file = tempfile.mkstemp(suffix=".csv")
-        weakref.finalize(self, Path(self._file).unlink, missing_ok=True)
+        super().__init__(url)
         try:
-            with open(descriptor, "wb") as file:
+            with open(self, "wb") as file:
                 download_file(url, file, allow_private)
         except UnreadableFile as error:
             raise InputError(f"{url} cannot be downloaded: {error}") from error
 
-    def __fspath__(self) -> str:
-        return self._file
-
-    def __str__(self) -> str:
-        return self._url
-
 
 class TypeGuess:
-    """Narrows a column's type as its cells are seen."""
+    """Narrows a column's type as its cells are seen. `missing` holds the cells that a number column has as empty."""
 
     def __init__(self) -> None:
-        self.has_gaps = False
+        self.missing: set[str] = set()
         self._types = [*_PATTERNS]
         self._seen = False
 
     def look_at(self, cells: Iterable[str]) -> None:
-        """Cells as text; '' is an empty cell."""
+        """Cells as text, as they are written."""
         distinct = set(cells)
-        self.has_gaps |= "" in distinct
-        distinct.discard("")
+        # A column that is text already needs no second look.
+        missing = {cell for cell in distinct if cell.strip().lower() in _MISSING} if self._types else distinct & {""}
+        self.missing |= missing
+        distinct -= missing
         if distinct:
             self._seen = True
             self._types = [one for one in self._types if all(map(_PATTERNS[one].fullmatch, distinct))]
 
-    def type_for(self, name: str) -> FieldType:
-        """The narrowest type that all cells fit. Text, if none does or all cells are empty.
+    def field(self, name: str) -> Field:
+        """The field of the narrowest type that all cells fit: text, if none does or all cells are empty.
 
         Labels are names, even if they look like numbers.
         """
-        return self._types[0] if self._types and self._seen and name != "label" else FieldType.TEXT
+        if self._types and self._seen and name != "label":
+            return Field(name, self._types[0], has_gaps=bool(self.missing))
+        return Field(name, FieldType.TEXT, has_gaps="" in self.missing)
 
 
-def sniff(path: os.PathLike[str]) -> Layout:
-    """The layout of a CSV: encoding by the byte-order mark (else UTF-8), separator by which one finds column `path`.
+def sniff(path: os.PathLike[str], path_column: str = "") -> Layout:
+    """The layout of a CSV: its encoding, and the separator by which a column of paths is found.
+
+    The encoding is that of the byte-order mark; without one UTF-16 if many bytes are zero, else UTF-8.
+
+    Args:
+        path_column: the column that holds the paths; '' looks for `path`, then for PATH_COLUMNS.
 
     Raises:
-        InputError: the file is no CSV with a column `path`.
+        InputError: the file is no CSV with such a column, or has several.
     """
     with _open(path) as file:
         start = file.read(1 << 16)
-    encoding = "utf-16" if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
+    encoding = _encoding(start)
     text = codecs.getincrementaldecoder(encoding)(errors="replace").decode(start)
     if not text.strip():
         raise InputError(f"{path} is empty")
     if "\0" in text:
         raise InputError(f"{path} is not a CSV (it holds binary data)")
-    seen: list[str] = []
-    for separator in ",;\t":
+    named = _SEPARATOR_LINE.match(text)
+    headers = {}
+    for separator in named[1] if named else ",;\t":
         with suppress(InputError):  # this separator makes no header
-            row, cells = next(records(path, encoding, separator, "replace"), (1, []))
-            columns = [cell.strip() for cell in cells]
-            if PATH in columns:
-                break
-            seen = seen or columns
-    else:
-        names = shown(", ".join(seen), 200)
-        raise InputError(f"{path}, row 1: there is no column 'path' (the columns are: {names}); rename or add it")
+            rows = islice(records(path, encoding, separator, "replace"), 1 if named else 0, None)
+            row, cells = next(rows, (1, [""]))
+            headers[separator] = row, [cell.strip() for cell in cells]
+    separator, found = find_path_column(path, {key: columns for key, (_, columns) in headers.items()}, path_column)
+    row, columns = headers[separator]
     while not columns[-1]:  # a spreadsheet's trailing separators
         columns.pop()
-    layout = Layout(encoding, separator, columns, row)
+    layout = Layout(encoding, separator, [PATH if column == found else column for column in columns], row, found)
     if "\ufffd" in "".join(columns):
         refuse_first_mistake(path, layout)
     return layout
+
+
+def _encoding(start: bytes) -> str:
+    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "utf-16"
+    if start.count(0) * 8 > len(start):
+        # A character of ASCII, which separators and most of a path are, has its zero second in little-endian UTF-16.
+        return "utf-16-le" if start[1::2].count(0) > start[::2].count(0) else "utf-16-be"
+    return "utf-8-sig"
+
+
+def find_path_column(path: object, headers: dict[str, list[str]], path_column: str) -> tuple[str, str]:
+    """The first separator whose header has a column of paths, and that column's name.
+
+    Args:
+        path: named in messages.
+        headers: the columns as each separator cuts them.
+
+    Raises:
+        InputError: there is none, or several could be meant.
+    """
+    for names in ((path_column,),) if path_column else ((PATH,), PATH_COLUMNS):
+        for separator, columns in headers.items():
+            found = list(dict.fromkeys(column for column in columns if column in names))
+            if len(found) > 1:
+                raise InputError(f"{path}: the paths may be in {' or '.join(found)}: name one with --path-column")
+            if found:
+                return separator, found[0]
+    shown_names = shown(", ".join(next(iter(headers.values()), [])), 200)
+    wanted = path_column or PATH
+    raise InputError(
+        f"{path}, row 1: there is no column '{wanted}' (the columns are: {shown_names}); "
+        "rename or add it, or name another with --path-column"
+    )
 
 
 def records(

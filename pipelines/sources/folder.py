@@ -11,27 +11,38 @@ from pathlib import Path
 from ..errors import InputError
 from ..fetch.read import open_store, store_errors
 from ..fields import Field, FieldType
-from .source import WHOLE, Row, Shard, in_chunks, path_id
+from .choice import DEFAULT_CHOICE, IGNORE_FILE, Choice, Selection
+from .source import WHOLE, Findings, Row, Shard, in_chunks, path_id
 
 IMAGE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
     | {".avif", ".heic", ".heif", ".jp2", ".ppm", ".pgm", ".pbm"}
 )
+# Images and videos that cannot be read, by what they are.
+UNREADABLE_KINDS = {
+    "a RAW photo": ".3fr .arw .cr2 .cr3 .crw .dng .erf .iiq .kdc .mef .mos .mrw .nef .nrw .orf .pef .raf .rw2 .rwl "
+    ".sr2 .srf .srw .x3f",
+    "a video": ".3gp .avi .flv .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .ogv .webm .wmv",
+    "JPEG XL": ".jxl",
+    "a drawing or document": ".ai .cdr .eps .kra .pdf .ps .psb .psd .svg .svgz .xcf",
+    "an image of a kind that is not supported": ".exr .hdr .jls .jxr .wdp",
+}
+_UNREADABLE = {suffix: kind for kind, suffixes in UNREADABLE_KINDS.items() for suffix in suffixes.split()}
 _SHARD_ROWS = 1000
 
 
 class FolderSource:
-    """The images below a folder, folder by folder, sorted by name, hidden ones left out.
+    """The images below a folder, folder by folder, sorted by name, without those that `choice` leaves out.
 
-    An image's label is the name of its folder, '' at the top.
+    An image's label is the name of its folder, '' at the top. Linked folders are followed, each once.
 
     Raises:
-        InputError: the folder holds no image.
+        InputError: the folder cannot be listed or holds no image.
     """
 
-    def __init__(self, root: Path, limit: int = 0, shard: Shard = WHOLE) -> None:
+    def __init__(self, root: Path, limit: int = 0, shard: Shard = WHOLE, choice: Choice = DEFAULT_CHOICE) -> None:
         self._top = str(root.resolve())
-        self._check(str(root), limit, shard)
+        self._check(str(root), limit, shard, choice)
 
     def chunks(self, size: int) -> Iterator[list[Row]]:
         """The rows of this shard, `size` at a time."""
@@ -41,29 +52,68 @@ class FolderSource:
         for rows in in_chunks(self._all_rows(), _SHARD_ROWS):
             yield from compress(rows, self._shard.takes([row.id for row in rows]))
 
-    def _check(self, name: str, limit: int, shard: Shard) -> None:
-        self._limit, self._shard = limit or None, shard
+    def _check(self, name: str, limit: int, shard: Shard, choice: Choice) -> None:
+        self._limit, self._shard, self._choice = limit or None, shard, choice
         self.fields: tuple[Field, ...] = (Field("label", FieldType.TEXT),)
-        if next(self._all_rows(), None) is None:
-            raise InputError(f"there is no image in {name} (looked for {' '.join(sorted(IMAGE_SUFFIXES))})")
-        self.total = sum(1 for _ in self._rows())
+        self.total, found = 0, 0
+        for rows in in_chunks(self._all_rows(), _SHARD_ROWS):
+            found += len(rows)
+            self.total += int(shard.takes([row.id for row in rows]).sum())
+        if self._top in self.findings.unlisted:
+            raise InputError(f"{name} cannot be listed: {self.findings.unlisted[self._top]}")
+        if not found:
+            notes = "".join(f"; {note}" for note in self.findings.notes)
+            raise InputError(f"there is no image in {name} (looked for {' '.join(sorted(IMAGE_SUFFIXES))}){notes}")
 
     def _all_rows(self) -> Iterator[Row]:
         for line, (path, label) in enumerate(islice(self._images(), self._limit), 1):
             yield Row(path_id(path), path, line, {"label": label})
 
     def _images(self) -> Iterator[tuple[str, str]]:
-        """Path and label of each image."""
+        """Path and label of each image. `findings` are those of this walk."""
+        self.findings = findings = Findings()
+        selection = Selection(self._top, self._choice)
         for folder, subfolders, files in self._walk():
-            subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+            selection.enter(folder, self._read(folder, IGNORE_FILE) if IGNORE_FILE in files else "")
+            subfolders[:] = sorted(name for name in subfolders if selection.takes(folder, name, is_folder=True))
             label = "" if folder == self._top else os.path.basename(folder)
             for name in sorted(files):
-                if os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES and not name.startswith("."):
+                suffix = os.path.splitext(name)[1].lower()
+                if suffix in IMAGE_SUFFIXES and selection.takes(folder, name):
                     yield self._join(folder, name), label
+                elif suffix in _UNREADABLE and selection.takes(folder, name):
+                    self._list_unsupported(self._join(folder, name), _UNREADABLE[suffix])
+        findings.notes += selection.notes()
+
+    def _list_unsupported(self, path: str, kind: str) -> None:
+        row = Row(path_id(path), path, 0, {})
+        if self._shard.takes([row.id])[0]:
+            self.findings.unsupported.append((row, f"{kind}, which cannot be read"))
 
     def _walk(self) -> Iterator[tuple[str, list[str], list[str]]]:
         """Each folder with its subfolders and files; as with os.walk, the caller sorts and filters the subfolders."""
-        return os.walk(self._top)
+        walked: set[str] = set()
+        starts = [self._top]
+        for start in starts:  # linked folders come last, so that a folder inside is known by its own path
+            for folder, subfolders, files in os.walk(start, onerror=self._note_unlisted):
+                real = os.path.realpath(folder)
+                if real in walked:
+                    subfolders.clear()
+                    continue
+                walked.add(real)
+                yield folder, subfolders, files
+                starts += (path for name in subfolders if os.path.islink(path := os.path.join(folder, name)))
+
+    def _note_unlisted(self, error: OSError) -> None:
+        self.findings.unlisted[str(error.filename)] = error.strerror or str(error)
+
+    def _read(self, folder: str, name: str) -> str:
+        """The text of an ignore file."""
+        path = self._join(folder, name)
+        try:
+            return Path(path).read_text(encoding="utf-8-sig")
+        except (OSError, UnicodeError) as error:
+            raise InputError(f"{path} cannot be read: {error}") from error
 
     def _join(self, folder: str, name: str) -> str:
         return os.path.join(folder, name)
@@ -76,11 +126,11 @@ class BucketSource(FolderSource):
         InputError: the store cannot be listed, or the folder holds no image.
     """
 
-    def __init__(self, url: str, limit: int = 0, shard: Shard = WHOLE) -> None:
+    def __init__(self, url: str, limit: int = 0, shard: Shard = WHOLE, choice: Choice = DEFAULT_CHOICE) -> None:
         self._url = url.rstrip("/")
         self._filesystem, top = open_store(url)
         self._top = top.rstrip("/")
-        self._check(url, limit, shard)
+        self._check(url, limit, shard, choice)
 
     def _walk(self) -> Iterator[tuple[str, list[str], list[str]]]:
         # Not fsspec's own walk: it silently leaves out a subfolder that it cannot list.
@@ -94,6 +144,10 @@ class BucketSource(FolderSource):
             subfolders = [name for name, kind in below if kind == "directory"]
             yield folder, subfolders, [name for name, kind in below if kind != "directory"]
             waiting += (f"{folder}/{name}" for name in reversed(subfolders))
+
+    def _read(self, folder: str, name: str) -> str:
+        with store_errors(self._join(folder, name)):
+            return str(self._filesystem.cat_file(f"{folder}/{name}").decode("utf-8-sig"))
 
     def _join(self, folder: str, name: str) -> str:
         return f"{self._address(folder)}/{name}"

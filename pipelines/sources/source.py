@@ -8,6 +8,7 @@ import posixpath
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, NamedTuple, Protocol
 
@@ -31,11 +32,26 @@ class Row(NamedTuple):
     fields: dict[str, Any]
 
 
+@dataclass
+class Findings:
+    """What a source found beside its rows. Of a folder it is complete once all chunks have been read.
+
+    notes: lines for the person who runs the program.
+    unsupported: files of kinds that cannot be read, with the reason, as they were found in a folder.
+    unlisted: folders that cannot be listed, with the reason. What they hold is not known.
+    """
+
+    notes: list[str] = field(default_factory=list)
+    unsupported: list[tuple[Row, str]] = field(default_factory=list)
+    unlisted: dict[str, str] = field(default_factory=dict)
+
+
 class Source(Protocol):
     """A source that has been checked, with the fields of its rows and the number of rows in its shard."""
 
     fields: tuple[Field, ...]
     total: int
+    findings: Findings
 
     def chunks(self, size: int) -> Iterator[list[Row]]:
         """The rows of the shard in the order of the source, `size` at a time."""

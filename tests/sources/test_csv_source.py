@@ -89,11 +89,11 @@ def test_the_size_of_the_chunks_does_not_change_the_rows(chunk: int, csv_of) -> 
     assert open_source(path).total == 100
 
 
-def test_a_limit_takes_the_first_rows_and_reads_no_others(csv_of) -> None:
-    path = csv_of("path,n\na,1\nb,2\na,x\n")
+def test_a_limit_takes_the_first_rows_with_the_types_of_all_rows(csv_of) -> None:
+    path = csv_of("path,n,m\na,1,1\nb,2,2\na,x,3\n")
     source = open_source(path, limit=2)
-    assert (source.total, source.fields) == (2, (Field("n", FieldType.INT),))
-    assert [row.fields["n"] for row in rows_of(path, 1, limit=2)] == [1, 2]
+    assert (source.total, source.fields) == (2, (Field("n", FieldType.TEXT), Field("m", FieldType.INT)))
+    assert [row.fields for row in rows_of(path, 1, limit=2)] == [{"n": "1", "m": 1}, {"n": "2", "m": 2}]
 
 
 # --- Refusals --------------------------------------------------------------------------------------------------------
@@ -102,7 +102,9 @@ def test_a_limit_takes_the_first_rows_and_reads_no_others(csv_of) -> None:
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ("id,file\n1,a.jpg\n", "FILE, row 1: there is no column 'path' (the columns are: id, file)"),
+        ("id,fle\n1,a.jpg\n", "FILE, row 1: there is no column 'path' (the columns are: id, fle)"),
+        ("id,file,url\n1,a,b\n", "FILE: the paths may be in file or url: name one with --path-column"),
+        ("file,file\n1,a\n", "FILE, row 1: there are two columns 'path'"),
         ("", "FILE is empty"),
         ("\n\n \n", "FILE is empty"),
         (b"\xef\xbb\xbf", "FILE is empty"),
@@ -127,7 +129,7 @@ def test_a_limit_takes_the_first_rows_and_reads_no_others(csv_of) -> None:
         ("path,label,label\na,x,y\n", "FILE, row 1: there are two columns 'label'"),
         ("path,path\na,x\n", "FILE, row 1: there are two columns 'path'"),
         ("path,a b,a_b\na,x,y\n", "FILE, row 1: two columns become the field 'a_b'; rename 'a_b'"),
-        (",path\n0,a\n", "FILE, row 1: column 1 has no name"),
+        ("path,,n\na,0,1\n", "FILE, row 1: column 2 has no name"),
         ("path,embedding\na,1\n", "FILE, row 1: a column cannot be named 'embedding'"),
         ("path,€€\na,1\n", "FILE, row 1: a column cannot be named '€€'"),
         ("path,x\n" * 2 + "a,1\n" * 2, "FILE, rows 3 and 4, column 'path'"),
