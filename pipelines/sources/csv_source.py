@@ -130,9 +130,10 @@ class CsvSource:
                 index_col=False, dtype=object, keep_default_na=False, na_filter=False, skip_blank_lines=False,
                 skipinitialspace=True, encoding=self._layout.encoding, sep=self._layout.separator,
             )  # fmt: skip
-            for frame in reader:
-                frame.index += 1
-                yield frame
+            with reader:
+                for frame in reader:
+                    frame.index += 1
+                    yield frame
         except (UnicodeError, pd.errors.ParserError, OSError) as error:
             refuse_first_mistake(self._path, self._layout)
             raise InputError(f"{self._path} cannot be read: {' '.join(str(error).split())}") from error

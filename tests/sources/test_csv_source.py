@@ -12,6 +12,7 @@ import pytest
 from pipelines.errors import InputError
 from pipelines.fields import Field, FieldType
 from pipelines.sources import open_source
+from pipelines.sources.csv_text import PATH_COLUMNS
 from pipelines.sources.source import path_id
 from tests.support.photos import write_csv
 from tests.support.program import run_code
@@ -94,6 +95,29 @@ def test_a_limit_takes_the_first_rows_with_the_types_of_all_rows(csv_of) -> None
     source = open_source(path, limit=2)
     assert (source.total, source.fields) == (2, (Field("n", FieldType.TEXT), Field("m", FieldType.INT)))
     assert [row.fields for row in rows_of(path, 1, limit=2)] == [{"n": "1", "m": 1}, {"n": "2", "m": 2}]
+
+
+@pytest.mark.parametrize("name", PATH_COLUMNS)
+def test_a_usual_name_of_the_path_counts_where_no_column_is_named_so(name: str, csv_of, tmp_path: Path) -> None:
+    path = csv_of(f"n,{name}\n1,a.jpg\n")
+    assert [(row.path, row.fields) for row in rows_of(path)] == [(f"{tmp_path}/a.jpg", {"n": 1})]
+    assert open_source(path).findings.notes == [f"the column '{name}' holds the paths"]
+
+
+def test_an_exact_path_always_wins(csv_of, tmp_path: Path) -> None:
+    path = csv_of("filename,path,image\nx,a.jpg,y\n")
+    assert [(row.path, row.fields) for row in rows_of(path)] == [(f"{tmp_path}/a.jpg", {"filename": "x", "image": "y"})]
+    assert open_source(path).findings.notes == []
+
+
+def test_an_option_names_the_column_of_paths(csv_of, tmp_path: Path) -> None:
+    path = csv_of("file,Bild\nx,a.jpg\nx,./a.jpg\n")
+    with pytest.raises(InputError, match="column 'Bild': the same path twice"):
+        open_source(path, path_column="Bild")
+    row = rows_of(path, limit=1, path_column="Bild")[0]
+    assert (row.path, row.fields) == (f"{tmp_path}/a.jpg", {"file": "x"})
+    with pytest.raises(InputError, match="there is no column 'Photo'"):
+        open_source(path, path_column="Photo")
 
 
 # --- Refusals --------------------------------------------------------------------------------------------------------

@@ -28,6 +28,17 @@ VARIANTS = {
     "quoted header": b'"id","path","label"' + PLAIN[13:].encode(),
     "spaces": 'id, path, label\n1, a.jpg, "cat, ""grey"""\n 2, b.jpg, Füße\n'.encode(),
     "trailing commas": 'id,path,label,,\n1,a.jpg,"cat, ""grey""",,\n2,b.jpg,Füße,,\n,,,,\n'.encode(),
+    "separator line": b'sep=;\r\nid;path;label\r\n1;a.jpg;"cat, ""grey"""\r\n2;b.jpg;' + "Füße\r\n".encode(),
+    "quoted separator line": b'"sep=|"\nid|path|label\n1|a.jpg|"cat, ""grey"""\n2|b.jpg|' + "Füße\n".encode(),
+    "utf-16-le without a mark": PLAIN.encode("utf-16-le"),
+    "utf-16-be without a mark": PLAIN.encode("utf-16-be"),
+    "spreadsheet's unicode text": PLAIN.replace(",", "\t", 2)
+    .replace("1,a.jpg,", "1\ta.jpg\t")
+    .replace("2,b.jpg,", "2\tb.jpg\t")
+    .encode("utf-16"),
+    "pandas' index": ',id,path,label\n0,1,a.jpg,"cat, ""grey"""\n1,2,b.jpg,Füße\n'.encode(),
+    "pandas' index, read and written again": b'Unnamed: 0,id,path,label\n0,1,a.jpg,"cat, ""grey"""\n1,2,b.jpg,'
+    + "Füße\n".encode(),
     "empty lines": PLAIN.encode() + b"\n\n",
 }
 
@@ -35,9 +46,10 @@ VARIANTS = {
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_each_way_a_csv_is_written_gives_the_same_rows(variant: str, csv_of, tmp_path: Path) -> None:
     rows = rows_of(csv_of(VARIANTS[variant]))
+    header = 2 if "separator line" in variant else 1
     assert rows == [
-        Row(1, f"{tmp_path}/a.jpg", 2, {"label": 'cat, "grey"'}),
-        Row(2, f"{tmp_path}/b.jpg", 3, {"label": "Füße"}),
+        Row(1, f"{tmp_path}/a.jpg", header + 1, {"label": 'cat, "grey"'}),
+        Row(2, f"{tmp_path}/b.jpg", header + 2, {"label": "Füße"}),
     ]
 
 
@@ -100,6 +112,13 @@ def test_a_columns_type_is_the_narrowest_that_keeps_every_cell(cells: str, expec
     values = ["" if cell == "_" else cell for cell in cells.split(" ")]
     path = csv_of("path;x\n" + "".join(f"{i}.jpg;{value}\n" for i, value in enumerate(values)))
     assert column(path, "x") == expected
+
+
+def test_numbers_with_blanks_around_them_are_numbers(csv_of) -> None:
+    path = csv_of('path,n,x,b\na," 7 ",1.5 , true \nb,8 ,"  ",false\n')
+    assert column(path, "n") == (INT, False, [7, 8])
+    assert column(path, "x") == (FLOAT, True, [1.5, None])
+    assert column(path, "b") == (BOOL, False, [True, False])
 
 
 def test_labels_are_text_even_if_they_look_like_numbers(csv_of) -> None:
