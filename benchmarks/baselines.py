@@ -1,4 +1,4 @@
-"""How others do it, on the same network: the Milvus quickstart, the Towhee tutorial, clip-retrieval."""
+"""The code paths of others, with the same network: the Milvus quickstart, the Towhee tutorial, clip-retrieval."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Reference:
 
 
 class Clock:
-    """Seconds by stage."""
+    """Measures the seconds of each stage."""
 
     def __init__(self) -> None:
         self.seconds: defaultdict[str, float] = defaultdict(float)
@@ -60,14 +60,14 @@ class Clock:
 
 
 def open_image(path: str) -> Any:
-    """As every tutorial opens an image."""
+    """Open an image as every tutorial does."""
     from PIL import Image
 
     return Image.open(path).convert("RGB")
 
 
 def milvus_lite(uri: str, dim: int) -> Any:
-    """A new collection as the quickstart makes it."""
+    """Make a new collection as the quickstart does."""
     from pymilvus import MilvusClient
 
     client = MilvusClient(uri)
@@ -76,7 +76,7 @@ def milvus_lite(uri: str, dim: int) -> Any:
 
 
 def quickstart(paths: list[str], weights: str, device: str, uri: str) -> dict[str, float]:
-    """Milvus quickstart: one image a call; all rows inserted in one call at the end. Returns seconds by stage."""
+    """Milvus quickstart: one image a call, all rows inserted in one call at the end. Return seconds by stage."""
     reference, clock = Reference(weights, device), Clock()
     client = milvus_lite(uri, reference.dim)
     start, rows = time.perf_counter(), []

@@ -1,4 +1,4 @@
-"""What the benchmarks share: random weights, photographs, a process for each measurement, and its peak memory."""
+"""Shared by the benchmarks: random weights, photographs, a process for each measurement, and its peak memory."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MODEL = "clip_vit_base_patch32"
 
 
 def random_weights(folder: Path, model: str = MODEL) -> Path:
-    """A weights file with random numbers: the arithmetic is that of the published ones, nothing is downloaded."""
+    """Write random weights. The arithmetic is the same as with the published ones, and nothing is downloaded."""
     import dataclasses
 
     import torch
@@ -36,7 +36,7 @@ def random_weights(folder: Path, model: str = MODEL) -> Path:
 
 
 def photographs(source: str, folder: Path, count: int) -> list[Path]:
-    """The first images of a CSV; without one, images of 500×375 pixels made here, no two files alike."""
+    """Return the first images of a CSV; without a CSV, make images of 500×375 pixels, no two files alike."""
     if source:
         with open(source, newline="", encoding="utf-8") as file:
             paths = [Path(source).parent / row["path"] for row in csv.DictReader(file)]
@@ -49,7 +49,7 @@ def photographs(source: str, folder: Path, count: int) -> list[Path]:
 
 
 def large_image(width: int, height: int, seed: int = 0) -> Image.Image:
-    """A photograph of scikit-image, enlarged, with the grain of a camera."""
+    """Return a photograph of scikit-image, enlarged, with the grain of a camera."""
     from skimage import data
 
     names = ("astronaut", "chelsea", "coffee", "rocket")
@@ -60,14 +60,14 @@ def large_image(width: int, height: int, seed: int = 0) -> Image.Image:
 
 
 def write_table(paths: list[Path], table: Path) -> Path:
-    """A CSV that lists images."""
+    """Write a CSV that lists images, and return its path."""
     with open(table, "w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([["id", "path"], *enumerate(paths)])
     return table
 
 
 def measure(module: str, subject: str, **arguments: Any) -> dict[str, Any]:
-    """Runs one subject of a benchmark in a process of its own; returns what it measured and its peak memory in MB."""
+    """Run one subject of a benchmark in a process of its own; returns what it measured and its peak memory in MB."""
     command = [sys.executable, "-W", "ignore", "-m", module, "--subject", subject, "--arguments", json.dumps(arguments)]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:

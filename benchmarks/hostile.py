@@ -1,7 +1,7 @@
 """Does one bad file cost any other? `python -m benchmarks.hostile`
 
-Indexes a CSV of 2,000 good images with 200 hostile, broken and odd ones among them, and compares what was indexed
-and what was rejected, and why, with what should have been. Ends with status 1 where they differ.
+Index a CSV of 2,000 good images with 200 hostile, broken and odd ones among them, and compare which were indexed, which
+were rejected and why with the expectation. The exit status is 1 if they differ.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ print(json.dumps({"stored": sorted(stored), "seconds": summary.seconds, "peak": 
 
 
 class Outcome(NamedTuple):
-    """Of one run. `mistakes` is what should not be: [path, what happened]."""
+    """The outcome of one run. `mistakes` are the differences from the expectation: (path, what happened)."""
 
     good: int
     odd: int
@@ -48,7 +48,7 @@ class Outcome(NamedTuple):
 
 
 def run(folder: Path, good: int) -> Outcome:
-    """Makes `good` good images and the 200 others in an empty folder, indexes them all in a process of its own."""
+    """Make `good` good images and the 200 others in an empty folder, and index them all in a process of its own."""
     cases = [hostile_files.Case(_draw(folder, number), "") for number in range(good)]
     cases += hostile_files.make(folder)
     random.Random(0).shuffle(cases)
@@ -85,7 +85,7 @@ def _draw(folder: Path, number: int) -> str:
 
 
 def main() -> None:
-    """Prints the counts, the reasons and the peak of the memory."""
+    """Print the counts, the reasons and the peak memory."""
     with tempfile.TemporaryDirectory() as folder:
         outcome = run(Path(folder), 2000)
     kinds = Counter(re.sub(r"\d+", "N", reason) for reason in outcome.reasons)

@@ -1,4 +1,4 @@
-"""200 files and paths that are hostile, broken or odd, all made here, and what an indexer should do with each."""
+"""Make 200 hostile, broken or odd files and paths, each with what an indexer should do with it."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ COUNT = 200
 
 
 class Case(NamedTuple):
-    """A cell of the column `path`, and a word of the reason for which it is to be rejected; '' is to be indexed."""
+    """A cell of the column `path`, and a word of the reason why it must be rejected; '' if it must be indexed."""
 
     path: str
     reason: str
 
 
 def make(folder: Path) -> list[Case]:
-    """Writes the files into an empty folder."""
+    """Write the files into an empty folder."""
     maker = _Maker(folder)
     for group in (_odd_but_good, _odd_names, _bombs, _no_images, _headers_and_noise, _odd_paths, _addresses):
         group(maker)

@@ -1,7 +1,7 @@
 """How long does a query take, warm and from nothing? `python -m benchmarks.latency`
 
-ViT-B/32 with random weights. Warm: tokenise, embed, normalise, through a Towhee pipeline, beside the tutorial's
-operators. Cold: `python -m pipelines search` in a new process, and where its time goes.
+The model is ViT-B/32 with random weights. Warm: tokenise, embed and normalise in a Towhee pipeline, beside the
+operators of the tutorial. Cold: `image-search search` in a new process, and where its time goes.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ COLD_RUNS = 3
 
 
 def main() -> None:
-    """Prints the warm latencies, the cold start, and its parts."""
+    """Print the warm latencies, the cold start, and its parts."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.add_argument("--subject", help=argparse.SUPPRESS)
@@ -83,7 +83,7 @@ def _cold(folder: Path, weights: str, device: str) -> None:
 
 
 def _program(*arguments: str) -> tuple[float, float]:
-    """Runs `python -m pipelines …`; returns wall-clock and CPU seconds."""
+    """Run `python -m pipelines …`; returns wall-clock and CPU seconds."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     start = time.perf_counter()
     subprocess.run([sys.executable, "-m", "pipelines", *arguments], check=True, stdout=subprocess.DEVNULL)

@@ -33,7 +33,7 @@ FIELDS = ["path", "share"]
 
 
 def fill(path: Path, rows: int, dim: int) -> None:
-    """A collection of random vectors and ids; `share` is a number from 0 to 99, for filters."""
+    """Fill a collection with random vectors and ids; `share` is a number from 0 to 99, for filters."""
     collection, random = Collection(str(path), "bench"), np.random.default_rng(0)
     collection.create(dim, (Field("share", FieldType.INT),))
     for start in range(0, rows, ROWS_PER_WRITE):
@@ -51,7 +51,7 @@ def fill(path: Path, rows: int, dim: int) -> None:
 
 
 def measure(path: Path, dim: int) -> dict[str, float]:
-    """Milliseconds of each call (median) and megabytes resident, in this process."""
+    """Return the median milliseconds of each call, and the resident megabytes of this process."""
     importlib.import_module("milvus_lite.adapter.grpc.server")  # imports are not what is measured
     random, figures = np.random.default_rng(1), {}
 
@@ -98,7 +98,7 @@ def _resident() -> float:
 
 
 def main() -> None:
-    """Runs it."""
+    """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--dim", type=int, default=256)

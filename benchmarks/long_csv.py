@@ -1,6 +1,6 @@
-"""Is a long CSV read without holding it? `python -m benchmarks.long_csv`
+"""Is a long CSV read without holding it in memory? `python -m benchmarks.long_csv`
 
-Checks and reads CSVs of 10,000 to 1,000,000 rows, each in a process of its own, whole and as one of 16 shards.
+Check and read CSVs of 10,000 to 1,000,000 rows, each in a process of its own, whole and as one of 16 shards.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ print(json.dumps({"rows": rows, "check": checked - start, "read": read - checked
 
 
 def measure(table: Path, shard: str = "") -> dict[str, float]:
-    """Rows, seconds for the check and for the rows, and the peak of the memory in MB."""
+    """Return the rows, the seconds for the check and for the rows, and the peak memory in MB."""
     command = [sys.executable, "-c", _READ, str(table), shard]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     result: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
@@ -39,7 +39,7 @@ def measure(table: Path, shard: str = "") -> dict[str, float]:
 
 
 def write(path: Path, rows: int, with_ids: bool) -> Path:
-    """A CSV with a text and a number column."""
+    """Write a CSV with a text column and a number column."""
     with open(path, "w") as file:
         file.write("id,path,label,views\n" if with_ids else "path,label,views\n")
         file.writelines(f"{f'{n},' if with_ids else ''}photos/{n}.jpg,label {n % 1000},{n}\n" for n in range(rows))
@@ -47,7 +47,7 @@ def write(path: Path, rows: int, with_ids: bool) -> Path:
 
 
 def main() -> None:
-    """Prints a row per CSV and the rest of the memory that a hundred times the rows need."""
+    """Print a row for each CSV, and the additional memory for a hundred times the rows."""
     table, peaks = [], {}
     with tempfile.TemporaryDirectory() as folder:
         for with_ids in (False, True):

@@ -1,6 +1,6 @@
 """Does memory grow with the length of the CSV? `python -m benchmarks.memory`
 
-Inserts 2,000 and then 20,000 rows, each in a process of its own, and prints the peak of each.
+Insert 2,000 and then 20,000 rows, each in a process of its own, and print the peak memory of each.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def measure(folder: Path, rows: int, paths: list[Path]) -> dict[str, float]:
 
 
 def main() -> None:
-    """Prints a row per run and the ratio of the peaks."""
+    """Print a row per run and the ratio of the peaks."""
     with tempfile.TemporaryDirectory() as folder:
         paths = draw(Path(folder), 200)
         results = {rows: measure(Path(folder), rows, paths) for rows in (2_000, 20_000)}

@@ -1,4 +1,4 @@
-"""A real Milvus server of one's own, to kill and to start again on the same data."""
+"""Start a real Milvus server, kill it, and start it again on the same data."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def find_program() -> str:
-    """The `milvus-server` of the environment or of `make .venv-milvus/bin/milvus-server`; '' where there is none."""
+    """Return the `milvus-server` of the environment or of `make .venv-milvus/bin/milvus-server`; '' without either."""
     program = os.environ.get("MILVUS_SERVER") or shutil.which("milvus-server")
     program = program or str(ROOT / ".venv-milvus" / "bin" / "milvus-server")
     return program if os.path.exists(program) else ""
@@ -30,14 +30,14 @@ INNER_PORTS = (
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on."""
+    """Return a free port of 127.0.0.1."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 class MilvusServer:
-    """Started on free ports; as a context it is killed at the end."""
+    """A server on free ports. As a context manager, it is killed at the end."""
 
     def __init__(self, folder: Path, *options: str) -> None:
         self._folder, self._options = folder, options
@@ -46,7 +46,7 @@ class MilvusServer:
         self.start()
 
     def start(self) -> None:
-        """Starts it on the data that is there; returns when it answers, in 10 s or so."""
+        """Start the server on the data in its folder, and return when it answers, after about 10 s."""
         for _ in range(3):  # two that start at the same time may still choose the same port for their metrics
             self._launch()
             deadline = time.monotonic() + 90
@@ -72,7 +72,7 @@ class MilvusServer:
             self._process = subprocess.Popen(arguments, stdout=log, stderr=log, start_new_session=True)
 
     def kill(self) -> None:
-        """kill -9."""
+        """Kill the server and its child by SIGKILL."""
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)  # the program is a wrapper: its child is the server
         self._process.wait()

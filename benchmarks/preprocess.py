@@ -1,4 +1,4 @@
-"""How near is the image that the model sees to the reference's, and what does it cost?
+"""How close is the preprocessed image to that of CLIP's reference, and how long does it take?
 `python -m benchmarks.preprocess [--csv CSV]`
 
 The reference is CLIP's own: PIL decodes, resizes (bicubic, antialiased) and crops. Differences in levels of 0 to 255.
@@ -24,7 +24,7 @@ LARGE = ((4000, 3000), (6000, 4000))
 
 
 def main() -> None:
-    """Prints the fidelity on the photographs, and speed and fidelity on large JPEGs."""
+    """Print the fidelity on the photographs, and speed and fidelity on large JPEGs."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--csv", default="", help="a CSV of photographs; without one they are made here")
     parser.add_argument("--images", type=int, default=1000)
@@ -40,7 +40,7 @@ def main() -> None:
 
 
 def reference(data: bytes) -> np.ndarray:
-    """uint8[224, 224, 3] by PIL, as torchvision's Resize and CenterCrop do it on a PIL image."""
+    """Return uint8[224, 224, 3] by PIL, as torchvision's Resize and CenterCrop do it on a PIL image."""
     image = Image.open(io.BytesIO(data)).convert("RGB")
     width, height = image.size
     short = min(width, height)

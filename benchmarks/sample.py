@@ -1,6 +1,6 @@
 """Do words find the sample images? `python -m benchmarks.sample`
 
-Indexes the images of `data/build_sample.py` with the small model and asks for what they show.
+Index the images of `data/build_sample.py` with the small model, and search for what they show.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ QUERIES = (
 
 
 def load_builder() -> object:
-    """The module `data/build_sample.py`; `data` is a folder of data, not a package."""
+    """Load the module `data/build_sample.py`; `data` is a folder of data, not a package."""
     path = Path(__file__).parents[1] / "data" / "build_sample.py"
     spec = importlib.util.spec_from_file_location("build_sample", path)
     assert spec is not None
@@ -42,7 +42,7 @@ def load_builder() -> object:
 
 
 def ranks(searcher: Searcher) -> dict[str, int]:
-    """For each query the rank of the first right image."""
+    """Return for each query the rank of the first right image."""
     total = searcher.info().rows
     found = {}
     for query, label in QUERIES:
@@ -52,7 +52,7 @@ def ranks(searcher: Searcher) -> dict[str, int]:
 
 
 def main() -> None:
-    """Prints a row per query, and how many find their image within the first three."""
+    """Print a row for each query, and how many find their image within the first three."""
     with tempfile.TemporaryDirectory() as folder:
         table = Path(folder, "sample.csv")
         rows = load_builder().build_sample(table)  # type: ignore[attr-defined]

@@ -1,8 +1,8 @@
 """Do rate and memory stay flat over a long run, and what does a second run cost? `make bench-scale`
 
-Generates small images, indexes them by the command line into a fresh Milvus Lite file, and prints rate and resident
-memory at a tenth, half and the end; the time of a second run, which changes nothing; and how long a CSV of a million
-rows takes to be parsed and compared with a collection that has them, and in which memory.
+Generate small images, index them into a fresh Milvus Lite file, and print the rate and the resident memory at a tenth,
+at half and at the end; the time of a second run, which changes nothing; and the time and memory to parse a CSV of a
+million rows and to compare it with a collection that holds them.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ print(json.dumps({"rows": count, "check": checked, "whole": time.perf_counter() 
 
 
 def draw_small(folder: Path, count: int) -> None:
-    """Distinct JPEGs of 96×72 pixels: a few hundred patterns, each with another corner."""
+    """Draw distinct JPEGs of 96×72 pixels: a few hundred patterns, each with another corner."""
     random = np.random.default_rng(0)
     patterns = [
         np.asarray(
@@ -105,7 +105,7 @@ def draw_small(folder: Path, count: int) -> None:
 
 
 def run_json(code: str, *arguments: object) -> dict[str, object]:
-    """Runs code in a process of its own; returns what it printed."""
+    """Run code in a process of its own, and return what it printed."""
     command = [sys.executable, "-W", "ignore", "-c", _MEMORY + code, *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
@@ -115,7 +115,7 @@ def run_json(code: str, *arguments: object) -> dict[str, object]:
 
 
 def write_long_csv(path: Path, rows: int, images: Path, new_labels: int = 0) -> Path:
-    """A CSV of as many rows over a thousand real files; the last `new_labels` rows have another label."""
+    """Write a CSV of `rows` rows with a thousand real files; the last `new_labels` rows have another label."""
     files = sorted(images.rglob("*.jpg"))[:1000]
     with open(path, "w", newline="") as file:
         writer = csv.writer(file)
@@ -127,7 +127,7 @@ def write_long_csv(path: Path, rows: int, images: Path, new_labels: int = 0) -> 
 
 
 def long_run(images: Path, uri: str) -> None:
-    """Prints rate and memory along a run, and what a second one takes."""
+    """Print rate and memory along a run, and the time of a second run."""
     first = run_json(_INSERT, images, uri)
     last_rows, last_seconds, table = 0, 0.0, []
     for share, rows, seconds, memory in first["marks"]:  # type: ignore[attr-defined]
@@ -143,7 +143,7 @@ def long_run(images: Path, uri: str) -> None:
 
 
 def long_csv(folder: Path, images: Path, rows: int) -> None:
-    """Prints what a long CSV takes to be parsed, and to be compared with a collection that holds all of it."""
+    """Print the time and memory to parse a long CSV, and to compare it with a collection that holds all of it."""
     short, long = (write_long_csv(folder / f"{n}.csv", n, images) for n in (rows // 10, rows))
     table = [
         [f"{r['rows']:,}", f"{r['check']:.1f}", f"{r['whole']:.1f}", f"{r['peak']:,.0f}"]
@@ -157,7 +157,7 @@ def long_csv(folder: Path, images: Path, rows: int) -> None:
     for count in (rows // 10, rows):
         if table:
             run_json(_DIFF, write_long_csv(long, rows // 10, images), uri)  # the labels as they were
-        # The same name as the collection was filled from: the rows' source is part of what is compared.
+        # The name from which the collection was filled: the comparison includes the source of each row.
         table.append([f"{count:,}", *_compare(write_long_csv(long, count, images, new_labels=1000), uri)])
     headers = ["rows of the CSV", "unchanged", "metadata_updated", "rejected", "s", "memory before (MB)", "peak (MB)"]
     print(tabulate(table, headers, "github"))
@@ -170,7 +170,7 @@ def _compare(table: Path, uri: str) -> list[str]:
 
 
 def main() -> None:
-    """Prints four tables."""
+    """Print four tables."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.scale", description=__doc__.split("\n")[0])
     parser.add_argument("--images", type=int, default=100_000)
     parser.add_argument("--csv-rows", type=int, default=1_000_000)

@@ -2,8 +2,8 @@
 
     python -m benchmarks.serve [--seconds 30] [--rows 100000] [--users 1 8 50]
 
-The page's own process serves; the users are a process of their own, each asking again as soon as it is answered,
-with another text each time. Rows are random unit vectors: what they show does not matter to the time.
+The page runs in one process and the users in another. Each user searches for a new text as soon as the last answer is
+there. Rows are random unit vectors, because the time does not depend on their content.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ WARM_UP_SECONDS = 5.0
 
 
 class Load(NamedTuple):
-    """What the users met: seconds of each answer, and how many were wrong."""
+    """The seconds of each answer, and the number of wrong answers."""
 
     users: int
     rate: float
@@ -47,7 +47,7 @@ class Load(NamedTuple):
 
 
 def main() -> None:
-    """Prints the table."""
+    """Print the table."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--seconds", type=float, default=30)
     parser.add_argument("--rows", type=int, default=100_000)
@@ -100,7 +100,7 @@ def _fill(uri: str, rows: int) -> float:
 
 
 def _bare(uri: str) -> None:
-    """The two parts alone, one call at a time and as many together as there may be users."""
+    """Measure the two parts alone, one call at a time and as many at once as there are users."""
     from pipelines.milvus.collection import Collection
     from pipelines.milvus.connection import close
     from pipelines.models.clip import load_model
@@ -129,7 +129,7 @@ def _time(call: Callable[[], object], together: int, seconds: float = 4.0) -> Lo
 
 @contextmanager
 def _server(uri: str) -> Iterator[tuple[str, int]]:
-    """The page on a free port, without the limit by client: here all users have one address."""
+    """Start the page on a free port, without a rate limit, because all users have the same address here."""
     environment = {**os.environ, "IMAGE_SEARCH_RATE_LIMIT": "0", "PYTHONUNBUFFERED": "1"}
     command = [sys.executable, "-W", "ignore", "-m", "app", "--uri", uri, "--port", "0"]
     process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
@@ -149,7 +149,7 @@ def _ask_once(address: str) -> None:
 
 
 def _memory(pid: int) -> float:
-    """Resident memory of a process, in MB."""
+    """Return the resident memory of a process in MB."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith("VmRSS"):
             return int(line.split()[1]) / 1024

@@ -1,7 +1,7 @@
 """How many images a second, from files to a searchable collection? `python -m benchmarks.throughput [--csv CSV]`
 
-ViT-B/32 with random weights into Milvus Lite, each way in a process of its own: the Milvus quickstart's loop, the
-shape of the Towhee tutorial, clip-retrieval's way, this program, and what the model alone could do.
+ViT-B/32 with random weights into Milvus Lite, each way in a process of its own: the loop of the Milvus quickstart, the
+Towhee tutorial, clip-retrieval's way, this program, and the model alone.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ BATCHES = (1, 8, 32, 64, 128)
 
 
 def main() -> None:
-    """Prints one table with the ratios, and one of the model's rate by batch size."""
+    """Print one table with the ratios, and one with the rate of the model by batch size."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--csv", default="", help="a CSV of photographs; without one they are made here")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
@@ -67,7 +67,7 @@ def _report(folder: Path, options: argparse.Namespace) -> None:
 
 
 def _report_ways(results: dict[str, dict[str, Any]]) -> None:
-    """The program beside the other ways, and beside its model alone."""
+    """Print the program beside the other ways, and beside its model alone."""
     rate, ceiling = results["ours"]["rate"], results["model"]["rate"]
     rows = [
         [
@@ -81,7 +81,7 @@ def _report_ways(results: dict[str, dict[str, Any]]) -> None:
 
 
 def _report_sharing(rate: float, ceiling: float, decoding: float) -> None:
-    """What decoding leaves of the model's rate where both run on the same cores."""
+    """Print the highest rate that is possible if decoding and the model share the same cores."""
     both = 1 / (1 / ceiling + 1 / decoding)
     print(
         f"decoding alone runs at {decoding:,.0f} images/s, on the cores that the model needs, too: taking turns, "
@@ -91,7 +91,7 @@ def _report_sharing(rate: float, ceiling: float, decoding: float) -> None:
 
 
 def _report_bounds(peak: dict[str, Any]) -> None:
-    """What this CPU can do at most."""
+    """Print the highest rate that this CPU allows."""
     theirs, ours = peak["gflop_reference"], peak["gflop"]
     print(f"an image takes {theirs:.2f} GFLOP in the reference's network and {ours:.2f} in ours")
     for precision, gflops in peak["gflops"].items():
@@ -103,7 +103,7 @@ def _report_bounds(peak: dict[str, Any]) -> None:
 
 
 def _report_batches(common: dict[str, Any]) -> None:
-    """The rate of a large and of the small model, by batch size."""
+    """Print the rate of a large model and of the small one by batch size."""
     alone = {MODEL: common["weights"], "builtin": ""}
     rates = [
         measure("benchmarks.throughput", "batches", **common | {"weights": file}, model=model)["rates"]
@@ -149,7 +149,7 @@ def _ours(paths: list[str], weights: str, device: str, folder: str) -> dict[str,
 
 
 def _model_alone(subject: str, name: str, weights: str, device: str) -> dict[str, Any]:
-    """Decoded images in, embeddings out, in the batches that the program chooses."""
+    """Measure from decoded images to embeddings, in the batches that the program chooses."""
     from pipelines.models.clip import load_model
 
     model = load_model(name, weights, device)
@@ -166,7 +166,7 @@ def _model_alone(subject: str, name: str, weights: str, device: str) -> dict[str
 
 
 def _decode_alone(paths: list[str]) -> dict[str, Any]:
-    """Files in, images of the model's size out, by all cores."""
+    """Measure from files to images of the model's size, on all cores."""
     from pipelines.models.registry import get_model
     from pipelines.operators.image_decode import ImageDecode
 
@@ -179,7 +179,7 @@ def _decode_alone(paths: list[str]) -> dict[str, Any]:
 
 
 def _rate(model: Any, batch: np.ndarray, seconds: float) -> tuple[float, int]:
-    """Images a second, and how many were embedded for this."""
+    """Return the images a second, and how many were embedded to measure it."""
     model.embed_images(batch)
     start, count, passed = time.perf_counter(), 0, 0.0
     while passed < seconds:
@@ -189,7 +189,7 @@ def _rate(model: Any, batch: np.ndarray, seconds: float) -> tuple[float, int]:
 
 
 def _peak(weights: str) -> dict[str, Any]:
-    """The speed of one large matrix product on the CPU, by precision, and the operations that an image takes."""
+    """Return the speed of a large matrix product on the CPU by precision, and the operations that an image takes."""
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
@@ -230,7 +230,7 @@ def _seconds(function: Any) -> float:
 
 
 def _limit(seconds: dict[str, float]) -> str:
-    """The stages with their share of all stages' seconds, the largest first."""
+    """Return the stages with their share of the seconds of all stages, the largest first."""
     total = sum(seconds.values()) or 1.0
     ordered = sorted(seconds.items(), key=lambda item: -item[1])
     return ", ".join(f"{stage} {value / total:.0%}" for stage, value in ordered)

@@ -1,9 +1,9 @@
 """Does any crash lose or double an image? `make torture`, or `python -m benchmarks.torture --help`
 
-Runs of the insert command are killed with `kill -9` at random points, on Milvus Lite and on a real server, while
-images change between the runs; the server is killed and started again in mid-run; a disk is filled. After the last
-resume every row and vector is compared with those of a clean run of the same images in a fresh collection.
-Ends with status 1 if anything is lost, doubled or different.
+The insert command is killed by `kill -9` at random moments, on Milvus Lite and on a real server, and images change
+between the runs. The server is killed and started again during a run, and a disk is filled. At the end every row
+and vector is compared with those of a clean run on the same images in a fresh collection.
+The exit status is 1 if anything is lost, doubled or different.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ UNGUARDED = "from pipelines.milvus import lite; lite.MIN_FREE_BYTES = 0; from pi
 
 @dataclass
 class Verdict:
-    """What differs from a clean run after a round; and what the round was."""
+    """A round, and how its result differs from a clean run."""
 
     name: str
     events: int = 0
@@ -56,12 +56,12 @@ class Verdict:
 
     @property
     def failed(self) -> bool:
-        """Whether one row is not as it should be."""
+        """Whether any row is wrong."""
         return bool(self.lost or self.doubled or self.different or self.surplus)
 
 
 class Bench:
-    """Images that change, and the command that is killed."""
+    """The images, which change, and the command that is killed."""
 
     def __init__(self, folder: Path, images: int, seed: int) -> None:
         self.folder, self.photos = folder, folder / "photos"
@@ -79,7 +79,7 @@ class Bench:
         print(f"{images:,} images; a clean run takes {whole:.1f} s, of which {self._start_up:.1f} s to start up")
 
     def start(self, uri: str, collection: str, program: Sequence[str] = ("-m", "pipelines")) -> subprocess.Popen[str]:
-        """Starts an insert."""
+        """Start an insert."""
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
         options = ["--uri", uri, "--collection", collection, "--model", "builtin", "--json"]
         command = [sys.executable, "-W", "ignore", *program, "insert", str(self.photos), *options]
@@ -89,18 +89,18 @@ class Bench:
         )  # fmt: skip
 
     def run(self, uri: str, collection: str) -> None:
-        """An insert to its end."""
+        """Run an insert to its end."""
         process = self.start(uri, collection)
         out, err = process.communicate(timeout=400)
         if process.returncode != 0:
             raise RuntimeError(f"insert ended with {process.returncode}: {out[-300:]} {err[-1500:]}")
 
     def a_moment(self, share: float = 1.0) -> None:
-        """Waits for a random point of the part of a run in which it writes."""
+        """Wait for a random moment while the run writes."""
         time.sleep(self._start_up * 0.7 + self._random.uniform(0, share) * self._window)
 
     def change_images(self) -> None:
-        """New content for 1 % of the files, new names for 1 %, copies of 1 %, one new time."""
+        """Change the content of 1 % of the files, rename 1 %, copy 1 %, and give one a new time."""
         for path in self._random.sample(self._paths, len(self._paths) // 100):
             self._serial += 1
             other = self._random.choice(self._paths)
@@ -111,7 +111,7 @@ class Bench:
         self._random.choice(self._paths).touch()
 
     def judge(self, verdict: Verdict, uri: str, collection: str) -> Verdict:
-        """Compares a collection with a clean run of the images as they are now."""
+        """Compare a collection with a clean run on the current images."""
         clean = Settings(uri=str(self.folder / f"clean{self._serial}_{verdict.name.split()[0]}.db"), model="builtin")
         run_insert(self.photos, clean)
         expected, found = _rows(Collection(clean.uri, clean.collection)), _rows(Collection(uri, collection))
@@ -138,14 +138,14 @@ def _rows(collection: Collection) -> list[dict[str, object]]:
 
 
 def _compare(row: dict[str, object], wanted: dict[str, object]) -> float:
-    """The cosine of the two embeddings; -1 where another field differs."""
+    """Return the cosine of the two embeddings, -1 if another field differs."""
     if any(row[name] != wanted[name] for name in wanted if name != schema.EMBEDDING):
         return -1.0
     return float(np.dot(np.asarray(row[schema.EMBEDDING]), np.asarray(wanted[schema.EMBEDDING])))
 
 
 def kill_runs(bench: Bench, name: str, kills: int, fresh: Callable[[int], tuple[str, str]]) -> Verdict:
-    """Kills inserts, five to a collection, then lets one go to its end."""
+    """Kill inserts, five on each collection, then run one to its end."""
     verdict = Verdict(f"{name} killed runs")
     start = time.monotonic()
     for number in range(0, kills, KILLS_A_ROUND):
@@ -165,7 +165,7 @@ def kill_runs(bench: Bench, name: str, kills: int, fresh: Callable[[int], tuple[
 
 
 def restart_server(bench: Bench, server: MilvusServer, restarts: int) -> Verdict:
-    """Kills the server in mid-run and starts it again: the insert waits for it and goes on by itself."""
+    """Kill the server during a run and start it again; the insert must wait for it and continue by itself."""
     verdict = Verdict("server restarts")
     start = time.monotonic()
     for number in range(restarts):
@@ -186,7 +186,7 @@ def restart_server(bench: Bench, server: MilvusServer, restarts: int) -> Verdict
 
 
 def fill_disk(bench: Bench, fulls: int) -> Verdict | str:
-    """Fills the disk under a Milvus Lite file in mid-run, frees it, goes on. A string: why it cannot be done here."""
+    """Fill the disk under a Milvus Lite file during a run, free it, and continue; or return why this is impossible."""
     verdict = Verdict("full disk")
     start = time.monotonic()
     mount = bench.folder / "disk"
@@ -225,7 +225,7 @@ def _fill(folder: Path) -> None:
 
 
 def main() -> int:
-    """Prints a row for each kind of crash."""
+    """Print a row for each kind of crash."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.torture", description=__doc__.split("\n")[0])
     parser.add_argument("--lite", type=int, default=50, help="runs killed on Milvus Lite (default 50)")
     parser.add_argument("--server", type=int, default=20, help="runs killed on a Milvus server (default 20)")

@@ -1,7 +1,7 @@
 """The same work by this project and by its peers' code paths, in one run on one machine: `make bench-peers`.
 
 Every peer runs in processes of its own, with the same images and the same random ViT-B/32 weights, through its
-public entry points. Prints one Markdown table. A peer that cannot run here is listed with the reason.
+public entry points. The result is a Markdown table. A peer that cannot run here is listed with the reason.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ TEXTS = tuple(f"{kind} of {subject}" for kind in ("a photo", "a drawing", "a pai
 
 @dataclass(frozen=True)
 class Peer:
-    """One row: its driver, its environment, and whether it is given few images because it embeds one a call."""
+    """A row of the table: its driver, its environment, and whether it gets few images because it embeds one a call."""
 
     title: str
     driver: str
@@ -55,7 +55,7 @@ PEERS = (
 
 
 class Bench:
-    """The shared folder, the clock, and one method per step."""
+    """The shared folder, the clock, and one method for each step."""
 
     def __init__(self, folder: Path, minutes: float) -> None:
         self.folder = folder
@@ -64,7 +64,7 @@ class Bench:
         self.good = 0
 
     def prepare(self, source: str, images: int, few: int) -> int:
-        """Makes the images and the weights; returns the number of images."""
+        """Make the images and the weights; returns the number of images."""
         count = collect(source, self.folder / "all", images)
         subset(self.folder / "all", self.folder / "few", few)
         self.good = add_bad(self.folder / "all", self.folder / "bad")
@@ -76,7 +76,7 @@ class Bench:
         return count
 
     def measure(self, peer: Peer) -> Row:
-        """Runs one peer's processes, one after the other."""
+        """Run one peer's processes, one after the other."""
         row = Row(peer.title, good=self.good)
         python = ROOT / peer.venv / "bin" / "python"
         failed = ROOT / peer.venv / "failed"
@@ -100,7 +100,7 @@ class Bench:
 
 
 def machine() -> str:
-    """The processor and the number of its cores this process may use."""
+    """Return the processor and the number of its cores that this process may use."""
     name = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
@@ -113,25 +113,25 @@ def machine() -> str:
 
 
 def explain(images: int, few: int, source: str) -> str:
-    """What the columns are."""
+    """Explain the columns of the table."""
     kind = "photographs of the CSV" if source else "drawn images of 500×375"
     return f"""\
-{machine()}; {images} {kind} ({few} for the rows that embed one image a call); the same random ViT-B/32 weights
-for all. Peers compute in fp32, their default on a CPU; this project in bf16 where the CPU has instructions for it,
-its default.
+{machine()}; {images} {kind} ({few} for the rows that embed one image a call); all with
+the same random ViT-B/32 weights. Peers compute in fp32, their default on a CPU. This project computes in bf16 if the
+CPU has instructions for it, which is its default.
 
-- images/s: from the first file to the last vector stored; imports, loading the model and a first image are not in
-  it. clip-retrieval's is that of its command, with the two processes it starts for its log.
-- cold start: a new process, from its start to the first search's hits over what an earlier one stored.
-- peak memory: the larger of indexing's and searching's, all its processes together, shared pages once.
-- query: a text to its {TOP_K} hits over the images of its row, {len(TEXTS) - 1} different texts; FAISS is given
+- images/s: from the first file to the last stored vector, without imports, loading the model and a first image. The
+  rate of clip-retrieval is that of its command, with the two processes that it starts for its log.
+- cold start: a new process, from its start to the hits of its first search in what an earlier process stored.
+- peak memory: the larger one of indexing and searching; all processes together, shared pages counted once.
+- query: from a text to its {TOP_K} hits among the images of the row, {len(TEXTS) - 1} different texts. FAISS gets
   vectors that open_clip stored, so its row is the search alone.
-- bad image: a JPEG cut off half-way and an HTML page named .jpg among {{good}} good ones; are the good ones stored?
-- second run: the same once more; it re-does the work where it takes more than half of the time."""
+- bad image: a truncated JPEG and an HTML page named .jpg are among {{good}} good images; are the good ones stored?
+- second run: the same again; it re-does the work if it takes more than half of the time."""
 
 
 def main() -> None:
-    """Prints the table and what its columns mean."""
+    """Print the table and what its columns mean."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.peers", description=__doc__.splitlines()[0])
     parser.add_argument("--csv", default="", help="a CSV with a column path; without it images are drawn")
     parser.add_argument("--images", type=int, default=200, help="images for every row (default 200)")

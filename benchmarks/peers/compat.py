@@ -1,4 +1,4 @@
-"""Lets the peers' environments import torchvision beside a CPU-only torch, whose operators it cannot load.
+"""Let the peers' environments import torchvision beside a CPU-only torch, whose operators it cannot load.
 
 No peer uses the operators for CLIP; the image transforms are pure Python. With a matching pair this does nothing.
 """
@@ -11,7 +11,7 @@ _held: list[Any] = []
 
 
 def import_torchvision() -> None:
-    """Imports it, after declaring the two schemas without which the import fails."""
+    """Import torchvision after declaring the two schemas without which the import fails."""
     import torch
 
     try:

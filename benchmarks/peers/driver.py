@@ -1,7 +1,7 @@
-"""What every driver does, whichever peer it drives: index, index again, search, meet broken images.
+"""The steps of every driver: index, index again, search, and index broken images.
 
 A driver is run as `python -m benchmarks.peers.drivers.NAME JOB.json` by the environment of its peer, so nothing but
-the standard library may be imported here. It prints one line of JSON per finding.
+the standard library may be imported here. It prints one line of JSON for each finding.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ TOP_K = 10
 
 @dataclass(frozen=True)
 class Job:
-    """What to do: `mode` is index, search or bad; the folder holds the images and their CSV (id,path).
+    """A task: `mode` is index, search or bad; the folder holds the images and their CSV (id,path).
 
-    store: a folder of the peer's own, for whatever it stores.
+    store: the folder in which the peer stores everything.
     model: the folder of `prepare`: weights.pt (OpenAI's names), hf/ (transformers' form of the same).
     """
 
@@ -37,13 +37,13 @@ class Job:
 
     @property
     def paths(self) -> list[str]:
-        """The images' files, in the CSV's order."""
+        """The image files, in the order of the CSV."""
         with open(self.table, newline="") as file:
             return [row["path"] for row in csv.DictReader(file)]
 
     @property
     def table(self) -> str:
-        """The CSV with the images' paths."""
+        """The CSV with the paths of the images."""
         return str(Path(self.images, "images.csv"))
 
     @property
@@ -53,37 +53,37 @@ class Job:
 
 
 class Peer(Protocol):
-    """What a driver provides."""
+    """The methods of a driver."""
 
     def load(self, job: Job) -> None:
-        """Loads the model."""
+        """Load the model."""
 
     def warm(self, path: str) -> None:
-        """Embeds one image and stores nothing, so that the first call's set-up is not in the rate."""
+        """Embed one image and store nothing, so that the rate does not include the set-up of the first call."""
 
     def index(self, paths: Sequence[str]) -> None:
-        """Reads, embeds and stores the images the way the peer's users do; called again for a second run."""
+        """Read, embed and store the images as users of the peer do; called again for a second run."""
 
     def stored(self) -> int:
-        """Vectors stored."""
+        """Return the number of stored vectors."""
 
     def finish(self) -> None:
-        """What a search needs on top, an index for example; not part of the rate."""
+        """Build what a search needs besides, an index for example; this is not part of the rate."""
 
     def open(self) -> None:
-        """Makes ready to search what another process stored."""
+        """Prepare to search what another process stored."""
 
     def search(self, text: str) -> Sequence[Any]:
-        """The ten nearest."""
+        """Return the ten nearest."""
 
 
 def emit(**findings: Any) -> None:
-    """Prints one finding."""
+    """Print one finding."""
     print(EVENT + json.dumps(findings), flush=True)
 
 
 def drive(peer: Peer, package: str = "") -> None:
-    """Does the job named on the command line. The package is the one whose version the table names."""
+    """Run the job named on the command line. The table shows the version of the package."""
     warnings.simplefilter("ignore")
     job = Job(**json.loads(Path(sys.argv[1]).read_text()))
     if package:

@@ -1,4 +1,4 @@
-"""The images every peer gets: copies of those in a CSV, or drawn ones; and a folder with two broken ones in it."""
+"""The images for every peer: copies of those in a CSV, or drawn ones; and a folder with two broken ones."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ GOOD_BESIDE_BAD = 6
 
 
 def collect(source: str, folder: Path, count: int) -> int:
-    """Puts the images of a CSV (column path, relative to the CSV), evenly spread over it, or drawn ones of 500×375
-    into a folder, with an images.csv. Returns how many."""
+    """Put images of a CSV (column path, relative to the CSV), evenly spread over it, or drawn ones of 500×375 pixels
+    into a folder, with an images.csv. Return their number."""
     folder.mkdir(parents=True)
     if source:
         table = Path(source)
@@ -27,7 +27,7 @@ def collect(source: str, folder: Path, count: int) -> int:
 
 
 def draw(folder: Path, count: int) -> None:
-    """JPEGs of 500×375, smooth random colours: decoding costs what a photograph's decoding costs, or a little less."""
+    """Draw JPEGs of 500×375 in smooth random colours, which decode as slowly as a photograph or a little faster."""
     import numpy as np
     from PIL import Image
 
@@ -39,7 +39,7 @@ def draw(folder: Path, count: int) -> None:
 
 
 def subset(source: Path, folder: Path, count: int) -> int:
-    """The first so many of a folder's images, as a folder of their own."""
+    """Copy the first images of a folder into a folder of their own."""
     folder.mkdir(parents=True)
     for path in _images(source)[:count]:
         shutil.copyfile(path, folder / path.name)
@@ -47,7 +47,7 @@ def subset(source: Path, folder: Path, count: int) -> int:
 
 
 def add_bad(source: Path, folder: Path) -> int:
-    """Good images, and in their middle a JPEG cut off half-way and an HTML page named .jpg. Returns the good ones."""
+    """Add a JPEG cut off half-way and an HTML page named .jpg in the middle of good images. Return the good ones."""
     good = subset(source, folder, GOOD_BESIDE_BAD)
     whole = _images(source)[0].read_bytes()
     middle = f"{good // 2:05}"
@@ -58,7 +58,7 @@ def add_bad(source: Path, folder: Path) -> int:
 
 
 def write_table(folder: Path) -> int:
-    """Writes images.csv (id,path) over a folder's images, in the order of their names; returns their number."""
+    """Write images.csv (id,path) for the images of a folder, sorted by name, and return their number."""
     paths: Sequence[Path] = _images(folder)
     with open(folder / "images.csv", "w", newline="") as file:
         csv.writer(file).writerows([["id", "path"], *([number, str(path)] for number, path in enumerate(paths))])

@@ -1,4 +1,4 @@
-"""Makes what all peers share: one set of random ViT-B/32 weights in the two forms they read, run in .venv-peers.
+"""Make one set of random ViT-B/32 weights in the two forms that the peers read; run in .venv-peers.
 
 `python -m benchmarks.peers.prepare FOLDER`: FOLDER/weights.pt (a state dict under OpenAI's names) and FOLDER/hf/
 (the same as a folder that transformers loads, with tokenizer and processor files).
@@ -18,8 +18,7 @@ LAYERS = 12
 
 
 def random_state() -> dict[str, Any]:
-    """The state dict of a new ViT-B/32, the same each time. Rounded to fp16, as OpenAI's own weights are: clip keeps
-    them so."""
+    """Return the state dict of a new ViT-B/32, the same each time, rounded to fp16 like OpenAI's weights."""
     import torch
     from open_clip import create_model
 
@@ -29,7 +28,7 @@ def random_state() -> dict[str, Any]:
 
 
 def to_transformers(state: dict[str, Any]) -> dict[str, Any]:
-    """OpenAI's names to those of transformers' CLIPModel; a fused q-k-v projection becomes three."""
+    """Translate OpenAI's names into those of transformers' CLIPModel; a fused q-k-v projection becomes three."""
     done = {
         "logit_scale": state["logit_scale"],
         "visual_projection.weight": state["visual.proj"].T.contiguous(),
@@ -62,7 +61,7 @@ def _block(state: dict[str, Any], old: str, new: str) -> dict[str, Any]:
 
 
 def write_vocabulary(folder: Path) -> None:
-    """vocab.json and merges.txt of CLIP's tokenizer, from the table that open_clip ships."""
+    """Write vocab.json and merges.txt of CLIP's tokenizer, from the table that open_clip ships."""
     import open_clip
     from open_clip.tokenizer import bytes_to_unicode
 
@@ -77,7 +76,7 @@ def write_vocabulary(folder: Path) -> None:
 
 
 def main() -> None:
-    """Writes both forms."""
+    """Write both forms."""
     import torch
     from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPProcessor, CLIPTokenizer
 

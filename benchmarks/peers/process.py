@@ -1,4 +1,4 @@
-"""One driver as a process: what it found, its peak memory, and an end to it when it takes too long or too much."""
+"""Run a driver as a process, collect its findings and its peak memory, and stop it if it takes too long or too much."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ _ERROR = re.compile(r"^(?:[\w.]+\.)?\w*(?:Error|Exception|Exit|Interrupt)\b.*")
 
 
 def run_driver(python: str, module: str, job: Job, seconds: float) -> dict[str, Any]:
-    """Runs it to its end and returns its findings; of what went wrong, `error` in one line.
+    """Run a driver to its end and return its findings, with a failure as one line in `error`.
 
-    Besides what the driver emits: peak_mb, the most memory its processes had together (pages they share counted
+    To what the driver prints this adds peak_mb, the largest memory of all its processes together (shared pages counted
     once), and started, the wall-clock time just before it started.
     """
     Path(job.collection).mkdir(parents=True, exist_ok=True)
@@ -62,14 +62,14 @@ def run_driver(python: str, module: str, job: Job, seconds: float) -> dict[str, 
 
 
 def error_line(text: str) -> str:
-    """The line of a log that names the error: that of the last traceback, else the last line."""
+    """Return the line of a log that names the error: that of the last traceback, else the last line."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     named = [line for line in lines if _ERROR.match(line)]
     return (named or lines or [""])[-1][:200]
 
 
 def memory_mb(session: int) -> float:
-    """Memory of all processes of a session in MB, shared pages counted once (PSS); 0 where there is no /proc."""
+    """Return the memory of all processes of a session in MB, shared pages counted once (PSS); 0 without /proc."""
     total = 0
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError, ValueError, IndexError):

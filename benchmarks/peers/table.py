@@ -1,4 +1,4 @@
-"""From findings to the Markdown table."""
+"""Render findings as a Markdown table."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NONE = "–"
 
 @dataclass
 class Row:
-    """One peer: its findings by mode (index, search, bad), and what is to be said below the table."""
+    """A peer: its findings by mode (index, search, bad), and the notes below the table."""
 
     title: str
     findings: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -38,7 +38,7 @@ class Row:
         return notes
 
     def cells(self) -> tuple[str, ...]:
-        """The table's cells. What was not found out is a dash; a note says why."""
+        """The cells of the table. A missing finding is a dash, and a note says why."""
         index, search, bad = (self.findings.get(mode, {}) for mode in ("index", "search", "bad"))
         title = " ".join(part for part in (self.title, index.get("version") or search.get("version") or "") if part)
         rate = index["images"] / index["seconds"] if index.get("seconds") else 0.0
@@ -57,13 +57,13 @@ class Row:
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """The smallest value that is not below that share of them (nearest rank)."""
+    """Return the smallest value that is not below this share of the values (nearest rank)."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, max(0, -int(-len(ordered) * share // 1) - 1))]
 
 
 def render(rows: Sequence[Row]) -> str:
-    """A Markdown table, and below it why what is missing is missing."""
+    """Return a Markdown table, with the reasons for missing cells below it."""
     from tabulate import tabulate
 
     table = tabulate([row.cells() for row in rows], headers=HEADERS, tablefmt="github", disable_numparse=True)
