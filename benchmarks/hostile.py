@@ -80,7 +80,7 @@ def run(folder: Path, good: int) -> Outcome:
 
 def _draw(folder: Path, number: int) -> str:
     name = f"good {number}.jpg"
-    (folder / name).write_bytes(hostile_files.encoded("JPEG", hostile_files.image(96, 72, seed=number + 1)))
+    (folder / name).write_bytes(hostile_files.encoded("JPEG", hostile_files.sample_image(96, 72, seed=number + 1)))
     return name
 
 
