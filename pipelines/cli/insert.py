@@ -22,6 +22,11 @@ class InsertOptions:
     source: str = option(MISSING, "", "SOURCE")
     limit: int = option(0, "Index only the first rows, at most this many; 0 takes all.", at_least=0)
     shard: str = option("", "Index one part of the rows, as 3/16: stable across machines and runs, for many machines.")
+    path_column: str = option("", "Column that holds the paths. [default: path, else a usual name such as file]")
+    exclude: tuple[str, ...] = option(
+        (), "Leave this out of a folder, as in .gitignore: '*.png', raw/; may be repeated."
+    )
+    include_hidden: bool = option(False, "Also take hidden files, thumbnails and bins in a folder.")
     rejects: str = option("", "CSV (id,path,reason) for images that cannot be used. [default: rejected.csv]")
     checksum: bool = option(False, "Compare the content of files instead of time and size; reads every file.")
     reembed: bool = option(False, "If another model made the collection: embed all of it again with this one.")
@@ -62,12 +67,15 @@ def insert(options: InsertOptions, settings: Settings, output: Output) -> int:
             reembed=options.reembed,
             prune=_confirm(options.source, options.yes) if options.prune else None,
             index=choose_index(settings.uri, options.index, options.metric, options.index_param),
+            path_column=options.path_column,
+            exclude=options.exclude,
+            include_hidden=options.include_hidden,
             on_progress=bar.show_insert,
         )
     print_summary(summary, settings, as_json=output.json)
     if summary.interrupted:
         return EXIT_INTERRUPTED
-    return EXIT_REJECTED if summary.rejected else 0
+    return EXIT_REJECTED if summary.rejected or summary.unlisted else 0
 
 
 def _confirm(source: str, yes: bool) -> Callable[[int, int], bool]:

@@ -24,6 +24,10 @@ _EASY, _NARROWEST = 20, 8
 
 def print_summary(summary: Summary, settings: Settings, as_json: bool) -> None:
     """Print the end of an insert run, and what to do next."""
+    for note in summary.notes:
+        print(note, file=sys.stderr)
+    for folder, reason in summary.unlisted.items():
+        print(f"{folder} cannot be listed ({reason}): what it holds was left as it is", file=sys.stderr)
     if as_json:
         print(json.dumps(dataclasses.asdict(summary), ensure_ascii=False))
         return
@@ -35,7 +39,9 @@ def print_summary(summary: Summary, settings: Settings, as_json: bool) -> None:
         print(f"removed {summary.removed:,} rows whose file or line is gone")
     speed = f", {summary.images_per_second:,.0f} images/s" if summary.images_per_second else ""
     print(f"{summary.seconds:.1f} s{speed}, collection '{summary.collection}', model {summary.model}")
-    if summary.rejected:
+    if summary.unsupported:
+        print(f"{summary.unsupported:,} files are of kinds that cannot be read")
+    if summary.rejected or summary.unsupported:
         print(f"the rejected images and why: {summary.rejects_file}")
     if summary.step_seconds:
         print(f"the model ran by {summary.runtime}")

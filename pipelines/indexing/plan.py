@@ -91,7 +91,7 @@ class Planner:
         self._profile = profile
         self._defaults = {field.name: field.default for field in collection.fields()}
         self._compared = [*_FILE_FIELDS, schema.SOURCE, *self._defaults]
-        self.present = array("q")  # ids of the rows that have a file
+        self.present = array("q")  # ids of the rows that have a file, or may have one
 
     def plans(self, source: Source, first: int) -> Iterator[list[Step]]:
         """Yield a plan for each chunk of the source. The first chunk has at most `first` rows.
@@ -124,7 +124,7 @@ class Planner:
 
     def _entity(self, row: Row) -> dict[str, Any]:
         mtime_ns, size = _stat(row.path)
-        if mtime_ns or size or is_remote(row.path):
+        if mtime_ns or size or not _is_gone(row.path):
             self.present.append(row.id)
         own = {ID: row.id, PATH: row.path, **self._own, schema.MTIME_NS: mtime_ns, schema.SIZE: size}
         return {**own, **self._defaults, **row.fields}
@@ -180,6 +180,19 @@ def _stat(path: str) -> tuple[int, int]:
     except (OSError, ValueError):
         return 0, 0
     return status.st_mtime_ns, status.st_size
+
+
+def _is_gone(path: str) -> bool:
+    """Tell whether there is no such file, rather than one that cannot be looked at just now."""
+    if is_remote(path):
+        return False
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return True
+    except OSError:
+        pass
+    return False
 
 
 def _why_unstorable(row: Row) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,23 +15,34 @@ from ..milvus import schema
 from ..milvus.collection import Collection
 from ..milvus.filter_expression import text_literal
 
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
 # Called with the rows that are gone and all rows of the source; whether to remove them.
 Confirm = Callable[[int, int], bool]
 
 
-def source_name(source: str | os.PathLike[str]) -> str:
-    """What a row keeps of where it was listed: the real path of the CSV or folder, an address as it is."""
+def source_name(source: str | os.PathLike[str] | DataFrame) -> str:
+    """What a row keeps of where it was listed: the real path of the file or folder, an address as it is.
+
+    '' for a DataFrame.
+    """
+    if not isinstance(source, (str, os.PathLike)):
+        return ""
     text = os.fspath(source)
     return text if is_remote(text) else os.path.realpath(os.path.expanduser(text))
 
 
-def prune_gone(collection: Collection, source: str, present: array[int], confirm: Confirm) -> int:
+def prune_gone(
+    collection: Collection, source: str, present: array[int], unlisted: Iterable[str], confirm: Confirm
+) -> int:
     """Removes what is gone; returns how many rows.
 
     A row belongs to the source that listed it last: rows of other sources in the collection are left alone.
 
     Args:
-        present: ids of the rows whose file is there now.
+        present: ids of the rows whose file is there now, or may be.
+        unlisted: folders that cannot be listed; nothing below them counts as gone.
 
     Raises:
         InputError: not one file of the source is there, as when a disk is not mounted.
@@ -39,10 +51,14 @@ def prune_gone(collection: Collection, source: str, present: array[int], confirm
     expression = f"{schema.SOURCE} == {text_literal(source)}"
     gone: list[int] = []
     total = 0
-    for rows in collection.scan(expression, []):
+    unknown = tuple(os.path.join(folder, "") for folder in unlisted)
+    for rows in collection.scan(expression, [schema.PATH] if unknown else []):
         stored = np.array([row[schema.ID] for row in rows], np.int64)
         total += len(stored)
-        gone += stored[~np.isin(stored, there, assume_unique=True)].tolist()
+        missing = ~np.isin(stored, there, assume_unique=True)
+        if unknown:
+            missing &= [not row[schema.PATH].startswith(unknown) for row in rows]
+        gone += stored[missing].tolist()
     if not gone:
         return 0
     if not there.size:

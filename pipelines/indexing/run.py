@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -30,6 +31,9 @@ from .reembed import CollectionSource, finish_swap, replacement_of, swap
 from .rejects import RejectFile
 from .summary import Progress, Summary, Tally
 
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
 _SMALL_IMAGE = b"P6 2 2 255\n" + bytes(12)  # a PPM of 2 × 2 black pixels
 
 
@@ -43,7 +47,7 @@ class Target(NamedTuple):
 
 
 def run_insert(
-    source: str | os.PathLike[str],
+    source: str | os.PathLike[str] | DataFrame,
     settings: Settings,
     *,
     limit: int = 0,
@@ -54,6 +58,9 @@ def run_insert(
     reembed: bool = False,
     prune: Confirm | None = None,
     index: Index | None = None,
+    path_column: str = "",
+    exclude: Sequence[str] = (),
+    include_hidden: bool = False,
     on_progress: Progress | None = None,
 ) -> Summary:
     """Index a CSV or a folder, local or at an address. A second run touches only what is new or changed.
@@ -72,6 +79,9 @@ def run_insert(
         prune: afterwards remove the rows of this source whose file or CSV line is gone, if this function returns True.
             It gets their number and the number of all rows of the source.
         index: the vector index to have afterwards (`milvus.index.choose_index`); None leaves it to the program.
+        path_column: the column of paths; '' looks for `path`, then for usual names.
+        exclude: patterns with gitignore's rules for what to leave out of a folder.
+        include_hidden: also take hidden files, thumbnails and bins of a folder.
         on_progress: gets the summary so far and the total number of rows.
 
     Raises:
@@ -83,23 +93,30 @@ def run_insert(
     if (limit or part != WHOLE) and (prune or reembed):
         option = "--limit" if limit else "--shard"
         raise InputError(f"{option} looks at a part of the source only: --prune and --reembed need all of it")
-    rows = open_source(source, limit, part, settings.allow_private_urls)
+    name = source_name(source)
+    if prune and not name:
+        raise InputError("a DataFrame has no name by which its rows are known: --prune needs a file or a folder")
+    rows = open_source(
+        source, limit, part, settings.allow_private_urls,
+        path_column=path_column, exclude=exclude, include_hidden=include_hidden,
+    )  # fmt: skip
     target = _open_target(settings, reembed)
     batch_size = settings.batch_size or target.model.default_batch_size
-    summary = Summary(os.fspath(source), settings.collection, target.model_id)
+    summary = Summary(str(source) if name else "DataFrame", settings.collection, target.model_id)
     summary.runtime = f"{target.model.description}, batch {batch_size}"
     pipeline = build_insert(target.model, target.collection, settings)
     _prepare_collection(target, rows, index)
     steps = Profile() if profile else None
-    planner = Planner(target.collection, target.model_id, source_name(source), checksum, steps)
+    planner = Planner(target.collection, target.model_id, name, checksum, steps)
     with closing(RejectFile(rejects, part)) as reject_list:
         tally = Tally(summary, reject_list, on_progress)
         _fill(target, rows, planner, Executor(target.collection, pipeline, batch_size, steps), tally)
+        tally.add_findings(rows.findings)
     if not summary.interrupted:
         if target.replaces is not None:
             swap(target.replaces, target.collection)
         if prune is not None:
-            summary.removed = prune_gone(target.collection, source_name(source), planner.present, prune)
+            summary.removed = prune_gone(target.collection, name, planner.present, rows.findings.unlisted, prune)
         if summary.removed or summary.rows > summary.unchanged + summary.rejected:
             target.collection.flush()
         target.collection.optimize(index)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from ..engine import Profile
-from ..sources.source import Row
+from ..sources.source import Findings, Row
 from .rejects import RejectFile
 
 
@@ -37,6 +37,9 @@ class Summary:
     unchanged: nothing was done.
     rejected: not usable; `rejects_file` says why.
     removed: rows that `--prune` removed; not among `rows`.
+    unsupported: files of a folder of kinds that cannot be read; in `rejects_file`, but not among `rows`.
+    unlisted: folders that cannot be listed, with the reason. Nothing below them was pruned.
+    notes: what else is to be known about the source.
     runtime: what ran the model, and the batch size.
     """
 
@@ -51,6 +54,9 @@ class Summary:
     unchanged: int = 0
     rejected: int = 0
     removed: int = 0
+    unsupported: int = 0
+    unlisted: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
     seconds: float = 0.0
     images_per_second: float = 0.0
     interrupted: bool = False
@@ -87,6 +93,14 @@ class Tally:
                     self._rejects.add(outcome.row, outcome.reason)
             self._rejects.flush()
             self._on_progress(self._summary, self._expected)
+
+    def add_findings(self, findings: Findings) -> None:
+        """Add what a source found beside its rows to the summary and to the list of rejected images."""
+        self._summary.notes = findings.notes
+        self._summary.unlisted = findings.unlisted
+        self._summary.unsupported = len(findings.unsupported)
+        for row, reason in findings.unsupported:
+            self._rejects.add(row, reason)
 
     def interrupt(self) -> None:
         """Mark the summary as that of an interrupted run, and report that."""
