@@ -83,7 +83,7 @@ class Student(nn.Module):
 
     def images(self, pixels: torch.Tensor) -> torch.Tensor:
         """Return the unit-length embeddings only."""
-        return self(pixels)[0]
+        return self.forward(pixels)[0]
 
 
 def similarity_loss(
@@ -119,7 +119,10 @@ def step_loss(student: Student, stage_data: StageData) -> torch.Tensor:
     told = similarity_loss(images, projected, targets.bank.captions[captions], scale)
     near = 1 - (images * projected).sum(1).mean()
     alike = 1 - F.cosine_similarity(guess, features).mean()
-    return _OWN_WEIGHT * own + _SIMILARITY_WEIGHT * (named + told) / 2 + _NEAR_WEIGHT * near + _FEATURE_WEIGHT * alike
+    loss: torch.Tensor = (
+        _OWN_WEIGHT * own + _SIMILARITY_WEIGHT * (named + told) / 2 + _NEAR_WEIGHT * near + _FEATURE_WEIGHT * alike
+    )
+    return loss
 
 
 @torch.inference_mode()

@@ -227,7 +227,7 @@ def train(
             freeze_map(student, stage.average.module, work_dir / "map.pt")
         return step_loss(student, sampler, bank, neighbours)
 
-    trained = stage.run(
+    trained: ImageStudent = stage.run(
         loss,
         lambda average: validate(average, photos, held_out, bank),
     )

@@ -101,7 +101,7 @@ def step_loss(pair: Pair, stage_data: StageData) -> torch.Tensor:
     looks = torch.randint(len(targets.features), (total,))
     images, scale = pair.head(targets.features[looks, batch.rows]), pair.head.scale()
     shares = targets.probabilities[batch.rows][:, classes].float()
-    loss = -(shares * (scale * images @ seen.T).log_softmax(1)).sum(1).mean() / shares.sum(1).mean()
+    loss: torch.Tensor = -(shares * (scale * images @ seen.T).log_softmax(1)).sum(1).mean() / shares.sum(1).mean()
     loss = loss + _ANCHOR_WEIGHT * (1 - (kept * stage_data.anchor_embeddings[anchors]).sum(1).mean())
     if captioned:
         loss = loss + captioned / total * image_tower.caption_loss(images[:captioned], told, captions, scale)
