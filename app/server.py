@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import shutil
@@ -97,7 +98,7 @@ def build_app(
     app.include_router(api_routes(library.searcher, metrics))
     app.include_router(image_routes(library, thumbnails or Thumbnails(allow_private=settings.allow_private_urls)))
     _add_favicon(app)
-    _mount_page(app, library)
+    asyncio.run(_mount_page(app, library))
     # Middleware that is added later sees a request earlier, and refusals pass all that was added after them.
     app.add_middleware(CompressPage)
     # Gradio allows any origin, credentials included, except on localhost. No origin is allowed here.
@@ -126,9 +127,13 @@ def listen(host: str, port: int) -> socket.socket:
         # asyncio sets TCP_NODELAY on connections of a socket that names its protocol. Without it, each answer of two
         # writes waits 40 ms for the client's delayed acknowledgement.
         listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-        listener.listen()
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(address)
+            listener.listen()
+        except BaseException:
+            listener.close()
+            raise
     except OSError as error:
         reason = "is another page running? choose another with --port" if error.errno else "choose another with --host"
         raise InputError(f"cannot listen on {host}:{port}: {error.strerror}; {reason}") from error
@@ -178,8 +183,11 @@ def _warm_up(library: Library) -> None:
         library.warm_up()
 
 
-def _mount_page(app: FastAPI, library: Library) -> None:
-    """Mount Gradio without anything that could reach out, or keep, share or serve more than the page."""
+async def _mount_page(app: FastAPI, library: Library) -> None:
+    """Mount Gradio without anything that could reach out, or keep, share or serve more than the page.
+
+    A coroutine, because Gradio makes event loops that it never closes, unless one is running.
+    """
     # Gradio reads this when it is imported and when the page is built.
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     import gradio as gr

@@ -67,13 +67,14 @@ def programs() -> Iterator[list[subprocess.Popen[str]]]:
     for program in started:
         if program.poll() is None:
             program.kill()
-            program.wait()
+        program.communicate()
 
 
 def stop_page(program: subprocess.Popen[str]) -> int:
     """Press Ctrl-C; return the exit status."""
     program.send_signal(signal.SIGINT)
-    return program.wait(timeout=30)
+    program.communicate(timeout=30)
+    return program.returncode
 
 
 @pytest.fixture(scope="session")
