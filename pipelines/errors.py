@@ -7,6 +7,7 @@ SearchError
 │   │   └── UnreadableImage  or what it holds is not an image that can be decoded
 │   ├── UnreadableQuery an image to search with cannot be read
 │   └── UnknownImage  the collection has no image of this id
+├── OutOfMemory         there is not enough memory to decode an image                           (exit 3)
 ├── ModelError          a model's weights are missing, damaged or of another model              (exit 3)
 └── StoreError          Milvus refused or failed                                                (exit 3)
     ├── StoreLocked     another process holds the Milvus Lite file
@@ -49,6 +50,12 @@ class UnreadableQuery(InputError):
 
 class UnknownImage(InputError):
     """The collection has no image of this id."""
+
+
+class OutOfMemory(SearchError, MemoryError):
+    """There is not enough memory. No image is to blame, so the run ends."""
+
+    exit_code = 3
 
 
 class ModelError(SearchError):

@@ -150,9 +150,12 @@ def is_argument(field: dataclasses.Field[Any]) -> bool:
 def cache_dir() -> Path:
     """Return where downloaded weights are kept: IMAGE_SEARCH_CACHE, else the platform's cache folder."""
     explicit = os.environ.get(env_name("cache"))
-    if explicit:
-        return Path(explicit).expanduser()
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    try:
+        if explicit:
+            return Path(explicit).expanduser()
+        base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    except RuntimeError:
+        raise InputError(f"this user has no home folder: name a folder for downloads by {env_name('cache')}") from None
     return Path(base) / "image-search"
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
+import io
+import json
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
@@ -9,7 +12,7 @@ from typing import NoReturn
 import click
 
 from .. import __version__
-from ..errors import EXIT_INTERRUPTED, CollectionNotFound, SearchError
+from ..errors import EXIT_INTERRUPTED, CollectionNotFound, InputError, OutOfMemory, SearchError
 from ..settings import Settings
 from .collection import copy, drop, info, models
 from .evaluate import evaluate
@@ -18,6 +21,8 @@ from .parser import ALL_SETTINGS, COLLECTION, HELP_FLAGS, MODEL, READING, comman
 from .search import search
 from .serve import serve
 from .train import train
+
+_ESCAPE = "image-search-escape"  # how letters are printed that the terminal's encoding lacks
 
 
 class _Commands(click.Group):
@@ -57,6 +62,9 @@ for entry in (
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run a command (`sys.argv` by default) and exit; an expected error is one line on stderr."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=_ESCAPE)
     try:
         status = group.main(arguments, prog_name="image-search", standalone_mode=False)
     except SearchError as error:
@@ -68,6 +76,11 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         context = getattr(error, "ctx", None)
         manual = f" (see `{context.command_path} --help`)" if context else ""
         status = _fail(error.format_message() + manual, error.exit_code)
+    except MemoryError:
+        status = _fail("there is not enough memory: close other programs", OutOfMemory.exit_code)
+    except OSError as error:
+        named = f"{error.filename}: " if error.filename else ""
+        status = _fail(f"{named}{error.strerror or error}", InputError.exit_code)
     except click.Abort as abort:
         interrupted = isinstance(abort.__cause__, KeyboardInterrupt)
         status = _fail("interrupted", EXIT_INTERRUPTED) if interrupted else _fail("nothing was changed", 1)
@@ -79,6 +92,16 @@ def _hint(error: SearchError) -> str:
     if not isinstance(error, CollectionNotFound) or not error.collection:
         return ""
     return f"; fill it with: {Settings(uri=error.uri, collection=error.collection).command('insert CSV_OR_FOLDER')}"
+
+
+def _escape(error: UnicodeError) -> tuple[str, int]:
+    r"""Return what to print for letters that the terminal's encoding lacks: \u65e5, which JSON has as well."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    return json.dumps(error.object[error.start : error.end])[1:-1], error.end
+
+
+codecs.register_error(_ESCAPE, _escape)
 
 
 def _fail(message: str, status: int) -> int:

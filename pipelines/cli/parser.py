@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Container
+from itertools import islice
 from typing import Any, get_type_hints
 
 import click
@@ -23,6 +24,32 @@ class Output:
     """How a command prints its result."""
 
     json: bool = option(False, "Print JSON instead of text.")
+
+
+class _SearchCommand(click.Command):
+    """A command whose texts may begin with a minus: `search "-people beach"`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Put the texts behind the options and '--', where click takes them as they are."""
+        options = [option for option in self.get_params(ctx) if isinstance(option, click.Option)]
+        takes_value = {flag: not option.is_flag for option in options for flag in option.opts}
+        given: list[str] = []
+        texts: list[str] = []
+        rest = iter(args)
+        for word in rest:
+            if word == "--":
+                texts += rest
+            elif _is_option(word, takes_value):
+                given += [word, *islice(rest, 1 if takes_value.get(word) else 0)]
+            else:
+                texts.append(word)
+        return super().parse_args(ctx, [*given, "--", *texts])
+
+
+def _is_option(word: str, known: Container[str]) -> bool:
+    """True for --filter, -k, -k5 and any other letter alone; False for -people and -5."""
+    is_short = word[:1] == "-" and word[1:2].isalpha()
+    return word.startswith("--") or (is_short and (len(word) == 2 or (word[:2] in known and not word[2].isalpha())))
 
 
 def command(function: Callable[..., int | None], *settings: str) -> click.Command:
@@ -46,7 +73,8 @@ def command(function: Callable[..., int | None], *settings: str) -> click.Comman
         values = {name: read_options(options, given) for name, options in groups.items()}
         return function(**values) or 0
 
-    return click.Command(
+    takes_texts = any(isinstance(parameter, click.Argument) and parameter.nargs == -1 for parameter in parameters)
+    return (_SearchCommand if takes_texts else click.Command)(
         function.__name__, callback=run, params=parameters, help=function.__doc__, epilog=_ENVIRONMENT,
         context_settings=HELP_FLAGS,
     )  # fmt: skip

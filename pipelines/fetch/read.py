@@ -37,6 +37,21 @@ def is_remote(path: object) -> TypeGuard[str]:
     return isinstance(path, str) and "://" in path and _URL.match(path) is not None
 
 
+def resolve_dots(path: str) -> str:
+    """The absolute path of a local one, without '.' and '..'; links stay, but '..' behind one is what the system opens.
+
+    Unlike `os.path.normpath`, for which `link/..` is the folder that holds the link.
+    """
+    drive, rest = os.path.splitdrive(os.path.join(os.getcwd(), path))
+    resolved = drive + os.sep
+    for part in rest.replace(os.altsep or os.sep, os.sep).split(os.sep):
+        if part == "..":
+            resolved = os.path.dirname(os.path.realpath(resolved) if os.path.islink(resolved) else resolved)
+        elif part not in ("", "."):
+            resolved = os.path.join(resolved, part)
+    return resolved
+
+
 def is_web(url: str) -> bool:
     """True for http and https."""
     return url.lower().startswith(("http://", "https://"))

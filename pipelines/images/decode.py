@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..errors import UnreadableImage
+from ..errors import OutOfMemory, UnreadableImage
+from .orientation import orientation_of, read_png_chunks, turn_upright
 from .preprocess import resize_and_crop
 
 if TYPE_CHECKING:
@@ -29,6 +30,11 @@ OPENCV_FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
 OPENCV_MODES = frozenset({"1", "L", "P", "RGB", "CMYK", "YCbCr", "I;16", "I;16B", "I"})
 # Their decoders take up to 20 bytes a pixel and many seconds. Half as many pixels still fit a phone's 48 megapixels.
 HEAVY_FORMATS = ("JPEG2000", "AVIF", "HEIF")
+# Pillow decodes some of these in Python, up to 3 s a megapixel. TGA comes last: nearly anything may be its start.
+RARE_FORMATS = ("DIB", "PSD", "PCX", "SGI", "QOI", "ICO", "ICNS", "XBM", "DDS", "TGA")
+MAX_PIXELS_SLOW = 4096 * 4096
+MAX_PIXELS_ICON = 2048 * 2048
+MEMORY_FOR_ONE_IMAGE = 2**30  # bytes, of MAX_PIXELS_DECODED with transparency
 
 _TEXT = rb"(\xef\xbb\xbf)?[ \t\r\n]*"  # a byte-order mark and spaces
 _UNSUPPORTED = "this format is not supported"
@@ -43,11 +49,11 @@ _REASONS = {
     rb"\x1a\x45\xdf\xa3": "a video, not an image",
     rb"\xff\x0a|\0\0\0\x0cJXL ": f"JPEG XL: {_UNSUPPORTED}",
     rb"II\xbc": f"JPEG XR: {_UNSUPPORTED}",
-    rb"8BPS": f"a Photoshop document: {_UNSUPPORTED}",
-    rb"\0\0\x01\0": f"an icon (ICO): {_UNSUPPORTED}",
-    rb"icns": f"an icon (ICNS): {_UNSUPPORTED}",
-    rb"qoif": f"QOI: {_UNSUPPORTED}",
-    rb"DDS ": f"a texture (DDS): {_UNSUPPORTED}",
+    rb"8BPS": "a Photoshop document of a kind that is not supported (16 bits, PSB), or damaged at its start",
+    rb"\0\0\x01\0": "an icon (ICO) that is damaged",
+    rb"icns": "an icon (ICNS) that is damaged",
+    rb"qoif": "a QOI damaged at its start",
+    rb"DDS ": "a texture (DDS) of a kind that is not supported, or damaged at its start",
     rb"#\?RADIANCE": f"Radiance HDR: {_UNSUPPORTED}",
     rb"\x76\x2f\x31\x01": f"OpenEXR: {_UNSUPPORTED}",
     rb"PF\n": "floating-point pixels are not supported",
@@ -64,6 +70,8 @@ _REASONS = {
     rb".{4}ftyp": "a video, not an image",
     rb"": "not an image of a known format, or damaged at its start",
 }
+# The images inside an icon: width and height of a PNG or of a JPEG 2000.
+_IN_ICON = re.compile(rb"(?:\x89PNG\r\n\x1a\n.{4}IHDR|\xff\x4f\xff\x51.{4})(.{4})(.{4})", re.DOTALL)
 
 
 def decode(data: bytes, size: int | None = None, exact: bool = False) -> np.ndarray:
@@ -79,15 +87,31 @@ def decode(data: bytes, size: int | None = None, exact: bool = False) -> np.ndar
 
     Raises:
         UnreadableImage: with the reason.
+        OutOfMemory: the image is good as far as anybody can tell.
     """
+    try:
+        return _decode(data, size, exact)
+    except MemoryError:
+        pass  # another thread may have held the memory
+    try:
+        return _decode(data, size, exact)
+    except MemoryError as error:
+        if _has_memory():
+            raise UnreadableImage("damaged: it asks for more memory than an image needs") from error
+        raise OutOfMemory("there is not enough memory to decode an image: close other programs") from error
+
+
+def _decode(data: bytes, size: int | None, exact: bool) -> np.ndarray:
     image = _open(data)
     width, height = image.size
     shrink = 1 if exact else _jpeg_shrink(image, size)
     if width * height > _pixel_limit(image, shrink):
         raise UnreadableImage(f"too many pixels ({width}×{height})")
-    pixels = _decode_opencv(data, shrink) if _opencv_is_right(image) and _chunks_fit(data) else None
+    is_whole = image.format != "PNG" or read_png_chunks(image, data)
+    pixels = _decode_opencv(data, shrink, _maxval(image)) if is_whole and _opencv_is_right(image) else None
     if pixels is None:
         pixels = _decode_pillow(image, shrink)
+    pixels = turn_upright(pixels, orientation_of(image))
     if size is None:
         return pixels
     turned = (pixels.shape[0] > pixels.shape[1]) != (height > width)
@@ -107,9 +131,12 @@ def _open(data: bytes) -> Image:
             # Image.open's pixel limit would refuse a 200-megapixel phone image, which shrinks well.
             image: Image.Image = JpegImagePlugin.JpegImageFile(io.BytesIO(data))
         else:
+            _check_icon(data)  # opening an ICO decodes it
             image = Image.open(io.BytesIO(data), formats=formats)
     except Image.DecompressionBombError:
         raise UnreadableImage("too many pixels") from None
+    except (MemoryError, UnreadableImage):
+        raise
     except Exception as error:
         reason = next(reason for start, reason in _REASONS.items() if re.match(start, data[:512], re.DOTALL))
         raise UnreadableImage(reason) from error
@@ -135,7 +162,16 @@ def _prepare_libraries() -> tuple[str, ...]:
         pillow_heif.register_heif_opener()
     Image.init()
     # No other format may be opened: for EPS, Pillow starts Ghostscript.
-    return tuple(name for name in OPENCV_FORMATS + HEAVY_FORMATS if name in Image.OPEN)
+    return tuple(name for name in OPENCV_FORMATS + HEAVY_FORMATS + RARE_FORMATS if name in Image.OPEN)
+
+
+def _check_icon(data: bytes) -> None:
+    """Refuses an icon that holds a huge image: its own header does not tell."""
+    if data.startswith((b"\0\0\1\0", b"icns")):
+        for sides in _IN_ICON.findall(data):
+            width, height = (int.from_bytes(side, "big") for side in sides)
+            if width * height > MAX_PIXELS_ICON:
+                raise UnreadableImage(f"too many pixels ({width}×{height})")
 
 
 def _jpeg_shrink(image: Image, size: int | None) -> int:
@@ -152,54 +188,62 @@ def _pixel_limit(image: Image, shrink: int) -> int:
     """The most pixels that an image may have to be decoded at 1/shrink of its size."""
     if image.format in HEAVY_FORMATS:
         return MAX_PIXELS_DECODED // 2
+    if image.format in ("QOI", "DDS"):
+        return MAX_PIXELS_SLOW
     # libjpeg holds all coefficients of a progressive JPEG in full size, even if it shrinks the image.
     return MAX_PIXELS_DECODED if image.info.get("progressive") else MAX_PIXELS_DECODED * shrink**2
 
 
 def _opencv_is_right(image: Image) -> bool:
+    if image.format == "TIFF" and orientation_of(image) != 1:
+        return False  # OpenCV turns some of them itself
     return image.format in OPENCV_FORMATS and image.mode in OPENCV_MODES and not image.has_transparency_data
 
 
-def _chunks_fit(data: bytes) -> bool:
-    """False for a PNG with a chunk that claims to be longer than the file: OpenCV would allocate up to 4 GB for it."""
-    if not data.startswith(b"\x89PNG"):
-        return True
-    at = 8
-    while at + 8 <= len(data) and data[at + 4 : at + 8] != b"IEND":
-        at += 12 + int.from_bytes(data[at : at + 4], "big")
-    return at + 8 <= len(data)
+def _maxval(image: Image) -> int:
+    """The value of white in a PGM or PPM, if OpenCV does not scale it to 255; else 0."""
+    if image.format != "PPM" or isinstance(image.tile[0].args, str):  # type: ignore[attr-defined]
+        return 0
+    codec, _, _, (_, maxval) = image.tile[0]  # type: ignore[attr-defined]
+    is_scaled = maxval == 65535 or (maxval < 256 and codec == "ppm_plain")
+    return 0 if is_scaled else int(maxval)
 
 
-def _decode_opencv(data: bytes, shrink: int) -> np.ndarray | None:
-    """uint8[height, width, 3] RGB, rotated by EXIF; None if OpenCV fails, which gives no reason."""
+def _decode_opencv(data: bytes, shrink: int, maxval: int) -> np.ndarray | None:
+    """uint8[height, width, 3] RGB, as stored; None if OpenCV fails, which gives no reason."""
     import cv2
 
     # The REDUCED_COLOR flags cannot be combined with RGB; REDUCED_GRAYSCALE | COLOR_RGB is the spelling that works.
-    flags = cv2.IMREAD_COLOR_RGB | {1: 0, 2: 16, 4: 32, 8: 64}[shrink]
+    flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION | {1: 0, 2: 16, 4: 32, 8: 64}[shrink]
     try:
-        return cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags | (cv2.IMREAD_ANYDEPTH if maxval else 0))
     except (cv2.error, MemoryError):
         return None
+    if maxval and pixels is not None:
+        scaled = np.rint(np.arange(65536) * (255 / maxval)).clip(0, 255).astype(np.uint8)
+        return np.asarray(scaled[pixels])
+    return pixels
 
 
 def _decode_pillow(image: Image, shrink: int) -> np.ndarray:
-    """uint8[height, width, 3] RGB, rotated by EXIF.
+    """uint8[height, width, 3] RGB, as stored (a TIFF: upright, and without its orientation).
 
     Raises:
         UnreadableImage: Pillow fails, too.
     """
-    from PIL import ImageOps
-
     width, height = image.size
     try:
         image.draft(None, (width // shrink, height // shrink))  # shrinks a JPEG
         if image.mode == "F":
             raise UnreadableImage("floating-point pixels are not supported")
-        ImageOps.exif_transpose(image, in_place=True)
-        return _grey_of_16_bits(image) if image.mode.startswith("I;16") else _over_white(image)
-    except UnreadableImage:
+        image.load()
+        has_16_bits = image.mode.startswith("I;16") or (image.format == "PPM" and image.mode == "I")
+        return _grey_of_16_bits(image) if has_16_bits else _over_white(image)
+    except (MemoryError, UnreadableImage):
         raise
     except Exception as error:  # Pillow's plugins raise nearly anything on damaged data
+        if "out of memory" in str(error):
+            raise MemoryError from error
         raise UnreadableImage(f"damaged: {' '.join(str(error).split())[:160] or type(error).__name__}") from error
 
 
@@ -225,3 +269,10 @@ def _grey_of_16_bits(image: Image) -> np.ndarray:
     grey = (values >> 8).astype(np.uint8)
     grey[values == image.info.get("transparency", -1)] = 255
     return np.repeat(grey[..., None], 3, axis=-1)
+
+
+def _has_memory() -> bool:
+    try:
+        return np.empty(MEMORY_FOR_ONE_IMAGE, np.uint8).size > 0
+    except MemoryError:
+        return False

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterable, Sequence
 
 from ..errors import InputError
+from ..fetch.read import is_remote, local_path, resolve_dots
 from ..fields import ID, PATH, Field, FieldType
 from ..query import And, Compare, Contains, Filter, IsEmpty, Not, OneOf, Or, StartsWith, Under
 from ..query.filters import OPERATORS, Value, format_value
@@ -142,10 +143,16 @@ class _Translator:
 def _under(folder: str, negated: bool) -> str:
     if not folder:
         raise InputError("under needs a folder")
-    _check_utf8(folder)  # `abspath` fails on other text
-    if "://" not in folder:
-        folder = os.path.abspath(os.path.expanduser(folder))
-    separator = os.sep if "://" not in folder else posixpath.sep
+    _check_utf8(folder)  # the functions of os.path fail on other text
+    if is_remote(folder):
+        return _inside(folder, posixpath.sep, negated)
+    typed = resolve_dots(os.path.expanduser(local_path(folder)))
+    # A folder's images are stored by their real path, those of a CSV as it lists them.
+    ranges = [_inside(path, os.sep, negated) for path in dict.fromkeys((typed, os.path.realpath(typed)))]
+    return ranges[0] if len(ranges) == 1 else f"({(' and ' if negated else ' or ').join(ranges)})"
+
+
+def _inside(folder: str, separator: str, negated: bool) -> str:
     inside = folder.rstrip(separator) + separator
     return _in_range(PATH, inside, inside[:-1] + chr(ord(separator) + 1), negated)
 

@@ -128,7 +128,14 @@ def _open_runtime(spec: ModelSpec, path: Path, sha256: str, runtime: str, device
     if choose_runtime(runtime, device) == "openvino":
         from .openvino_runtime import OpenVinoRuntime
 
-        return OpenVinoRuntime(spec, path, sha256)
+        try:
+            return OpenVinoRuntime(spec, path, sha256)
+        except OSError as error:
+            problem = f"the folder for converted models cannot be written ({error})"
+            remedy = "name another one by IMAGE_SEARCH_CACHE"
+            if runtime == "openvino":
+                raise ModelError(f"{problem}: {remedy}, or use --runtime pytorch") from error
+            print(f"{problem}; PyTorch runs the model, which is slower: {remedy}", file=sys.stderr)
     from .pytorch_runtime import PyTorchRuntime
 
     return PyTorchRuntime(spec, path, device)

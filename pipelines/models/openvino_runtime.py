@@ -67,7 +67,7 @@ class _Tower:
 
     def is_converted(self) -> bool:
         """Return whether the cache holds this tower."""
-        return self._file.is_file()
+        return os.path.isfile(self._file)  # False also where the folder cannot be entered
 
     def __call__(self, items: np.ndarray) -> np.ndarray:
         with self._lock:
@@ -112,6 +112,7 @@ class _Tower:
         model.reshape([-1, size, size, 3] if is_image else [-1, -1])
         self._file.parent.mkdir(parents=True, exist_ok=True)
         part = self._file.with_name(f"{os.getpid()}-{self._file.name}")
+        part.touch()  # OpenVINO's own error does not tell that the folder cannot be written
         openvino.save_model(model, part, compress_to_fp16=False)
         np.save(part.with_suffix(".npy"), expected)
         for suffix in (".bin", ".npy", ".xml"):  # .xml last: it marks the tower as complete

@@ -83,6 +83,8 @@ class ImageDecode:
                 pixels = decode(data, self._size, exact=self._exact)
         except UnreadableImage as error:
             reason = str(error)
+        except MemoryError:
+            raise
         except Exception as error:  # whatever a decoder raises, it costs this one image only
             reason = f"cannot be decoded: {type(error).__name__}"
         else:

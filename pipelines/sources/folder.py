@@ -16,7 +16,8 @@ from .source import WHOLE, Findings, Row, Shard, in_chunks, path_id
 
 IMAGE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
-    | {".avif", ".heic", ".heif", ".jp2", ".ppm", ".pgm", ".pbm"}
+    | {".avif", ".heic", ".heif", ".jp2", ".j2k", ".ppm", ".pgm", ".pbm", ".pnm", ".mpo", ".dib"}
+    | {".psd", ".tga", ".pcx", ".sgi", ".qoi", ".ico", ".icns", ".xbm", ".dds"}
 )
 # Images and videos that cannot be read, by what they are.
 UNREADABLE_KINDS = {

@@ -9,13 +9,14 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import islice
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
 from ..errors import InputError
-from ..fetch.read import is_remote, local_path
+from ..fetch.read import is_remote, local_path, resolve_dots
 from ..fields import Field
 
 MAX_SHARDS = 100_000
@@ -116,14 +117,20 @@ def absolute_in(base: str) -> Callable[[str], str]:
     server = f"{scheme}://{host}" if is_remote(base) else ""
     folder = posixpath.dirname(f"/{name}") if server else os.path.join(base, "")
 
+    folder_of = lru_cache(1000)(resolve_dots)
+
     def absolute(path: str) -> str:
         if not path or ("://" in path and is_remote(path)):
             return path
         if server:
             return server + posixpath.normpath(posixpath.join(folder, path))
         if path[0] in "~/" or "://" in path or os.name == "nt":  # other paths are relative: a million joins are saved
-            return os.path.normpath(os.path.join(folder, os.path.expanduser(local_path(path))))
-        return os.path.normpath(folder + path)
+            path = os.path.expanduser(local_path(path))
+        path = os.path.join(folder, path)
+        if ".." in path:
+            parent, name = os.path.split(path)
+            path = os.path.join(folder_of(parent), name)
+        return os.path.normpath(path)
 
     return absolute
 

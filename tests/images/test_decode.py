@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import io
+from zlib import compress, crc32
 
 import numpy as np
 import pytest
-from PIL import Image, ImageCms, features
+from PIL import Image, ImageCms, PngImagePlugin, features
 
 from pipelines.images.decode import decode
 from tests.support.images import (
@@ -84,6 +85,99 @@ def test_damaged_exif_costs_only_the_orientation(form: str) -> None:
     transparent = encode(quadrants().convert("RGBA"), "PNG" if form == "JPEG" else form, exif=exif)
     for data in (opaque, transparent):
         assert decode(data).shape == (80, 120, 3)
+
+
+def stored_for_6() -> Image.Image:
+    """What orientation 6 turns into the quadrants."""
+    return quadrants(120, 80).transpose(Image.Transpose.ROTATE_90)
+
+
+def exif_of_type(kind: int, count: int = 1) -> bytes:
+    """EXIF with orientation 6, of a type of TIFF's: 1 BYTE, 3 SHORT, 4 LONG, 6 SBYTE, 8 SSHORT, 9 SLONG."""
+    size = {1: 1, 3: 2, 4: 4, 6: 1, 8: 2, 9: 4}[kind]
+    value = ((6).to_bytes(size, "little") * count).ljust(4, b"\0")
+    entry = (0x0112).to_bytes(2, "little") + kind.to_bytes(2, "little") + count.to_bytes(4, "little") + value
+    return b"II*\0\x08\0\0\0\1\0" + entry + bytes(4)
+
+
+XMP_6 = (
+    b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+    b'<rdf:Description xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="6"/></rdf:RDF></x:xmpmeta>'
+)
+
+
+def assert_upright(data: bytes) -> None:
+    for pixels in (decode(data), decode(data, 64)):
+        assert colours_at_corners(pixels) == UPRIGHT
+    assert decode(data).shape == (80, 120, 3)
+
+
+@pytest.mark.parametrize("prefix", [b"", b"Exif\0\0"])
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+def test_a_webp_is_turned_whether_or_not_its_exif_has_the_prefix_of_a_jpegs(prefix: bytes, mode: str) -> None:
+    data = encode(stored_for_6().convert(mode), "WEBP", exif=exif_of_type(3), quality=95)
+    at = data.index(b"EXIF")
+    body = prefix + exif_of_type(3)
+    data = data[:at] + b"EXIF" + len(body).to_bytes(4, "little") + body + b"\0" * (len(body) % 2)
+    assert_upright(data[:4] + (len(data) - 8).to_bytes(4, "little") + data[8:])
+
+
+@pytest.mark.parametrize("kind", [1, 3, 4, 6, 8, 9])
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP"])
+def test_an_orientation_of_any_integer_type_turns_the_image(kind: int, form: str) -> None:
+    assert_upright(encode(stored_for_6(), form, exif=b"Exif\0\0" + exif_of_type(kind), quality=95))
+
+
+def test_the_first_of_several_orientations_counts() -> None:
+    assert_upright(encode(stored_for_6(), "JPEG", exif=b"Exif\0\0" + exif_of_type(3, count=2), quality=95))
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "TIFF"])
+def test_the_orientation_of_xmp_counts_where_exif_has_none(form: str) -> None:
+    options: dict = {"xmp": XMP_6}
+    if form == "PNG":
+        info = PngImagePlugin.PngInfo()
+        info.add_itxt("XML:com.adobe.xmp", XMP_6.decode())
+        options = {"pnginfo": info}
+    elif form == "TIFF":
+        options = {"tiffinfo": {700: XMP_6}}
+    assert_upright(encode(stored_for_6(), form, quality=95, **options))
+
+
+def test_exif_comes_before_xmp() -> None:
+    assert colours_at_corners(decode(encode(quadrants(), "JPEG", orientation=1, xmp=XMP_6))) == UPRIGHT
+
+
+def png_with(chunk: bytes, data: bytes, late: bool) -> bytes:
+    """A PNG, stored for orientation 6, with one more chunk before or behind its pixels."""
+    png = encode(stored_for_6(), "PNG")
+    at = png.index(b"IEND" if late else b"IDAT") - 4
+    return png[:at] + len(data).to_bytes(4, "big") + chunk + data + crc32(chunk + data).to_bytes(4, "big") + png[at:]
+
+
+def raw_profile(name: str, profile: bytes) -> tuple[bytes, bytes]:
+    """The text of ImageMagick's `Raw profile type …`: a name, the length, then hexadecimal digits."""
+    digits = profile.hex()
+    lines = "\n".join(digits[at : at + 72] for at in range(0, len(digits), 72))
+    return f"Raw profile type {name}\0".encode(), f"\n{name}\n{len(profile):8}\n{lines}\n".encode()
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_a_png_is_turned_by_any_metadata_before_or_behind_its_pixels(late: bool) -> None:
+    exif = exif_of_type(3)
+    assert_upright(png_with(b"eXIf", exif, late))
+    assert_upright(png_with(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + XMP_6, late))
+    for name, profile in (("exif", b"Exif\0\0" + exif), ("APP1", b"Exif\0\0" + exif), ("xmp", XMP_6)):
+        key, text = raw_profile(name, profile)
+        assert_upright(png_with(b"tEXt", key + text, late))
+        assert_upright(png_with(b"zTXt", key + b"\0" + compress(text), late))
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_damaged_metadata_of_a_png_costs_only_the_orientation(late: bool) -> None:
+    key, _ = raw_profile("APP1", b"")
+    for chunk, data in ((b"eXIf", b"II*\0"), (b"tEXt", key + b"\nAPP1\n 9\nnothex"), (b"zTXt", key + b"\0garbage")):
+        assert decode(png_with(chunk, data, late)).shape == (120, 80, 3)
 
 
 # --- Colours ---------------------------------------------------------------------------------------------------------
@@ -266,6 +360,59 @@ def test_transparency_of_a_heic_is_laid_over_white() -> None:
     pillow_heif.register_heif_opener()
     pixels = decode(hidden_colours((0, 0, 0), "HEIF"))
     assert (pixels[:, 5:35].max() <= 12, pixels[:, 45:].min() >= 250) == (True, True)
+
+
+def psd(image: Image.Image) -> bytes:
+    """A Photoshop document without layers: its composite, not compressed."""
+    width, height = image.size
+    sizes = (3).to_bytes(2, "big") + height.to_bytes(4, "big") + width.to_bytes(4, "big")
+    planes = b"".join(band.tobytes() for band in image.split())
+    return b"8BPS\0\1" + bytes(6) + sizes + b"\0\x08\0\3" + bytes(12) + b"\0\0" + planes
+
+
+RARE = ["TGA", "PCX", "SGI", "QOI", "ICO", "ICNS", "DDS", "DIB", "PSD", "MPO"]
+
+
+@pytest.mark.parametrize("form", RARE)
+def test_a_format_that_pillow_reads_by_itself_keeps_its_colours(form: str) -> None:
+    image = quadrants(64, 64)
+    data = psd(image) if form == "PSD" else encode(image, form, **({"quality": 95} if form == "MPO" else {}))
+    assert colours_at_corners(decode(data)) == UPRIGHT
+    assert colours_at_corners(decode(data, 32)) == UPRIGHT
+
+
+@pytest.mark.parametrize("form", ["TGA", "QOI", "ICO", "ICNS", "DDS"])
+def test_transparency_of_a_rare_format_is_laid_over_white(form: str) -> None:
+    image = Image.open(io.BytesIO(hidden_colours((10, 20, 200), "PNG"))).resize((64, 64))
+    pixels = decode(encode(image, form))
+    height, width = pixels.shape[:2]
+    assert np.abs(pixels[height // 2, width // 10].astype(int) - (10, 20, 200)).max() <= 3
+    assert pixels[height // 2, width * 9 // 10].min() >= 250
+
+
+def test_an_xbm_is_black_on_white() -> None:
+    image = Image.new("1", (32, 32), 1)
+    image.paste(0, (16, 0, 32, 32))
+    pixels = decode(encode(image, "XBM"))
+    assert (pixels[:, :15].min(), pixels[:, 17:].max()) == (255, 0)
+
+
+def netpbm(magic: str, maxval: int) -> bytes:
+    """A ramp of 64 steps from black to white, as PGM (P2, P5) or PPM (P3, P6); P2 and P3 are text."""
+    ramp = np.tile((np.linspace(0, 1, 64) * maxval).round().astype(int), (64, 1))
+    ramp = np.repeat(ramp[..., None], 3 if magic in ("P3", "P6") else 1, -1)
+    values = ramp.astype(np.uint8 if maxval < 256 else ">u2").tobytes()
+    if magic in ("P2", "P3"):
+        values = "\n".join(map(str, ramp.ravel())).encode() + b"\n"
+    return f"{magic}\n64 64\n{maxval}\n".encode() + values
+
+
+@pytest.mark.parametrize("magic", ["P2", "P3", "P5", "P6"])
+@pytest.mark.parametrize("maxval", [1, 15, 100, 254, 255, 256, 1023, 4095, 65534, 65535])
+def test_a_pgm_or_ppm_is_as_bright_as_its_maxval_says(magic: str, maxval: int) -> None:
+    expected = (np.linspace(0, 1, 64) * maxval).round() * 255 / maxval
+    for data in (netpbm(magic, maxval), netpbm(magic, maxval)[:-1] if magic < "P4" else netpbm(magic, maxval)):
+        assert np.abs(decode(data)[32] - expected[:, None]).max() <= 1
 
 
 # --- Shapes ----------------------------------------------------------------------------------------------------------

@@ -135,12 +135,6 @@ REFUSED = {
     "JPEG-LS": (JPEG_LS, "JPEG-LS"),
     "JPEG XL": (JPEG_XL, "JPEG XL"),
     "JPEG XR": (JPEG_XR, "JPEG XR"),
-    "ICO": (encode(quadrants(64, 64), "ICO"), "icon"),
-    "ICNS": (encode(quadrants(64, 64), "ICNS"), "icon"),
-    "DDS": (encode(quadrants(64, 64), "DDS"), "DDS"),
-    "QOI": (encode(quadrants(64, 64), "QOI"), "QOI"),
-    "TGA": (encode(quadrants(64, 64), "TGA"), "not an image of a known format"),
-    "PCX": (encode(quadrants(64, 64), "PCX"), "not an image of a known format"),
     "EPS": (encode(quadrants(64, 64), "EPS"), "PostScript"),
     "PFM": (b"PF\n1 1\n-1.0\n" + bytes(12), "floating-point"),
     "grey PFM": (b"Pf\n1 1\n-1.0\n" + bytes(4), "floating-point"),
@@ -228,3 +222,81 @@ def test_hostile_files_and_names_neither_crash_nor_hang_nor_fill_the_memory(tmp_
         assert refused.get(name, "") in reason, (name, reason)
     print(f"peak memory {result['peak_mb']} MB")
     assert result["peak_mb"] < 700
+
+
+# --- Rare formats ----------------------------------------------------------------------------------------------------
+
+
+def png_claiming(width: int, height: int) -> bytes:
+    data = bytearray(encode(quadrants(), "PNG"))
+    data[16:24] = width.to_bytes(4, "big") + height.to_bytes(4, "big")
+    return bytes(data)
+
+
+def ico_of(image: bytes) -> bytes:
+    entry = b"\x10\x10\0\0\1\0\x20\0" + len(image).to_bytes(4, "little") + (22).to_bytes(4, "little")
+    return b"\0\0\1\0\1\0" + entry + image
+
+
+def icns_of(image: bytes) -> bytes:
+    block = b"ic07" + (len(image) + 8).to_bytes(4, "big") + image
+    return b"icns" + (len(block) + 8).to_bytes(4, "big") + block
+
+
+def test_an_icon_that_holds_a_huge_image_is_refused() -> None:
+    jpeg_2000 = bytearray(encode(quadrants(), "JPEG2000"))
+    at = jpeg_2000.index(b"\xff\x4f\xff\x51") + 8
+    jpeg_2000[at : at + 8] = (12_000).to_bytes(4, "big") * 2
+    for data in (
+        ico_of(png_claiming(12_000, 12_000)),
+        icns_of(png_claiming(12_000, 12_000)),
+        icns_of(bytes(jpeg_2000)),
+    ):
+        assert refusal(data) == "too many pixels (12000×12000)"
+
+
+@pytest.mark.parametrize("form", ["QOI", "DDS"])
+def test_a_format_that_is_slow_to_decode_may_have_fewer_pixels(form: str) -> None:
+    data = bytearray(encode(quadrants(), form))
+    if form == "QOI":
+        data[4:12] = (5000).to_bytes(4, "big") * 2
+    else:
+        data[12:20] = (5000).to_bytes(4, "little") * 2
+    assert refusal(bytes(data)) == "too many pixels (5000×5000)"
+
+
+@pytest.mark.parametrize("form", ["PSD", "TGA", "PCX", "SGI", "QOI", "ICO", "ICNS", "DDS", "XBM"])
+def test_a_truncated_image_of_a_rare_format_is_refused(form: str) -> None:
+    from tests.images.test_decode import psd
+
+    image = photograph(64, 64)
+    data = psd(image) if form == "PSD" else encode(image.convert("1") if form == "XBM" else image, form)
+    assert refusal(data[: len(data) // 2])
+
+
+# --- Low memory ------------------------------------------------------------------------------------------------------
+
+LOW_MEMORY = """
+import io, resource, sys
+import cv2, numpy as np
+from PIL import Image
+from pipelines.errors import OutOfMemory
+from pipelines.operators.image_decode import ImageDecode
+file = io.BytesIO()
+Image.new(sys.argv[1], (9000, 9000)).save(file, "PNG", compress_level=1)
+operator = ImageDecode(size=224, reasons=True, workers=1)
+operator([np.zeros((9, 9, 3), np.uint8)])
+used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + 2**26, -1))
+try:
+    print(operator([file.getvalue()]))
+except OutOfMemory as error:
+    print("stopped:", error)
+"""
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="reads the size of the process from Linux's /proc")
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+def test_low_memory_stops_the_run_and_rejects_no_image(mode: str) -> None:
+    done = run_code(LOW_MEMORY, mode)
+    assert (done.status, done.out.partition(":")[0]) == (0, "stopped"), done

@@ -1,0 +1,81 @@
+"""Which way up an image is to be shown: EXIF's orientation, else XMP's, wherever a file keeps them."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+_TAG = 0x0112
+# Orientation → how `cv2.flip` turns the image upright; those from 5 on are transposed first (EXIF 2.32, page 37).
+_FLIPS = {2: 1, 3: -1, 4: 0, 6: 1, 7: -1, 8: 0}
+_METADATA_CHUNKS = (b"eXIf", b"tEXt", b"zTXt", b"iTXt")
+_IEND = b"\0\0\0\0IEND\xaeB`\x82"
+
+
+def orientation_of(image: Image) -> int:
+    """The orientation of an opened image, from 1 (upright) to 8; 1 where it is missing, illegal or damaged."""
+    from PIL import Image
+
+    try:
+        _decode_raw_profiles(image)
+        # Not image.getexif(): a PNG's would decode the whole image to see what stands behind its pixels.
+        value = Image.Image.getexif(image).get(_TAG)
+    except MemoryError:
+        raise
+    except Exception:  # Pillow raises nearly anything on damaged metadata
+        return 1
+    if isinstance(value, (bytes, tuple)) and value:  # of the type BYTE, or several values
+        value = value[0]
+    return int(value) if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+def turn_upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """Turns uint8[height, width, 3] as the orientation says."""
+    import cv2
+
+    if orientation >= 5:
+        pixels = cv2.transpose(pixels)
+    return cv2.flip(pixels, _FLIPS[orientation]) if orientation in _FLIPS else pixels
+
+
+def read_png_chunks(image: Image, data: bytes) -> bool:
+    """Adds to image.info the metadata that stands behind a PNG's pixels.
+
+    Returns:
+        False if a chunk claims to be longer than the file: OpenCV would allocate up to 4 GB for it.
+    """
+    late, at, kind, has_pixels = [], 8, b"", False
+    while at + 8 <= len(data) and kind != b"IEND":
+        kind, start = data[at + 4 : at + 8], at
+        at += 12 + int.from_bytes(data[at : at + 4], "big")
+        has_pixels |= kind == b"IDAT"
+        if has_pixels and kind in _METADATA_CHUNKS:
+            late.append(data[start:at])
+    if late:
+        _read_late_chunks(image, data[:33] + b"".join(late) + _IEND)
+    return kind == b"IEND"
+
+
+def _read_late_chunks(image: Image, metadata: bytes) -> None:
+    """Reads a PNG that has a header and metadata, but no pixels."""
+    from PIL import PngImagePlugin
+
+    try:
+        found = PngImagePlugin.PngImageFile(io.BytesIO(metadata)).info
+    except MemoryError:
+        raise
+    except Exception:  # damaged
+        return
+    image.info.update({name: value for name, value in found.items() if name not in image.info})
+
+
+def _decode_raw_profiles(image: Image) -> None:
+    """Decodes what older versions of ImageMagick write into a PNG. Pillow itself reads 'Raw profile type exif'."""
+    for name, key in (("Raw profile type APP1", "exif"), ("Raw profile type xmp", "xmp")):
+        if name in image.info and key not in image.info:
+            image.info[key] = bytes.fromhex("".join(image.info[name].split("\n")[3:]))
