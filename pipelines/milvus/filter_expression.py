@@ -143,7 +143,9 @@ class _Translator:
 def _under(folder: str, negated: bool) -> str:
     if not folder:
         raise InputError("under needs a folder")
-    _check_utf8(folder)  # the functions of os.path fail on other text
+    _check_utf8(folder)  # the functions of os.path fail on other text, and on a zero
+    if "\0" in folder:
+        raise InputError("a folder's name has no zero character")
     if is_remote(folder):
         return _inside(folder, posixpath.sep, negated)
     typed = resolve_dots(os.path.expanduser(local_path(folder)))

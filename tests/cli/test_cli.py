@@ -100,6 +100,51 @@ def test_search_filters(command: Command, indexed: str) -> None:
     assert (nothing.status, nothing.out) == (0, "nothing found\n")
 
 
+def test_a_text_may_begin_with_a_minus(command: Command, indexed: str) -> None:
+    usual = command("search", "beach -people", "--uri", indexed, "-k", "3", "--csv")
+    for words in (["-people beach", "-k3"], ["-k", "3", "--", "-people beach"], ["-people", "beach", "-k", "3"]):
+        done = command("search", "--uri", indexed, "--csv", *words)
+        assert (done.status, done.err) == (0, "")
+        assert {line.split(",")[1] for line in done.out.splitlines()} == {
+            line.split(",")[1] for line in usual.out.splitlines()
+        }
+    assert "No such option" in command("search", "dog", "-q").err
+    assert "No such option" in command("search", "dog", "--colour").err
+    assert command("search", "-h").out.startswith("Usage")
+
+
+def test_letters_that_the_terminals_encoding_lacks_are_escaped(command: Command, photos: Photos, db: str) -> None:
+    photos.paths[0].rename(photos.folder / "日本é😀.jpg")
+    env = {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
+    done = command("insert", photos.folder, "--uri", db, "--model", "builtin", env=env)
+    assert (done.status, done.err) == (0, "")
+    table = command("search", "dog", "--uri", db, "-k", "99", env=env)
+    assert (table.status, table.err) == (0, "")
+    assert r"\u65e5\u672c" in table.out
+    raw = command("search", "dog", "--uri", db, "-k", "99", "--json", env={"PYTHONIOENCODING": "ascii"})
+    assert str(photos.folder / "日本é😀.jpg") in {hit["path"] for hit in json.loads(raw.out)}
+    wrong = command("search", "dog", "--uri", db, "--filter", "label == 日", env=env)
+    assert (wrong.status, wrong.err.count("\n")) == (2, 1)
+
+
+def test_a_cache_that_cannot_be_made_costs_speed_only(command: Command, photos: Photos, db: str) -> None:
+    cache = {"IMAGE_SEARCH_CACHE": str(photos.paths[0] / "cache")}  # below a file
+    done = command("insert", photos.folder, "--uri", db, "--model", "builtin", env=cache)
+    assert (done.status, done.err.count("\n")) == (0, 1)
+    assert "name another one by IMAGE_SEARCH_CACHE" in done.err
+    done = command("insert", photos.folder, "--uri", db, "--model", "builtin", "--runtime", "openvino", env=cache)
+    assert (done.status, done.err.count("\n")) == (3, 1)
+    assert "use --runtime pytorch" in done.err
+
+
+def test_a_file_that_cannot_be_written_is_named_in_one_line(command: Command, photos: Photos, db: str) -> None:
+    photos.paths[0].write_bytes(b"broken")
+    rejects = photos.paths[1] / "rejects.csv"
+    done = command("insert", photos.folder, "--uri", db, "--model", "builtin", "--rejects", rejects)
+    assert (done.status, done.err.count("\n")) == (2, 1)
+    assert str(rejects) in done.err
+
+
 def test_search_by_several_parts_and_pages(command: Command, photos: Photos, indexed: str) -> None:
     asked = ["search", "2*dog -people", "--like", "3", "--image", photos.paths[6], "--weight", "3", "--uri", indexed]
     whole = json.loads(command(*asked, "--json").out)

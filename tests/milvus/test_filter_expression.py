@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -39,6 +40,33 @@ def test_filters_become_milvus_expressions(text: str, expression: str | None) ->
             parse_checked(text)
         return
     assert to_expression(parse_checked(text), FIELDS, lite=True) == expression
+
+
+def test_under_finds_a_folder_however_it_is_typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    expected = to_expression(Under(str(folder)), FIELDS, lite=True)
+    for typed in ("photos/..//photos", "~/photos/", ".", "./", "../photos/", f"file://{folder}", f"{folder}//"):
+        typed = typed if typed != "photos/..//photos" else f"{tmp_path}/{typed}"
+        assert to_expression(Under(typed), FIELDS, lite=True) == expected, typed
+
+
+def test_under_a_link_finds_images_by_the_links_path_and_by_the_real_one(tmp_path: Path) -> None:
+    (tmp_path / "deep" / "photos").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "deep" / "photos")
+    link, real = (f'(path >= "{tmp_path}/{name}/" and path < "{tmp_path}/{name}0")' for name in ("link", "deep/photos"))
+    assert to_expression(Under(f"{tmp_path}/link"), FIELDS, lite=True) == f"({link} or {real})"
+    link, real = (f'(path < "{tmp_path}/{name}/" or path >= "{tmp_path}/{name}0")' for name in ("link", "deep/photos"))
+    assert to_expression(~Under(f"{tmp_path}/link"), FIELDS, lite=True) == f"({link} and {real})"
+
+
+def test_two_dots_behind_a_link_lead_where_the_system_goes(tmp_path: Path) -> None:
+    (tmp_path / "deep" / "photos").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "deep" / "photos")
+    expected = to_expression(Under(f"{tmp_path}/deep"), FIELDS, lite=True)
+    assert to_expression(Under(f"{tmp_path}/link/.."), FIELDS, lite=True) == expected
 
 
 @pytest.mark.parametrize(

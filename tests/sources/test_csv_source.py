@@ -56,6 +56,14 @@ def test_paths_are_relative_to_the_csv_or_to_home_or_absolute(csv_of, tmp_path: 
     assert rows_of(Path("photos.csv")) == rows
 
 
+def test_two_dots_behind_a_link_lead_where_the_system_goes(csv_of, tmp_path: Path) -> None:
+    (tmp_path / "deep" / "photos").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "deep" / "photos")
+    source = open_source(csv_of("path\nlink/../a.jpg\nphotos/../b.jpg\nlink/c.jpg\n"))
+    paths = [row.path for chunk in source.chunks(9) for row in chunk]
+    assert paths == [f"{tmp_path}/deep/a.jpg", f"{tmp_path}/b.jpg", f"{tmp_path}/link/c.jpg"]
+
+
 def test_rows_without_a_path_are_no_duplicates_of_each_other(csv_of) -> None:
     assert [row.path for row in rows_of(csv_of("path,label\n,x\n,y\n"))] == ["", ""]
 
