@@ -212,4 +212,4 @@ def test_the_command_says_what_it_reused(command: Callable[..., CommandResult], 
     shutil.copyfile(photos.paths[1], photos.folder / "copy.jpg")
     os.utime(photos.paths[2], ns=(5, 5))
     out = command("insert", *arguments).out
-    assert "13 rows: 0 inserted, 0 updated, 1 deduplicated, 1 metadata updated, 11 unchanged, 0 rejected" in out
+    assert "13 rows: 0 inserted, 0 updated, 1 deduplicated, 1 metadata_updated, 11 unchanged, 0 rejected" in out
