@@ -130,6 +130,7 @@ def _odd_but_good(maker: _Maker) -> None:
     for width, height in ((1, 1), (3, 3), (1, 10_000), (10_000, 1), (2, 5000)):
         maker.file(f"size {width}x{height}.png", encoded("PNG", Image.new("RGB", (width, height), (9, 90, 200))))
     maker.file("12 megapixels.jpg", encoded("JPEG", sample_image(4000, 3000)))
+    maker.file("icon.ico", encoded("ICO", sample_image(64, 64)))
     maker.file("zeros after the end.jpg", encoded("JPEG") + bytes(1000))
     maker.file("damaged exif.jpg", encoded("JPEG", exif=b"Exif\0\0II*\0\x08\0\0\0\xff\xff\x12\x01\x03\0garbage"))
     maker.file("long comment.jpg", encoded("JPEG", comment=b"c" * 60_000))
@@ -201,7 +202,6 @@ def _no_images(maker: _Maker) -> None:
         "hdr": (b"#?RADIANCE\nFORMAT=32-bit_rle_rgbe\n\n-Y 1 +X 1\n" + bytes(4), "HDR"),
         "floats": (b"PF\n1 1\n-1.0\n" + bytes(12), "floating-point"),
         "float tiff": (encoded("TIFF", Image.new("F", (9, 9), 0.5)), "floating-point"),
-        "icon": (encoded("ICO", sample_image(64, 64)), "icon"),
         "heic": (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(100), "HEIC"),
         "avif": (b"\0\0\0\x20ftypavif" + bytes(20), "AVIF"),
         "zeros": (bytes(5000), "not an image"),
