@@ -39,7 +39,7 @@ class ClipEmbedding:
         An image without pixels (it could not be decoded) gives NaN, which is never stored and finds nothing.
         """
         if isinstance(items, str) or (isinstance(items, np.ndarray) and items.ndim == 3):
-            return self._embed([items])[0]
+            return np.asarray(self._embed([items])[0])
         return self._embed(items)
 
     def _embed(self, items: Sequence[Any]) -> np.ndarray:

@@ -12,4 +12,4 @@ class Normalize:
         """float32[dim] or float32[n, dim] → the same shape, rows of length 1; a zero row becomes NaN, never stored."""
         embeddings = np.asarray(embeddings, np.float32)
         with np.errstate(divide="ignore", invalid="ignore"):
-            return embeddings / np.linalg.norm(embeddings, axis=-1, keepdims=True)
+            return np.asarray(embeddings / np.linalg.norm(embeddings, axis=-1, keepdims=True))
