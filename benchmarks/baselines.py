@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from pipelines.models.registry import get_model
-from pipelines.towhee_compat import import_clip, import_torchvision
+from pipelines.towhee_compat import import_clip
+from recipes.torchvision_compat import import_torchvision
 
 from .harness import MODEL
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import threading
-from collections import defaultdict
 from contextvars import ContextVar
 from functools import cache
 from typing import Any
@@ -15,6 +13,9 @@ from .towhee_compat import import_towhee
 # `import_towhee` lets the threads of a pipeline inherit the variable.
 _raised: ContextVar[list[Exception]] = ContextVar("raised")
 
+# Steps and the seconds that they took. Steps overlap, so their sum exceeds the wall-clock time. Threads append to it.
+Profile = list[tuple[str, float]]
+
 
 @cache
 def load_towhee() -> Any:
@@ -23,10 +24,9 @@ def load_towhee() -> Any:
     Towhee looks into its registry first, so no hub is asked at run time. `from pipelines import ops, pipe` calls this.
     """
     towhee = import_towhee()
-    from .operators.clip_embedding import ClipEmbedding
+    from .operators.embedding import ClipEmbedding, Normalize
     from .operators.image_decode import ImageDecode
     from .operators.milvus_client import MilvusInsert, MilvusSearch, MilvusUpsert
-    from .operators.normalize import Normalize
 
     operators = {
         "image-decode/cv2": ImageDecode,
@@ -52,19 +52,6 @@ def _keep_errors(operator: type[Any]) -> type[Any]:
             raise
 
     return type(operator.__name__, (operator,), {"__call__": call, "__doc__": operator.__doc__})
-
-
-class Profile:
-    """Seconds spent in each step, over all calls of a run. Steps overlap: the sum exceeds the wall-clock time."""
-
-    def __init__(self) -> None:
-        self.seconds: defaultdict[str, float] = defaultdict(float)
-        self._lock = threading.Lock()
-
-    def add(self, step: str, seconds: float) -> None:
-        """Add to the time of a step."""
-        with self._lock:
-            self.seconds[step] += seconds
 
 
 def run(pipeline: Any, *inputs: Any, profile: Profile | None = None) -> list[Any]:
@@ -97,5 +84,5 @@ def _call(pipeline: Any, inputs: tuple[Any, ...], profile: Profile | None) -> li
     for report in view.profiler.pipes_profiler[0].node_report.values():
         step = report["node"].removesuffix("(map)")
         if not step.startswith("_"):
-            profile.add(re.sub(r"-\d+$", "", step), report["call_op"])
+            profile.append((re.sub(r"-\d+$", "", step), report["call_op"]))
     return list(view.result.get())

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pipelines import ops, pipe
-from pipelines.engine import Profile, run
+from pipelines.engine import run
 from pipelines.errors import StoreUnavailable
 from tests.support.program import run_code
 
@@ -41,7 +41,7 @@ def test_importing_pipelines_imports_nothing_heavy() -> None:
 
 
 def test_an_operators_exception_is_raised_as_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    from pipelines.operators.normalize import Normalize
+    from pipelines.operators.embedding import Normalize
 
     error = StoreUnavailable("no Milvus answers\nhere")
 
@@ -50,7 +50,7 @@ def test_an_operators_exception_is_raised_as_itself(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(Normalize, "__call__", fail)
     pipeline = pipe.input("x").map("x", "y", ops.towhee.np_normalize()).map("y", "z", lambda y: y).output("z")
-    for profile in (None, Profile()):
+    for profile in (None, []):
         with pytest.raises(StoreUnavailable) as caught:
             run(pipeline, np.ones(4), profile=profile)
         assert caught.value is error

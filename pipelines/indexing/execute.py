@@ -13,7 +13,7 @@ from ..engine import Profile, run
 from ..fields import EMBEDDING
 from ..milvus import schema
 from ..milvus.collection import Collection
-from .plan import PLAN_ROWS, Embed, Reject, Reuse, Skip, Step
+from .plan import PLAN_ROWS, Embed, Reuse, Step
 from .summary import Outcome
 
 if TYPE_CHECKING:
@@ -71,19 +71,11 @@ class Executor:
         self._pool.shutdown(wait=wait, cancel_futures=True)
 
     def _start(self, plan: list[Step]) -> Iterator[list[Outcome]]:
-        done: list[Outcome] = []
-        reuses: list[Reuse] = []
         for step in plan:
-            if isinstance(step, Skip):
-                done.append(Outcome(step.row, "unchanged"))
-            elif isinstance(step, Reject):
-                done.append(Outcome(step.row, reason=step.reason))
-            elif isinstance(step, Reuse):
-                reuses.append(step)
-            else:
+            if isinstance(step, Embed):
                 self._queue(step)
-        yield done
-        yield from self._reuse(reuses)
+        yield [step for step in plan if isinstance(step, Outcome)]
+        yield from self._reuse([step for step in plan if isinstance(step, Reuse)])
 
     def _queue(self, step: Embed) -> None:
         self._to_embed.append(step)

@@ -15,24 +15,12 @@ from ..milvus import schema
 from ..milvus.collection import Collection
 from ..sources.source import Row, Source
 from .contents import Contents, hash_files
+from .summary import Outcome
 
 # Rows that are planned together: as many as one look-up in Milvus takes.
 PLAN_ROWS = 1000
 # When one of these changes, the file has to be read again.
 _FILE_FIELDS = (PATH, schema.MTIME_NS, schema.SIZE, schema.MODEL)
-
-
-class Skip(NamedTuple):
-    """A row that did not change since the last run."""
-
-    row: Row
-
-
-class Reject(NamedTuple):
-    """A row that Milvus cannot store."""
-
-    row: Row
-    reason: str
 
 
 class Embed(NamedTuple):
@@ -69,7 +57,8 @@ class Reuse(NamedTuple):
     holder: int
 
 
-Step = Skip | Reject | Embed | Reuse
+# A row that needs no work has its outcome at once.
+Step = Outcome | Embed | Reuse
 
 
 class Planner:
@@ -102,7 +91,7 @@ class Planner:
             start = time.perf_counter()
             steps = self.plan(rows)
             if self._profile is not None:
-                self._profile.add("compare with the collection", time.perf_counter() - start)
+                self._profile.append(("compare with the collection", time.perf_counter() - start))
             yield steps
 
     def plan(self, rows: Sequence[Row]) -> list[Step]:
@@ -114,17 +103,17 @@ class Planner:
             step = Embed(row, self._entity(row), stored.get(row.id))
             reason = _why_unstorable(row)
             if reason:
-                steps.append(Reject(row, reason))
+                steps.append(Outcome(row, reason=reason))
             elif not self._checksum and _same(step.before, step.entity, self._compared):
-                steps.append(Skip(row))
+                steps.append(Outcome(row, "unchanged"))
             else:
                 changed.append(step)
         self._add_contents(changed)
         return steps + self._plan_changed(changed)
 
     def _entity(self, row: Row) -> dict[str, Any]:
-        mtime_ns, size = _stat(row.path)
-        if mtime_ns or size or not _is_gone(row.path):
+        mtime_ns, size, may_exist = _stat(row.path)
+        if may_exist:
             self.present.append(row.id)
         own = {ID: row.id, PATH: row.path, **self._own, schema.MTIME_NS: mtime_ns, schema.SIZE: size}
         return {**own, **self._defaults, **row.fields}
@@ -145,7 +134,7 @@ class Planner:
         others: list[Embed] = []
         for step in changed:
             if self._checksum and step.content and _same(step.before, step.entity, [schema.HASH, *self._compared]):
-                steps.append(Skip(step.row))
+                steps.append(Outcome(step.row, "unchanged"))
             elif step.keeps_image and not (self._checksum and is_remote(step.row.path)):  # only fetching would tell
                 steps.append(Reuse(step, step.row.id))
             else:
@@ -171,28 +160,17 @@ def _split_first(chunks: Iterator[list[Row]], count: int) -> Iterator[list[Row]]
     yield from chunks
 
 
-def _stat(path: str) -> tuple[int, int]:
-    """Return modification time in ns and size in bytes, zeros without a file (decoding will say why)."""
+def _stat(path: str) -> tuple[int, int, bool]:
+    """Return modification time in ns and size in bytes, zeros if unknown, and whether the file exists or may exist."""
     if is_remote(path):
-        return 0, 0
+        return 0, 0, True
     try:
         status = os.stat(path)
-    except (OSError, ValueError):
-        return 0, 0
-    return status.st_mtime_ns, status.st_size
-
-
-def _is_gone(path: str) -> bool:
-    """Tell whether there is no such file, rather than one that cannot be looked at just now."""
-    if is_remote(path):
-        return False
-    try:
-        os.stat(path)
-    except (FileNotFoundError, NotADirectoryError, ValueError):
-        return True
-    except OSError:
-        pass
-    return False
+    except OSError as error:
+        return 0, 0, not isinstance(error, (FileNotFoundError, NotADirectoryError))
+    except ValueError:  # a null character
+        return 0, 0, False
+    return status.st_mtime_ns, status.st_size, True
 
 
 def _why_unstorable(row: Row) -> str:

@@ -1,4 +1,4 @@
-"""Removes the rows of a source whose file or CSV line is gone, unless it looks as if the source itself were gone."""
+"""Pruning: remove the rows of a source whose file or CSV line is gone, unless the source itself seems to be gone."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..fetch.read import is_remote
+from ..fields import ID, PATH
 from ..milvus import schema
 from ..milvus.collection import Collection
 from ..milvus.filter_expression import text_literal
@@ -18,15 +19,12 @@ from ..milvus.filter_expression import text_literal
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-# Called with the rows that are gone and all rows of the source; whether to remove them.
+# Called with the number of rows that are gone and the number of all rows of the source; returns whether to remove them.
 Confirm = Callable[[int, int], bool]
 
 
 def source_name(source: str | os.PathLike[str] | DataFrame) -> str:
-    """What a row keeps of where it was listed: the real path of the file or folder, an address as it is.
-
-    '' for a DataFrame.
-    """
+    """Return what names a source in its rows: a real path or an address, '' for a DataFrame."""
     if not isinstance(source, (str, os.PathLike)):
         return ""
     text = os.fspath(source)
@@ -36,36 +34,30 @@ def source_name(source: str | os.PathLike[str] | DataFrame) -> str:
 def prune_gone(
     collection: Collection, source: str, present: array[int], unlisted: Iterable[str], confirm: Confirm
 ) -> int:
-    """Removes what is gone; returns how many rows.
+    """Remove the rows of a source that are gone, and return how many.
 
-    A row belongs to the source that listed it last: rows of other sources in the collection are left alone.
+    A row belongs to the source that listed it last; rows of other sources stay.
 
     Args:
-        present: ids of the rows whose file is there now, or may be.
+        present: ids of the rows whose file exists, or may exist.
         unlisted: folders that cannot be listed; nothing below them counts as gone.
 
     Raises:
-        InputError: not one file of the source is there, as when a disk is not mounted.
+        InputError: not one file of the source exists, as when a disk is not mounted.
     """
-    there = np.sort(np.frombuffer(present, np.int64)) if present else np.empty(0, np.int64)
-    expression = f"{schema.SOURCE} == {text_literal(source)}"
-    gone: list[int] = []
-    total = 0
-    unknown = tuple(os.path.join(folder, "") for folder in unlisted)
-    for rows in collection.scan(expression, [schema.PATH] if unknown else []):
-        stored = np.array([row[schema.ID] for row in rows], np.int64)
-        total += len(stored)
-        missing = ~np.isin(stored, there, assume_unique=True)
-        if unknown:
-            missing &= [not row[schema.PATH].startswith(unknown) for row in rows]
-        gone += stored[missing].tolist()
+    of_source = f"{schema.SOURCE} == {text_literal(source)}"
+    stored = np.fromiter((row[ID] for rows in collection.scan(of_source, []) for row in rows), np.int64)
+    gone = np.setdiff1d(stored, np.array(present, np.int64), assume_unique=True).tolist()
+    below = tuple(os.path.join(folder, "") for folder in unlisted)
+    if gone and below:
+        gone = [key for key, row in collection.get(gone, [PATH]).items() if not row[PATH].startswith(below)]
     if not gone:
         return 0
-    if not there.size:
+    if not present:
         raise InputError(
-            f"not one of the {total:,} images of {source} is there (is its disk mounted?): nothing was removed"
+            f"not one of the {len(stored):,} images of {source} is there (is its disk mounted?): nothing was removed"
         )
-    if not confirm(len(gone), total):
+    if not confirm(len(gone), len(stored)):
         return 0
     collection.delete(gone)
     return len(gone)

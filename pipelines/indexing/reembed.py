@@ -1,6 +1,6 @@
-"""Another model for a whole collection: a new collection is filled beside it, and takes its name when complete.
+"""Re-embedding: another model for a whole collection. A new collection is filled beside it and then takes its name.
 
-Until then the old one is untouched and can be searched; a run that is killed goes on where it was.
+Until then the old collection stays as it is and can be searched. A run that was killed goes on where it was.
 """
 
 from __future__ import annotations
@@ -9,36 +9,34 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from ..fields import ID, PATH
 from ..milvus import schema
 from ..milvus.collection import Collection
 from ..sources.source import Findings, Row
 
-_NEW, _OLD = "__reembed", "__replaced"
-
 
 def replacement_of(collection: Collection, model_id: str) -> Collection:
-    """The collection beside it for embeddings by this model, with what an earlier run put there by the same model."""
-    new = Collection(collection.uri, collection.name + _NEW, collection.token)
+    """Return the new collection, with the rows that an earlier run embedded with the same model."""
+    new = _sibling(collection, "__reembed")
     if new.exists() and new.model() not in ("", model_id):
         new.drop()
     return new
 
 
 def swap(collection: Collection, replacement: Collection) -> None:
-    """Puts the replacement in the collection's place. Killed between two steps, `finish_swap` sets it right."""
+    """Put the replacement in the place of the collection. `finish_swap` completes a swap that was killed."""
     name = collection.name
     replacement.flush()
-    collection.rename(name + _OLD)
+    collection.rename(_sibling(collection, "__replaced").name)
     replacement.rename(name)
     collection.drop()
 
 
 def finish_swap(collection: Collection) -> None:
-    """Ends a `swap` that was killed half-way."""
-    old = Collection(collection.uri, collection.name + _OLD, collection.token)
+    """Complete a `swap` that was killed."""
+    old, new = _sibling(collection, "__replaced"), _sibling(collection, "__reembed")
     if not old.exists():
         return
-    new = Collection(collection.uri, collection.name + _NEW, collection.token)
     if not collection.exists() and new.exists():
         new.rename(collection.name)
     if collection.exists():
@@ -48,7 +46,7 @@ def finish_swap(collection: Collection) -> None:
 
 
 class CollectionSource:
-    """The rows of a collection that its replacement does not have yet, as a source: those of other CSVs and folders."""
+    """The rows of a collection that its replacement lacks, which other sources brought, as a source."""
 
     def __init__(self, collection: Collection, replacement: Collection, rejected: set[int]) -> None:
         self._collection = collection
@@ -59,15 +57,16 @@ class CollectionSource:
         self.total = len(self._ids)
 
     def chunks(self, size: int) -> Iterator[list[Row]]:
-        """The rows, `size` at a time."""
-        names = [schema.PATH, schema.SOURCE, *(field.name for field in self.fields)]
-        for start in range(0, len(self._ids), size):
-            stored = self._collection.get(self._ids[start : start + size].tolist(), names)
-            yield [
-                Row(row_id, row[schema.PATH], 0, {name: row[name] for name in names if name != schema.PATH})
-                for row_id, row in stored.items()
-            ]
+        """Yield the rows, `size` at a time."""
+        names = [schema.SOURCE, *(field.name for field in self.fields)]
+        for start in range(0, self.total, size):
+            stored = self._collection.get(self._ids[start : start + size].tolist(), [PATH, *names])
+            yield [Row(key, row[PATH], 0, {name: row[name] for name in names}) for key, row in stored.items()]
+
+
+def _sibling(collection: Collection, suffix: str) -> Collection:
+    return Collection(collection.uri, collection.name + suffix, collection.token)
 
 
 def _ids(collection: Collection) -> np.ndarray:
-    return np.array([row[schema.ID] for rows in collection.scan("", []) for row in rows], np.int64)
+    return np.fromiter((row[ID] for rows in collection.scan("", []) for row in rows), np.int64)

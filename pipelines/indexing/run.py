@@ -13,7 +13,6 @@ import numpy as np
 from ..declarations import build_insert
 from ..engine import Profile, load_towhee
 from ..errors import InputError, ModelMismatch, StoreFull
-from ..fields import Field
 from ..images.decode import decode
 from ..milvus import connection
 from ..milvus.collection import Collection
@@ -28,8 +27,7 @@ from .execute import Executor
 from .plan import Planner
 from .prune import Confirm, prune_gone, source_name
 from .reembed import CollectionSource, finish_swap, replacement_of, swap
-from .rejects import RejectFile
-from .summary import Progress, Summary, Tally
+from .summary import Progress, RejectFile, Summary, Tally
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -106,7 +104,7 @@ def run_insert(
     summary.runtime = f"{target.model.description}, batch {batch_size}"
     pipeline = build_insert(target.model, target.collection, settings)
     _prepare_collection(target, rows, index)
-    steps = Profile() if profile else None
+    steps: Profile | None = [] if profile else None
     planner = Planner(target.collection, target.model_id, name, checksum, steps)
     with closing(RejectFile(rejects, part)) as reject_list:
         tally = Tally(summary, reject_list, on_progress)
@@ -161,13 +159,14 @@ def _fill(target: Target, source: Source, planner: Planner, executor: Executor, 
 def _prepare_collection(target: Target, source: Source, index: Index | None) -> None:
     """Create the collection, with the columns of the one it replaces, or check that it can store these rows."""
     collection, model, like = target.collection, target.model, target.replaces or target.collection
-    if not like.exists():
-        _create_collection(collection, model, source.fields, index)
-        return
-    like.refuse_older_program()
-    source.fields = reconcile(source.fields, like.fields())
+    fields = source.fields
+    if like.exists():
+        like.refuse_older_program()
+        fields = like.fields()
+        source.fields = reconcile(source.fields, fields)
     if not collection.exists():
-        _create_collection(collection, model, like.fields(), index)
+        warm_up(model)  # meanwhile; every image is new
+        collection.create(model.spec.dim, fields, index)
         return
     stored_model_id = collection.model()
     if not is_compatible(stored_model_id, model.model_id) or collection.dim() != model.spec.dim:
@@ -176,14 +175,6 @@ def _prepare_collection(target: Target, source: Source, index: Index | None) -> 
             f"this is {model.model_id}: "
             "use that model (--model), another collection (--collection), or embed everything again (--reembed)"
         )
-
-
-def _create_collection(
-    collection: Collection, model: ClipModel, fields: tuple[Field, ...], index: Index | None
-) -> None:
-    """Create the collection while the model loads, which will be needed: every image is new."""
-    warm_up(model)
-    collection.create(model.spec.dim, fields, index)
 
 
 def warm_up(model: ClipModel) -> None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import csv
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from pathlib import Path
+from typing import IO, Any, NamedTuple
 
 from ..engine import Profile
-from ..sources.source import Findings, Row
-from .rejects import RejectFile
+from ..errors import InputError
+from ..sources.source import WHOLE, Findings, Row, Shard
 
 
 class Outcome(NamedTuple):
@@ -69,6 +71,59 @@ class Summary:
 Progress = Callable[[Summary, int], None]
 
 
+class RejectFile:
+    """The list of images that could not be used: a CSV `id,path,reason`.
+
+    It is opened at once if a file is named, else with the first image. Shards have a list each by default, as they may
+    run in the same folder.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+
+    def __init__(self, path: str = "", shard: Shard = WHOLE) -> None:
+        default = "rejected.csv" if shard == WHOLE else f"rejected-{shard.number}-of-{shard.of}.csv"
+        self._path = Path(path or default)
+        self._file: IO[str] | None = None
+        if path:
+            self._open()
+
+    @property
+    def written_to(self) -> str:
+        """The name of the file, '' if nothing was written."""
+        return str(self._path) if self._file else ""
+
+    def add(self, row: Row, reason: str) -> None:
+        """List one image."""
+        # A path that is not UTF-8 keeps its bytes as \xNN.
+        self._write(self._file or self._open(), row.id, row.path.encode(errors="backslashreplace").decode(), reason)
+
+    def flush(self) -> None:
+        """Write what was added to disk: the run may be killed."""
+        if self._file:
+            self._file.flush()
+
+    def close(self) -> None:
+        """Close the file, if it was opened."""
+        if self._file:
+            self._file.close()
+
+    def _open(self) -> IO[str]:
+        try:
+            # Open for the whole run.
+            self._file = open(self._path, "w", newline="", encoding="utf-8", errors="backslashreplace")  # noqa: SIM115
+        except OSError as error:
+            raise InputError(
+                f"rejected images cannot be listed in {self._path}: {error.strerror}; name another file with --rejects"
+            ) from error
+        self._write(self._file, "id", "path", "reason")
+        return self._file
+
+    @staticmethod
+    def _write(file: IO[str], *cells: Any) -> None:
+        csv.writer(file).writerow(cells)
+
+
 class Tally:
     """Counts outcomes, lists the rejected images, and reports progress after each batch."""
 
@@ -84,13 +139,13 @@ class Tally:
         """Add batches of outcomes, of so many expected rows, to the summary and to the list of rejected images."""
         self._expected += expected
         for outcomes in batches:
+            self._summary.rows += len(outcomes)
             for kind, count in Counter(outcome.kind for outcome in outcomes).items():
                 setattr(self._summary, kind, getattr(self._summary, kind) + count)
-            self._summary.rows += len(outcomes)
-            for outcome in outcomes:
-                if outcome.reason:
-                    self.rejected_ids.add(outcome.row.id)
-                    self._rejects.add(outcome.row, outcome.reason)
+            for row, _, reason in outcomes:
+                if reason:
+                    self.rejected_ids.add(row.id)
+                    self._rejects.add(row, reason)
             self._rejects.flush()
             self._on_progress(self._summary, self._expected)
 
@@ -103,7 +158,7 @@ class Tally:
             self._rejects.add(row, reason)
 
     def interrupt(self) -> None:
-        """Mark the summary as that of an interrupted run, and report that."""
+        """Mark the summary as that of an interrupted run, and report it."""
         self._summary.interrupted = True
         self._on_progress(self._summary, self._expected)
 
@@ -113,5 +168,7 @@ class Tally:
         summary.seconds = round(seconds, 3)
         summary.images_per_second = round((summary.inserted + summary.updated) / seconds, 1)
         summary.rejects_file = self._rejects.written_to
-        if profile is not None:
-            summary.step_seconds = {step: round(value, 3) for step, value in profile.seconds.items()}
+        taken: defaultdict[str, float] = defaultdict(float)
+        for step, duration in profile or ():
+            taken[step] += duration
+        summary.step_seconds = {step: round(total, 3) for step, total in taken.items()}

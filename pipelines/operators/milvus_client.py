@@ -1,4 +1,4 @@
-"""Milvus insert and search: `ops.ann_insert.milvus_client(…)`, `ops.ann_search.milvus_client(…)`, and by the row."""
+"""Milvus: `ops.ann_insert.milvus_client(…)`, `ops.ann_search.milvus_client(…)` and `ops.ann_insert.milvus_rows(…)`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..milvus import schema
+from ..fields import EMBEDDING
 from ..milvus.collection import Collection
 from ..milvus.connection import call
 from ..milvus.lite import writing
@@ -17,106 +17,97 @@ log = logging.getLogger(__name__)
 
 
 def _open(
-    uri: str | None,
-    host: str | None,
-    port: str | int | None,
-    collection_name: str,
-    token: str,
-    user: str,
-    password: str,
-) -> Collection:
-    """By `uri` (Milvus Lite file, server, Zilliz Cloud), or by host and port as the hub's operators."""
+    host: str | None, port: str | int | None, collection_name: str, *, collection: Collection | None = None,
+    uri: str = "", token: str = "", user: str = "", password: str = "", **_: Any,
+) -> Collection:  # fmt: skip
+    """Return `collection`, or open one by `uri` (Milvus Lite file, server, Zilliz Cloud) or by host and port.
+
+    Other parameters of the hub's operators, `metric_type` for example, are ignored.
+    """
+    if collection is not None:
+        return collection
     address = uri or f"http://{host or '127.0.0.1'}:{port or 19530}"
     return Collection(address, collection_name, token or (f"{user}:{password}" if user else ""))
 
 
 class MilvusInsert:
-    """Writes one row a call, or columns of rows; the values in the order of the collection's fields.
+    """Writes one row a call, or columns of rows, with the values in the order of the collection's fields.
 
-    It upserts wherever the collection's keys are its own: a repeated run doubles nothing. A row without a
-    finite embedding (an undecodable image) is left out and logged.
+    A repeated run does not write rows twice, unless Milvus itself makes the collection's ids. A row without a finite
+    embedding (of an image that could not be decoded) is left out and logged.
     """
 
     def __init__(
-        self, host: str | None = None, port: str | int | None = None, collection_name: str = "", *,
-        uri: str | None = None, token: str = "", user: str = "", password: str = "",
-        collection: Collection | None = None,
-    ) -> None:  # fmt: skip
-        self._collection = collection or _open(uri, host, port, collection_name, token, user, password)
+        self, host: str | None = None, port: str | int | None = None, collection_name: str = "", **address: Any
+    ) -> None:
+        self._collection = _open(host, port, collection_name, **address)
         description = self._collection.describe()
         self._auto_id = bool(description.get("auto_id"))
+        self._key = next((field["name"] for field in description["fields"] if field.get("is_primary")), "")
         names = [field["name"] for field in description["fields"]]
-        keys = [field["name"] for field in description["fields"] if field.get("is_primary")]
-        self._names = [name for name in names if not (self._auto_id and name in keys)]
-        self._key = keys[0] if keys else ""
+        self._names = [name for name in names if not (self._auto_id and name == self._key)]
 
     def __call__(self, *values: Any) -> int:
-        """Returns the number of rows written."""
+        """Return the number of rows written."""
         if len(values) != len(self._names):
             raise ValueError(f"{len(values)} values for the {len(self._names)} fields {', '.join(self._names)}")
-        batch = isinstance(values[0], (list, tuple))
-        columns = values if batch else [[value] for value in values]
+        columns = values if isinstance(values[0], (list, tuple)) else [[value] for value in values]
         rows = [dict(zip(self._names, row, strict=True)) for row in zip(*columns, strict=True)]
         kept = [row for row in rows if all(_is_finite(value) for value in row.values())]
         if len(kept) < len(rows):
             log.warning("%d rows without an embedding were not inserted", len(rows) - len(kept))
         client, collection = self._collection.client, self._collection.name
         with writing(self._collection.uri):
-            if kept and self._auto_id:  # repeated, it would write a second time: one try
+            if kept and self._auto_id:  # a repeated call would write the rows again
                 call(client.insert, collection, kept, deadline=0)
             elif kept:
-                unique = {row[self._key]: row for row in kept}
-                call(client.upsert, collection, list(unique.values()))
+                call(client.upsert, collection, list({row[self._key]: row for row in kept}.values()))
         return len(kept)
 
     def flush(self) -> None:
-        """Called by `pipeline.flush()`: makes the rows durable and counted."""
+        """Make the rows durable and counted: `pipeline.flush()` calls this."""
         self._collection.flush()
 
 
 class MilvusUpsert:
-    """Upserts a batch of rows and their embeddings into a collection of `pipelines.milvus.schema`."""
+    """Writes a batch of rows and their embeddings into a collection that this program made."""
 
     def __init__(self, collection: Collection) -> None:
         self._collection = collection
 
     def __call__(self, rows: Sequence[Mapping[str, Any]], embeddings: np.ndarray) -> list[bool]:
-        """Rows without `embedding`, float32[n, dim] → which were written: those with a finite embedding."""
-        finite = [bool(np.isfinite(embedding).all()) for embedding in embeddings]
+        """Rows without embedding, float32[n, dim] → which rows were written: those with a finite embedding."""
+        finite = [_is_finite(embedding) for embedding in embeddings]
         complete = zip(rows, embeddings, finite, strict=True)
-        self._collection.upsert({**row, schema.EMBEDDING: embedding} for row, embedding, good in complete if good)
+        self._collection.upsert({**row, EMBEDDING: embedding} for row, embedding, good in complete if good)
         return finite
 
 
 class MilvusSearch:
-    """Finds the nearest rows to an embedding. Each hit is `[id, score, *output_fields]`, best first."""
+    """Finds the rows nearest to an embedding. Each hit is `[id, score, *output_fields]`, best first."""
 
     def __init__(
         self, host: str | None = None, port: str | int | None = None, collection_name: str = "", limit: int = 10,
-        output_fields: Sequence[str] = (), expr: str = "", *,
-        uri: str | None = None, token: str = "", user: str = "", password: str = "",
-        collection: Collection | None = None, **_: Any,
+        output_fields: Sequence[str] = (), expr: str = "", **address: Any,
     ) -> None:  # fmt: skip
-        self._collection = collection or _open(uri, host, port, collection_name, token, user, password)
+        self._collection = _open(host, port, collection_name, **address)
         self._limit, self._fields, self._expression = limit, list(output_fields), expr or ""
 
     def __call__(self, embedding: np.ndarray, limit: int | None = None, expr: str | None = None) -> list[list[Any]]:
-        """float32[dim] → hits; float32[n, dim] → n lists of hits, by one call. NaN finds nothing.
+        """float32[dim] → hits; float32[n, dim] → n lists of hits, in one call of Milvus. NaN finds nothing.
 
-        `limit` and `expr` (a Milvus filter) override the operator's own.
+        `limit` and `expr` (a Milvus filter expression) override those of the operator.
         """
         expression = self._expression if expr is None else expr
         embeddings = np.atleast_2d(embedding)
-        finite = np.isfinite(embeddings).all(axis=1)
-        wanted = limit or self._limit
-        found = iter(
-            self._collection.search(embeddings[finite], wanted, expression, self._fields) if finite.any() else ()
-        )
-        hits = [next(found) if good else [] for good in finite]
+        finite = [number for number, one in enumerate(embeddings) if _is_finite(one)]
+        hits: list[list[Any]] = [[] for _ in embeddings]
+        if finite:
+            found = self._collection.search(embeddings[finite], limit or self._limit, expression, self._fields)
+            for number, rows in zip(finite, found, strict=True):
+                hits[number] = rows
         return hits if embedding.ndim == 2 else hits[0]
 
 
 def _is_finite(value: Any) -> bool:
-    if isinstance(value, np.ndarray):
-        return bool(np.isfinite(value).all())
-    return True
+    return not isinstance(value, np.ndarray) or bool(np.isfinite(value).all())

@@ -17,7 +17,7 @@ import torch
 
 from ..errors import InputError
 from ..evaluation.prompts import read_templates
-from ..indexing.rejects import RejectFile
+from ..indexing.summary import RejectFile
 from ..models.pytorch_runtime import choose_device, fast_dtype
 from ..models.spec import ModelSpec
 from ..models.towers import build_network

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pipelines.towhee_compat import import_torchvision
+from recipes.torchvision_compat import import_torchvision
 
 TEACHER_DIM = 384
 

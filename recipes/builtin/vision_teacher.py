@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from pipelines.towhee_compat import import_torchvision
+from recipes.torchvision_compat import import_torchvision
 
 from . import augment, files
 from .data import Photos

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pipelines.evaluation import exact, metrics
-from pipelines.towhee_compat import import_torchvision
+from recipes.torchvision_compat import import_torchvision
 
 ROUNDS = 60
 

@@ -19,7 +19,7 @@ from pipelines.images.decode import _jpeg_shrink, decode
 from pipelines.milvus.connection import close_all
 from pipelines.models.registry import get_model
 from pipelines.operators.image_decode import ImageDecode
-from pipelines.towhee_compat import import_torchvision
+from recipes.torchvision_compat import import_torchvision
 from tests.support.images import encode, photograph, reference
 from tests.support.photos import write_csv
 

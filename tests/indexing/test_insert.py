@@ -204,7 +204,7 @@ def test_profile_reports_every_step(lite: Settings, photos: Photos) -> None:
 
 def test_decoding_overlaps_with_embedding(lite: Settings, photos: Photos, monkeypatch: pytest.MonkeyPatch) -> None:
     """While one batch is in the model, another is being decoded."""
-    from pipelines.operators.clip_embedding import ClipEmbedding
+    from pipelines.operators.embedding import ClipEmbedding
     from pipelines.operators.image_decode import ImageDecode
 
     spans: dict[str, list[tuple[float, float]]] = {"decode": [], "embed": []}

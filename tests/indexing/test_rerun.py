@@ -13,7 +13,7 @@ import pytest
 from pipelines import Settings, run_insert
 from pipelines.errors import InputError, ModelMismatch
 from pipelines.milvus.collection import Collection
-from pipelines.operators.clip_embedding import ClipEmbedding
+from pipelines.operators.embedding import ClipEmbedding
 from tests.support.insert import all_rows, collection_of, did, vectors
 from tests.support.photos import Photos, write_csv
 from tests.support.program import CommandResult

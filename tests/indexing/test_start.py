@@ -15,7 +15,7 @@ from pipelines.indexing import plan
 from pipelines.milvus.collection import Collection
 from pipelines.milvus.connection import close
 from pipelines.models.clip import ClipModel
-from pipelines.operators.clip_embedding import ClipEmbedding
+from pipelines.operators.embedding import ClipEmbedding
 from pipelines.operators.image_decode import ImageDecode
 from tests.support.insert import did, distinct_copies
 from tests.support.photos import Photos, write_csv

@@ -14,7 +14,7 @@ from pipelines.errors import InputError
 from pipelines.models.registry import get_model, list_models
 from pipelines.models.spec import CLIP_MEAN, CLIP_STD, ModelSpec
 from pipelines.models.towers import empty_network
-from pipelines.towhee_compat import import_torchvision
+from recipes.torchvision_compat import import_torchvision
 
 # Our row → architecture and weights as open_clip calls them.
 OPEN_CLIP = {

@@ -12,7 +12,8 @@ import pytest
 
 from pipelines.models import tokenizer
 from pipelines.models.tokenizer import tokenize
-from pipelines.towhee_compat import import_clip, import_torchvision
+from pipelines.towhee_compat import import_clip
+from recipes.torchvision_compat import import_torchvision
 from tests.support.models import odd_texts
 
 

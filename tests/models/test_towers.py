@@ -13,7 +13,7 @@ from pipelines.models.pytorch_runtime import PyTorchRuntime
 from pipelines.models.registry import get_model
 from pipelines.models.spec import Architecture, ModelSpec
 from pipelines.models.tokenizer import tokenize
-from pipelines.towhee_compat import import_torchvision
+from recipes.torchvision_compat import import_torchvision
 from tests.support.images import photograph
 from tests.support.models import IMAGES, RESNET, TEXTS, VIT, cosines, random_network, save, spec_of
 

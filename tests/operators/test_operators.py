@@ -14,10 +14,9 @@ from pipelines import Settings, ops, pipe
 from pipelines.milvus.connection import connect
 from pipelines.models.clip import load_model
 from pipelines.models.registry import BUILTIN
-from pipelines.operators.clip_embedding import ClipEmbedding
+from pipelines.operators.embedding import ClipEmbedding, Normalize
 from pipelines.operators.image_decode import ImageDecode
 from pipelines.operators.milvus_client import MilvusInsert, MilvusUpsert
-from pipelines.operators.normalize import Normalize
 from tests.support.photos import Photos
 
 SIDE = BUILTIN.architecture.image_resolution

@@ -1,4 +1,4 @@
-"""CLIP embeddings of images and texts: `ops.image_text_embedding.clip(model_name=…, modality=…)`."""
+"""Embedding: `ops.image_text_embedding.clip(model_name=…, modality=…)` and `ops.towhee.np_normalize()`."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from ..models.clip import ClipModel, load_model
 
 
 class ClipEmbedding:
-    """Embeds one item, or a list in one model call. Not normalised: that is the next step's work.
+    """Embeds one item, or a list in one model call. Embeddings are not normalised.
 
     Args:
-        model_name: a loaded model, or the name of one in the registry, 'clip_vit_base_patch32' for example.
+        model_name: a loaded model, or the name of one, 'clip_vit_base_patch32' for example.
         modality: 'image' or 'text'.
-        device: 'auto', 'cpu', 'cuda', 'mps', or a number as the hub's operator takes it (0 is 'cuda:0', -1 the CPU).
+        device: 'auto', 'cpu', 'cuda', 'mps', or a number as for the hub's operator: 0 is 'cuda:0', -1 the CPU.
         weights: a weights file to use instead of the registry's.
         runtime: 'pytorch', 'openvino', or 'auto' for the faster one here.
     """
@@ -29,14 +29,16 @@ class ClipEmbedding:
         if modality not in ("image", "text"):
             raise ValueError(f"modality is 'image' or 'text', not '{modality}'")
         self._is_text = modality == "text"
+        if isinstance(device, int):
+            device = f"cuda:{device}" if device >= 0 else "cpu"
         if isinstance(model_name, str):
-            model_name = load_model(model_name, weights, _device_name(device), runtime)
+            model_name = load_model(model_name, weights, device or "auto", runtime)
         self._model = model_name
 
     def __call__(self, items: Any) -> np.ndarray:
         """A text, or an image as uint8[h, w, 3] RGB → float32[dim]; a list of n → float32[n, dim].
 
-        An image without pixels (it could not be decoded) gives NaN, which is never stored and finds nothing.
+        An image without pixels, which could not be decoded, becomes NaN: it is never stored and finds nothing.
         """
         if isinstance(items, str) or (isinstance(items, np.ndarray) and items.ndim == 3):
             return np.asarray(self._embed([items])[0])
@@ -52,12 +54,16 @@ class ClipEmbedding:
         return embeddings
 
     def _fit(self, image: np.ndarray) -> np.ndarray:
-        """An image that was not decoded to the model's size gets there now."""
+        """Return the image in the model's size, which the decode operator may not have known."""
         size = self._model.spec.image_size
         return image if image.shape == (size, size, 3) else resize_and_crop(image, size)
 
 
-def _device_name(device: str | int | None) -> str:
-    if isinstance(device, int):
-        return f"cuda:{device}" if device >= 0 else "cpu"
-    return device or "auto"
+class Normalize:
+    """Scales embeddings to unit length, so that an inner product is a cosine."""
+
+    def __call__(self, embeddings: np.ndarray) -> np.ndarray:
+        """float32[dim] or float32[n, dim] → the same shape, rows of length 1; a zero row becomes NaN, never stored."""
+        embeddings = np.asarray(embeddings, np.float32)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.asarray(embeddings / np.linalg.norm(embeddings, axis=-1, keepdims=True))
