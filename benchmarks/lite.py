@@ -52,7 +52,7 @@ def fill(path: Path, rows: int, dim: int) -> None:
 
 def measure(path: Path, dim: int) -> dict[str, float]:
     """Return the median milliseconds of each call, and the resident megabytes of this process."""
-    importlib.import_module("milvus_lite.adapter.grpc.server")  # imports are not what is measured
+    importlib.import_module("milvus_lite.adapter.grpc.server")  # before the clock starts
     random, figures = np.random.default_rng(1), {}
 
     def search(expression: str = "", queries: int = 1) -> Any:

@@ -128,12 +128,12 @@ def test_a_requested_index_is_built_when_there_are_enough_rows(rows_of: dict[str
     assert rows.collection.index == Index("FLAT", "COSINE", {"M": 16, "efConstruction": 200}, wanted="HNSW")
     rows.append(5_000)
     assert rows.collection.index == Index("HNSW", "COSINE", {"M": 16, "efConstruction": 200})
-    info_rows = unindexed_rows(rows.collection.client, rows.collection.name, EXACT_SEGMENT_ROWS + 1)
-    assert info_rows in (0, 1000)  # the first 1,000 rows have no index until the server merges the two segments
+    waiting = unindexed_rows(rows.collection.client, rows.collection.name, EXACT_SEGMENT_ROWS + 1)
+    assert waiting in (0, 1000)  # the first 1,000 rows have no index until the server merges the two segments
     deadline = time.monotonic() + 400
-    while info_rows and time.monotonic() < deadline:
+    while waiting and time.monotonic() < deadline:
         time.sleep(5)
-        info_rows = unindexed_rows(rows.collection.client, rows.collection.name, EXACT_SEGMENT_ROWS + 1)
+        waiting = unindexed_rows(rows.collection.client, rows.collection.name, EXACT_SEGMENT_ROWS + 1)
     query = rows.vectors[5]
     exact = np.argsort(-(rows.vectors @ query))[:1000]
     assert len(set(rows.found(query, 1000)) & set(exact.tolist())) >= 990
@@ -155,5 +155,5 @@ def test_a_small_hnsw_collection_of_version_0_1_becomes_exact_at_the_next_insert
     rows.vectors, rows.labels = fresh.vectors, fresh.labels
 
 
-def test_auto_of_an_explicit_request_stays_auto(rows_of: dict[str, Rows]) -> None:
+def test_a_small_collection_keeps_in_mind_that_its_index_is_automatic(rows_of: dict[str, Rows]) -> None:
     assert rows_of["auto 100"].collection.index == Index("FLAT", "COSINE", {}, wanted=AUTO)

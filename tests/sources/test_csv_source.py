@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from itertools import chain
 from pathlib import Path
@@ -16,18 +15,7 @@ from pipelines.sources.csv_text import PATH_COLUMNS
 from pipelines.sources.source import path_id
 from tests.support.photos import write_csv
 from tests.support.program import run_code
-from tests.support.sources import rows_of
-
-
-def refusal(path: Path) -> str:
-    """The one line that refuses a source."""
-    with pytest.raises(InputError) as caught:
-        open_source(path)
-    message = str(caught.value)
-    assert "\n" not in message
-    assert os.fspath(path) in message
-    return message.replace(os.fspath(path), "FILE")
-
+from tests.support.sources import refusal, rows_of
 
 # --- Ids and paths ---------------------------------------------------------------------------------------------------
 

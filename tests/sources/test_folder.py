@@ -6,22 +6,10 @@ import os
 from pathlib import Path
 
 import fsspec
-import pytest
 
-from pipelines.errors import InputError
 from pipelines.sources import open_source
 from pipelines.sources.source import path_id
-from tests.support.sources import rows_of
-
-
-def refusal(path: Path) -> str:
-    """The one line that refuses a source."""
-    with pytest.raises(InputError) as caught:
-        open_source(path)
-    message = str(caught.value)
-    assert "\n" not in message
-    assert os.fspath(path) in message
-    return message.replace(os.fspath(path), "FILE")
+from tests.support.sources import refusal, rows_of
 
 
 def test_a_folder_is_walked_in_order_without_hidden_files(tmp_path: Path) -> None:

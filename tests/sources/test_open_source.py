@@ -13,18 +13,8 @@ from pipelines.errors import InputError
 from pipelines.sources import open_source
 from pipelines.sources.csv_text import RemoteCsv
 from pipelines.sources.source import absolute_in
-from tests.support.sources import rows_of
+from tests.support.sources import refusal, rows_of
 from tests.support.web_server import WebServer
-
-
-def refusal(path: Path) -> str:
-    """The one line that refuses a source."""
-    with pytest.raises(InputError) as caught:
-        open_source(path)
-    message = str(caught.value)
-    assert "\n" not in message
-    assert os.fspath(path) in message
-    return message.replace(os.fspath(path), "FILE")
 
 
 def test_a_source_that_is_neither_a_csv_nor_a_folder_is_refused(csv_of, tmp_path: Path) -> None:
