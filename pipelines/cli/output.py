@@ -35,6 +35,8 @@ def print_summary(summary: Summary, settings: Settings, as_json: bool) -> None:
     names = ("inserted", "updated", "deduplicated", "metadata_updated", "unchanged", "rejected")
     counts = [(getattr(summary, name), name) for name in names if getattr(summary, name) or name in always]
     print(f"{summary.rows:,} rows: " + ", ".join(f"{count:,} {name}" for count, name in counts))
+    if summary.broken:
+        print(f"broken {summary.broken:,}: their files changed and cannot be used; they are no longer found")
     if summary.removed:
         print(f"removed {summary.removed:,} rows whose file or line is gone")
     speed = f", {summary.images_per_second:,.0f} images/s" if summary.images_per_second else ""

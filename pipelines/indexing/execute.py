@@ -136,11 +136,17 @@ class Executor:
         return outcomes
 
     def _embed(self, batch: list[Embed]) -> list[Outcome]:
-        """Run the pipeline on one batch, which embeds and stores it."""
+        """Run the pipeline on one batch, which embeds and stores it. Rows whose image broke are deleted."""
         entities, paths = [step.entity for step in batch], [step.row.path for step in batch]
         reasons, written = run(self._pipeline, entities, paths, profile=self._profile)
-        unusable = "the model gives no finite embedding for it"
-        return [
-            Outcome(step.row, "inserted" if step.before is None else "updated", reason or ("" if stored else unusable))
-            for step, reason, stored in zip(batch, reasons, written, strict=True)
-        ]
+        outcomes = list(map(_outcome, batch, reasons, written))
+        if broken := [row.id for row, done, _ in outcomes if done == "broken"]:
+            self._collection.delete(broken)
+        return outcomes
+
+
+def _outcome(step: Embed, reason: str, written: bool) -> Outcome:
+    if written:
+        return Outcome(step.row, "inserted" if step.before is None else "updated")
+    done = "broken" if step.has_other_image else ""
+    return Outcome(step.row, done, reason or "the model gives no finite embedding for it")

@@ -46,6 +46,12 @@ class Embed(NamedTuple):
             return False
         return bool(self.content) or before[PATH] == self.row.path
 
+    @property
+    def has_other_image(self) -> bool:
+        """Whether the file can be read and is no longer the one whose embedding is stored."""
+        is_empty = self.entity[schema.MTIME_NS] != 0 == self.entity[schema.SIZE]
+        return self.before is not None and (is_empty or self.content not in ("", self.before[schema.HASH]))
+
 
 class Reuse(NamedTuple):
     """A row whose embedding is known: that of the row `holder`, which has the same content.

@@ -16,7 +16,10 @@ from ..sources.source import WHOLE, Findings, Row, Shard
 
 
 class Outcome(NamedTuple):
-    """What became of one row. A row with a reason is rejected; `done` is the count of the summary for all others."""
+    """What became of one row. A row with a reason is rejected; `done` is the count of the summary for all others.
+
+    A rejected row is `done` as "broken" if its stored row, with the embedding of what the file held before, was deleted.
+    """
 
     row: Row
     done: str = ""
@@ -38,6 +41,7 @@ class Summary:
     metadata_updated: the image is the same; a column of the CSV, the file's time or its path changed.
     unchanged: nothing was done.
     rejected: not usable; `rejects_file` says why.
+    broken: rejected rows that were stored before their file broke, and no longer are.
     removed: rows that `--prune` removed; not among `rows`.
     unsupported: files of a folder of kinds that cannot be read; in `rejects_file`, but not among `rows`.
     unlisted: folders that cannot be listed, with the reason. Nothing below them was pruned.
@@ -55,6 +59,7 @@ class Summary:
     metadata_updated: int = 0
     unchanged: int = 0
     rejected: int = 0
+    broken: int = 0
     removed: int = 0
     unsupported: int = 0
     unlisted: dict[str, str] = field(default_factory=dict)
@@ -142,8 +147,9 @@ class Tally:
             self._summary.rows += len(outcomes)
             for kind, count in Counter(outcome.kind for outcome in outcomes).items():
                 setattr(self._summary, kind, getattr(self._summary, kind) + count)
-            for row, _, reason in outcomes:
+            for row, done, reason in outcomes:
                 if reason:
+                    self._summary.broken += done == "broken"
                     self.rejected_ids.add(row.id)
                     self._rejects.add(row, reason)
             self._rejects.flush()

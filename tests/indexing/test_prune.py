@@ -58,16 +58,6 @@ def test_a_row_belongs_to_the_source_that_listed_it_last(lite: Settings, photos:
     assert collection_of(lite).count() == 12
 
 
-def test_an_image_that_became_unreadable_is_not_gone(lite: Settings, photos: Photos, tmp_path: Path) -> None:
-    run_insert(photos.csv, lite)
-    photos.paths[3].write_bytes(b"damaged")
-    photos.csv.write_text(photos.csv.read_text().replace("label1,2014", f"{'x' * 70_000},2014"))
-    assert did(run_insert(photos.csv, lite, rejects=str(tmp_path / "r.csv"), prune=yes)) == {
-        "unchanged": 10, "rejected": 2,
-    }  # fmt: skip
-    assert collection_of(lite).count() == 12
-
-
 def test_a_source_that_vanished_removes_nothing(lite: Settings, photos: Photos, tmp_path: Path) -> None:
     run_insert(photos.csv, lite)
     run_insert(photos.folder, lite)

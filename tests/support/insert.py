@@ -23,8 +23,8 @@ def counts(summary: Summary) -> tuple[int, int, int, int]:
 
 def did(summary: Summary) -> dict[str, int]:
     """Return all counts that are not zero."""
-    names = ("inserted", "updated", "deduplicated", "metadata_updated", "unchanged", "rejected", "removed")
-    assert summary.rows == sum(getattr(summary, name) for name in names[:-1])
+    names = ("inserted", "updated", "deduplicated", "metadata_updated", "unchanged", "rejected", "broken", "removed")
+    assert summary.rows == sum(getattr(summary, name) for name in names[:-2])
     return {name: getattr(summary, name) for name in names if getattr(summary, name)}
 
 

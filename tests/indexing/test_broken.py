@@ -1,0 +1,50 @@
+"""A file that broke after it was indexed is no longer found, and the run says so; one that cannot be read now is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pipelines import Settings, run_insert
+from tests.support.insert import all_rows, did
+from tests.support.photos import Photos
+from tests.support.program import CommandResult
+
+
+@pytest.mark.parametrize("content", [b"garbage", b"", b"\xff\xd8\xff\xe0 cut off"])
+def test_a_file_that_broke_is_no_longer_found(
+    content: bytes, settings: Settings, photos: Photos, tmp_path: Path
+) -> None:
+    run_insert(photos.csv, settings)
+    good = photos.paths[3].read_bytes()
+    photos.paths[3].write_bytes(content)
+    rejects = str(tmp_path / "r.csv")
+    assert did(run_insert(photos.csv, settings, rejects=rejects)) == {"unchanged": 11, "rejected": 1, "broken": 1}
+    assert set(all_rows(settings)) == set(range(12)) - {3}
+    assert did(run_insert(photos.csv, settings, rejects=rejects)) == {"unchanged": 11, "rejected": 1}
+    photos.paths[3].write_bytes(good)
+    assert did(run_insert(photos.csv, settings, rejects=rejects)) == {"unchanged": 11, "inserted": 1}
+
+
+def test_a_file_that_cannot_be_read_now_is_kept(lite: Settings, photos: Photos, tmp_path: Path) -> None:
+    """A missing file, one that another program has replaced by a folder, and a cell that Milvus cannot store."""
+    run_insert(photos.csv, lite)
+    photos.paths[3].unlink()
+    photos.paths[5].unlink()
+    photos.paths[5].mkdir()
+    photos.csv.write_text(photos.csv.read_text().replace("label1,2014", f"{'x' * 70_000},2014"))
+    assert did(run_insert(photos.csv, lite, rejects=str(tmp_path / "r.csv"))) == {"unchanged": 9, "rejected": 3}
+    assert len(all_rows(lite)) == 12
+
+
+def test_the_command_says_that_a_file_broke(
+    command: Callable[..., CommandResult], photos: Photos, tmp_path: Path
+) -> None:
+    arguments = ("insert", photos.folder, "--uri", tmp_path / "s.db", "--model", "builtin")
+    command(*arguments)
+    photos.paths[0].write_bytes(b"garbage")
+    result = command(*arguments)
+    assert result.status == 1
+    assert "broken 1: their files changed and cannot be used; they are no longer found" in result.out
