@@ -35,14 +35,9 @@ def print_summary(summary: Summary, settings: Settings, as_json: bool) -> None:
     names = ("inserted", "updated", "deduplicated", "metadata_updated", "unchanged", "rejected")
     counts = [(getattr(summary, name), name) for name in names if getattr(summary, name) or name in always]
     print(f"{summary.rows:,} rows: " + ", ".join(f"{count:,} {name}" for count, name in counts))
-    if summary.broken:
-        print(f"broken {summary.broken:,}: their files changed and cannot be used; they are no longer found")
-    if summary.removed:
-        print(f"removed {summary.removed:,} rows whose file or line is gone")
+    _print_losses(summary)
     speed = f", {summary.images_per_second:,.0f} images/s" if summary.images_per_second else ""
     print(f"{summary.seconds:.1f} s{speed}, collection '{summary.collection}', model {summary.model}")
-    if summary.unsupported:
-        print(f"{summary.unsupported:,} files are of kinds that cannot be read")
     if summary.rejected or summary.unsupported:
         print(f"the rejected images and why: {summary.rejects_file}")
     if summary.step_seconds:
@@ -54,6 +49,15 @@ def print_summary(summary: Summary, settings: Settings, as_json: bool) -> None:
     elif summary.rows > summary.rejected:
         search, serve = settings.command('search "a white dog"'), settings.command("serve")
         print(f"\nnext:  {search}\n       {serve}")
+
+
+def _print_losses(summary: Summary) -> None:
+    if summary.broken:
+        print(f"broken {summary.broken:,}: their files changed and cannot be used; they are no longer found")
+    if summary.removed:
+        print(f"removed {summary.removed:,} rows whose file or line is gone")
+    if summary.unsupported:
+        print(f"{summary.unsupported:,} files are of kinds that cannot be read")
 
 
 def print_copy(summary: CopySummary, as_json: bool) -> None:

@@ -18,7 +18,7 @@ from ..sources.source import WHOLE, Findings, Row, Shard
 class Outcome(NamedTuple):
     """What became of one row. A row with a reason is rejected; `done` is the count of the summary for all others.
 
-    A rejected row is `done` as "broken" if its stored row, with the embedding of what the file held before, was deleted.
+    A rejected row is `done` as "broken" if its stored row, which has the embedding of another image, was deleted.
     """
 
     row: Row

@@ -1,4 +1,4 @@
-"""A file that broke after it was indexed is no longer found, and the run says so; one that cannot be read now is kept."""
+"""A file that broke after it was indexed is no longer found, and the run says so; one that cannot be read is kept."""
 
 from __future__ import annotations
 
