@@ -23,6 +23,7 @@ TEMPLATES_HELP = (
     "How to ask for a class: a text with {}, a file of such texts, or openai for the 80 of OpenAI's ImageNet ensemble. "
     "[default: a photo of a {}]"
 )
+THREADS_HELP = "Threads of decoding, hashing and the model; 0 takes the cores that this process may use."
 Options = TypeVar("Options")
 
 
@@ -62,6 +63,7 @@ class Settings:
     weights: str = option("", "Weights file to use instead of the model's own (OpenAI .pt, state dict, safetensors).")
     device: str = option("auto", "auto, cpu, cuda, cuda:1 or mps.")
     batch_size: int = option(0, "Images per model call; 0 chooses by device.", at_least=0)
+    threads: int = option(0, THREADS_HELP, at_least=0)
     host: str = option("127.0.0.1", "Address to listen on; 0.0.0.0 opens the page to the network.")
     port: int = option(7860, "Port to listen on.")
     runtime: str = option("auto", "What runs the model: pytorch, openvino, or auto for the faster one here.")
@@ -86,7 +88,9 @@ class Settings:
     @property
     def decode_options(self) -> dict[str, Any]:
         """The arguments of the decode operator."""
-        return {"exact": self.exact_preprocess, "allow_private": self.allow_private_urls}
+        return {
+            "exact": self.exact_preprocess, "allow_private": self.allow_private_urls, "workers": self.threads,
+        }  # fmt: skip
 
     def command(self, command: str) -> str:
         """Return a shell command for this collection: `image-search COMMAND --uri … --collection …`.

@@ -40,10 +40,7 @@ def print_summary(summary: Summary, settings: Settings, as_json: bool) -> None:
     print(f"{summary.seconds:.1f} s{speed}, collection '{summary.collection}', model {summary.model}")
     if summary.rejected or summary.unsupported:
         print(f"the rejected images and why: {summary.rejects_file}")
-    if summary.step_seconds:
-        print(f"the model ran by {summary.runtime}")
-        print("\nseconds per step (steps overlap, so the sum exceeds the wall-clock time)")
-        _print_table([[step, f"{seconds:.3f}"] for step, seconds in summary.step_seconds.items()], ["step", "seconds"])
+    _print_runtime(summary)
     if summary.interrupted:
         print("interrupted; everything counted above is stored: run the same command again to go on")
     elif summary.rows > summary.rejected:
@@ -58,6 +55,14 @@ def _print_losses(summary: Summary) -> None:
         print(f"removed {summary.removed:,} rows whose file or line is gone")
     if summary.unsupported:
         print(f"{summary.unsupported:,} files are of kinds that cannot be read")
+
+
+def _print_runtime(summary: Summary) -> None:
+    if summary.inserted or summary.updated:
+        print(f"the model ran by {summary.runtime}")
+    if summary.step_seconds:
+        print("\nseconds per step (steps overlap, so the sum exceeds the wall-clock time)")
+        _print_table([[step, f"{seconds:.3f}"] for step, seconds in summary.step_seconds.items()], ["step", "seconds"])
 
 
 def print_copy(summary: CopySummary, as_json: bool) -> None:

@@ -12,7 +12,7 @@ import click
 from ..settings import Settings, env_name, flags_of, is_argument, option, read_options, value_types
 
 COLLECTION = ("uri", "token", "collection")
-MODEL = ("model", "weights", "device", "runtime")
+MODEL = ("model", "weights", "device", "runtime", "threads")
 READING = ("exact_preprocess", "allow_private_urls")
 ALL_SETTINGS = tuple(field.name for field in dataclasses.fields(Settings) if field.name != "batch_size")
 HELP_FLAGS = {"help_option_names": ["-h", "--help"]}

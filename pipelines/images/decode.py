@@ -146,6 +146,14 @@ def _open(data: bytes) -> Image:
     return image
 
 
+def limit_opencv(threads: int) -> None:
+    """Sets how many threads OpenCV uses in this process."""
+    _prepare_libraries()
+    import cv2
+
+    cv2.setNumThreads(threads)
+
+
 @lru_cache(maxsize=1)
 def _prepare_libraries() -> tuple[str, ...]:
     """Silences warnings, once a process, and returns the formats this Pillow can open (HEIC with pillow-heif)."""

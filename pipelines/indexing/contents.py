@@ -7,19 +7,28 @@ import os
 import stat
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 
 from ..milvus.collection import Collection
+from ..threads import resolve_threads
 
 HASH_BYTES = 16
 MAX_BYTES = 1 << 30  # the decoder refuses larger files
 BLOCK = 1 << 20
 
-_readers = ThreadPoolExecutor(min(8, (os.cpu_count() or 1) * 2), thread_name_prefix="hash")
+
+def hash_files(paths: Sequence[str], threads: int = 0) -> list[str]:
+    """Return BLAKE2b-128 of each file as 32 hexadecimal digits, '' for what cannot be read (decoding will say why).
+
+    Args:
+        threads: 0 takes one per core that this process may use; twice as many read, as they also wait for the disk.
+    """
+    return list(_readers(min(8, 2 * resolve_threads(threads))).map(_hash_file, paths))
 
 
-def hash_files(paths: Sequence[str]) -> list[str]:
-    """Return BLAKE2b-128 of each file as 32 hexadecimal digits, '' for what cannot be read (decoding will say why)."""
-    return list(_readers.map(_hash_file, paths))
+@lru_cache(maxsize=1)
+def _readers(threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads, thread_name_prefix="hash")
 
 
 def _hash_file(path: str) -> str:

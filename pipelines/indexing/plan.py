@@ -73,13 +73,14 @@ class Planner:
     Args:
         source: name of the source, stored with each row; rows may bring another in their fields.
         checksum: compare the content of the files instead of their time and size.
+        threads: for hashing files, see `hash_files`.
     """
 
     def __init__(
         self, collection: Collection, model_id: str, source: str = "", checksum: bool = False,
-        profile: Profile | None = None,
+        profile: Profile | None = None, threads: int = 0,
     ) -> None:  # fmt: skip
-        self._collection = collection
+        self._collection, self._threads = collection, threads
         self._contents = Contents(collection, model_id)
         self._own = {schema.MODEL: model_id, schema.SOURCE: source, schema.HASH: ""}
         self._checksum = checksum
@@ -132,7 +133,8 @@ class Planner:
                 step.entity[schema.HASH] = step.before[schema.HASH]
             elif not is_remote(step.row.path):
                 unread.append(step)
-        for step, content in zip(unread, hash_files([step.row.path for step in unread]), strict=True):
+        contents = hash_files([step.row.path for step in unread], self._threads)
+        for step, content in zip(unread, contents, strict=True):
             step.entity[schema.HASH] = content
 
     def _plan_changed(self, changed: Sequence[Embed]) -> list[Step]:

@@ -23,6 +23,7 @@ from ..models.model_id import is_compatible, is_same_model, resolve_model
 from ..settings import Settings
 from ..sources import open_source
 from ..sources.source import WHOLE, Shard, Source
+from ..threads import resolve_threads
 from .execute import Executor
 from .plan import Planner
 from .prune import Confirm, prune_gone, source_name
@@ -101,11 +102,11 @@ def run_insert(
     target = _open_target(settings, reembed)
     batch_size = settings.batch_size or target.model.default_batch_size
     summary = Summary(str(source) if name else "DataFrame", settings.collection, target.model_id)
-    summary.runtime = f"{target.model.description}, batch {batch_size}"
+    summary.runtime = f"{target.model.description}, batch {batch_size}, threads {resolve_threads(settings.threads)}"
     pipeline = build_insert(target.model, target.collection, settings)
     _prepare_collection(target, rows, index)
     steps: Profile | None = [] if profile else None
-    planner = Planner(target.collection, target.model_id, name, checksum, steps)
+    planner = Planner(target.collection, target.model_id, name, checksum, steps, settings.threads)
     with closing(RejectFile(rejects, part)) as reject_list:
         tally = Tally(summary, reject_list, on_progress)
         _fill(target, rows, planner, Executor(target.collection, pipeline, batch_size, steps), tally)

@@ -16,6 +16,7 @@ import numpy as np
 
 from ..errors import InputError, ModelError
 from ..settings import Settings
+from .model_id import resolve_name
 from .registry import get_model, list_models
 from .spec import ModelSpec
 from .tokenizer import tokenize
@@ -24,33 +25,44 @@ from .weights import fingerprint, locate
 RUNTIMES = ("auto", "pytorch", "openvino")
 
 
-@lru_cache(maxsize=4)
-def load_model(name: str, weights: str = "", device: str = "auto", runtime: str = "auto") -> ClipModel:
+def load_model(
+    name: str | os.PathLike[str], weights: str = "", device: str = "auto", runtime: str = "auto", threads: int = 0
+) -> ClipModel:
     """Load a model, once per process.
+
+    Args:
+        threads: for the CPU; 0 takes one per core that this process may use. PyTorch has one number for the process.
 
     Raises:
         InputError: the name is unknown, or the runtime does not run here.
         ModelError: the weights are missing, damaged or of another model, or the device does not exist.
     """
-    return ClipModel(get_model(name), weights, device, runtime)
+    return _load(resolve_name(name), weights, device, runtime, threads)
+
+
+@lru_cache(maxsize=4)
+def _load(name: str, weights: str, device: str, runtime: str, threads: int) -> ClipModel:
+    return ClipModel(get_model(name), weights, device, runtime, threads)
 
 
 def model_of(settings: Settings) -> ClipModel:
     """Load the model that these settings name (see `resolve_model`). Raises as `load_model` does."""
-    return load_model(settings.model, settings.weights, settings.device, settings.runtime)
+    return load_model(settings.model, settings.weights, settings.device, settings.runtime, settings.threads)
 
 
 class ClipModel:
     """Both towers of a CLIP on one device. Thread-safe."""
 
-    def __init__(self, spec: ModelSpec, weights: str = "", device: str = "auto", runtime: str = "auto") -> None:
+    def __init__(
+        self, spec: ModelSpec, weights: str = "", device: str = "auto", runtime: str = "auto", threads: int = 0
+    ) -> None:
         self.spec = spec
         path = locate(spec, weights)
         sha256 = fingerprint(path)
         _check_identity(spec, path, sha256)
         # Stored in every row of a collection: embeddings of other weights are not comparable.
         self.model_id = f"{spec.name}@{sha256[:12]}"
-        self.runtime = _open_runtime(spec, path, sha256, runtime, device)
+        self.runtime = _open_runtime(spec, path, sha256, runtime, device, threads)
 
     def __deepcopy__(self, memo: object) -> ClipModel:
         """Return this model itself: Towhee deep-copies what a pipeline's declaration holds."""
@@ -124,12 +136,12 @@ def choose_runtime(runtime: str = "auto", device: str = "auto") -> str:
     return runtime
 
 
-def _open_runtime(spec: ModelSpec, path: Path, sha256: str, runtime: str, device: str) -> Runtime:
+def _open_runtime(spec: ModelSpec, path: Path, sha256: str, runtime: str, device: str, threads: int) -> Runtime:
     if choose_runtime(runtime, device) == "openvino":
         from .openvino_runtime import OpenVinoRuntime
 
         try:
-            return OpenVinoRuntime(spec, path, sha256)
+            return OpenVinoRuntime(spec, path, sha256, threads)
         except OSError as error:
             problem = f"the folder for converted models cannot be written ({error})"
             remedy = "name another one by IMAGE_SEARCH_CACHE"
@@ -138,7 +150,7 @@ def _open_runtime(spec: ModelSpec, path: Path, sha256: str, runtime: str, device
             print(f"{problem}; PyTorch runs the model, which is slower: {remedy}", file=sys.stderr)
     from .pytorch_runtime import PyTorchRuntime
 
-    return PyTorchRuntime(spec, path, device)
+    return PyTorchRuntime(spec, path, device, threads=threads)
 
 
 def _gpu_possible() -> bool:

@@ -26,9 +26,10 @@ def is_folder_name(name: str) -> bool:
     return name.startswith((".", "~")) or "/" in name or os.sep in name
 
 
-def resolve_name(name: str) -> str:
+def resolve_name(name: str | os.PathLike[str]) -> str:
     """Return the name as model ids hold it: a folder becomes an absolute path, which is found from anywhere."""
-    return os.path.abspath(os.path.expanduser(name)) if is_folder_name(name) else name
+    is_folder = isinstance(name, os.PathLike) or is_folder_name(name)
+    return os.path.abspath(os.path.expanduser(name)) if is_folder else str(name)
 
 
 def resolve_model(settings: Settings, stored_model_id: str = "") -> Settings:

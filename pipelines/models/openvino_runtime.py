@@ -20,6 +20,7 @@ import numpy as np
 
 from ..errors import ModelError
 from ..settings import cache_dir
+from ..threads import allowed_cores, resolve_threads
 from .spec import ModelSpec
 
 # On import OpenVINO reports its use to a web service, from a forked process, unless this package is missing.
@@ -36,15 +37,20 @@ MIN_COSINE = 0.999
 
 
 class OpenVinoRuntime:
-    """Both towers on the CPU, compiled when first used. Each serves one call at a time, with all cores."""
+    """Both towers on the CPU, compiled when first used. Each serves one call at a time, with all threads."""
 
-    def __init__(self, spec: ModelSpec, path: Path, fingerprint: str) -> None:
+    def __init__(self, spec: ModelSpec, path: Path, fingerprint: str, threads: int = 0) -> None:
         self.name, self.device = "openvino", "cpu"
         core = openvino.Core()
         has_bf16 = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         self.precision = "bf16" if has_bf16 else "fp32"
         self.default_batch_size = 64 if has_bf16 else 32
-        towers = [_Tower(core, kind, self.precision, spec, path, fingerprint) for kind in ("image", "text")]
+        hints = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": self.precision.replace("fp", "f")}
+        threads = resolve_threads(threads)
+        if threads < allowed_cores():
+            # Pinned, the threads of several processes would all share the first cores.
+            hints |= {"INFERENCE_NUM_THREADS": str(threads), "ENABLE_CPU_PINNING": "NO"}
+        towers = [_Tower(core, kind, hints, spec, path, fingerprint) for kind in ("image", "text")]
         self.embed_images, self.embed_texts = towers
         if not any(tower.is_converted() for tower in towers):
             network = _build(spec, path)  # refuses a wrong file early
@@ -55,9 +61,11 @@ class OpenVinoRuntime:
 class _Tower:
     """One tower, converted, checked and compiled. It takes and returns what `Runtime` says."""
 
-    def __init__(self, core: Any, kind: str, precision: str, spec: ModelSpec, weights: Path, fingerprint: str) -> None:
+    def __init__(
+        self, core: Any, kind: str, hints: dict[str, str], spec: ModelSpec, weights: Path, fingerprint: str
+    ) -> None:
         self._core, self._kind, self._spec, self._weights = core, kind, spec, weights
-        self._hints = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": precision.replace("fp", "f")}
+        self._hints = hints
         self._probe = _probe(kind, spec)
         versions = f"{CONVERSION} {fingerprint} {spec.activation} {openvino.__version__} {version('torch')}"
         name = hashlib.sha256(f"{kind} {versions}".encode()).hexdigest()[:20]

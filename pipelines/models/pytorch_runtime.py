@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from ..errors import ModelError
+from ..threads import usable_cores
 from .spec import ModelSpec
 from .towers import TextTower, build_network, image_tower
 
@@ -16,7 +17,10 @@ from .towers import TextTower, build_network, image_tower
 class PyTorchRuntime:
     """Both towers on one device. The two may run at the same time; each serves one call at a time."""
 
-    def __init__(self, spec: ModelSpec, path: Path, device: str = "auto", dtype: torch.dtype | None = None) -> None:
+    def __init__(
+        self, spec: ModelSpec, path: Path, device: str = "auto", dtype: torch.dtype | None = None, threads: int = 0
+    ) -> None:
+        limit_threads(threads)
         self.name, self.device = "pytorch", choose_device(device)
         self.dtype = dtype or fast_dtype(self.device)
         self.precision = {torch.float32: "fp32", torch.float16: "fp16", torch.bfloat16: "bf16"}[self.dtype]
@@ -36,6 +40,11 @@ class PyTorchRuntime:
         """int64[n, length] → float32[n, dim], not normalised."""
         with self._text_lock:
             return _run(self._texts, tokens, self.device)
+
+
+def limit_threads(threads: int) -> None:
+    """Set how many threads PyTorch uses in this process; 0 keeps its own number (OMP_NUM_THREADS) within the limits."""
+    torch.set_num_threads(threads or min(torch.get_num_threads(), usable_cores()))
 
 
 @torch.inference_mode()

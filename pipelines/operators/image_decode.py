@@ -13,9 +13,12 @@ import numpy as np
 
 from ..errors import UnreadableImage
 from ..fetch.read import is_remote, read_file
-from ..images.decode import decode
+from ..images.decode import decode, limit_opencv
+from ..threads import resolve_threads
 
-FETCHES = 32  # remote images at the same time: they wait for the network, not for a core
+# Remote images at the same time: they wait for the network, not for a core.
+FETCHES = 32
+FETCHES_PER_THREAD = 16
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +35,8 @@ class ImageDecode:
         mode: 'rgb' or 'bgr', the order of the channels.
         size: decode to a model's square input of this edge, in pixels; a large JPEG is then never held in full.
         reasons: also return why an image could not be decoded, '' for the others. Without, the reason is logged.
-        workers: threads for a list; 0 takes one per core. OpenCV and the resize release the GIL.
+        workers: threads for a list and for OpenCV; 0 takes one per core that this process may use. OpenCV and the
+            resize release the GIL.
         exact: decode a large JPEG in full before resizing, as the reference implementation does.
         allow_private: also fetch URLs at private, loopback and link-local addresses.
     """
@@ -47,11 +51,12 @@ class ImageDecode:
         self._size, self._exact = size, exact
         self._reasons = reasons
         self._allow_private = allow_private
-        workers = workers or os.cpu_count() or 1
-        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
+        workers = resolve_threads(workers)
+        self._pool = ThreadPoolExecutor(workers, "decode", limit_opencv, (workers,))
         # The thread that fetched an image decodes it at once: at most FETCHES files are in memory, whatever the batch
         # size, and local images do not wait for a slow server.
-        self._fetchers = ThreadPoolExecutor(FETCHES, thread_name_prefix="fetch")
+        fetches = min(FETCHES, FETCHES_PER_THREAD * workers)
+        self._fetchers = ThreadPoolExecutor(fetches, "fetch", limit_opencv, (workers,))
         self._decoding = threading.BoundedSemaphore(workers)
         self._submitting = threading.Lock()  # the images of two lists in turns would make both lists late
 

@@ -127,8 +127,8 @@ def number_texts(images: list[Image], templates: tuple[str, ...], context: int) 
 
 
 def decode_images(
-    paths: Sequence[str], size: int, work: Path, allow_private: bool, on_progress: OnProgress,
-    is_stopped: Callable[[], bool],
+    paths: Sequence[str], size: int, work: Path, allow_private: bool, threads: int,
+    on_progress: OnProgress, is_stopped: Callable[[], bool],
 ) -> tuple[np.ndarray, list[str]]:  # fmt: skip
     """Decode images to a model's size into one file of `work`; continue what a killed run left there.
 
@@ -154,7 +154,7 @@ def decode_images(
                 f"the decoded images take {needed / 1e9:.1f} GB in {work}, where {free / 1e9:.1f} GB are free"
             )
     pixels = np.memmap(file, np.uint8, "r+" if reasons else "w+", shape=shape)
-    decode = ImageDecode("rgb", size=size, reasons=True, allow_private=allow_private)
+    decode = ImageDecode("rgb", size=size, reasons=True, workers=threads, allow_private=allow_private)
     saved = time.monotonic()
     while len(reasons) < len(paths):
         start = len(reasons)

@@ -12,7 +12,7 @@ from ..errors import InputError
 from ..models.registry import get_model
 from ..models.spec import ModelSpec, Weights, model_values
 from ..models.weights import sha256_of
-from ..settings import TEMPLATES_HELP, option
+from ..settings import TEMPLATES_HELP, THREADS_HELP, option
 
 FREEZE = ("none", "image", "text")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
@@ -49,6 +49,7 @@ class TrainOptions:
     precision: str = option("auto", "fp32, bf16, fp16, or auto: half on GPUs, bf16 on CPUs that multiply in it.")
     seed: int = option(0, "Seed of the held-out part, the order and the choice of texts.")
     device: str = option("auto", "auto, cpu, cuda, cuda:1 or mps.")
+    threads: int = option(0, THREADS_HELP)
     checkpoint_every: int = option(100, "Steps between checkpoints.")
     allow_private_urls: bool = option(False, "Also fetch images from private, loopback and link-local addresses.")
 
@@ -85,7 +86,7 @@ class TrainOptions:
         limits: dict[str, tuple[float, float]] = {
             "epochs": (1, 1e6), "batch": (2, 1e6), "accumulate": (1, 1e6), "holdout": (0, 0.9), "warmup": (0, 1),
             "wise_ft": (-1, 1), "checkpoint_every": (1, 1e9), "unfreeze_after": (0, 1e6), "patience": (0, 1e6),
-            "weight_decay": (0, 10), "lr": (-1, 10), "seed": (0, 2**63 - 1),
+            "threads": (0, 1e4), "weight_decay": (0, 10), "lr": (-1, 10), "seed": (0, 2**63 - 1),
         }  # fmt: skip
         for name, (low, high) in limits.items():
             if not low <= getattr(self, name) <= high:  # NaN is outside, too
@@ -115,7 +116,9 @@ class TrainOptions:
     def identity(self, start_sha256: str) -> dict[str, Any]:
         """Return everything that decides the result: a run is continued only if all of it is the same."""
         values = dataclasses.asdict(self)
-        for name in ("out", "checkpoint_every", "weights", "csv", "validation", "config"):  # by content, below
+        for name in ("out", "threads", "checkpoint_every"):  # decide nothing
+            del values[name]
+        for name in ("weights", "csv", "validation", "config"):  # by content, below
             del values[name]
         values["csv"] = sha256_of(Path(self.csv).expanduser())
         values["validation"] = sha256_of(Path(self.validation).expanduser()) if self.validation else ""

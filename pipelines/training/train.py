@@ -18,7 +18,7 @@ import torch
 from ..errors import InputError
 from ..evaluation.prompts import read_templates
 from ..indexing.summary import RejectFile
-from ..models.pytorch_runtime import choose_device, fast_dtype
+from ..models.pytorch_runtime import choose_device, fast_dtype, limit_threads
 from ..models.spec import ModelSpec
 from ..models.towers import build_network
 from ..models.weights import fingerprint, locate
@@ -97,6 +97,7 @@ def train(
         shutil.rmtree(folder.work, ignore_errors=True)
         return Outcome(folder.read_card())
     device = choose_device(options.device)
+    limit_threads(options.threads)
     if device.startswith("cuda"):
         torch.use_deterministic_algorithms(True, warn_only=True)
     with _stop_on_ctrl_c() as is_stopped:
@@ -119,7 +120,7 @@ def _prepare(
     everything = images + validation
     pixels, reasons = decode_images(
         [image.row.path for image in everything], spec.image_size, work, options.allow_private_urls,
-        hooks.on_progress, hooks.is_stopped,
+        options.threads, hooks.on_progress, hooks.is_stopped,
     )  # fmt: skip
     reject_file = RejectFile(rejects)
     for image, reason in zip(everything, reasons, strict=True):
