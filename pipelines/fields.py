@@ -12,6 +12,7 @@ from .errors import InputError
 ID = "id"
 PATH = "path"
 EMBEDDING = "embedding"
+SOURCE = "_source"  # names of what lists the row
 
 
 class FieldType(str, Enum):

@@ -27,7 +27,7 @@ class InsertOptions:
         (), "Leave this out of a folder, as in .gitignore: '*.png', raw/; may be repeated."
     )
     include_hidden: bool = option(False, "Also take hidden files, thumbnails and bins in a folder.")
-    rejects: str = option("", "CSV (id,path,reason) for images that cannot be used. [default: rejected.csv]")
+    rejects: str = option("", "CSV (id,path,reason,source) for images that cannot be used. [default: rejected.csv]")
     checksum: bool = option(False, "Compare the content of files instead of time and size; reads every file.")
     reembed: bool = option(False, "If another model made the collection: embed all of it again with this one.")
     prune: bool = option(False, "Afterwards remove rows of this source whose file or CSV line is gone; asks first.")

@@ -17,7 +17,7 @@ class RunOptions:
     """How to run it."""
 
     restart: bool = option(False, "Start over if the folder holds another run.")
-    rejects: str = option("", "CSV (id,path,reason) for images that cannot be used. [default: rejected.csv]")
+    rejects: str = option("", "CSV (id,path,reason,source) for images that cannot be used. [default: rejected.csv]")
 
 
 def train(options: TrainOptions, run: RunOptions, output: Output) -> int:

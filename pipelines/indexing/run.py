@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -28,7 +27,8 @@ from .execute import Executor
 from .plan import Planner
 from .prune import Confirm, prune_gone, source_name
 from .reembed import CollectionSource, finish_swap, replacement_of, swap
-from .summary import Progress, RejectFile, Summary, Tally
+from .reject_file import RejectFile
+from .summary import Progress, Summary, Tally
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -70,8 +70,8 @@ def run_insert(
     Args:
         limit: only the first rows, at most this many; 0 takes all.
         shard: `3/16` takes the third of sixteen parts of the rows, by their ids; '' takes all.
-        rejects: the CSV (`id,path,reason`) for images that could not be used; by default `rejected.csv`, written only
-            if there are any.
+        rejects: the CSV (`id,path,reason,source`) for images that could not be used; by default `rejected.csv`. It is
+            written if there are any; rows that are mended are taken out of an earlier list.
         checksum: compare the content of files, not their time and size.
         reembed: if another model made the collection, embed all of it again with this one. The old collection can be
             searched until the new one is complete.
@@ -99,6 +99,7 @@ def run_insert(
         source, limit, part, settings.allow_private_urls,
         path_column=path_column, exclude=exclude, include_hidden=include_hidden,
     )  # fmt: skip
+    reject_file = RejectFile(rejects, name, part)
     target = _open_target(settings, reembed)
     batch_size = settings.batch_size or target.model.default_batch_size
     summary = Summary(str(source) if name else "DataFrame", settings.collection, target.model_id)
@@ -107,10 +108,10 @@ def run_insert(
     _prepare_collection(target, rows, index)
     steps: Profile | None = [] if profile else None
     planner = Planner(target.collection, target.model_id, name, checksum, steps, settings.threads)
-    with closing(RejectFile(rejects, part)) as reject_list:
-        tally = Tally(summary, reject_list, on_progress)
-        _fill(target, rows, planner, Executor(target.collection, pipeline, batch_size, steps), tally)
-        tally.add_findings(rows.findings)
+    tally = Tally(summary, reject_file, on_progress)
+    _fill(target, rows, planner, Executor(target.collection, pipeline, batch_size, steps), tally)
+    tally.add_findings(rows.findings)
+    reject_file.finish(is_whole=not (summary.interrupted or limit or part != WHOLE))
     if not summary.interrupted:
         if target.replaces is not None:
             swap(target.replaces, target.collection)

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import csv
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import NamedTuple
 
 from ..engine import Profile
-from ..errors import InputError
-from ..sources.source import WHOLE, Findings, Row, Shard
+from ..sources.source import Findings, Row
+from .reject_file import RejectFile
 
 
 class Outcome(NamedTuple):
@@ -76,59 +74,6 @@ class Summary:
 Progress = Callable[[Summary, int], None]
 
 
-class RejectFile:
-    """The list of images that could not be used: a CSV `id,path,reason`.
-
-    It is opened at once if a file is named, else with the first image. Shards have a list each by default, as they may
-    run in the same folder.
-
-    Raises:
-        InputError: the file cannot be written.
-    """
-
-    def __init__(self, path: str = "", shard: Shard = WHOLE) -> None:
-        default = "rejected.csv" if shard == WHOLE else f"rejected-{shard.number}-of-{shard.of}.csv"
-        self._path = Path(path or default)
-        self._file: IO[str] | None = None
-        if path:
-            self._open()
-
-    @property
-    def written_to(self) -> str:
-        """The name of the file, '' if nothing was written."""
-        return str(self._path) if self._file else ""
-
-    def add(self, row: Row, reason: str) -> None:
-        """List one image."""
-        # A path that is not UTF-8 keeps its bytes as \xNN.
-        self._write(self._file or self._open(), row.id, row.path.encode(errors="backslashreplace").decode(), reason)
-
-    def flush(self) -> None:
-        """Write what was added to disk: the run may be killed."""
-        if self._file:
-            self._file.flush()
-
-    def close(self) -> None:
-        """Close the file, if it was opened."""
-        if self._file:
-            self._file.close()
-
-    def _open(self) -> IO[str]:
-        try:
-            # Open for the whole run.
-            self._file = open(self._path, "w", newline="", encoding="utf-8", errors="backslashreplace")  # noqa: SIM115
-        except OSError as error:
-            raise InputError(
-                f"rejected images cannot be listed in {self._path}: {error.strerror}; name another file with --rejects"
-            ) from error
-        self._write(self._file, "id", "path", "reason")
-        return self._file
-
-    @staticmethod
-    def _write(file: IO[str], *cells: Any) -> None:
-        csv.writer(file).writerow(cells)
-
-
 class Tally:
     """Counts outcomes, lists the rejected images, and reports progress after each batch."""
 
@@ -147,6 +92,7 @@ class Tally:
             self._summary.rows += len(outcomes)
             for kind, count in Counter(outcome.kind for outcome in outcomes).items():
                 setattr(self._summary, kind, getattr(self._summary, kind) + count)
+            self._rejects.look_at(outcome.row for outcome in outcomes)
             for row, done, reason in outcomes:
                 if reason:
                     self._summary.broken += done == "broken"
@@ -160,6 +106,7 @@ class Tally:
         self._summary.notes = findings.notes
         self._summary.unlisted = findings.unlisted
         self._summary.unsupported = len(findings.unsupported)
+        self._rejects.look_at(row for row, _ in findings.unsupported)
         for row, reason in findings.unsupported:
             self._rejects.add(row, reason)
 

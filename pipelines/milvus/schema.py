@@ -9,6 +9,7 @@ from ..errors import InputError
 from ..fields import EMBEDDING as EMBEDDING
 from ..fields import ID as ID
 from ..fields import PATH as PATH
+from ..fields import SOURCE as SOURCE  # the CSV or folder that last listed the row: pruning compares it
 from ..fields import Field, FieldType
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ MTIME_NS = "_mtime_ns"
 SIZE = "_size"
 MODEL = "_model"
 HASH = "_hash"  # of the file's bytes: a copied or renamed image gets the stored embedding
-SOURCE = "_source"  # the CSV or folder that last listed the row: pruning compares it
 
 MAX_TEXT_BYTES = 65_535  # Milvus's limit for VARCHAR; Milvus Lite counts characters, a server bytes
 

@@ -17,6 +17,7 @@ from .choice import Choice
 from .csv_source import CsvSource
 from .csv_text import RemoteCsv, sniff
 from .folder import IMAGE_SUFFIXES, BucketSource, FolderSource
+from .reject_list import RejectSource, read_rejects
 from .source import WHOLE, Shard, Source
 from .tables import CONVERTERS, convert_file, convert_frame
 
@@ -35,6 +36,8 @@ def open_source(
     include_hidden: bool = False,
 ) -> Source:
     """Opens and checks a table or a folder: local, on the web (a table only), or in an object store.
+
+    A list of rejected images stands for their rows in the sources that it names.
 
     Args:
         limit: take only the first rows, this many; 0 takes all.
@@ -64,7 +67,17 @@ def open_source(
         raise InputError(f"there is no file or folder {location}")
     if not os.path.isfile(location):
         raise InputError(f"{location} is not a regular file, and a CSV is read twice: save it as a file first")
+    rejected = None if path_column else read_rejects(location)
+    if rejected is not None:
+        return RejectSource(location, rejected, lambda name: _open_recorded(name, allow_private), limit, shard)
     return _open_table(location, os.path.dirname(os.path.abspath(location)), path_column, limit, shard)
+
+
+def _open_recorded(name: str, allow_private: bool) -> Source:
+    """The source that a list of rejected images names."""
+    if os.path.isfile(name) and read_rejects(Path(name)) is not None:
+        raise InputError(f"{name} is a list of rejected images itself")
+    return open_source(name, allow_private=allow_private)
 
 
 def _open_table(table: os.PathLike[str], base: str, path_column: str, limit: int, shard: Shard) -> Source:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import InputError
 from ..fields import ID, PATH, Field, FieldType, field_name
 from .csv_text import PARSERS, Layout, TypeGuess, refuse_first_mistake, shown
-from .source import WHOLE, Findings, Row, Shard, absolute_in, in_chunks, path_id
+from .source import ID_RANGE, WHOLE, Findings, Row, Shard, absolute_in, in_chunks, path_id
 
 if TYPE_CHECKING:
     from pandas import DataFrame, Series
@@ -29,7 +29,6 @@ SPARE_COLUMNS = range(4)
 
 _ID = re.compile(r"\s*[+-]?[0-9]{1,19}\s*")
 _INDEX = re.compile(r"(Unnamed: 0)?")  # the header of pandas' index, as written and as read and written again
-_ID_RANGE = range(-(2**63), 2**63)
 
 
 class CsvSource:
@@ -77,9 +76,9 @@ class CsvSource:
         texts = frame[ID].tolist()
         if all(map(_ID.fullmatch, texts)):
             ids = list(map(int, texts))
-            if min(ids) in _ID_RANGE and max(ids) in _ID_RANGE:
+            if min(ids) in ID_RANGE and max(ids) in ID_RANGE:
                 return ids, paths
-        wrong = [not (_ID.fullmatch(text) and int(text) in _ID_RANGE) for text in texts].index(True)
+        wrong = [not (_ID.fullmatch(text) and int(text) in ID_RANGE) for text in texts].index(True)
         raise InputError(
             f"{self._path}, row {frame.index[wrong]}, column 'id': '{shown(texts[wrong])}' is not a whole number of "
             "64 bits; rename the column and ids are derived from the paths"

@@ -17,7 +17,7 @@ import torch
 
 from ..errors import InputError
 from ..evaluation.prompts import read_templates
-from ..indexing.summary import RejectFile
+from ..indexing.reject_file import RejectFile
 from ..models.pytorch_runtime import choose_device, fast_dtype, limit_threads
 from ..models.spec import ModelSpec
 from ..models.towers import build_network
@@ -91,6 +91,7 @@ def train(
     weights = None if options.from_scratch else locate(spec, options.weights)
     images = read_images(options.csv)
     validation = read_images(options.validation) if options.validation else []
+    reject_file = RejectFile(rejects)
     identity = options.identity(fingerprint(weights) if weights else "")
     folder = RunFolder(Path(options.out).expanduser(), identity, restart)
     if folder.is_finished:
@@ -103,7 +104,7 @@ def train(
     with _stop_on_ctrl_c() as is_stopped:
         hooks = Hooks(on_progress, say, is_stopped)
         try:
-            data = _prepare(options, spec, images, validation, templates, folder.work, rejects, hooks)
+            data = _prepare(options, spec, images, validation, templates, folder.work, reject_file, hooks)
             run = _Run(options, folder, data, _trainer(options, spec, weights, device), hooks)
             run.finish_epochs()
         except Interrupted:
@@ -114,7 +115,7 @@ def train(
 
 def _prepare(
     options: TrainOptions, spec: ModelSpec, images: list[Image], validation: list[Image],
-    templates: tuple[str, ...], work: Path, rejects: str, hooks: Hooks,
+    templates: tuple[str, ...], work: Path, reject_file: RejectFile, hooks: Hooks,
 ) -> Data:  # fmt: skip
     """Decode the images, leave out those that cannot be used, and divide the others."""
     everything = images + validation
@@ -122,11 +123,11 @@ def _prepare(
         [image.row.path for image in everything], spec.image_size, work, options.allow_private_urls,
         options.threads, hooks.on_progress, hooks.is_stopped,
     )  # fmt: skip
-    reject_file = RejectFile(rejects)
+    reject_file.look_at(image.row for image in everything)
     for image, reason in zip(everything, reasons, strict=True):
         if reason:
             reject_file.add(image.row, reason)
-    reject_file.close()
+    reject_file.finish(is_whole=True)
     usable = np.array([number for number, reason in enumerate(reasons) if not reason], np.int64)
     groups = group_duplicates(pixels, usable)
     if validation:

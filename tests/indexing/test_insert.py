@@ -52,7 +52,9 @@ def test_bad_images_are_listed_and_cost_nobody_else(settings: Settings, photos: 
     assert counts(summary) == (9, 0, 0, 3)
     rows = read_rejects(rejects)
     assert [row["id"] for row in rows] == ["0", "5", "11"]
-    assert rows[0] == {"id": "0", "path": str(photos.paths[0]), "reason": "the file is empty"}
+    assert rows[0] == {
+        "id": "0", "path": str(photos.paths[0]), "reason": "the file is empty", "source": str(photos.csv),
+    }  # fmt: skip
     assert "truncated" in rows[1]["reason"]
     assert rows[2]["reason"] == "no such file"
     assert set(collection_of(settings).get(list(range(12)), ["path"])) == set(range(12)) - {0, 5, 11}
