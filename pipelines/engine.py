@@ -7,6 +7,7 @@ from contextvars import ContextVar
 from functools import cache
 from typing import Any
 
+from .forks import refuse_fork
 from .towhee_compat import import_towhee
 
 # What operators raised in the call of `run` that a thread works for: Towhee itself reports only an exception's text.
@@ -62,8 +63,10 @@ def run(pipeline: Any, *inputs: Any, profile: Profile | None = None) -> list[Any
 
     Raises:
         Exception: the object that an operator of this project raised.
+        ForkedProcess: a parent of this process had opened a Milvus, a model or a pipeline.
         RuntimeError: an error of another operator, as Towhee reports it.
     """
+    refuse_fork()
     raised: list[Exception] = []
     token = _raised.set(raised)
     try:

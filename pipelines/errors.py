@@ -2,11 +2,13 @@
 
 SearchError
 ├── InputError          a CSV, a folder, an image, an option or a filter is not usable          (exit 2)
+│   ├── WrongType       a Python value of another type than the one that is needed
 │   ├── ModelMismatch   the collection was made by another model
 │   ├── UnreadableFile  a file or an address cannot be read
 │   │   └── UnreadableImage  or what it holds is not an image that can be decoded
 │   ├── UnreadableQuery an image to search with cannot be read
 │   └── UnknownImage  the collection has no image of this id
+├── ForkedProcess       a forked process uses what its parent had opened                        (exit 2)
 ├── OutOfMemory         there is not enough memory to decode an image                           (exit 3)
 ├── ModelError          a model's weights are missing, damaged or of another model              (exit 3)
 └── StoreError          Milvus refused or failed                                                (exit 3)
@@ -32,6 +34,10 @@ class InputError(SearchError):
     """What the user gave cannot be used."""
 
 
+class WrongType(InputError, TypeError):
+    """A Python value has another type than the one that is needed."""
+
+
 class ModelMismatch(InputError):
     """The collection holds embeddings of another model."""
 
@@ -50,6 +56,10 @@ class UnreadableQuery(InputError):
 
 class UnknownImage(InputError):
     """The collection has no image of this id."""
+
+
+class ForkedProcess(SearchError):
+    """A forked process uses what its parent had opened, without the threads that belong to it."""
 
 
 class OutOfMemory(SearchError, MemoryError):

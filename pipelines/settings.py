@@ -48,8 +48,18 @@ def option(
     )
 
 
+class AcceptsPaths:
+    """Base of options dataclasses that programs fill: a `pathlib.Path` may stand for any text."""
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if isinstance(value, os.PathLike):  # a model's folder is known by './' or '/'
+                text = os.path.abspath(os.path.expanduser(value)) if name == "model" else os.fspath(value)
+                object.__setattr__(self, name, text)
+
+
 @dataclass(frozen=True)
-class Settings:
+class Settings(AcceptsPaths):
     """The settings that the commands share."""
 
     uri: str = option("./search.db", "Milvus: a file, a server (http://host:19530) or a Zilliz Cloud endpoint.")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..settings import TEMPLATES_HELP, option
+from ..settings import TEMPLATES_HELP, AcceptsPaths, option
 
 
 @dataclass(frozen=True)
-class EvaluateOptions:
+class EvaluateOptions(AcceptsPaths):
     """What to measure. The names are those of the options of `image-search evaluate`."""
 
     labels: str = option("", "CSV with id or path, and a label. Default: the labels stored in the collection.")

@@ -119,6 +119,22 @@ def _decode(data: bytes, size: int | None, exact: bool) -> np.ndarray:
     return resize_and_crop(pixels, size, original)
 
 
+def decode_pillow(image: Image) -> np.ndarray:
+    """Returns a Pillow image upright as uint8[height, width, 3] RGB, and leaves the image itself as it is.
+
+    Raises:
+        UnreadableImage: with the reason.
+    """
+    width, height = image.size
+    if width * height > MAX_PIXELS_DECODED:
+        raise UnreadableImage(f"too many pixels ({width}×{height})")
+    try:
+        loaded = image.copy()
+    except Exception as error:  # opened from a damaged or closed file
+        raise UnreadableImage(f"damaged: {' '.join(str(error).split())[:160] or type(error).__name__}") from error
+    return turn_upright(_decode_pillow(loaded, 1), orientation_of(loaded))
+
+
 def _open(data: bytes) -> Image:
     """Opens the image without decoding it, and refuses one that claims too many pixels."""
     from PIL import Image, JpegImagePlugin

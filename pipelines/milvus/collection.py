@@ -14,7 +14,7 @@ from ..errors import CollectionNotFound, InputError, StoreError
 from ..fields import Field
 from ..query import MAX_LIMIT
 from . import schema
-from .connection import call, chunked, connect, normalise_uri
+from .connection import call, chunked, connect, is_open, normalise_uri
 from .filter_expression import list_literal, text_literal
 from .index import (
     AUTO,
@@ -43,8 +43,9 @@ SCAN_ROWS = 4000  # with vectors: 8 MB at 512 dimensions
 class Collection:
     """One collection of a Milvus. Connects on first use. Threads can share it."""
 
-    def __init__(self, uri: str, name: str, token: str = "") -> None:
-        self.uri, self.name, self.token = uri, name, token
+    def __init__(self, uri: str | os.PathLike[str], name: str, token: str = "") -> None:
+        self.uri, self.name, self.token = os.fspath(uri), name, token
+        self._client: MilvusClient | None = None
         self._loaded = False
 
     def __deepcopy__(self, memo: object) -> Collection:
@@ -52,13 +53,19 @@ class Collection:
         return self
 
     @cached_property
+    def _address(self) -> str:
+        return normalise_uri(self.uri)  # once: the working directory may change
+
+    @property
     def client(self) -> MilvusClient:
-        """The process's client for this Milvus."""
-        return connect(self.uri, self.token)
+        """The process's client for this Milvus; another one, if it was closed meanwhile."""
+        if self._client is None or not is_open(self._client):
+            self._client, self._loaded = connect(self._address, self.token), False
+        return self._client
 
     def exists(self) -> bool:
         """Return whether the collection exists. Does not create a Milvus Lite file."""
-        if is_lite(self.uri) and not os.path.exists(normalise_uri(self.uri)):
+        if is_lite(self.uri) and not os.path.exists(self._address):
             return False
         return bool(call(self.client.has_collection, self.name))
 
@@ -88,10 +95,11 @@ class Collection:
         Raises:
             CollectionNotFound: the collection does not exist.
         """
+        client = self.client
         if self._loaded:
             return
         self.describe()
-        load_collection(self.client, self.uri, self.name)
+        load_collection(client, self.uri, self.name)
         self._loaded = True
 
     def describe(self) -> dict[str, Any]:

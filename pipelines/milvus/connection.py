@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 from ..errors import CollectionNotFound, InputError, SearchError, StoreError, StoreFull, StoreRefused, StoreUnavailable
+from ..forks import refuse_fork
 from .lite import check_openable, forget_full_disk, is_lite, lite_path
 
 if TYPE_CHECKING:
@@ -30,23 +31,26 @@ _clients: dict[tuple[str, str], MilvusClient] = {}
 _clients_lock = threading.Lock()
 
 
-def normalise_uri(uri: str) -> str:
+def normalise_uri(uri: str | os.PathLike[str]) -> str:
     """Return one spelling for each database: Milvus Lite starts one server per spelling, and each takes the lock.
 
     Raises:
         InputError: this is neither an address nor a file name that Milvus Lite accepts.
     """
+    uri = os.fspath(uri)
     return lite_path(uri) if is_lite(uri) else uri.rstrip("/")
 
 
-def connect(uri: str, token: str = "") -> MilvusClient:
+def connect(uri: str | os.PathLike[str], token: str = "") -> MilvusClient:
     """Return the process's one client for this Milvus. Threads can share it.
 
     Raises:
+        ForkedProcess: a parent of this process had opened a Milvus.
         StoreLocked: another process has the Milvus Lite file open.
         StoreUnavailable: no server answers.
         StoreError: the file cannot be opened, or an older Milvus Lite made it.
     """
+    refuse_fork()
     uri = normalise_uri(uri)
     with _clients_lock:
         client = _clients.get((uri, token))
@@ -56,7 +60,12 @@ def connect(uri: str, token: str = "") -> MilvusClient:
         return client
 
 
-def close(uri: str, token: str = "") -> None:
+def is_open(client: MilvusClient) -> bool:
+    """Return whether `close` has not been called for this client."""
+    return any(client is opened for opened in tuple(_clients.values()))
+
+
+def close(uri: str | os.PathLike[str], token: str = "") -> None:
     """Close the client of one Milvus, and release a Milvus Lite file's lock: closing the client alone keeps it."""
     uri = normalise_uri(uri)
     with _clients_lock:
@@ -137,6 +146,7 @@ def call(function: Callable[..., T], *args: Any, deadline: float = 180.0, **kwar
     Raises:
         SearchError: what went wrong, as `classify` tells; the message is one line.
     """
+    refuse_fork()
     start, pause = time.monotonic(), 0.2
     while True:
         try:

@@ -19,9 +19,9 @@ _write_lock = threading.RLock()
 _full: set[str] = set()
 
 
-def is_lite(uri: str) -> bool:
+def is_lite(uri: str | os.PathLike[str]) -> bool:
     """Return True for a Milvus Lite file, False for a server's address."""
-    return "://" not in uri
+    return "://" not in os.fspath(uri)
 
 
 def lite_path(uri: str) -> str:

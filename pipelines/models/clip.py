@@ -15,6 +15,7 @@ from typing import Protocol
 import numpy as np
 
 from ..errors import InputError, ModelError
+from ..forks import refuse_fork
 from ..settings import Settings
 from .model_id import resolve_name
 from .registry import get_model, list_models
@@ -25,6 +26,7 @@ from .weights import fingerprint, locate
 RUNTIMES = ("auto", "pytorch", "openvino")
 
 
+@lru_cache(maxsize=4)
 def load_model(
     name: str | os.PathLike[str], weights: str = "", device: str = "auto", runtime: str = "auto", threads: int = 0
 ) -> ClipModel:
@@ -37,12 +39,7 @@ def load_model(
         InputError: the name is unknown, or the runtime does not run here.
         ModelError: the weights are missing, damaged or of another model, or the device does not exist.
     """
-    return _load(resolve_name(name), weights, device, runtime, threads)
-
-
-@lru_cache(maxsize=4)
-def _load(name: str, weights: str, device: str, runtime: str, threads: int) -> ClipModel:
-    return ClipModel(get_model(name), weights, device, runtime, threads)
+    return ClipModel(get_model(resolve_name(name)), weights, device, runtime, threads)
 
 
 def model_of(settings: Settings) -> ClipModel:
@@ -80,12 +77,14 @@ class ClipModel:
 
     def embed_images(self, images: np.ndarray) -> np.ndarray:
         """uint8[n, size, size, 3] RGB → float32[n, dim], not normalised."""
+        refuse_fork()
         return self.runtime.embed_images(images)
 
     def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
         """n texts → float32[n, dim], not normalised. Texts of more than 77 tokens are truncated."""
         if not texts:
             return np.empty((0, self.spec.dim), np.float32)
+        refuse_fork()
         tokens = tokenize(texts, self.spec.architecture.context_length)
         # Attention is causal and the embedding is read at the end of text, so the zeros after it change nothing.
         return self.runtime.embed_texts(tokens[:, : tokens.argmax(axis=1).max() + 1])

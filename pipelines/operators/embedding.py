@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from ..images.preprocess import resize_and_crop
 from ..models.clip import ClipModel, load_model
+from ..models.model_id import resolve_name
 
 
 class ClipEmbedding:
@@ -23,7 +25,7 @@ class ClipEmbedding:
     """
 
     def __init__(
-        self, model_name: str | ClipModel, modality: str, device: str | int | None = "auto",
+        self, model_name: str | os.PathLike[str] | ClipModel, modality: str, device: str | int | None = "auto",
         weights: str = "", runtime: str = "auto",
     ) -> None:  # fmt: skip
         if modality not in ("image", "text"):
@@ -31,8 +33,9 @@ class ClipEmbedding:
         self._is_text = modality == "text"
         if isinstance(device, int):
             device = f"cuda:{device}" if device >= 0 else "cpu"
-        if isinstance(model_name, str):
-            model_name = load_model(model_name, weights, device or "auto", runtime)
+        if not isinstance(model_name, ClipModel):
+            # The same arguments as `model_of` gives: one model in memory serves both.
+            model_name = load_model(resolve_name(model_name), weights, device or "auto", runtime, 0)
         self._model = model_name
 
     def __call__(self, items: Any) -> np.ndarray:

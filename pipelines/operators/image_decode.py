@@ -14,6 +14,7 @@ import numpy as np
 from ..errors import UnreadableImage
 from ..fetch.read import is_remote, read_file
 from ..images.decode import decode, limit_opencv
+from ..images.pixels import read_object
 from ..threads import resolve_threads
 
 # Remote images at the same time: they wait for the network, not for a core.
@@ -22,7 +23,8 @@ FETCHES_PER_THREAD = 16
 
 log = logging.getLogger(__name__)
 
-Source = str | os.PathLike[str] | bytes | np.ndarray
+# See `images.pixels.read_object`.
+Source = Any
 
 
 class ImageDecode:
@@ -63,9 +65,9 @@ class ImageDecode:
     def __call__(self, source: Source | Sequence[Source]) -> Any:
         """A path, a URL or a file's bytes → uint8[h, w, 3]; a list → a list. With `reasons`, a pair (images, reasons).
 
-        Pixels, uint8[h, w, 3] RGB, are accepted as they are.
+        Pixels, Pillow images, tensors and open files are accepted as well (`images.pixels.read_object`).
         """
-        if isinstance(source, (str, bytes, os.PathLike, np.ndarray)):
+        if not isinstance(source, (list, tuple)):
             image, reason = self._decode(source)
             return (image, reason) if self._reasons else image
         with self._submitting:
@@ -86,14 +88,13 @@ class ImageDecode:
         else:
             return (np.ascontiguousarray(pixels[..., ::-1]) if self._bgr else pixels), ""
         if not self._reasons:
-            log.warning("%s: %s", "image" if isinstance(source, (bytes, np.ndarray)) else os.fspath(source), reason)
+            name = os.fspath(source) if isinstance(source, (str, os.PathLike)) else "image"
+            log.warning("%s: %s", name, reason)
         return np.empty((0, 0, 3), np.uint8), reason
 
     def _read_pixels(self, source: Source) -> np.ndarray:
+        source = read_object(source)
         if isinstance(source, np.ndarray):
-            if source.dtype != np.uint8 or source.ndim != 3 or source.shape[2] != 3 or not source.size:
-                shape = f"{source.dtype}{list(source.shape)}"
-                raise UnreadableImage(f"an array must be uint8[height, width, 3] RGB, not {shape}")
             return source
         if is_remote(source):
             data = read_file(source, self._allow_private)

@@ -18,22 +18,21 @@ is, write it between `+"` and `"`; inside, write `\\"` for `"` and `\\\\` for `\
 
 from __future__ import annotations
 
-import os
+import operator
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import TYPE_CHECKING, Union
+from typing import TYPE_CHECKING, Any, SupportsFloat, SupportsIndex
 
-from ..errors import InputError
+from ..errors import InputError, WrongType
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from .filters import Filter
 
-# A path, a file's bytes, or uint8[height, width, 3] RGB.
-ImageSource = Union[str, "os.PathLike[str]", bytes, "np.ndarray"]
+# A path, a URL, a file's bytes, or an image as programs hold it: a Pillow image, an array, a tensor, an open file.
+ImageSource = Any
 
 MAX_PARTS = 32
 MAX_LIMIT = 16_384  # hits of a query that paging can reach
@@ -64,6 +63,11 @@ class Part:
     weight: float = 1.0
 
     def __post_init__(self) -> None:
+        if not isinstance(self.text, str):
+            raise WrongType(f"a text to search for is a str, not {type(self.text).__name__}")
+        if self.id is not None:
+            object.__setattr__(self, "id", _whole("an id", self.id))
+        object.__setattr__(self, "weight", _number("a weight", self.weight))
         given = [bool(self.text), self.image is not None, self.id is not None]
         if sum(given) > 1:
             raise InputError("each part of a query is one of a text, an image and an id, not several")
@@ -99,6 +103,11 @@ class Query:
     fold: float | None = None
 
     def __post_init__(self) -> None:
+        for name in ("limit", "offset"):
+            object.__setattr__(self, name, _whole(f"the {name}", getattr(self, name)))
+        for name in ("min_score", "fold"):
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, _number(name, getattr(self, name)))
         if not self.parts:
             raise InputError("give some words to search for, an image or an id")
         if len(self.parts) > MAX_PARTS:
@@ -114,6 +123,21 @@ class Query:
             raise InputError("the minimum score is a cosine, between -1 and 1")
         if self.fold is not None and not 0 < self.fold <= 1:
             raise InputError("the fold threshold is a cosine, above 0 and at most 1; 0.95 folds copies")
+
+
+def _whole(name: str, value: object) -> int:
+    """Return a whole number of any type, NumPy's too, as an int."""
+    if isinstance(value, SupportsIndex) and not isinstance(value, bool):
+        with suppress(TypeError):
+            return operator.index(value)
+    raise WrongType(f"{name} is a whole number, not {type(value).__name__}")
+
+
+def _number(name: str, value: object) -> float:
+    if isinstance(value, SupportsFloat) and not isinstance(value, bool):
+        with suppress(TypeError, ValueError):
+            return float(value)
+    raise WrongType(f"{name} is a number, not {type(value).__name__}")
 
 
 def parse_query(text: str) -> tuple[Part, ...]:

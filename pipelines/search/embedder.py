@@ -14,6 +14,7 @@ import numpy as np
 from ..declarations import build_image_embedding, build_text_embedding
 from ..engine import run
 from ..errors import InputError, ModelMismatch, UnreadableQuery
+from ..forks import refuse_fork
 from ..models.clip import ClipModel, model_of
 from ..models.model_id import is_same_model, may_be_same_name, name_of
 from ..models.registry import get_model
@@ -87,6 +88,7 @@ class QueryEmbedder:
             ModelMismatch: the weights are not those that made the collection.
             InputError: the parts cancel each other out.
         """
+        refuse_fork()  # before a lock that another thread of the parent may have held
         texts = [part.text for part in parts if part.text]
         images = [part.image for part in parts if part.image is not None]
         ids = [part.id for part in parts if part.id is not None]

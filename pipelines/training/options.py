@@ -12,7 +12,7 @@ from ..errors import InputError
 from ..models.registry import get_model
 from ..models.spec import ModelSpec, Weights, model_values
 from ..models.weights import sha256_of
-from ..settings import TEMPLATES_HELP, THREADS_HELP, option
+from ..settings import TEMPLATES_HELP, THREADS_HELP, AcceptsPaths, option
 
 FREEZE = ("none", "image", "text")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
@@ -23,7 +23,7 @@ WISE_FT = 0.5
 
 
 @dataclass(frozen=True)
-class TrainOptions:
+class TrainOptions(AcceptsPaths):
     """What a training run does. The names are those of the options of `image-search train`."""
 
     csv: str = option(MISSING, "", "CSV")
