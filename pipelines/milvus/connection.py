@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from ..errors import CollectionNotFound, InputError, SearchError, StoreError, StoreFull, StoreRefused, StoreUnavailable
 from ..forks import refuse_fork
 from .lite import check_openable, forget_full_disk, is_lite, lite_path
+from .lite_server import note_start, release_server, server_address, share_servers
 
 if TYPE_CHECKING:
     from pymilvus import MilvusClient
@@ -66,17 +67,17 @@ def is_open(client: MilvusClient) -> bool:
 
 
 def close(uri: str | os.PathLike[str], token: str = "") -> None:
-    """Close the client of one Milvus, and release a Milvus Lite file's lock: closing the client alone keeps it."""
+    """Close the client of one Milvus, and release a Milvus Lite file's lock: closing the client alone keeps it.
+
+    The lock stays where other users of pymilvus in this process have the file open.
+    """
     uri = normalise_uri(uri)
     with _clients_lock:
         client = _clients.pop((uri, token), None)
         if client is None:
             return
         client.close()
-        if is_lite(uri):
-            from milvus_lite.server_manager import server_manager_instance
-
-            server_manager_instance.release_server(uri)
+        if is_lite(uri) and release_server(uri):
             forget_full_disk(uri)
 
 
@@ -96,16 +97,22 @@ def _open_lite(path: str) -> MilvusClient:
 
     lite_fast_path.apply()
     _silence_logs()
-    parent = Path(path).parent
+    share_servers()
+    address, parent = server_address(path), Path(path).parent
+    if address:
+        return MilvusClient(address)
     try:
         parent.mkdir(parents=True, exist_ok=True)
         check_openable(Path(path))
-        return MilvusClient(path)
+        client = MilvusClient(path)
+        note_start(path)
+        return client
     except SearchError:
         raise
     except OSError as error:
         raise StoreError(f"{path}: {error.strerror}; choose another file") from error
     except Exception as error:
+        check_openable(Path(path))  # another process may have come first in this very moment
         reason = "the folder is not writable" if not os.access(parent, os.W_OK) else _first_line(error)
         raise StoreError(f"{path} cannot be opened: {reason}") from error
 

@@ -58,8 +58,13 @@ def check_openable(path: Path) -> None:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
+            pid, command = _lock_owner(lock)
+            if pid == os.getpid():
+                raise StoreLocked(
+                    f"{path} is open in this process already, by other means than pymilvus: close it there first"
+                ) from None
             raise StoreLocked(
-                f"{path} is open in another process{_lock_owner(lock)}: stop that process (a search page, for "
+                f"{path} is open in another process{command}: stop that process (a search page, for "
                 "example), or use a Milvus server, which several processes can share"
             ) from None
 
@@ -115,15 +120,15 @@ def _check_free_space(path: str) -> None:
         )
 
 
-def _lock_owner(lock: Path) -> str:
-    """Return ' (pid 123: python -m app)' if the kernel tells it (Linux), else ''."""
+def _lock_owner(lock: Path) -> tuple[int, str]:
+    """Return 123 and ' (pid 123: python -m app)' if the kernel tells it (Linux), else 0 and ''."""
     try:
         inode = str(lock.stat().st_ino)
         for line in Path("/proc/locks").read_text().splitlines():
             fields = line.split()
             if fields[1] == "FLOCK" and fields[5].rsplit(":", 1)[-1] == inode:
                 command = Path(f"/proc/{fields[4]}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-                return f" (pid {fields[4]}: {command.strip()[:80]})"
-    except (OSError, IndexError):
+                return int(fields[4]), f" (pid {fields[4]}: {command.strip()[:80]})"
+    except (OSError, IndexError, ValueError):
         pass
-    return ""
+    return 0, ""
