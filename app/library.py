@@ -130,8 +130,11 @@ class Library:
 def _describe(searcher: Searcher) -> Overview:
     info = searcher.info()
     fields = [column for column in info.fields if column.name in searcher.field_names]
-    names = [ID, PATH, *(column.name for column in fields)]
-    rows = searcher.collection.query(f"{ID} >= {_SMALLEST_ID}", names, limit=_SAMPLED_ROWS)
+    keys = [ID, PATH, *(column.key for column in fields)]
+    rows = [
+        {ID: row[ID], PATH: row[PATH], **{column.name: row[column.key] for column in fields}}
+        for row in searcher.collection.query(f"{ID} >= {_SMALLEST_ID}", keys, limit=_SAMPLED_ROWS)
+    ]
     columns = describe_columns(fields, rows, is_lite(searcher.settings.uri))
     return Overview(info.rows, searcher.settings.model, columns, _examples(rows), _samples(searcher, rows))
 

@@ -71,6 +71,7 @@ def insert(options: InsertOptions, settings: Settings, output: Output) -> int:
             exclude=options.exclude,
             include_hidden=options.include_hidden,
             on_progress=bar.show_insert,
+            on_copied=lambda done, total: bar.show(done, total, "copying the collection for new columns"),
         )
     print_summary(summary, settings, as_json=output.json)
     if summary.interrupted:

@@ -49,6 +49,8 @@ def print_summary(summary: Summary, settings: Settings, as_json: bool) -> None:
 
 
 def _print_losses(summary: Summary) -> None:
+    if summary.copied:
+        print(f"copied the collection to take new columns ({summary.copied:,} rows, nothing was embedded again)")
     if summary.broken:
         print(f"broken {summary.broken:,}: their files changed and cannot be used; they are no longer found")
     if summary.removed:

@@ -47,10 +47,9 @@ def evaluate(settings: Settings, options: EvaluateOptions, on_progress: OnProgre
         find_benchmark(options.published)
     others = resolve_models(options.compare)
     searcher = Searcher(settings)
-    stored_labels = not options.labels and options.label_column in searcher.field_names
+    keys = {} if options.labels else {field.name: field.key for field in searcher.fields}
     with tempfile.TemporaryDirectory(prefix="evaluate-") as folder:
-        label_field = options.label_column if stored_labels else ""
-        table = read_table(searcher.collection, Path(folder), label_field, on_progress)
+        table = read_table(searcher.collection, Path(folder), keys.get(options.label_column, ""), on_progress)
         truth = read_ground_truth(table, options.labels, options.label_column, options.captions)
         evaluations = [_evaluate(searcher, table, truth, options, on_progress)]
         for number, name in enumerate(others):

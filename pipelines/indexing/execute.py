@@ -89,14 +89,15 @@ class Executor:
         ready = [step for step in steps if step.embed.content not in self._embedding]
         self._duplicates += (step for step in steps if step.embed.content in self._embedding)
         wanted = list({step.holder for step in ready})
-        holders = self._collection.get(wanted, [schema.HASH, schema.MODEL, EMBEDDING])
+        holders = self._collection.get(wanted, [schema.HASH, schema.MODEL, schema.PRECISION, EMBEDDING])
         entities: list[dict[str, Any]] = []
         outcomes: list[Outcome] = []
         for step in ready:
             (row, entity, _), holder = step.embed, holders.get(step.holder, {})
             # The holder may have been rejected, or may have changed since it was looked up.
             if all(holder.get(name) == entity[name] for name in (schema.HASH, schema.MODEL)):
-                entities.append({**entity, EMBEDDING: np.asarray(holder[EMBEDDING], np.float32)})
+                embedding = np.asarray(holder[EMBEDDING], np.float32)
+                entities.append({**entity, EMBEDDING: embedding, schema.PRECISION: holder[schema.PRECISION]})
                 outcomes.append(Outcome(row, "metadata_updated" if step.holder == row.id else "deduplicated"))
             else:
                 self._queue(step.embed)

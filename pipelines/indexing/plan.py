@@ -74,18 +74,19 @@ class Planner:
         source: name of the source, stored with each row; rows may bring another in their fields.
         checksum: compare the content of the files instead of their time and size.
         threads: for hashing files, see `hash_files`.
+        precision: of the embeddings that this run makes.
     """
 
     def __init__(
         self, collection: Collection, model_id: str, source: str = "", checksum: bool = False,
-        profile: Profile | None = None, threads: int = 0,
+        profile: Profile | None = None, threads: int = 0, precision: str = "",
     ) -> None:  # fmt: skip
         self._collection, self._threads = collection, threads
         self._contents = Contents(collection, model_id)
-        self._own = {schema.MODEL: model_id, schema.SOURCE: source, schema.HASH: ""}
+        self._own = {schema.MODEL: model_id, schema.SOURCE: source, schema.HASH: "", schema.PRECISION: precision}
         self._checksum = checksum
         self._profile = profile
-        self._defaults = {field.name: field.default for field in collection.fields()}
+        self._defaults = {field.key: field.default for field in collection.fields()}
         self._compared = [*_FILE_FIELDS, schema.SOURCE, *self._defaults]
         self.present = array("q")  # ids of the rows that have a file, or may have one
 

@@ -13,20 +13,22 @@ from ..declarations import build_insert
 from ..engine import Profile, load_towhee
 from ..errors import InputError, ModelMismatch, StoreFull
 from ..images.decode import decode
-from ..milvus import connection
+from ..milvus import connection, schema
 from ..milvus.collection import Collection
+from ..milvus.columns import adopt
 from ..milvus.index import Index
-from ..milvus.schema import reconcile
 from ..models.clip import ClipModel, model_of
 from ..models.model_id import is_compatible, is_same_model, resolve_model
 from ..settings import Settings
 from ..sources import open_source
 from ..sources.source import WHOLE, Shard, Source
 from ..threads import resolve_threads
+from .exchange import REEMBEDDED, exchange, finish_exchange
 from .execute import Executor
 from .plan import Planner
 from .prune import Confirm, prune_gone, source_name
-from .reembed import CollectionSource, finish_swap, replacement_of, swap
+from .rebuild import Copied, columns_for, rebuild
+from .reembed import CollectionSource, replacement_of
 from .reject_file import RejectFile
 from .summary import Progress, Summary, Tally
 
@@ -61,6 +63,7 @@ def run_insert(
     exclude: Sequence[str] = (),
     include_hidden: bool = False,
     on_progress: Progress | None = None,
+    on_copied: Copied | None = None,
 ) -> Summary:
     """Index a CSV or a folder, local or at an address. A second run touches only what is new or changed.
 
@@ -82,6 +85,7 @@ def run_insert(
         exclude: patterns with gitignore's rules for what to leave out of a folder.
         include_hidden: also take hidden files, thumbnails and bins of a folder.
         on_progress: gets the summary so far and the total number of rows.
+        on_copied: gets the numbers of copied and of all rows, while a collection is copied to take new columns.
 
     Raises:
         InputError: the source or the options are not usable, nothing was done; or `prune` would remove everything.
@@ -105,16 +109,17 @@ def run_insert(
     summary = Summary(str(source) if name else "DataFrame", settings.collection, target.model_id)
     summary.runtime = f"{target.model.description}, batch {batch_size}, threads {resolve_threads(settings.threads)}"
     pipeline = build_insert(target.model, target.collection, settings)
-    _prepare_collection(target, rows, index)
+    summary.copied = _prepare_collection(target, rows, index, part, on_copied or (lambda done, total: None))
     steps: Profile | None = [] if profile else None
-    planner = Planner(target.collection, target.model_id, name, checksum, steps, settings.threads)
+    precision = target.model.runtime.precision
+    planner = Planner(target.collection, target.model_id, name, checksum, steps, settings.threads, precision)
     tally = Tally(summary, reject_file, on_progress)
     _fill(target, rows, planner, Executor(target.collection, pipeline, batch_size, steps), tally)
     tally.add_findings(rows.findings)
     reject_file.finish(is_whole=not (summary.interrupted or limit or part != WHOLE))
     if not summary.interrupted:
         if target.replaces is not None:
-            swap(target.replaces, target.collection)
+            exchange(target.replaces, target.collection, REEMBEDDED)
         if prune is not None:
             summary.removed = prune_gone(target.collection, name, planner.present, rows.findings.unlisted, prune)
         if summary.removed or summary.rows > summary.unchanged + summary.rejected:
@@ -127,7 +132,7 @@ def run_insert(
 def _open_target(settings: Settings, reembed: bool) -> Target:
     """Find the collection to fill, and load the model: the one of the settings, else the collection's own."""
     collection = Collection(settings.uri, settings.collection, settings.token)
-    finish_swap(collection)
+    finish_exchange(collection)
     stored_model_id = collection.model() if collection.exists() else ""
     model = model_of(resolve_model(settings, stored_model_id))
     # The folder of a trained model may have been moved since: its rows keep their model id.
@@ -143,7 +148,7 @@ def _fill(target: Target, source: Source, planner: Planner, executor: Executor, 
         tally.fold(executor.execute(planner.plans(source, executor.capacity)), source.total)
         if target.replaces is not None:
             others = CollectionSource(target.replaces, target.collection, tally.rejected_ids)
-            of_others = Planner(target.collection, target.model_id)
+            of_others = Planner(target.collection, target.model_id, precision=target.model.runtime.precision)
             tally.fold(executor.execute(of_others.plans(others, executor.capacity)), others.total)
     except KeyboardInterrupt:
         tally.interrupt()
@@ -158,18 +163,22 @@ def _fill(target: Target, source: Source, planner: Planner, executor: Executor, 
         executor.close()
 
 
-def _prepare_collection(target: Target, source: Source, index: Index | None) -> None:
-    """Create the collection, with the columns of the one it replaces, or check that it can store these rows."""
+def _prepare_collection(target: Target, source: Source, index: Index | None, part: Shard, on_copied: Copied) -> int:
+    """Create the collection, or check that it can store these rows and give it the columns that it lacks.
+
+    Return the number of rows that were copied for that.
+    """
     collection, model, like = target.collection, target.model, target.replaces or target.collection
-    fields = source.fields
     if like.exists():
         like.refuse_older_program()
-        fields = like.fields()
-        source.fields = reconcile(source.fields, fields)
+        columns = columns_for(like, source.fields)
+    else:
+        columns = schema.as_stored(source.fields, collection.has_null)
+    source.fields = adopt(source.fields, columns)
     if not collection.exists():
         warm_up(model)  # meanwhile; every image is new
-        collection.create(model.spec.dim, fields, index)
-        return
+        collection.create(model.spec.dim, columns, index)
+        return 0
     stored_model_id = collection.model()
     if not is_compatible(stored_model_id, model.model_id) or collection.dim() != model.spec.dim:
         raise ModelMismatch(
@@ -177,6 +186,14 @@ def _prepare_collection(target: Target, source: Source, index: Index | None) -> 
             f"this is {model.model_id}: "
             "use that model (--model), another collection (--collection), or embed everything again (--reembed)"
         )
+    if collection.version() == schema.VERSION and collection.fields() == columns:
+        return 0
+    if part != WHOLE:
+        raise InputError(
+            f"collection '{collection.name}' has to be copied once to take these columns, and other shards may be "
+            "writing: run this source without --shard first (with --limit 1 it is quick)"
+        )
+    return rebuild(collection, columns, on_copied)
 
 
 def warm_up(model: ClipModel) -> None:

@@ -41,6 +41,7 @@ class Summary:
     rejected: not usable; `rejects_file` says why.
     broken: rejected rows that were stored before their file broke, and no longer are.
     removed: rows that `--prune` removed; not among `rows`.
+    copied: rows of the collection that were copied, without an embedding, to take new columns; not among `rows`.
     unsupported: files of a folder of kinds that cannot be read; in `rejects_file`, but not among `rows`.
     unlisted: folders that cannot be listed, with the reason. Nothing below them was pruned.
     notes: what else is to be known about the source.
@@ -59,6 +60,7 @@ class Summary:
     rejected: int = 0
     broken: int = 0
     removed: int = 0
+    copied: int = 0
     unsupported: int = 0
     unlisted: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)

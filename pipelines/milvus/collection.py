@@ -14,7 +14,7 @@ from ..errors import CollectionNotFound, InputError, StoreError
 from ..fields import Field
 from ..query import MAX_LIMIT
 from . import schema
-from .connection import call, chunked, connect, is_open, normalise_uri
+from .connection import call, chunked, connect, is_open, normalise_uri, server_version
 from .filter_expression import list_literal, text_literal
 from .index import (
     AUTO,
@@ -63,6 +63,11 @@ class Collection:
             self._client, self._loaded = connect(self._address, self.token), False
         return self._client
 
+    @cached_property
+    def has_null(self) -> bool:
+        """Whether this Milvus can store NULL: Milvus Lite, and servers from 2.5 on."""
+        return is_lite(self.uri) or server_version(self.client) >= (2, 5)
+
     def exists(self) -> bool:
         """Return whether the collection exists. Does not create a Milvus Lite file."""
         if is_lite(self.uri) and not os.path.exists(self._address):
@@ -70,12 +75,8 @@ class Collection:
         return bool(call(self.client.has_collection, self.name))
 
     def create(self, dim: int, fields: tuple[Field, ...], requested: Index | None = None) -> None:
-        """Create an empty collection for embeddings of `dim` dimensions.
-
-        Raises:
-            InputError: a number column has empty cells, and this Milvus (before 2.5) cannot store NULL.
-        """
-        definition = schema.build_schema(self.client, dim, fields)
+        """Create an empty collection for embeddings of `dim` dimensions."""
+        definition = schema.build_schema(self.client, dim, fields, self.has_null)
         params = index_params(self.client, resolve(self.uri, requested or Index(), rows=0))
         with writing(self.uri):
             try:
@@ -83,11 +84,7 @@ class Collection:
             except StoreError:
                 if not self.exists():  # else a first try created it, and its answer was lost
                     raise
-        try:
-            schema.check_gaps(fields, self.fields())
-        except InputError:
-            self.drop()
-            raise
+        self.forget()
 
     def load(self) -> None:
         """Make the collection searchable: Milvus Lite releases every collection when it starts.
@@ -114,8 +111,16 @@ class Collection:
         return call(self.client.describe_collection, self.name)
 
     def fields(self) -> tuple[Field, ...]:
-        """Return the CSV columns stored beside each image."""
+        """Return the columns stored beside each image.
+
+        Raises:
+            StoreError: a newer version of this program made the collection.
+        """
         return schema.read_fields(self.describe())
+
+    def version(self) -> int:
+        """Return the version of the collection's schema."""
+        return schema.read_version(self.describe())
 
     def dim(self) -> int:
         """Return the dimension of the stored embeddings."""
@@ -166,7 +171,8 @@ class Collection:
         self.load()
         names = list(output_fields)
         options |= self._consistency(strong)
-        return list(call(self.client.query, self.name, filter=expression, output_fields=names, **options))
+        rows = call(self.client.query, self.name, filter=expression, output_fields=names, **options)
+        return self._decoded(rows)
 
     def get(self, ids: Sequence[int], output_fields: Sequence[str], strong: bool = True) -> dict[int, dict[str, Any]]:
         """Return stored rows by id, without unknown ids. `strong` as in `query`."""
@@ -175,7 +181,7 @@ class Collection:
         found: dict[int, dict[str, Any]] = {}
         for part in chunked(ids):
             rows = call(self.client.get, self.name, ids=list(part), output_fields=names, **options)
-            found.update((row[schema.ID], row) for row in rows)
+            found.update((row[schema.ID], row) for row in self._decoded(rows))
         return found
 
     def ids_of_contents(self, hashes: Sized[str], model_id: str) -> dict[str, int]:
@@ -206,7 +212,7 @@ class Collection:
         )
         try:
             while rows := call(iterator.next):
-                yield list(rows)
+                yield self._decoded(rows)
         finally:
             iterator.close()
 
@@ -234,6 +240,9 @@ class Collection:
             search_params={"params": search_params(self.uri, self.index.type, limit, bool(expression))},
         )
         metric = self.index.metric if self.index.metric == "L2" and self._is_own else ""
+        if self._with_sentinel:
+            for part in hits:
+                self._decoded([hit["entity"] for hit in part])
         return [
             [[hit[schema.ID], cosine(metric, hit["distance"]), *map(hit["entity"].get, output_fields)] for hit in part]
             for part in hits
@@ -248,7 +257,7 @@ class Collection:
         unique = list({row[schema.ID]: row for row in rows}.values())  # Milvus 2.3 would store all rows of an id
         with writing(self.uri):
             for part in chunked(unique):
-                call(self.client.upsert, self.name, list(part))
+                call(self.client.upsert, self.name, [schema.encode(row, self._with_sentinel) for row in part])
         return len(unique)
 
     def delete(self, ids: Sequence[int]) -> None:
@@ -289,13 +298,28 @@ class Collection:
         """Remove the collection and all its rows."""
         with writing(self.uri, takes_space=False):
             call(self.client.drop_collection, self.name)
-        self._loaded = False
+        self.forget()
 
     def rename(self, name: str) -> None:
         """Give the collection another name."""
         with writing(self.uri):
             call(self.client.rename_collection, self.name, name)
         self.name = name
+        self.forget()
+
+    def forget(self) -> None:
+        """Ask Milvus again for what this object knows of the collection, because it was changed."""
+        self._loaded = False
+        for name in ("index", "_is_own", "_with_sentinel"):
+            self.__dict__.pop(name, None)
+
+    def _decoded(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        return [schema.decode(row, self._with_sentinel) for row in rows] if self._with_sentinel else list(rows)
+
+    @cached_property
+    def _with_sentinel(self) -> tuple[Field, ...]:
+        """The columns whose empty cells are a sentinel, because this Milvus has no NULL."""
+        return tuple(field for field in self.fields() if field.has_gaps and not field.nullable)
 
     @cached_property
     def _is_own(self) -> bool:

@@ -87,6 +87,11 @@ def close_all() -> None:
         close(uri, token)
 
 
+def server_version(client: MilvusClient) -> tuple[int, ...]:
+    """Return the version of a server, `(2, 3, 5)`."""
+    return tuple(map(int, re.findall(r"\d+", call(client.get_server_version))[:3]))
+
+
 def _open_lite(path: str) -> MilvusClient:
     # At this size Milvus Lite seals what it holds in memory, row by row in Python: its own 128 MiB take 650 MB more
     # and stall it for seconds. It reads this variable once, when milvus_lite is first imported.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,10 +10,11 @@ from typing import Any
 import numpy as np
 
 from ..errors import CollectionNotFound, InputError, ModelMismatch
-from ..fields import Field, FieldType
+from ..fields import Field
 from ..models.model_id import is_compatible
 from . import schema
 from .collection import Collection
+from .columns import Convert, convert_row, converter, merge
 from .connection import chunked, normalise_uri
 from .index import AUTO, Index
 from .lite import is_lite
@@ -69,18 +69,20 @@ def copy_collection(source: Collection, target: Collection, on_progress: CopyPro
         ModelMismatch: another model made the target.
         StoreError: one of them cannot be reached.
     """
-    model_id = _prepare(source, target)
+    convert = _prepare(source, target)
     start = time.perf_counter()
     summary = CopySummary(f"{source.uri} {source.name}", f"{target.uri} {target.name}")
     summary.rows_in_source = source.count()
-    names = [name for name in schema.field_names(source.describe()) if name != schema.ID]
-    defaults = {field.name: field.default for field in target.fields()}
+    names = schema.field_names(source.describe())
+    compared = [name for name in schema.field_names(target.describe()) if name not in (schema.ID, schema.EMBEDDING)]
+    empty = {field.key: field.default for field in target.fields()}
     every = max(1, summary.rows_in_source // SAMPLE)
     sample: list[int] = []
-    for rows in _parts(source, names, model_id):
-        stored = target.get([row[schema.ID] for row in rows], [name for name in names if name != schema.EMBEDDING])
-        missing = [row for row in rows if not _is_same(row, stored.get(row[schema.ID]))]
-        target.upsert({**defaults, **row} for row in missing)
+    for rows in _parts(source, names):
+        stored = target.get([row[schema.ID] for row in rows], compared)
+        missing = [row for row in map(convert, rows) if not _is_same(row, stored.get(row[schema.ID]))]
+        # A column that only the target has keeps its cells.
+        target.upsert({**empty, **stored.get(row[schema.ID], {}), **row} for row in missing)
         sample += [row[schema.ID] for at, row in enumerate(rows, summary.rows) if at % every == 0]
         summary.add(len(rows), len(missing), time.perf_counter() - start)
         if on_progress:
@@ -89,13 +91,15 @@ def copy_collection(source: Collection, target: Collection, on_progress: CopyPro
         target.flush()
     target.optimize()
     summary.rows_in_target = target.count()
-    summary.sampled, summary.different = len(sample), _count_different(source, target, sample, names, model_id)
+    here, there = source.get(sample, names), target.get(sample, [*compared, schema.EMBEDDING])
+    summary.sampled = len(sample)
+    summary.different = sum(not _is_equal(here.get(row_id), there.get(row_id), convert) for row_id in sample)
     summary.seconds = round(time.perf_counter() - start, 3)
     return summary
 
 
-def _prepare(source: Collection, target: Collection) -> str:
-    """Check both ends, and create the target if it does not exist. Return the model id for the copied rows.
+def _prepare(source: Collection, target: Collection) -> Convert:
+    """Check both ends, and create the target if it does not exist. Return what makes rows of the source its rows.
 
     A target with rows keeps its own model id: the folder of a model may have been moved since.
     """
@@ -106,11 +110,10 @@ def _prepare(source: Collection, target: Collection) -> str:
         message = f"the collection '{source.name}' in {source.uri} is empty"
         raise CollectionNotFound(message, uri=source.uri, collection=source.name)
     source.refuse_older_program()
-    fields = tuple(dataclasses.replace(field, has_gaps=_has_gaps(source, field)) for field in source.fields())
     if not target.exists():
         is_same_kind = is_lite(source.uri) == is_lite(target.uri)
-        target.create(source.dim(), fields, source.index if is_same_kind else Index(AUTO, source.index.metric))
-        return model_id
+        index = source.index if is_same_kind else Index(AUTO, source.index.metric)
+        target.create(source.dim(), source.fields(), index)
     target_model_id = target.model()
     target.refuse_older_program()
     if not is_compatible(target_model_id, model_id) or source.dim() != target.dim():
@@ -118,21 +121,28 @@ def _prepare(source: Collection, target: Collection) -> str:
             f"'{target.name}' in {target.uri} was made by {target_model_id or 'another model'}, '{source.name}' by "
             f"{model_id}: copy to another collection"
         )
-    schema.reconcile(fields, target.fields())
-    return target_model_id or model_id
+    cells = converter(source.fields(), _matching(source, target))
+    own = {schema.MODEL: target_model_id or model_id}
+    return lambda row: {**convert_row(row, cells), **own}
 
 
-def _has_gaps(collection: Collection, field: Field) -> bool:
-    """Whether some row has no value. Text is never NULL."""
-    if field.type is FieldType.TEXT or not field.has_gaps:
-        return False
-    return bool(collection.query(f"{field.name} is null", [schema.ID], limit=1))
+def _matching(source: Collection, target: Collection) -> list[Field]:
+    """Return the target's columns in the order of the source's."""
+    if target.version() < schema.VERSION:
+        raise InputError(f"'{target.name}' was made by an earlier version of this program: insert into it once first")
+    stored = {field.name: field for field in target.fields()}
+    for field in source.fields():
+        there = stored.get(field.name)
+        if there is None or merge([there], [field])[0].type is not there.type:
+            has = f"stores '{field.name}' as {there.type.value}" if there else f"has no column '{field.name}'"
+            raise InputError(f"'{target.name}' {has}; copy to another collection")
+    return [stored[field.name] for field in source.fields()]
 
 
-def _parts(collection: Collection, names: Sequence[str], model_id: str) -> Iterator[Sequence[dict[str, Any]]]:
+def _parts(collection: Collection, names: Sequence[str]) -> Iterator[Sequence[dict[str, Any]]]:
     for rows in collection.scan("", names):
         for part in chunked(rows):
-            yield [{**row, schema.EMBEDDING: _vector(row), schema.MODEL: model_id} for row in part]
+            yield [{**row, schema.EMBEDDING: _vector(row)} for row in part]
 
 
 def _is_same(row: Row, stored: Row | None) -> bool:
@@ -140,16 +150,10 @@ def _is_same(row: Row, stored: Row | None) -> bool:
     return stored is not None and all(row[name] == stored[name] for name in row if name != schema.EMBEDDING)
 
 
-def _count_different(
-    source: Collection, target: Collection, ids: Sequence[int], names: Sequence[str], model_id: str
-) -> int:
-    here, there = source.get(ids, names), target.get(ids, names)
-    return sum(
-        row_id not in here
-        or not _is_same({**here[row_id], schema.MODEL: model_id}, there.get(row_id))
-        or not np.array_equal(_vector(here[row_id]), _vector(there[row_id]))
-        for row_id in ids
-    )
+def _is_equal(row: Row | None, stored: Row | None, convert: Convert) -> bool:
+    if row is None or stored is None:
+        return False
+    return _is_same(convert(row), stored) and np.array_equal(_vector(row), _vector(stored))
 
 
 def _vector(row: Row) -> np.ndarray:

@@ -15,6 +15,7 @@ from ..fetch.read import is_remote, local_path, resolve_dots
 from ..fields import ID, PATH, Field, FieldType
 from ..query import And, Compare, Contains, Filter, IsEmpty, Not, OneOf, Or, StartsWith, Under
 from ..query.filters import OPERATORS, Value, format_value
+from .schema import SENTINELS
 
 MAX_VALUES = 1_000
 _INVERSE = {"==": "!=", "!=": "==", "<": ">=", ">=": "<", ">": "<=", "<=": ">"}
@@ -22,6 +23,7 @@ _INVERSE = {"==": "!=", "!=": "==", "<": ">=", ">=": "<", ">": "<=", "<=": ">"}
 _NONE, _ALL = f"{ID} in []", f"{ID} not in []"
 _KINDS = {
     FieldType.TEXT: "text", FieldType.INT: "whole numbers", FieldType.FLOAT: "numbers", FieldType.BOOL: "true or false",
+    FieldType.DATE: "dates",
 }  # fmt: skip
 
 
@@ -88,9 +90,8 @@ class _Translator:
         if field.type is FieldType.BOOL and filter.operator not in ("==", "!="):
             raise InputError(f"column '{field.name}' is true or false: compare it with == or !=")
         operator = _INVERSE[filter.operator] if negated else filter.operator
-        expression = f"{field.name} {operator} {_literal(field, filter.value)}"
-        matches_empty = negated != (filter.operator == "!=")
-        return _or_empty(field, expression) if matches_empty else expression
+        expression = f"{field.key} {operator} {_literal(field, filter.value)}"
+        return _settle_empty(field, operator, expression, matches_empty=negated != (filter.operator == "!="))
 
     def _one_of(self, filter: OneOf, negated: bool) -> str:
         field = self._find(filter.column)
@@ -99,17 +100,17 @@ class _Translator:
         if field.type is FieldType.BOOL:  # servers have no `in` for these
             return self.translate(Or(tuple(Compare(field.name, "==", value) for value in filter.values)), negated)
         values = ", ".join([_literal(field, value) for value in filter.values])
-        expression = f"{field.name} {'not in' if negated else 'in'} [{values}]"
-        return _or_empty(field, expression) if negated else expression
+        expression = f"{field.key} {'not in' if negated else 'in'} [{values}]"
+        return _settle_empty(field, "in", expression, matches_empty=negated)
 
     def _starts_with(self, filter: StartsWith, negated: bool) -> str:
-        name = self._find_text(filter.column).name
+        key = self._find_text(filter.column).key
         if not filter.text:
             raise InputError("startswith needs some text")
-        return _in_range(name, filter.text, filter.text + "\U0010ffff", negated)
+        return _in_range(key, filter.text, filter.text + "\U0010ffff", negated)
 
     def _contains(self, filter: Contains, negated: bool) -> str:
-        name = self._find_text(filter.column).name
+        key = self._find_text(filter.column).key
         if not self._lite:
             raise InputError("a Milvus server cannot look inside texts: use ==, in or startswith instead of contains")
         if not filter.text:
@@ -117,15 +118,17 @@ class _Translator:
         if "\\" in filter.text:  # pyarrow's `match_like`, which Milvus Lite calls, escapes it wrongly
             raise InputError("Milvus Lite cannot look for a backslash inside texts: use ==, in or startswith")
         escaped = filter.text.replace("%", "\\%").replace("_", "\\_")
-        expression = f"{name} like {text_literal(f'%{escaped}%')}"
+        expression = f"{key} like {text_literal(f'%{escaped}%')}"
         return f"not ({expression})" if negated else expression
 
     def _is_empty(self, filter: IsEmpty, negated: bool) -> str:
         field = self._find(filter.column)
         if field.type is FieldType.TEXT:
-            return f'{field.name} {"!=" if negated else "=="} ""'
+            return f'{field.key} {"!=" if negated else "=="} ""'
+        if field.has_gaps and field.nullable:
+            return f"{field.key} is {'not ' if negated else ''}null"
         if field.has_gaps:
-            return f"{field.name} is {'not ' if negated else ''}null"
+            return f"{field.key} {'!=' if negated else '=='} {SENTINELS[field.type]!r}"
         return _ALL if negated else _NONE
 
     def _find(self, name: str) -> Field:
@@ -159,22 +162,33 @@ def _inside(folder: str, separator: str, negated: bool) -> str:
     return _in_range(PATH, inside, inside[:-1] + chr(ord(separator) + 1), negated)
 
 
-def _in_range(name: str, start: str, end: str, negated: bool) -> str:
+def _in_range(key: str, start: str, end: str, negated: bool) -> str:
     """Texts with one prefix, as a range: unlike in Milvus's `like`, no character is a wildcard."""
     if negated:
-        return f"({name} < {text_literal(start)} or {name} >= {text_literal(end)})"
-    return f"({name} >= {text_literal(start)} and {name} < {text_literal(end)})"
+        return f"({key} < {text_literal(start)} or {key} >= {text_literal(end)})"
+    return f"({key} >= {text_literal(start)} and {key} < {text_literal(end)})"
 
 
-def _or_empty(field: Field, expression: str) -> str:
-    return f"({expression} or {field.name} is null)" if field.has_gaps else expression
+def _settle_empty(field: Field, operator: str, expression: str, matches_empty: bool) -> str:
+    """Take empty cells into the rows that match, or out of them. A sentinel is below all values and equals none."""
+    if not field.has_gaps:
+        return expression
+    if field.nullable:
+        return f"({expression} or {field.key} is null)" if matches_empty else expression
+    sentinel = repr(SENTINELS[field.type])
+    if matches_empty and operator in ("<", "<=", ">", ">="):
+        return f"({expression} or {field.key} == {sentinel})"
+    if not matches_empty and operator in ("<", "<="):
+        return f"({expression} and {field.key} != {sentinel})"
+    return expression
 
 
 def _literal(field: Field, value: Value) -> str:
     if field.type is FieldType.TEXT and isinstance(value, str):
         return text_literal(value)
     if field.type is FieldType.BOOL and isinstance(value, bool):
-        return "true" if value else "false"
+        is_int8 = field.has_gaps and not field.nullable
+        return str(int(value)) if is_int8 else "true" if value else "false"
     if not isinstance(value, (bool, str)) and abs(value) <= sys.float_info.max:  # False for infinity and NaN
         if field.type is FieldType.FLOAT:
             return repr(float(value))

@@ -109,6 +109,24 @@ def delete_index_files(uri: str, collection: str) -> int:
     return len(files)
 
 
+def check_room_for_copy(uri: str, collection: str) -> None:
+    """Check that a Milvus Lite file has room for a second copy of a collection. Does nothing for a server.
+
+    Raises:
+        StoreFull: it has not.
+    """
+    if not is_lite(uri):
+        return
+    path = Path(lite_path(uri))
+    needed = sum(file.stat().st_size for file in (path / "collections" / collection).rglob("*") if file.is_file())
+    free = shutil.disk_usage(path.parent).free
+    if free < needed + MIN_FREE_BYTES:
+        raise StoreFull(
+            f"collection '{collection}' has to be copied once, which takes {needed + MIN_FREE_BYTES >> 20:,} MB, and "
+            f"only {free >> 20:,} are free under {path}: free some space and run the same command again"
+        )
+
+
 def _check_free_space(path: str) -> None:
     remedy = "free some space and run the same command again; what was counted as stored is safe"
     if path in _full:

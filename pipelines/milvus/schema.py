@@ -1,31 +1,52 @@
-"""The fields of a collection in Milvus, its description, and which CSV columns it can store."""
+"""The fields of a collection in Milvus, its version, and which columns it can store.
+
+Version 2 stores with each image: its sources, the id of its CSV where that is a text, the device of its file and the
+precision of its embedding. Version 1 has none of these; it is searched as it is, and the first insert copies its rows
+into a collection of version 2 (`indexing.rebuild`).
+"""
 
 from __future__ import annotations
 
+import dataclasses
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..errors import InputError
+from ..errors import StoreError
 from ..fields import EMBEDDING as EMBEDDING
 from ..fields import ID as ID
 from ..fields import PATH as PATH
-from ..fields import SOURCE as SOURCE  # the CSV or folder that last listed the row: pruning compares it
-from ..fields import Field, FieldType
+from ..fields import SOURCE as SOURCE  # the CSVs and folders that list the row, as `join_sources` writes them
+from ..fields import Field, FieldType, field_key, read_key
 
 if TYPE_CHECKING:
     from pymilvus import CollectionSchema, MilvusClient
 
     from .index import Index
 
+VERSION = 2
+
 # Change detection compares these. Fields whose names start with an underscore are never shown.
 MTIME_NS = "_mtime_ns"
 SIZE = "_size"
 MODEL = "_model"
 HASH = "_hash"  # of the file's bytes: a copied or renamed image gets the stored embedding
+KEY = "_key"  # the id as the CSV gives it where that is a text, '' otherwise
+DEVICE = "_device"  # st_dev of the file: a file is not gone while its disk is not mounted
+PRECISION = "_precision"  # of the embedding: fp32, bf16, fp16 or int8
+_VERSION_FIELD = re.compile(r"_schema_(\d+)")
+# What version 1 lacks, with the value that says "unknown".
+ADDED: dict[str, Any] = {KEY: "", DEVICE: -1, PRECISION: "", f"_schema_{VERSION}": 0}
+# Every field of a row that is no column.
+SYSTEM = frozenset({ID, EMBEDDING, PATH, MTIME_NS, SIZE, MODEL, HASH, SOURCE, *ADDED})
 
 MAX_TEXT_BYTES = 65_535  # Milvus's limit for VARCHAR; Milvus Lite counts characters, a server bytes
 
-_REMEDY = "insert into another collection, or drop this one"
+# An empty cell on a Milvus before 2.5, which has no NULL. Bools are kept as INT8 there. (A server cannot read -2**63.)
+SENTINELS: dict[FieldType, int | float] = {
+    FieldType.INT: 1 - 2**63, FieldType.DATE: 1 - 2**63, FieldType.FLOAT: -1.7976931348623157e308, FieldType.BOOL: -1,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -46,11 +67,14 @@ class CollectionInfo:
     unindexed_rows: int = 0
 
 
-def build_schema(client: MilvusClient, dim: int, fields: tuple[Field, ...]) -> CollectionSchema:
-    """Build the schema of a new collection for embeddings of `dim` dimensions."""
+def build_schema(client: MilvusClient, dim: int, fields: tuple[Field, ...], has_null: bool) -> CollectionSchema:
+    """Build the schema of a new collection for embeddings of `dim` dimensions.
+
+    Args:
+        has_null: whether this Milvus can store NULL.
+    """
     from pymilvus import DataType
 
-    types = {FieldType.INT: DataType.INT64, FieldType.FLOAT: DataType.DOUBLE, FieldType.BOOL: DataType.BOOL}
     # No dynamic field: with one, a filter on a misspelt name would match nothing without an error.
     schema = client.create_schema(auto_id=False, enable_dynamic_field=False)
     schema.add_field(ID, DataType.INT64, is_primary=True)
@@ -61,83 +85,119 @@ def build_schema(client: MilvusClient, dim: int, fields: tuple[Field, ...]) -> C
     schema.add_field(MODEL, DataType.VARCHAR, max_length=256)
     schema.add_field(HASH, DataType.VARCHAR, max_length=32)
     schema.add_field(SOURCE, DataType.VARCHAR, max_length=MAX_TEXT_BYTES)
-    for field in fields:
+    schema.add_field(KEY, DataType.VARCHAR, max_length=MAX_TEXT_BYTES)
+    schema.add_field(DEVICE, DataType.INT64)
+    schema.add_field(PRECISION, DataType.VARCHAR, max_length=16)
+    schema.add_field(f"_schema_{VERSION}", DataType.INT8)
+    types = {FieldType.INT: DataType.INT64, FieldType.DATE: DataType.INT64, FieldType.FLOAT: DataType.DOUBLE}
+    types[FieldType.BOOL] = DataType.BOOL if has_null else DataType.INT8
+    for field in as_stored(fields, has_null):
         if field.type is FieldType.TEXT:
-            schema.add_field(field.name, DataType.VARCHAR, max_length=MAX_TEXT_BYTES)
+            schema.add_field(field.key, DataType.VARCHAR, max_length=MAX_TEXT_BYTES)
         else:
-            schema.add_field(field.name, types[field.type], nullable=True)
+            schema.add_field(field.key, types[field.type], nullable=has_null)
     return schema
 
 
-def read_fields(description: dict[str, Any]) -> tuple[Field, ...]:
-    """Return the CSV columns of a collection, from `describe_collection`.
+def as_stored(fields: Iterable[Field], has_null: bool) -> tuple[Field, ...]:
+    """Return columns as a new collection has them: any cell can be empty."""
+    return tuple(
+        dataclasses.replace(
+            field,
+            has_gaps=field.type is not FieldType.TEXT,
+            key=field_key(field.name, field.type, field.from_file, field.type is FieldType.BOOL and not has_null),
+            nullable=has_null and field.type is not FieldType.TEXT,
+        )
+        for field in fields
+    )
 
-    Here `has_gaps` tells whether the field takes NULL, which servers before 2.5 drop from the schema silently.
+
+def read_version(description: Mapping[str, Any]) -> int:
+    """Return the schema version of a collection, from `describe_collection`; 1 if it has none.
+
+    Raises:
+        StoreError: a newer version of this program made the collection.
     """
+    found = [int(match[1]) for name in field_names(description) if (match := _VERSION_FIELD.fullmatch(name))]
+    version = max(found, default=1)
+    if version > VERSION:
+        raise StoreError(
+            f"collection '{description['collection_name']}' was made by a newer version of this program "
+            f"(schema {version}, this one knows {VERSION}): upgrade it with pip install --upgrade towhee-image-search"
+        )
+    return version
+
+
+def read_fields(description: Mapping[str, Any]) -> tuple[Field, ...]:
+    """Return the columns of a collection, from `describe_collection`.
+
+    `has_gaps` tells whether a cell can be empty. Version 1 could not store that on servers before 2.5.
+
+    Raises:
+        StoreError: a newer version of this program made the collection.
+    """
+    version = read_version(description)
+    return tuple(
+        _read_field(field, version)
+        for field in description["fields"]
+        if field["name"] not in (ID, PATH) and not field["name"].startswith("_") and _type(field, "") is not None
+    )
+
+
+def _read_field(field: Mapping[str, Any], version: int) -> Field:
+    key, nullable = field["name"], bool(field.get("nullable"))
+    name, flags = read_key(key) if version > 1 else (key, "")
+    kind = _type(field, flags) or FieldType.TEXT
+    has_gaps = nullable if version == 1 else kind is not FieldType.TEXT
+    return Field(name, kind, has_gaps, key, "f" in flags, nullable)
+
+
+def _type(field: Mapping[str, Any], flags: str) -> FieldType | None:
+    """Return the type of a field that holds a column, None for any other field."""
     from pymilvus import DataType
 
     types = {DataType.DOUBLE: FieldType.FLOAT, DataType.FLOAT: FieldType.FLOAT, DataType.BOOL: FieldType.BOOL}
     types |= {DataType.VARCHAR: FieldType.TEXT}
     types |= dict.fromkeys((DataType.INT8, DataType.INT16, DataType.INT32, DataType.INT64), FieldType.INT)
-    return tuple(
-        Field(field["name"], types[field["type"]], has_gaps=bool(field.get("nullable")))
-        for field in description["fields"]
-        if field["type"] in types and field["name"] not in (ID, PATH) and not field["name"].startswith("_")
-    )
+    return FieldType.DATE if "d" in flags else FieldType.BOOL if "b" in flags else types.get(field["type"])
 
 
-def read_dim(description: dict[str, Any]) -> int:
+def read_dim(description: Mapping[str, Any]) -> int:
     """Return the dimension of the embeddings, from `describe_collection`."""
     vector = next(field for field in description["fields"] if field["name"] == EMBEDDING)
     return int(vector["params"]["dim"])
 
 
-def field_names(description: dict[str, Any]) -> list[str]:
+def field_names(description: Mapping[str, Any]) -> list[str]:
     """Return the names of all fields, from `describe_collection`."""
     return [field["name"] for field in description["fields"]]
 
 
-def reconcile(source: tuple[Field, ...], stored: tuple[Field, ...]) -> tuple[Field, ...]:
-    """Return the source's fields with the types under which a collection stores them.
+def encode(row: Mapping[str, Any], fields: Iterable[Field]) -> dict[str, Any]:
+    """Return a row as Milvus stores it, complete.
 
-    Raises:
-        InputError: the collection lacks a column, or cannot store its values.
+    Args:
+        fields: those whose empty cells are a sentinel, because this Milvus has no NULL.
     """
-    by_name = {field.name: field for field in stored}
-    adopted = tuple(_adopt(field, by_name) for field in source)
-    missing = by_name.keys() - {field.name for field in source}
-    for target in stored:
-        if target.name in missing and not (target.has_gaps or target.default == ""):
-            raise InputError(
-                f"there is no column '{target.name}' here, and this Milvus (before 2.5) cannot store a number field "
-                f"without a value; add the column, or {_REMEDY}"
-            )
-    return adopted
+    return {**ADDED, **row, **{field.key: SENTINELS[field.type] for field in fields if row[field.key] is None}}
 
 
-def check_gaps(fields: tuple[Field, ...], stored: tuple[Field, ...]) -> None:
-    """Check that a collection can store the empty cells of these fields.
-
-    Raises:
-        InputError: a number column has empty cells, and this Milvus (before 2.5) cannot store NULL.
-    """
-    nullable = {field.name for field in stored if field.has_gaps or field.type is FieldType.TEXT}
+def decode(row: dict[str, Any], fields: Iterable[Field]) -> dict[str, Any]:
+    """Undo `encode`, in place, for the fields that the row has."""
     for field in fields:
-        if field.has_gaps and field.name not in nullable:
-            raise InputError(
-                f"column '{field.name}' has empty cells, which this Milvus (before 2.5) cannot store: fill them in"
-            )
+        if field.key in row:
+            value = row[field.key]
+            is_bool = field.type is FieldType.BOOL
+            row[field.key] = None if value == SENTINELS[field.type] else bool(value) if is_bool else value
+    return row
 
 
-def _adopt(field: Field, stored: dict[str, Field]) -> Field:
-    target = stored.get(field.name)
-    if target is None:
-        names = ", ".join(stored) or "none"
-        raise InputError(f"the collection has no field '{field.name}' (its fields: {names}); {_REMEDY}")
-    widens = (field.type, target.type) == (FieldType.INT, FieldType.FLOAT)
-    if target.type not in (field.type, FieldType.TEXT) and not widens:
-        raise InputError(
-            f"column '{field.name}' is {field.type.value}, the collection stores {target.type.value}; {_REMEDY}"
-        )
-    check_gaps((field,), (target,))
-    return Field(field.name, target.type, field.has_gaps)
+def join_sources(names: Iterable[str]) -> str:
+    """Write the names of a row's sources as its field SOURCE: one as it is, several each between line feeds."""
+    unique = list(dict.fromkeys(names))
+    return unique[0] if len(unique) == 1 else "\n" + "".join(f"{name}\n" for name in unique) if unique else ""
+
+
+def split_sources(text: str) -> tuple[str, ...]:
+    """Return the names of a row's sources: the inverse of `join_sources`."""
+    return tuple(text[1:-1].split("\n")) if text.startswith("\n") else (text,) if text else ()

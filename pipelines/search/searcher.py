@@ -12,6 +12,7 @@ import numpy as np
 from ..declarations import build_search
 from ..engine import run
 from ..errors import CollectionNotFound, UnknownImage
+from ..fields import show_value
 from ..milvus import schema
 from ..milvus.collection import Collection
 from ..milvus.filter_expression import to_expression
@@ -66,7 +67,7 @@ class Searcher:
         self.field_names = [field.name for field in self.fields]
         self.is_lite = is_lite(settings.uri)
         self.on_results: Callable[[Results], None] | None = None  # called with every search's results, for metrics
-        self._output_fields = [schema.PATH, *self.field_names]
+        self._output_fields = [schema.PATH, *(field.key for field in self.fields)]
         self._embedder = QueryEmbedder(self.settings, stored_model_id)
         self._together: Batcher[_Question, list[Row]] = Batcher(self._ask_together)
         self._pipelines: dict[bool, RuntimePipeline] = {}
@@ -191,4 +192,5 @@ class Searcher:
 
     def _hit(self, rank: int, row: Row, folded: int) -> Hit:
         image_id, score, path, *values = row  # with the embedding last if duplicates are folded
-        return Hit(rank, image_id, float(score), path, dict(zip(self.field_names, values)), folded)  # noqa: B905
+        cells = {field.name: show_value(field, value) for field, value in zip(self.fields, values)}  # noqa: B905
+        return Hit(rank, image_id, float(score), path, cells, folded)

@@ -16,7 +16,7 @@ from itertools import compress, repeat
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
-from ..fields import ID, PATH, Field, FieldType, field_name
+from ..fields import ID, PATH, Field, FieldType, field_key
 from .csv_text import PARSERS, Layout, TypeGuess, refuse_first_mistake, shown
 from .source import ID_RANGE, WHOLE, Findings, Row, Shard, absolute_in, in_chunks, path_id
 
@@ -47,8 +47,8 @@ class CsvSource:
         self._layout = layout
         self._absolute = absolute_in(base)
         self._limit, self._shard = limit or sys.maxsize, shard
-        self._names = _field_names(path, layout)
-        self._guesses = {column: TypeGuess() for column in self._names}
+        self._columns = _columns(path, layout)
+        self._guesses = {column: TypeGuess() for column in self._columns}
         self.findings = Findings()
         if layout.path_column != PATH:
             self.findings.notes.append(f"the column '{shown(layout.path_column)}' holds the paths")
@@ -59,14 +59,14 @@ class CsvSource:
         return in_chunks(self._rows(), size)
 
     def _rows(self) -> Iterator[Row]:
-        names = [field.name for field in self.fields]
+        keys = [field.key for field in self.fields]
         for frame in self._first_rows():
             ids, paths = self._identify(frame)
-            values = [self._parse(frame[column], field) for column, field in zip(self._names, self.fields, strict=True)]
+            values = [self._parse(frame[field.name], field) for field in self.fields]
             cells = zip(*values, strict=True) if values else repeat(())
             rows = zip(ids, paths, frame.index.tolist(), cells, strict=False)
             for key, path, line, row in compress(rows, self._shard.takes(ids)):
-                yield Row(key, path, line, dict(zip(names, row, strict=True)))
+                yield Row(key, path, line, dict(zip(keys, row, strict=True)))
 
     def _identify(self, frame: DataFrame) -> tuple[list[int], list[str]]:
         """The rows' ids, given or derived, and their absolute paths."""
@@ -158,7 +158,7 @@ class CsvSource:
         if not seen:
             raise InputError(f"{self._path} has a header but no rows")
         self._refuse_duplicates(pd.concat(seen))
-        return tuple(self._guesses[column].field(name) for column, name in self._names.items()), total
+        return tuple(self._guesses[column].field(column) for column in self._columns), total
 
     def _refuse_duplicates(self, ids: Series) -> None:
         repeats = ids[ids.duplicated()]
@@ -170,9 +170,9 @@ class CsvSource:
             raise InputError(f"{where}: the same {thing} twice{more}")
 
 
-def _field_names(path: os.PathLike[str], layout: Layout) -> dict[str, str]:
-    """Field names by column, without id and path, and without the index that pandas writes as the first column."""
-    names: dict[str, str] = {}
+def _columns(path: os.PathLike[str], layout: Layout) -> list[str]:
+    """The columns without id and path, and without the index that pandas writes as the first column."""
+    columns = []
     where = f"{path}, row {layout.row}" if layout.row else f"{path}"
     for number, column in enumerate(layout.columns, 1):
         if number == 1 and _INDEX.fullmatch(column):
@@ -184,10 +184,8 @@ def _field_names(path: os.PathLike[str], layout: Layout) -> dict[str, str]:
         if column in (ID, PATH):
             continue
         try:
-            name = field_name(column)
+            field_key(column, FieldType.DATE)
         except InputError as error:
-            raise InputError(f"{where}: {shown(str(error), 200)}") from None
-        if name in names.values():
-            raise InputError(f"{where}: two columns become the field '{name}'; rename '{shown(column)}'")
-        names[column] = name
-    return names
+            raise InputError(f"{where}: {error}") from None
+        columns.append(column)
+    return columns

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import os
 import signal
 import subprocess
 import sys
 import time
-import uuid
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from pipelines import Settings, build_insert, run_insert
+from pipelines import Searcher, Settings, build_insert, run_insert
 from pipelines.engine import run
 from pipelines.errors import InputError, SearchError, StoreError, StoreLocked, StoreUnavailable
 from pipelines.fields import EMBEDDING
@@ -141,26 +141,53 @@ def test_progress_reaches_the_end(lite: Settings, photos: Photos) -> None:
     assert seen == sorted(seen)
 
 
-def test_columns_the_collection_does_not_have_are_refused(settings: Settings, photos: Photos, tmp_path: Path) -> None:
-    run_insert(photos.csv, settings)
-    other = write_csv(tmp_path / "o.csv", ["id", "path", "colour"], [[99, "photos/00001.jpg", "red"]])
-    with pytest.raises(InputError, match=r"no field 'colour' \(its fields: label, year\)"):
-        run_insert(other, settings)
-    words = write_csv(tmp_path / "w.csv", ["id", "path", "year"], [[99, "photos/00001.jpg", "long ago"]])
-    with pytest.raises(InputError, match="'year' is text, the collection stores int"):
-        run_insert(words, settings)
-
-
-def test_a_missing_number_column_is_refused_by_a_milvus_that_cannot_store_it(
-    milvus_server: str, photos: Photos, tmp_path: Path
+def test_new_and_wider_columns_are_taken_without_an_embedding(
+    settings: Settings, photos: Photos, tmp_path: Path
 ) -> None:
-    settings = Settings(uri=milvus_server, collection=f"t_{uuid.uuid4().hex[:12]}", model="builtin")
-    if "2.3" not in collection_of(settings).client.get_server_version():
-        pytest.skip("this Milvus stores NULL")
-    run_insert(photos.csv, settings, limit=1)
-    bare = write_csv(tmp_path / "bare.csv", ["id", "path"], [[99, "photos/00001.jpg"]])
-    with pytest.raises(InputError, match="there is no column 'year' here"):
-        run_insert(bare, settings)
+    run_insert(photos.csv, settings)
+    other = write_csv(tmp_path / "o.csv", ["id", "path", "Farbe 1"], [[99, "photos/00001.jpg", "red"]])
+    summary = run_insert(other, settings)
+    assert did(summary) == {"deduplicated": 1}
+    assert summary.copied == 12
+    assert run_insert(other, settings).copied == 0
+    words = write_csv(tmp_path / "w.csv", ["id", "path", "year"], [[98, "photos/00001.jpg", "long ago"]])
+    assert did(run_insert(words, settings)) == {"deduplicated": 1}
+    assert did(run_insert(photos.csv, settings)) == {"unchanged": 12}
+    searcher = Searcher(settings)
+    assert {field.name: field.type.value for field in searcher.fields} == {
+        "label": "text",
+        "year": "text",
+        "Farbe 1": "text",
+    }
+    found = {hit.id: hit.fields for hit in searcher.by_text("a photo", limit=20).hits}
+    assert found[99] == {"label": "", "year": "", "Farbe 1": "red"}
+    assert found[98]["year"] == "long ago"
+    years = {int(row["id"]): row["year"] for row in csv.DictReader(photos.csv.open())}
+    assert {number: found[number]["year"] for number in years} == years
+
+
+def test_a_shard_leaves_new_columns_to_a_run_without_shard(lite: Settings, photos: Photos, tmp_path: Path) -> None:
+    run_insert(photos.csv, lite)
+    other = write_csv(tmp_path / "o.csv", ["id", "path", "colour"], [[99, "photos/00001.jpg", "red"]])
+    with pytest.raises(InputError, match=r"run this source without --shard first"):
+        run_insert(other, lite, shard="1/2")
+    assert collection_of(lite).count() == 12
+
+
+def test_a_copy_for_new_columns_that_was_killed_goes_on(
+    lite: Settings, photos: Photos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_insert(photos.csv, lite)
+    other = write_csv(tmp_path / "o.csv", ["id", "path", "colour"], [[99, "photos/00001.jpg", "red"]])
+    with monkeypatch.context() as patched:
+        patched.setattr(Collection, "flush", lambda self: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            run_insert(other, lite)
+    collection_of(lite).delete([0])  # the collection has changed since
+    summary = run_insert(other, lite)
+    assert (did(summary), summary.copied) == ({"deduplicated": 1}, 11)
+    assert sorted(collection_of(lite).get(list(range(100)), [])) == [*range(1, 12), 99]
+    assert not Collection(lite.uri, lite.collection + "__rebuild").exists()
 
 
 def test_missing_columns_are_stored_empty(lite: Settings, photos: Photos, tmp_path: Path) -> None:

@@ -1,24 +1,87 @@
-"""Which columns of a source a collection can store."""
+"""The fields of a collection: sources of a row, versions, and cells on a Milvus without NULL."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from pipelines.errors import InputError
+from pipelines.errors import StoreError
 from pipelines.fields import Field, FieldType
-from pipelines.milvus.schema import reconcile
+from pipelines.milvus import schema
+from pipelines.milvus.collection import Collection
+from pipelines.milvus.connection import close_all
 
-TEXT, INT, FLOAT, BOOL = FieldType.TEXT, FieldType.INT, FieldType.FLOAT, FieldType.BOOL
+FIELDS = (
+    Field("label", FieldType.TEXT),
+    Field("Größe (cm)", FieldType.FLOAT),
+    Field("in", FieldType.INT),
+    Field("featured", FieldType.BOOL),
+    Field("taken", FieldType.DATE, from_file=True),
+)
 
 
-def test_a_source_takes_the_types_its_collection_has() -> None:
-    stored = (Field("label", TEXT), Field("n", FLOAT, has_gaps=True), Field("code", TEXT))
-    assert reconcile((Field("n", INT, True), Field("code", INT)), stored) == (
-        Field("n", FLOAT, True),
-        Field("code", TEXT),
-    )
-    for wrong in (Field("missing", TEXT), Field("n", TEXT), Field("n", BOOL)):
-        with pytest.raises(InputError, match=f"'{wrong.name}'"):
-            reconcile((wrong,), stored)
-    with pytest.raises(InputError, match="empty cells"):
-        reconcile((Field("n", INT, has_gaps=True),), (Field("n", INT, has_gaps=False),))
+@given(st.lists(st.text(st.characters(exclude_characters="\n"), min_size=1), unique=True))
+def test_the_sources_of_a_row_are_read_as_they_were_written(names: list[str]) -> None:
+    assert schema.split_sources(schema.join_sources(names)) == tuple(names)
+
+
+def test_one_source_is_written_as_it_was_in_version_1() -> None:
+    assert schema.join_sources(["/photos"]) == "/photos"
+    assert schema.split_sources("") == ()
+
+
+def test_a_collection_of_a_newer_version_is_refused_in_one_line() -> None:
+    description = {"collection_name": "photos", "fields": [{"name": "_schema_3"}, {"name": "_schema_2"}]}
+    with pytest.raises(StoreError, match=r"'photos' was made by a newer version .*schema 3.*pip install --upgrade"):
+        schema.read_version(description)
+
+
+def check_columns(uri: str) -> None:
+    """Columns and cells come back as they were given, whatever this Milvus stores."""
+    collection = Collection(uri, "columns")
+    if collection.exists():
+        collection.drop()
+    collection.create(4, FIELDS)
+    stored = collection.fields()
+    assert [(field.name, field.type, field.from_file) for field in stored] == [
+        (field.name, field.type, field.from_file) for field in FIELDS
+    ]
+    assert stored == schema.as_stored(FIELDS, collection.has_null)
+    system = {schema.PATH: "/a.png", schema.MTIME_NS: 1, schema.SIZE: 2, schema.MODEL: "m", schema.HASH: ""}
+    system |= {schema.SOURCE: "/photos", **schema.ADDED, schema.EMBEDDING: [1.0, 0.0, 0.0, 0.0]}
+    cells = [["a cat", 12.5, -3, False, 1_588_291_200_000], ["", None, None, None, None]]
+    rows = [
+        {schema.ID: number, **system, **{field.key: cell for field, cell in zip(stored, row, strict=True)}}
+        for number, row in enumerate(cells)
+    ]
+    collection.upsert(rows)
+    keys = [field.key for field in stored]
+    assert [[row[key] for key in keys] for row in collection.get([0, 1], keys).values()] == cells
+    found = collection.search([[1.0, 0.0, 0.0, 0.0]], 2, output_fields=keys)[0]
+    assert sorted(hit[2:] for hit in found) == sorted(cells, reverse=True) or [hit[2:] for hit in found] == cells
+    assert [[row[key] for key in keys] for rows in collection.scan("", keys) for row in rows] == cells
+    collection.drop()
+
+
+def test_milvus_lite_stores_every_type_and_name(tmp_path: Path) -> None:
+    check_columns(str(tmp_path / "types.db"))
+    close_all()
+
+
+def test_a_server_stores_every_type_and_name(milvus_server: str) -> None:
+    check_columns(milvus_server)
+
+
+def test_what_a_source_calls_a_column_decides_its_key() -> None:
+    assert [field.key for field in FIELDS] == [
+        "label",
+        "x__Gr_f6__df_e_20__28_cm_29_",
+        "x__in",
+        "featured",
+        "xdf__taken",
+    ]
+    assert replace(FIELDS[3], key="").key == "featured"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.fields import FieldType
+from pipelines.fields import FieldType, field_key
 from pipelines.sources import open_source
 from pipelines.sources.source import Row
 from tests.support.sources import rows_of
@@ -56,7 +56,9 @@ def test_each_way_a_csv_is_written_gives_the_same_rows(variant: str, csv_of, tmp
 def test_quoted_newlines_commas_and_quotes_are_part_of_the_cell(csv_of, tmp_path: Path) -> None:
     path = csv_of('"path","the, label"\n"a\nb.jpg","two\r\nlines"\nc.jpg,5" nail\n')
     assert [row.path for row in rows_of(path)] == [f"{tmp_path}/a\nb.jpg", f"{tmp_path}/c.jpg"]
-    assert [row.fields for row in rows_of(path)] == [{"the_label": "two\r\nlines"}, {"the_label": '5" nail'}]
+    assert [row.fields for row in rows_of(path)] == [
+        {field_key("the, label", FieldType.TEXT): text} for text in ("two\r\nlines", '5" nail')
+    ]
 
 
 def test_row_numbers_are_those_of_a_spreadsheet(csv_of) -> None:

@@ -73,7 +73,6 @@ def test_row_numbers_of_json_lines_are_its_lines(csv_of) -> None:
         ('{"path": "a"}\n{"path": "./a"}\n', "rows 1 and 2, column 'path': the same path twice"),
         ('{"id": "x", "path": "a"}\n', "row 1, column 'id': 'x' is not a whole number"),
         ('{"where": "a"}\n', "there is no column 'path' (the columns are: where)"),
-        ('{"path": "a", "embedding": 1}\n', "a column cannot be named 'embedding'"),
         ("", "there is no column 'path'"),
     ],
 )
