@@ -58,7 +58,7 @@ def list_literal(texts: Iterable[str]) -> str:
 
 class _Translator:
     def __init__(self, fields: Sequence[Field], lite: bool) -> None:
-        known = (*fields, Field(PATH, FieldType.TEXT), Field(ID, FieldType.INT))
+        known = (*fields, Field(PATH, FieldType.TEXT, key=PATH), Field(ID, FieldType.INT, key=ID))
         self._columns = {field.name: field for field in known}
         self._lite = lite
 
