@@ -126,15 +126,15 @@ class Collection:
         """Return the dimension of the stored embeddings."""
         return schema.read_dim(self.describe())
 
-    def model(self) -> str:
-        """Return the id of the model that made the embeddings, '' for an empty collection.
+    def model(self, strong: bool = True) -> str:
+        """Return the id of the model that made the embeddings, '' for an empty collection. `strong` as in `query`.
 
         Raises:
             StoreError: another program made the collection, with other fields.
         """
         if not self._is_own:
             raise StoreError(f"collection '{self.name}' was not made by this program; choose another collection")
-        rows = self.query("", [schema.MODEL], limit=1)
+        rows = self.query("", [schema.MODEL], strong, limit=1)
         return str(rows[0][schema.MODEL]) if rows else ""
 
     def refuse_older_program(self) -> None:
@@ -145,14 +145,21 @@ class Collection:
                 "insert into another collection, or drop this one"
             )
 
-    def info(self) -> CollectionInfo:
-        """Return everything that `info` shows."""
+    def info(self, strong: bool = True) -> CollectionInfo:
+        """Return everything that `info` shows. `strong` as in `query`."""
         self.load()
         waiting = 0
         if is_server(self.uri) and self.index.type != "FLAT":
             waiting = unindexed_rows(self.client, self.name, EXACT_SEGMENT_ROWS + 1)
         return CollectionInfo(
-            self.name, self.uri, self.count(), self.model(), self.dim(), self.index, self.fields(), waiting
+            self.name,
+            self.uri,
+            self.count(strong=strong),
+            self.model(strong),
+            self.dim(),
+            self.index,
+            self.fields(),
+            waiting,
         )
 
     def count(self, expression: str = "", strong: bool = True) -> int:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import random
 import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 from ..errors import CollectionNotFound, InputError, SearchError, StoreError, StoreFull, StoreRefused, StoreUnavailable
@@ -28,6 +31,34 @@ ROWS_PER_CALL = 1000
 # Calls that take the user's filter: if Milvus refuses one of these, the user can change the filter.
 _TAKES_FILTER = ("search", "query", "query_iterator")
 
+# Also how long pymilvus tries to connect again, while every other call waits.
+_CONNECT_SECONDS = 2.0
+# Channels to one address share their wait of up to two minutes before another try, unless each has a pool of its own.
+_GRPC_OPTIONS = {"grpc.use_local_subchannel_pool": 1}
+# A server that answers within this time is there, however long the call before it took.
+_ALIVE_SECONDS = 0.5
+
+
+class Patience(NamedTuple):
+    """Seconds that a call waits.
+
+    gone: while no server can be reached.
+    loading: while the server loads the collection.
+    answer: for one answer of a server that says nothing at all; 0 waits for ever.
+    """
+
+    gone: float = 180.0
+    loading: float = 180.0
+    answer: float = 0.0
+
+
+# An insert goes on when the server is back. A search says within three seconds that the server is gone. A server that
+# was killed loads its collections half a minute after it answers again: a search waits for that, a probe tells it.
+PATIENT = Patience()
+SEARCHING = Patience(gone=0.5, loading=60.0, answer=2.0)
+PROBING = Patience(gone=0.0, loading=0.0, answer=1.5)
+_patience: ContextVar[Patience] = ContextVar("patience", default=PATIENT)
+
 _clients: dict[tuple[str, str], MilvusClient] = {}
 _clients_lock = threading.Lock()
 
@@ -40,6 +71,16 @@ def normalise_uri(uri: str | os.PathLike[str]) -> str:
     """
     uri = os.fspath(uri)
     return lite_path(uri) if is_lite(uri) else uri.rstrip("/")
+
+
+@contextmanager
+def patience(limits: Patience) -> Iterator[None]:
+    """Let calls wait this long, also those of threads that inherit the context; limits from outside stay in force."""
+    token = _patience.set(limits if _patience.get() is PATIENT else _patience.get())
+    try:
+        yield
+    finally:
+        _patience.reset(token)
 
 
 def connect(uri: str | os.PathLike[str], token: str = "") -> MilvusClient:
@@ -130,7 +171,10 @@ def _open_server(uri: str, token: str) -> MilvusClient:
     parts = urlsplit(uri)
     address, database = f"{parts.scheme}://{parts.netloc}", parts.path.strip("/")
     try:
-        client = call(MilvusClient, address, token=token, db_name=database, timeout=10, deadline=5)
+        client = call(
+            MilvusClient, address, token=token, db_name=database, timeout=_CONNECT_SECONDS, deadline=5,
+            grpc_options=_GRPC_OPTIONS,
+        )  # fmt: skip
         call(client.list_collections, deadline=5)  # a wrong token or database shows with the first real call
         return client
     except StoreUnavailable:
@@ -147,19 +191,21 @@ def _silence_logs() -> None:
         logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
-def call(function: Callable[..., T], *args: Any, deadline: float = 180.0, **kwargs: Any) -> T:
+def call(function: Callable[..., T], *args: Any, deadline: float = math.inf, **kwargs: Any) -> T:
     """Call Milvus; retry with back-off while it is out of reach. pymilvus gives up on a lost connection after 20 ms.
 
     Only for calls that can be repeated: upsert, delete, search, query, get, load, flush; never insert.
 
     Args:
-        deadline: seconds after which an unreachable Milvus is an error.
+        deadline: seconds after which an unreachable Milvus is an error, if that is sooner than `patience` says.
 
     Raises:
         SearchError: what went wrong, as `classify` tells; the message is one line.
     """
     refuse_fork()
-    start, pause = time.monotonic(), 0.2
+    limits, start, pause, name = _patience.get(), time.monotonic(), 0.2, getattr(function, "__name__", "")
+    if limits.answer:
+        kwargs.setdefault("timeout", limits.loading if name == "load_collection" else limits.answer)
     while True:
         try:
             return function(*args, **kwargs)
@@ -167,9 +213,13 @@ def call(function: Callable[..., T], *args: Any, deadline: float = 180.0, **kwar
             kind = classify(error)
             if kind is None:
                 raise
-            if kind is InputError and getattr(function, "__name__", "") not in _TAKES_FILTER:
+            if kind is InputError and name not in _TAKES_FILTER:
                 kind = StoreError
-            if kind is not StoreUnavailable or time.monotonic() - start >= deadline:
+            if kind is StoreUnavailable and kwargs.get("timeout") == limits.answer and _is_only_slow(function, error):
+                kwargs["timeout"] = limits.loading
+                continue
+            most = min(limits.loading if _is_loading(error) else limits.gone, deadline)
+            if kind is not StoreUnavailable or time.monotonic() - start >= most:
                 raise kind(_message(kind, error)) from error
             time.sleep(pause * random.uniform(0.5, 1.0))
             pause = min(5.0, pause * 2)
@@ -202,11 +252,28 @@ def classify(error: BaseException) -> type[SearchError] | None:
         return StoreRefused
     if error.code in (2, 8) or "fail connecting" in text or "rate limit" in text:
         return StoreUnavailable
-    if "not loaded" in text or "not fully loaded" in text:  # a restarted server answers before it has loaded
+    if _is_loading(error):  # a restarted server answers before it has loaded
         return StoreUnavailable
     if "expression" in text or error.code == 6:
         return InputError
     return StoreError
+
+
+def _is_loading(error: BaseException) -> bool:
+    text = str(error).lower()
+    return "not loaded" in text or "not fully loaded" in text
+
+
+def _is_only_slow(function: Callable[..., Any], error: BaseException) -> bool:
+    """Whether a server that gave no answer in time is there and busy."""
+    import grpc
+
+    if _grpc_status(error) is not grpc.StatusCode.DEADLINE_EXCEEDED:
+        return False
+    with suppress(Exception):
+        function.__self__.get_server_version(timeout=_ALIVE_SECONDS)  # type: ignore[attr-defined]
+        return True
+    return False
 
 
 def _grpc_status(error: BaseException) -> Any:
@@ -223,6 +290,10 @@ def _message(kind: type[SearchError], error: BaseException) -> str:
     reason = _first_line(error)
     if kind is StoreFull:
         return f"the disk is full; free some space and run the same command again ({reason})"
+    if kind is StoreUnavailable and _patience.get() is not PATIENT:
+        if _is_loading(error):
+            return "Milvus is loading the collection; try again in a moment"
+        return "Milvus does not answer; try again in a moment"
     if kind is StoreUnavailable:
         return f"Milvus went away and did not come back; what is stored is safe, run the same command again ({reason})"
     if kind is StoreRefused:

@@ -15,7 +15,7 @@ from ..declarations import build_image_embedding, build_text_embedding
 from ..engine import run
 from ..errors import InputError, ModelMismatch, UnreadableQuery
 from ..forks import refuse_fork
-from ..models.clip import ClipModel, model_of
+from ..models.clip import ClipModel, load_model, model_of
 from ..models.model_id import is_same_model, may_be_same_name, name_of
 from ..models.registry import get_model
 from ..models.tokenizer import tokenize
@@ -154,6 +154,9 @@ class QueryEmbedder:
     def _load_model(self) -> ClipModel:
         with self._lock:  # texts and images may come at once, and the model is loaded once
             model = model_of(self._settings)
+            if not is_same_model(model.model_id, self._stored_model_id):
+                load_model.cache_clear()  # the folder may hold other weights by now: it was trained again
+                model = model_of(self._settings)
         if not is_same_model(model.model_id, self._stored_model_id):
             raise self._mismatch(model.model_id)
         return model

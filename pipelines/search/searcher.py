@@ -1,54 +1,40 @@
-"""The one function that all front ends call: `Searcher.search`."""
+"""The one object that all front ends search with. It looks after the collection and opens it again when it changed."""
 
 from __future__ import annotations
 
+import copy
+import math
 import threading
 import time
-from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 
-import numpy as np
-
-from ..declarations import build_search
-from ..engine import run
-from ..errors import CollectionNotFound, UnknownImage
-from ..fields import show_value
-from ..milvus import schema
+from ..errors import CollectionNotFound, ModelMismatch, SearchError, StoreUnavailable
+from ..fields import Field
+from ..forks import refuse_fork
+from ..milvus import connection, schema
 from ..milvus.collection import Collection
-from ..milvus.filter_expression import to_expression
 from ..milvus.lite import is_lite
-from ..models.model_id import resolve_model
-from ..query import Compare, Filter, ImageSource, Not, OneOf, Part, Query, parse_filter
+from ..milvus.stamp import Stamp, stamp_of
+from ..query import Filter, ImageSource, Part, Query
 from ..settings import Settings
-from .batcher import Batcher
-from .embedder import QueryEmbedder
-from .paging import Row, collect_page
+from .opened import Opened
 from .results import Hit, Results
 
-if TYPE_CHECKING:
-    from towhee.runtime.runtime_pipeline import RuntimePipeline
-
-# An approximate index is asked for 64, 128, 256 … hits, so that the pages of a query come from the same question.
-_APPROXIMATE_FIRST = 64
-# A question for more rows takes long; it is asked alone, so that no other query waits for it.
-_LARGEST_TOGETHER = 256
-# A server's collection may grow meanwhile. Counting it is too slow for every query.
-_COUNT_SECONDS = 30.0
-
-
-class _Question(NamedTuple):
-    """A question to Milvus: the `limit` nearest rows to an embedding, float32[dim], that match an expression."""
-
-    embedding: np.ndarray
-    limit: int
-    expression: str
-    with_embeddings: bool
+# How long what a server said of the collection is believed. Looking at a Milvus Lite file costs microseconds.
+_CHECK_SECONDS = 1.0
+# While a collection takes another's place, there is none of its name for a moment.
+_EXCHANGE_SECONDS = 1.0
+# Threads that wait for another one's question to a server give up after this time.
+_WAIT_SECONDS = 2.5
 
 
 class Searcher:
     """Searches one collection. Build it once and reuse it; threads can share it.
 
-    The first query with a text or an image loads the model.
+    The first query with a text or an image loads the model. A collection that was replaced, embedded by another model
+    or given other columns or another index is opened again, within a second on a server and at once on Milvus Lite.
+    A server that is gone is an error within three seconds, and is asked again with the next call.
 
     Raises:
         CollectionNotFound: the collection does not exist or is empty.
@@ -57,47 +43,37 @@ class Searcher:
     """
 
     def __init__(self, settings: Settings) -> None:
-        self.collection = Collection(settings.uri, settings.collection, settings.token)
-        stored_model_id = self.collection.model()
-        if not stored_model_id:
-            message = f"the collection '{settings.collection}' is empty"
-            raise CollectionNotFound(message, uri=settings.uri, collection=settings.collection)
-        self.settings = resolve_model(settings, stored_model_id)
-        self.fields = self.collection.fields()
-        self.field_names = [field.name for field in self.fields]
         self.is_lite = is_lite(settings.uri)
         self.on_results: Callable[[Results], None] | None = None  # called with every search's results, for metrics
-        self._output_fields = [schema.PATH, *(field.key for field in self.fields)]
-        self._embedder = QueryEmbedder(self.settings, stored_model_id)
-        self._together: Batcher[_Question, list[Row]] = Batcher(self._ask_together)
-        self._pipelines: dict[bool, RuntimePipeline] = {}
+        self._requested = settings
         self._lock = threading.Lock()
-        self._count, self._count_until = 0, 0.0
+        self._opened: Opened | None = None  # None while there is none that can be searched
+        self._previous: Opened | None = None
+        self._stamp: Stamp | None = None
+        self._checked = -math.inf
+        self._failure: tuple[float, StoreUnavailable] | None = None  # when the last check ended, and its error
+        self._present()
 
     def search(self, query: Query) -> Results:
         """Answer a query. Images of the collection that the query names by id are not among the hits.
 
         Raises:
             InputError: a filter, an image or an id cannot be used, or the parts cancel each other out.
+            ModelMismatch, CollectionNotFound, StoreError: as for the class; the collection may have changed.
         """
-        start = time.perf_counter()
-        expression = self._expression(query)
-        embedding = self._embedder.embed(query.parts, self._fetch_vectors)
-        embedded = time.perf_counter()
-        folds = query.fold is not None
-
-        def ask(count: int) -> list[Row]:
-            question = _Question(embedding, count, expression, folds)
-            alone = folds or count > _LARGEST_TOGETHER
-            return self._ask_together([question])[0] if alone else self._together(question)
-
-        page = collect_page(ask, query, 0 if self._is_exact and not folds else _APPROXIMATE_FIRST)
-        found = time.perf_counter()
-        ranked = enumerate(zip(page.rows, page.folded, strict=True), query.offset + 1)
-        hits = [self._hit(rank, row, folded) for rank, (row, folded) in ranked]
-        notes, rows = self._embedder.notes(query.parts), self._rows()
-        seconds = time.perf_counter() - start
-        results = Results(hits, seconds, embedded - start, found - embedded, page.has_more, rows, notes)
+        with self.reading() as opened:
+            try:
+                results = opened.search(query)
+            except SearchError as error:
+                self._checked = -math.inf
+                if isinstance(error, StoreUnavailable):
+                    raise
+                if isinstance(error, ModelMismatch):
+                    self._stamp = None
+                now = self._present()
+                if now is opened:
+                    raise
+                results = now.search(query)
         if self.on_results is not None:
             self.on_results(results)
         return results
@@ -128,12 +104,13 @@ class Searcher:
 
     def get(self, image_id: int) -> Hit | None:
         """Return one image of the collection by id, with its fields; its rank is 0, its score 1."""
-        row = self.collection.get([image_id], self._output_fields, strong=False).get(image_id)
-        return self._hit(0, [image_id, 1.0, *map(row.get, self._output_fields)], 0) if row else None
+        with self.reading() as opened:
+            return opened.get(image_id)
 
     def info(self) -> schema.CollectionInfo:
         """Return a summary of the collection and the model that made it."""
-        return self.collection.info()
+        with self.reading() as opened:
+            return opened.info()
 
     def parse_filter(self, text: str) -> Filter:
         """Read a filter on this collection's columns.
@@ -141,56 +118,98 @@ class Searcher:
         Raises:
             InputError: the text is not a filter, a column does not exist, or this Milvus lacks an operator.
         """
-        return parse_filter(text, lambda comparison: to_expression(comparison, self.fields, self.is_lite))
-
-    def _expression(self, query: Query) -> str:
-        """The query's filter, without the images that it names, as a Milvus expression; '' for all rows."""
-        filter = query.filter
-        if isinstance(filter, str):
-            filter = self.parse_filter(filter) if filter.strip() else None
-        named = tuple(part.id for part in query.parts if part.id is not None)
-        if named:
-            others = Compare(schema.ID, "!=", named[0]) if len(named) == 1 else Not(OneOf(schema.ID, named))
-            filter = filter & others if filter else others
-        return to_expression(filter, self.fields, self.is_lite) if filter else ""
-
-    def _ask_together(self, questions: list[_Question]) -> list[list[Row]]:
-        """Return the rows for each question. Questions that differ only in the embedding share one call of Milvus."""
-        groups: dict[tuple[int, str, bool], list[int]] = {}
-        for index, question in enumerate(questions):
-            groups.setdefault(question[1:], []).append(index)
-        answers: dict[int, list[Row]] = {}
-        for (limit, expression, with_embeddings), members in groups.items():
-            embeddings = np.stack([questions[index].embedding for index in members])
-            (hits,) = run(self._pipeline(with_embeddings), embeddings, limit, expression)
-            answers.update(zip(members, hits, strict=True))
-        return [answers[index] for index in range(len(questions))]
-
-    def _pipeline(self, with_embeddings: bool) -> RuntimePipeline:
-        with self._lock:
-            if with_embeddings not in self._pipelines:
-                extra = [schema.EMBEDDING] if with_embeddings else []
-                self._pipelines[with_embeddings] = build_search(self.collection, [*self._output_fields, *extra])
-            return self._pipelines[with_embeddings]
-
-    def _fetch_vectors(self, ids: list[int]) -> np.ndarray:
-        rows = self.collection.get(ids, [schema.EMBEDDING], strong=False)
-        for image_id in ids:
-            if image_id not in rows:
-                raise UnknownImage(f"the collection '{self.settings.collection}' has no image with id {image_id}")
-        return np.array([rows[image_id][schema.EMBEDDING] for image_id in ids], np.float32)
-
-    def _rows(self) -> int:
-        if time.monotonic() > self._count_until:
-            self._count, self._count_until = self.collection.count(strong=False), time.monotonic() + _COUNT_SECONDS
-        return self._count
+        with self.reading() as opened:
+            return opened.parse_filter(text)
 
     @property
-    def _is_exact(self) -> bool:
-        index_type = self.collection.index.type
-        return index_type == "FLAT" or (self.is_lite and "HNSW" not in index_type)
+    def collection(self) -> Collection:
+        """The present collection."""
+        return self._now().collection
 
-    def _hit(self, rank: int, row: Row, folded: int) -> Hit:
-        image_id, score, path, *values = row  # with the embedding last if duplicates are folded
-        cells = {field.name: show_value(field, value) for field, value in zip(self.fields, values)}  # noqa: B905
-        return Hit(rank, image_id, float(score), path, cells, folded)
+    @property
+    def settings(self) -> Settings:
+        """The settings, with the collection's own model if they named none."""
+        return self._now().settings
+
+    @property
+    def fields(self) -> tuple[Field, ...]:
+        """The present columns."""
+        return self._now().fields
+
+    @property
+    def field_names(self) -> list[str]:
+        """The names of the present columns."""
+        return self._now().field_names
+
+    @contextmanager
+    def reading(self) -> Iterator[Opened]:
+        """Give the collection as it is now, for some calls; none of them waits long for a server that is gone.
+
+        Raises:
+            CollectionNotFound, ModelMismatch, ModelError, StoreError: as for the class.
+        """
+        with nullcontext() if self.is_lite else connection.patience(connection.SEARCHING):
+            yield self._present()
+
+    def probe(self) -> None:
+        """Find out, within two seconds, whether a search would be answered now.
+
+        Raises:
+            CollectionNotFound, ModelMismatch, ModelError, StoreError: why it would not.
+        """
+        with connection.patience(connection.PROBING), self.reading() as opened:
+            if not self.is_lite:
+                opened.collection.query("", [schema.MODEL], strong=False, limit=1)
+
+    def _now(self) -> Opened:
+        with self.reading() as opened:
+            return opened
+
+    def _present(self) -> Opened:
+        """Return what is open, after a look at whether it is still the present collection.
+
+        One thread asks. Those that wait for it share its answer, so that a server that is gone costs each of them no
+        more than a single question.
+        """
+        refuse_fork()  # before a lock that another thread of the parent may have held
+        asked, opened = time.monotonic(), self._opened
+        if opened is not None and not self.is_lite and asked - self._checked < _CHECK_SECONDS:
+            return opened
+        if not self._lock.acquire(timeout=-1 if self.is_lite else _WAIT_SECONDS):
+            raise StoreUnavailable("Milvus does not answer; try again in a moment")
+        try:
+            if self._failure is not None and self._failure[0] > asked:
+                raise copy.copy(self._failure[1])
+            if self._opened is None or self.is_lite or time.monotonic() - self._checked >= _CHECK_SECONDS:
+                self._check()
+            assert self._opened is not None
+            return self._opened
+        except StoreUnavailable as error:
+            self._failure = (time.monotonic(), error)
+            raise
+        finally:
+            self._lock.release()
+
+    def _check(self) -> None:
+        stamp = stamp_of(self._watched)
+        end = time.monotonic() + _EXCHANGE_SECONDS
+        while stamp is None and self._opened is not None and time.monotonic() < end:
+            time.sleep(0.05)
+            stamp = stamp_of(self._watched)
+        if stamp is None:
+            self._opened = None
+            self._watched.describe()  # raises what is wrong; if it came into being just now, the next call finds it
+            raise CollectionNotFound(f"there is no collection '{self._watched.name}'")
+        if self._opened is None or (stamp != self._stamp and stamp.vector_index):
+            if self._stamp is not None and stamp.database != self._stamp.database:
+                # Somebody deleted the Milvus Lite file, and this is another one. What is open holds the old one.
+                connection.close(self._requested.uri, self._requested.token)
+            self._opened = None
+            self._opened = self._previous = Opened(self._requested, self._previous)
+            self._stamp = stamp
+        self._checked = time.monotonic()
+
+    @property
+    def _watched(self) -> Collection:
+        """The collection of this name, by the present connection."""
+        return Collection(self._requested.uri, self._requested.collection, self._requested.token)

@@ -12,7 +12,7 @@ from pipelines import Searcher, Settings, run_insert
 from pipelines.errors import InputError
 from pipelines.query import Query, parse_query
 from pipelines.search.batcher import Batcher
-from pipelines.search.searcher import _Question
+from pipelines.search.opened import Opened, _Question
 from tests.support.photos import Photos
 
 
@@ -112,8 +112,10 @@ def test_searches_that_run_together_get_the_results_of_single_searches(
     alone = [searcher.search(query).hits for query in queries]
     searcher = Searcher(lite)
     calls: list[int] = []
-    original = searcher._together._run
-    searcher._together._run = lambda questions: (calls.append(len(questions)), original(questions))[1]  # type: ignore
+    with searcher.reading() as opened:
+        together_calls = opened._together
+    original = together_calls._run
+    together_calls._run = lambda questions: (calls.append(len(questions)), original(questions))[1]  # type: ignore
     together: dict[int, object] = {}
 
     def ask(number: int) -> None:
@@ -148,7 +150,7 @@ def test_a_query_that_cancels_out_leaves_the_others_their_results(lite: Settings
 
 def test_questions_that_are_asked_together_get_their_own_rows(lite: Settings, photos: Photos) -> None:
     run_insert(photos.csv, lite)
-    searcher = Searcher(lite)
+    searcher = Opened(lite)
     vectors = searcher._fetch_vectors([3, 8, 5])
     questions = [
         _Question(vector, 7, expression, False) for vector, expression in zip(vectors, ["", "", "id > 5"], strict=True)

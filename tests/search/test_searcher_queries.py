@@ -17,6 +17,7 @@ from pipelines.milvus.connection import close
 from pipelines.milvus.lite import is_lite
 from pipelines.models.clip import load_model
 from pipelines.query import Compare, Contains, OneOf, Part, Query, StartsWith, Under, parse_query
+from pipelines.search.opened import Opened
 from tests.support.photos import draw_images
 
 HOSTILE = [
@@ -168,10 +169,10 @@ def test_a_query_is_the_weighted_sum_of_unit_vectors(shelf: Shelf) -> None:
 
 
 def test_stored_images_cost_no_model_call_and_no_model(shelf: Shelf) -> None:
-    searcher = Searcher(shelf.searcher.settings)
+    searcher = Opened(shelf.searcher.settings)
     results = searcher.search(Query((Part(id=0), Part(id=4), Part(id=5, weight=-1)), 5))
     assert len(results.hits) == 5
-    assert {"_text_pipeline", "_image_pipeline"}.isdisjoint(vars(searcher._embedder))
+    assert {"_text_pipeline", "_image_pipeline"}.isdisjoint(vars(searcher.embedder))
     best = scores(shelf, shelf.vectors[50] + shelf.vectors[54] - shelf.vectors[55])
     assert results.hits[0].id in [number for _, number in best[:4]]
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
 import random
 from pathlib import Path
 from typing import Any
@@ -10,8 +12,9 @@ from typing import Any
 import numpy as np
 import torch
 
+import pipelines.models
 from pipelines.models.registry import BUILTIN
-from pipelines.models.spec import Architecture, ModelSpec, Weights
+from pipelines.models.spec import CARD_FILE, WEIGHTS_FILE, Architecture, ModelSpec, Weights, card_values
 from pipelines.towhee_compat import import_clip
 from tests.support.images import photograph
 
@@ -70,3 +73,24 @@ def odd_texts(count: int) -> list[str]:
         for _ in range(count - len(fixed))
     ]
     return fixed + made
+
+
+def write_turned_builtin(folder: Path, turns: int = 1) -> str:
+    """Write a model folder of `builtin` whose embeddings are turned by some places; return its path.
+
+    Vectors of it and of `builtin` have the same length, and the cosine of one with the other means nothing.
+    """
+    from safetensors.numpy import load_file, save_file
+
+    tensors = load_file(Path(pipelines.models.__file__).with_name("builtin.safetensors"))
+    for name, tensor in tensors.items():
+        if name.startswith("text_projection"):
+            tensors[name] = np.ascontiguousarray(np.roll(tensor, turns, axis=-1))
+        elif name.startswith("visual.attnpool.c_proj"):
+            tensors[name] = np.ascontiguousarray(np.roll(tensor, turns, axis=0))
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(tensors, folder / WEIGHTS_FILE)
+    sha256 = hashlib.sha256((folder / WEIGHTS_FILE).read_bytes()).hexdigest()
+    card = {**card_values(BUILTIN), "sha256": sha256, "licence": BUILTIN.licence, "base": "builtin"}
+    (folder / CARD_FILE).write_text(json.dumps(card))
+    return str(folder)

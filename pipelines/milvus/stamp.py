@@ -1,0 +1,71 @@
+"""What tells a long-lived reader that a collection was replaced, dropped, or given other columns or another index."""
+
+from __future__ import annotations
+
+import json
+import os
+from functools import lru_cache
+from typing import NamedTuple
+
+from ..errors import CollectionNotFound
+from .collection import Collection
+from .connection import call
+from .index import read_index
+from .lite import is_lite, lite_path
+
+
+class Stamp(NamedTuple):
+    """Equal as long as the collection is the same and looks the same; its rows do not matter.
+
+    database: the Milvus Lite file itself, which may have been deleted and made anew; '' for a server.
+    vector_index: '' while the index is being replaced.
+    """
+
+    database: str
+    collection: str
+    vector_index: str
+
+
+def stamp_of(collection: Collection) -> Stamp | None:
+    """Return the present stamp, None if the collection does not exist.
+
+    For Milvus Lite this looks at three files, 10 µs, and opens nothing. A server is asked, 3 ms.
+
+    Raises:
+        StoreError: the server does not answer.
+    """
+    if is_lite(collection.uri):
+        return _stamp_of_files(lite_path(collection.uri), collection.name)
+    try:
+        description = call(collection.client.describe_collection, collection.name)
+        has_index = call(collection.client.list_indexes, collection.name)
+        index = repr(read_index(collection.client, collection.name)) if has_index else ""
+    except CollectionNotFound:
+        return None
+    fields = [(field["name"], int(field["type"])) for field in description["fields"]]
+    return Stamp("", f"{description['collection_id']} {fields}", index)
+
+
+def _stamp_of_files(path: str, name: str) -> Stamp | None:
+    folder = os.path.join(path, "collections", name)
+    try:
+        return Stamp(
+            _identity(os.path.join(path, "LOCK")),
+            _identity(os.path.join(folder, "schema.json")),
+            _index_of(manifest := os.path.join(folder, "manifest.json"), _identity(manifest)),
+        )
+    except OSError:
+        return None
+
+
+def _identity(path: str) -> str:
+    status = os.stat(path)
+    return f"{status.st_ino} {status.st_mtime_ns}"
+
+
+@lru_cache(maxsize=8)
+def _index_of(manifest: str, identity: str) -> str:
+    """The description of the index in a manifest, which Milvus Lite writes anew whenever it changes."""
+    with open(manifest, encoding="utf-8") as file:
+        specs = json.load(file).get("index_specs")
+    return json.dumps(specs, sort_keys=True) if specs else ""

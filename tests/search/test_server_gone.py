@@ -1,0 +1,105 @@
+"""A Milvus server that goes away: a search says so within seconds, and the first one after it is back works."""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from urllib.parse import urlsplit
+
+import pytest
+
+from pipelines import Searcher, Settings, run_insert
+from pipelines.errors import StoreUnavailable
+from pipelines.milvus.collection import Collection
+from pipelines.milvus.connection import close
+from tests.support.photos import Photos
+from tests.support.tcp_proxy import TcpProxy
+
+AT_MOST = 3.0
+
+
+@pytest.fixture
+def proxy(milvus_server: str) -> Iterator[TcpProxy]:
+    proxy = TcpProxy(urlsplit(milvus_server).port or 0)
+    yield proxy
+    close(f"http://127.0.0.1:{proxy.port}")
+    proxy.close()
+
+
+@pytest.fixture
+def settings(milvus_server: str, proxy: TcpProxy, photos: Photos) -> Settings:
+    """Return the settings of a collection on the server, which is reached by the proxy."""
+    settings = Settings(uri=milvus_server, collection=f"t_{uuid.uuid4().hex[:12]}", model="builtin")
+    run_insert(photos.csv, settings)
+    return replace(settings, uri=f"http://127.0.0.1:{proxy.port}")
+
+
+def seconds_until_it_is_unavailable(ask: Callable[[], object]) -> float:
+    start = time.monotonic()
+    with pytest.raises(StoreUnavailable, match=r"^Milvus does not answer; try again in a moment$"):
+        ask()
+    return time.monotonic() - start
+
+
+@pytest.mark.parametrize("wait", [0.0, 1.5])  # before and after the last look at the server has become old
+@pytest.mark.parametrize("leave", [TcpProxy.close, TcpProxy.hang])
+def test_a_server_that_is_gone_is_told_within_seconds(
+    settings: Settings, proxy: TcpProxy, leave: Callable[[TcpProxy], None], wait: float
+) -> None:
+    searcher = Searcher(settings)
+    searcher.by_text("a dog")
+    leave(proxy)
+    time.sleep(wait)
+    questions: tuple[Callable[[], object], ...] = (
+        lambda: searcher.by_text("a dog"), lambda: searcher.similar_to(3), lambda: searcher.get(3), searcher.info,
+        lambda: searcher.field_names, searcher.probe,
+    )  # fmt: skip
+    for ask in questions:
+        assert seconds_until_it_is_unavailable(ask) < AT_MOST
+    proxy.open()
+    assert searcher.by_text("a dog", 12).hits
+
+
+def test_many_that_ask_a_server_that_is_gone_are_told_as_soon(settings: Settings, proxy: TcpProxy) -> None:
+    searcher = Searcher(settings)
+    searcher.by_text("a dog")
+    proxy.hang()
+    time.sleep(1.5)
+    seconds: list[float] = []
+    threads = [
+        threading.Thread(target=lambda: seconds.append(seconds_until_it_is_unavailable(lambda: searcher.by_text("a"))))
+        for _ in range(40)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(seconds) == 40
+    assert max(seconds) < AT_MOST
+    proxy.open()
+    assert searcher.by_text("a dog").hits
+
+
+@pytest.mark.slow
+def test_a_connection_that_breaks_while_the_server_is_silent_costs_seconds_too(
+    settings: Settings, proxy: TcpProxy
+) -> None:
+    searcher = Searcher(settings)
+    searcher.by_text("a dog")
+    proxy.hang()
+    for _ in range(8):  # after 15 s gRPC gives the connection up and makes new ones
+        time.sleep(3)
+        assert seconds_until_it_is_unavailable(lambda: searcher.by_text("a dog")) < AT_MOST
+    proxy.open()
+    assert searcher.by_text("a dog").hits
+
+
+def test_an_insert_waits_for_a_server_that_is_gone(settings: Settings, proxy: TcpProxy) -> None:
+    collection = Collection(settings.uri, settings.collection)
+    assert collection.count() == 12
+    proxy.close()
+    threading.Timer(4, proxy.open).start()
+    assert collection.count() == 12
