@@ -9,7 +9,6 @@ import contextlib
 import hashlib
 import io
 import os
-import tempfile
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -21,6 +20,7 @@ from fastapi import APIRouter, Request, Response
 from pipelines.errors import CollectionNotFound, SearchError, UnreadableImage
 from pipelines.fetch.read import is_remote, read_file
 from pipelines.fields import PATH
+from pipelines.files import write_atomically
 from pipelines.images.decode import decode
 from pipelines.milvus.schema import MTIME_NS, SIZE
 from pipelines.settings import cache_dir
@@ -82,7 +82,7 @@ class Thumbnails:
         thumbnail = encode(pixels, "WEBP")
         with contextlib.suppress(OSError):  # a full disk only costs the cache
             kept.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(kept, thumbnail.data)
+            write_atomically(kept, lambda part: part.write_bytes(thumbnail.data), is_cache=True)
         return thumbnail
 
 
@@ -162,18 +162,6 @@ def encode(pixels: np.ndarray, format_name: str) -> Encoded:
     buffer = io.BytesIO()
     image.save(buffer, format_name, quality=_QUALITY)
     return Encoded(buffer.getvalue(), f"image/{format_name.lower()}")
-
-
-def write_whole(target: Path, data: bytes) -> None:
-    """Write a file aside and rename it, so that no reader sees half of it. Only its owner may read it.
-
-    Raises:
-        OSError: the folder does not exist, or the disk is full.
-    """
-    descriptor, aside = tempfile.mkstemp(dir=target.parent, suffix=".part")
-    with open(descriptor, "wb") as file:
-        file.write(data)
-    os.replace(aside, target)
 
 
 def _answer(

@@ -9,10 +9,11 @@ from pathlib import Path
 
 from pipelines.errors import UnreadableImage
 from pipelines.fetch.read import read_file
+from pipelines.files import write_atomically
 from pipelines.images.decode import decode
 from pipelines.settings import cache_dir
 
-from .media import encode, write_whole
+from .media import encode
 
 MOST_KEPT = 1000  # images; 224×224 pixels as PNG are about 90 kB
 _CHIP_EDGE = 96  # pixels
@@ -41,7 +42,7 @@ class QueryImages:
         key = hashlib.blake2b(data, digest_size=16).hexdigest()
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            write_whole(self._path(key), data)
+            write_atomically(self._path(key), lambda part: part.write_bytes(data), is_cache=True)
         except OSError as error:
             raise UnreadableImage(f"it cannot be kept in {self._folder}: {error.strerror}") from error
         self._forget_oldest()

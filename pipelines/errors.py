@@ -21,7 +21,7 @@ SearchError
 
 from __future__ import annotations
 
-EXIT_REJECTED, EXIT_INTERRUPTED = 1, 130  # beside 0 and the exit codes of the errors
+EXIT_REJECTED, EXIT_NOT_BETTER, EXIT_INTERRUPTED = 1, 4, 130  # beside 0 and the exit codes of the errors
 
 
 class SearchError(Exception):

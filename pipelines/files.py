@@ -4,29 +4,44 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 
 def part_path(path: Path) -> Path:
-    """Return the temporary file that `write_atomically` fills: hidden, in the same folder as `path`."""
-    return path.with_name(f".{path.name}.part")
+    """Return the temporary file that `write_atomically` fills: hidden, beside `path`, and of this thread alone."""
+    return path.with_name(f".{path.name}.{os.getpid()}-{threading.get_native_id()}.part")
 
 
-def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
+def remove_parts(folder: Path) -> None:
+    """Remove the temporary files that killed processes left in a folder into which nobody else writes."""
+    for part in folder.glob(".*.part"):
+        part.unlink(missing_ok=True)
+
+
+def write_atomically(path: Path, write: Callable[[Path], object], is_cache: bool = False) -> None:
     """Let `write` fill a temporary file, flush it to disk, and rename it to `path`.
 
-    A failed write leaves no temporary file; a killed process leaves one, which the next write replaces.
+    A failed write leaves no temporary file; a killed process leaves one. The file is as readable as the umask says,
+    also where `write` makes it anew with other rights.
+
+    Args:
+        is_cache: for what can be made again: not flushed to disk, and only its owner may read it.
 
     Raises:
         OSError: the folder cannot be written to, or the disk is full.
     """
     part = part_path(path)
     try:
+        with open(part, "wb") as file:
+            mode = 0o600 if is_cache else os.fstat(file.fileno()).st_mode & 0o777
         write(part)
         with open(part, "rb+") as file:
-            os.fsync(file.fileno())
+            if not is_cache:
+                os.fsync(file.fileno())
+        os.chmod(part, mode)
         os.replace(part, path)
     except BaseException:
         part.unlink(missing_ok=True)
@@ -34,6 +49,6 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Write indented JSON in UTF-8 atomically. Raises as `write_atomically`."""
-    text = json.dumps(value, ensure_ascii=False, indent=2) + "\n"
+    """Write indented JSON in UTF-8 atomically. Raises as `write_atomically`, and ValueError for NaN and infinity."""
+    text = json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False) + "\n"
     write_atomically(path, lambda part: part.write_text(text, encoding="utf-8"))

@@ -39,6 +39,7 @@ class _Commands(click.Group):
     "  1    some images were rejected\n"
     "  2    an option or the input is not usable\n"
     "  3    Milvus or a model cannot be reached\n"
+    "  4    the training made the model no better\n"
     "  130  interrupted; run the same command again to go on",
 )
 @click.version_option(__version__, message="%(prog)s %(version)s")

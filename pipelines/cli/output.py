@@ -89,7 +89,10 @@ def print_training(out: str, card: dict[str, Any], rejected: int, rejects_file: 
         return
     rows = [[name, f"{before:.3f}", f"{card['after'][name]:.3f}"] for name, before in card["before"].items()]
     _print_table(rows, [f"{card['images']['held_out']:,} held-out images", "before", "after"])
-    print(f"\nthe best epoch was {card['best_epoch']}; search with it: --model {out if '/' in out else './' + out}")
+    if card["best_epoch"] == 0:
+        print(f"\nno epoch was better than the start ({card['base']}), whose weights {out} now holds: try a lower --lr")
+    else:
+        print(f"\nthe best epoch was {card['best_epoch']}; search with it: --model {out if '/' in out else './' + out}")
     if rejected:
         print(f"{rejected:,} images could not be used; which and why: {rejects_file}")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import closing
 from dataclasses import dataclass
 
-from ..errors import EXIT_INTERRUPTED, EXIT_REJECTED
+from ..errors import EXIT_INTERRUPTED, EXIT_NOT_BETTER, EXIT_REJECTED
 from ..settings import option
 from ..training.options import TrainOptions
 from .parser import Output
@@ -26,7 +26,8 @@ def train(options: TrainOptions, run: RunOptions, output: Output) -> int:
     CSV has the columns path,caption or path,label, or all three; several rows per image are fine.
 
     A small model can also be trained from scratch. After each epoch, the held-out images are searched for by their
-    texts; the best epoch is what is written, with learning curves. Run the same command again after Ctrl-C or a crash:
+    texts; the best epoch is what is written, with learning curves. If none is better than the start, the start is
+    written, and the exit status is 4. Run the same command again after Ctrl-C or a crash:
     it continues from the last checkpoint and ends with the same weights. Fine-tuned weights are mixed with those of
     the start (--wise-ft), so that the model keeps what your images do not show.
 
@@ -46,4 +47,6 @@ def train(options: TrainOptions, run: RunOptions, output: Output) -> int:
         bar.say("interrupted; saved: run the same command again to go on")
         return EXIT_INTERRUPTED
     print_training(options.out, outcome.card, outcome.rejected, outcome.rejects_file, as_json=output.json)
+    if outcome.card["best_epoch"] == 0:
+        return EXIT_NOT_BETTER
     return EXIT_REJECTED if outcome.rejected else 0

@@ -15,6 +15,7 @@ from typing import Any, Literal, NamedTuple
 from ..errors import InputError, ModelError
 
 WEIGHTS_FILE = "model.safetensors"
+NEXT_FILE = "next.safetensors"  # while new weights take the place of others
 CARD_FILE = "model.json"
 
 # Mean and standard deviation of the images CLIP was trained on, RGB, for values in 0..1.
@@ -112,20 +113,21 @@ def read_folder(folder: Path) -> ModelSpec:
     if not folder.is_dir():
         raise InputError(f"there is no model folder {folder}; if it was moved, say where it is now: --model PATH")
     how = "it must be a folder that `image-search train` wrote"
-    for name in (CARD_FILE, WEIGHTS_FILE):
-        if not (folder / name).is_file():
-            raise ModelError(f"{folder} holds no {name}: {how}; is the training finished?")
     path = folder / CARD_FILE
+    for file in (path, folder / WEIGHTS_FILE):
+        if not file.is_file():
+            raise ModelError(f"{folder} holds no {file.name}: {how}; is the training finished?")
     try:
         card = json.loads(path.read_text(encoding="utf-8"))
+        weights = NEXT_FILE if card.get("weights") == NEXT_FILE else WEIGHTS_FILE
         return ModelSpec(
             name=str(folder),
-            weights=Weights(WEIGHTS_FILE, sha256=str(card["sha256"]), path=folder / WEIGHTS_FILE),
+            weights=Weights(weights, sha256=str(card["sha256"]), path=folder / weights),
             licence=str(card["licence"]),
             note=f"trained from {card.get('base', 'nothing')}",
             **model_values(card),
         )
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         reason = f"no {error}" if isinstance(error, KeyError) else " ".join(str(error).split())[:160]
         raise ModelError(f"{path} does not describe a model: {reason}; {how}") from error
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -22,6 +23,7 @@ from ..sources.csv_text import records, refuse_first_mistake, sniff
 from ..sources.source import Row, absolute_in, path_id
 
 CAPTION, LABEL = "caption", "label"
+_ID = re.compile(r"[+-]?[0-9]{1,18}")
 _DECODED_AT_ONCE = 256
 _TOKENIZED_AT_ONCE = 4096
 _SAVE_SECONDS = 5.0
@@ -73,7 +75,7 @@ def read_images(csv: str) -> list[Image]:
 
 def _add_row(images: dict[str, Image], place: str, line: int, cells: dict[str, str], csv: Path) -> None:
     given = cells.get(ID, "").strip()
-    key = int(given) if given.lstrip("+-").isdigit() else path_id(place)
+    key = int(given) if _ID.fullmatch(given) else path_id(place)
     image = images.setdefault(place, Image(Row(key, place, line, {})))
     caption, label = (" ".join(cells.get(name, "").split()) for name in (CAPTION, LABEL))
     if caption and caption not in image.captions:

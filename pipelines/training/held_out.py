@@ -36,6 +36,12 @@ class HeldOut:
     templates: tuple[str, ...]
     context: int
 
+    @property
+    def is_measurable(self) -> bool:
+        """Whether a ranking of these images can be right or wrong: there must be two classes or two captions."""
+        captions = {text.lower() for image in self.images for text in image.captions}
+        return len({image.label for image in self.images} - {""}) > 1 or len(captions) > 1
+
     @torch.no_grad()
     def measure(self, trainer: Trainer) -> dict[str, float]:
         """Return figures in 0..1 by name: 'caption → image recall@10', 'class name → images mAP@10', …"""

@@ -9,15 +9,19 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from ..errors import InputError, ModelError
-from ..files import part_path, write_atomically, write_json
-from ..models.spec import CARD_FILE, WEIGHTS_FILE, ModelSpec, card_values
-from ..models.weights import fingerprint
+from ..files import remove_parts, write_atomically, write_json
+from ..models.spec import CARD_FILE, NEXT_FILE, WEIGHTS_FILE, ModelSpec, card_values
+from ..models.weights import sha256_of
 from .trainer import Trainer
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 CURVES_FILE = "learning-curves.png"
 WORK, RUN_FILE, CHECKPOINT_FILE = "work", "run.json", "checkpoint.pt"
@@ -35,7 +39,7 @@ class Progress:
     step: int = 0
     losses: list[float] = field(default_factory=list)
     history: list[dict[str, Any]] = field(default_factory=list)
-    best_epoch: int = -1
+    best_epoch: int = -1  # 0 is the start
 
 
 class RunFolder:
@@ -51,14 +55,13 @@ class RunFolder:
 
     def __init__(self, out: Path, identity: dict[str, Any], restart: bool) -> None:
         self.out, self.work, self.identity = out, out / WORK, identity
-        known = _read_json(out / CARD_FILE).get("run") or _read_json(self.work / RUN_FILE)
+        known: dict[str, Any] = _read_json(self.work / RUN_FILE) or _read_json(out / CARD_FILE).get("run") or {}
         if not known and _holds_other_files(out):
             raise InputError(f"{out} exists and no training run made it: name another folder with --out")
-        if restart and known:
+        if restart and known:  # a finished model stays until the new one takes its place
             shutil.rmtree(self.work, ignore_errors=True)
             self.work.mkdir()
-            write_json(self.work / RUN_FILE, identity)  # before the card goes, so that the folder stays a run's
-            (out / CARD_FILE).unlink(missing_ok=True)
+            write_json(self.work / RUN_FILE, identity)
             known = identity
         different = [name for name in identity if known and known.get(name) != identity[name]]
         if different:
@@ -67,9 +70,11 @@ class RunFolder:
                 f"{out} holds a run with other options ({changes}): give those, another --out, or --restart"
             )
         self.saved_at = time.monotonic()
-        self.is_finished = (out / CARD_FILE).is_file()
+        self.is_finished = (out / CARD_FILE).is_file() and not (self.work / RUN_FILE).is_file()
         if not self.is_finished:
             self.work.mkdir(parents=True, exist_ok=True)
+            for folder in (out, self.work):
+                remove_parts(folder)
             write_json(self.work / RUN_FILE, identity)
 
     def read_card(self) -> dict[str, Any]:
@@ -121,32 +126,46 @@ class RunFolder:
         write_atomically(self._weights_of(epoch), lambda part: save_file(tensors, part))
 
     def finish(self, spec: ModelSpec, trained: int, held_out: int, progress: Progress) -> dict[str, Any]:
-        """Put the best epoch's weights in place, then write the card, which marks the run as finished; return it."""
-        weights, best = self.out / WEIGHTS_FILE, progress.history[progress.best_epoch]
-        kept = self._weights_of(progress.best_epoch)
-        write_atomically(weights, lambda part: shutil.copyfile(kept, part))
-        write_atomically(self.out / CURVES_FILE, lambda part: draw_curves(progress.history, progress.best_epoch, part))
+        """Put the best epoch's weights in place with a card about them, which marks the run as finished; return it.
+
+        `after` in the card are the figures of the best epoch that was trained, also where `best_epoch` is 0.
+        """
+        kept, history = self._weights_of(progress.best_epoch), progress.history
+        trained_best = max(history[1:], key=lambda entry: float(entry["score"]))
+        curves = draw_curves(history, progress.best_epoch)
+        write_atomically(self.out / CURVES_FILE, lambda part: curves.savefig(part, format="png", dpi=110))
         licence = f"that of {spec.name}: {spec.licence}" if spec.licence else "yours"
         card = {
-            "name": self.out.resolve().name, "base": spec.name, **card_values(spec), "sha256": fingerprint(weights),
+            "name": self.out.resolve().name, "base": spec.name, **card_values(spec), "sha256": sha256_of(kept),
             "date": datetime.date.today().isoformat(),
             "licence": f"{licence}; and that of the images and texts it was trained on",
             "images": {"trained": trained, "held_out": held_out}, "best_epoch": progress.best_epoch,
-            "before": progress.history[0]["figures"], "after": best["figures"],
-            "history": [{**entry, "loss": entry["loss"] if entry["epoch"] else None} for entry in progress.history],
+            "before": history[0]["figures"], "after": trained_best["figures"],
+            "history": [{**entry, "loss": entry["loss"] if np.isfinite(entry["loss"]) else None} for entry in history],
             "run": self.identity,
         }  # fmt: skip
-        write_json(self.out / CARD_FILE, card)
+        self._put(kept, card)
+        (self.work / RUN_FILE).unlink()
         shutil.rmtree(self.work)
         return self.read_card()
+
+    def _put(self, weights: Path, card: dict[str, Any]) -> None:
+        """Put weights and card in place. A model that is there stays usable, as the old or the new one, at any time."""
+        if (self.out / CARD_FILE).is_file():
+            write_atomically(self.out / NEXT_FILE, lambda part: shutil.copyfile(weights, part))
+            write_json(self.out / CARD_FILE, {**card, "weights": NEXT_FILE})
+        write_atomically(self.out / WEIGHTS_FILE, lambda part: shutil.copyfile(weights, part))
+        write_json(self.out / CARD_FILE, card)
+        (self.out / NEXT_FILE).unlink(missing_ok=True)
 
     def _weights_of(self, epoch: int) -> Path:
         return self.work / f"epoch-{epoch}.safetensors"
 
 
-def draw_curves(history: list[dict[str, Any]], best: int, path: Path) -> None:
-    """Draw the loss and the held-out figures over the epochs, as PNG."""
+def draw_curves(history: list[dict[str, Any]], best: int) -> Figure:
+    """Draw the loss and the held-out figures over the epochs."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     figure = Figure(figsize=(10, 4), layout="constrained")
     left, right = figure.subplots(1, 2)
@@ -156,10 +175,14 @@ def draw_curves(history: list[dict[str, Any]], best: int, path: Path) -> None:
     for name in history[0]["figures"]:
         if not name.startswith("image"):
             right.plot(epochs, [100 * entry["figures"][name] for entry in history], marker=".", label=name)
+    chosen = [100 * entry["score"] for entry in history]
+    right.plot(epochs, chosen, color="black", linewidth=2.5, label="mean MRR, which chooses the epoch")
     right.axvline(best, color="grey", linestyle=":", label="kept")
     right.set(title="held out, as it would be written (MRR × 100, else %)", xlabel="epoch")
     right.legend(fontsize=7)
-    figure.savefig(path, format="png", dpi=110)
+    for axes in (left, right):
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    return figure
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -175,7 +198,7 @@ def _holds_other_files(out: Path) -> bool:
     if not out.is_dir():
         return out.exists()
     work = out / WORK
-    return bool(set(out.rglob("*")) - {work, part_path(work / RUN_FILE)})
+    return bool(set(out.rglob("*")) - {work, *work.glob(f".{RUN_FILE}.*.part")})
 
 
 def _brief(value: object) -> str:

@@ -88,6 +88,7 @@ def train(
     options = options.resolved()
     templates = read_templates(options.templates)
     spec = options.start_spec()
+    _refuse_in_place(options, spec)
     weights = None if options.from_scratch else locate(spec, options.weights)
     images = read_images(options.csv)
     validation = read_images(options.validation) if options.validation else []
@@ -111,6 +112,15 @@ def train(
             return Outcome(None)
     card = folder.finish(spec, data.trained, len(data.held_out.rows), run.progress)
     return Outcome(card, data.rejected, data.rejects_file)
+
+
+def _refuse_in_place(options: TrainOptions, spec: ModelSpec) -> None:
+    """Refuse to write the result over what the run starts from: a killed run could neither go on nor be repeated."""
+    out = Path(options.out).expanduser().resolve()
+    starts = {"model": spec.weights.path, "weights": options.weights, "config": options.config}
+    for name, file in starts.items():
+        if file and Path(file).expanduser().parent.resolve() == out:
+            raise InputError(f"--out {options.out} is the folder of --{name}: name another folder for the result")
 
 
 def _prepare(
@@ -137,15 +147,20 @@ def _prepare(
     else:
         rows, held_out = (usable[part] for part in split(groups, options.holdout, options.seed))
     rejected = len(everything) - len(usable)
-    if len(rows) < 2 or len(held_out) < 2:
+    if len(rows) < 2 or len(np.unique(groups[np.isin(usable, held_out)])) < 2:
         raise InputError(
             f"{len(rows)} images to train on and {len(held_out)} to measure on, {rejected} unreadable: "
-            "there must be two of each at least"
+            "there must be two different ones of each at least"
         )
     context = spec.architecture.context_length
     texts = number_texts(everything, templates, context)
     loader = DataLoader(pixels, rows, texts, options.effective_batch, options.seed)
     measured = HeldOut([everything[row] for row in held_out], pixels, held_out, templates, context)
+    if not measured.is_measurable:
+        raise InputError(
+            f"the {len(held_out)} images to measure on are of one class and have no captions that differ, so nothing "
+            "can be measured: add images of other classes, or captions"
+        )
     return Data(loader, measured, len(rows), rejected, reject_file.written_to)
 
 
@@ -196,15 +211,20 @@ class _Run:
         progress.epoch, progress.step = progress.epoch + 1, 0
 
     def _measure(self, loss: float) -> None:
-        """Measure the weights that would be written now, and keep them if they are the best."""
+        """Measure the weights that would be written now, and keep them if they are the best; first those of the start.
+
+        On a tie the earlier ones stay.
+        """
         progress, network = self.progress, self._trainer.network
-        mixed = interpolate(self._start, network.state_dict(), self._options.wise_ft)
+        mixed = self._start
+        if progress.epoch > 0:
+            mixed = interpolate(self._start, network.state_dict(), self._options.wise_ft)
         tuned = {name: tensor.clone() for name, tensor in network.state_dict().items()}
         network.load_state_dict(mixed)
         figures = self._data.held_out.measure(self._trainer)
         network.load_state_dict(tuned)
         progress.history.append({"epoch": progress.epoch, "loss": loss, "score": score(figures), "figures": figures})
-        is_best = progress.epoch > 0 and (progress.best_epoch < 0 or score(figures) > self._best_score())
+        is_best = progress.best_epoch < 0 or score(figures) > self._best_score()
         if is_best:
             self._folder.save_weights(mixed, progress.epoch)
             progress.best_epoch = progress.epoch
@@ -212,14 +232,15 @@ class _Run:
         if time.monotonic() - self._folder.saved_at > _SAVE_SECONDS:  # without, it is computed again with equal result
             self._folder.save(self._trainer, progress)
         where = f"epoch {progress.epoch}/{self._options.epochs}, loss {loss:.3f}" if progress.epoch else "before"
-        self._hooks.say(f"{where}: {describe(figures)}{', the best so far' if is_best else ''}")
+        best = ", the best so far" if is_best and progress.epoch else ""
+        self._hooks.say(f"{where}: {describe(figures)}{best}")
 
     def _best_score(self) -> float:
         return float(self.progress.history[self.progress.best_epoch]["score"])
 
     def _is_out_of_patience(self) -> bool:
         patience, progress = self._options.patience, self.progress
-        return 0 < patience <= progress.epoch - max(progress.best_epoch, 0)
+        return 0 < patience <= progress.epoch - progress.best_epoch
 
 
 @contextmanager
