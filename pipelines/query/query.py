@@ -24,12 +24,11 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, SupportsFloat, SupportsIndex
+from types import NoneType
+from typing import Any, SupportsFloat, SupportsIndex
 
 from ..errors import InputError, WrongType
-
-if TYPE_CHECKING:
-    from .filters import Filter
+from .filters import Filter
 
 # A path, a URL, a file's bytes, or an image as programs hold it: a Pillow image, an array, a tensor, an open file.
 ImageSource = Any
@@ -103,11 +102,7 @@ class Query:
     fold: float | None = None
 
     def __post_init__(self) -> None:
-        for name in ("limit", "offset"):
-            object.__setattr__(self, name, _whole(f"the {name}", getattr(self, name)))
-        for name in ("min_score", "fold"):
-            if getattr(self, name) is not None:
-                object.__setattr__(self, name, _number(name, getattr(self, name)))
+        self._check_types()
         if not self.parts:
             raise InputError("give some words to search for, an image or an id")
         if len(self.parts) > MAX_PARTS:
@@ -123,6 +118,15 @@ class Query:
             raise InputError("the minimum score is a cosine, between -1 and 1")
         if self.fold is not None and not 0 < self.fold <= 1:
             raise InputError("the fold threshold is a cosine, above 0 and at most 1; 0.95 folds copies")
+
+    def _check_types(self) -> None:
+        for name in ("limit", "offset"):
+            object.__setattr__(self, name, _whole(f"the {name}", getattr(self, name)))
+        for name in ("min_score", "fold"):
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, _number(name, getattr(self, name)))
+        if not isinstance(self.filter, (str, Filter, NoneType)):
+            raise WrongType(f"a filter is a str or a Filter, not {type(self.filter).__name__}")
 
 
 def _whole(name: str, value: object) -> int:

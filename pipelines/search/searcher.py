@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 
-from ..errors import CollectionNotFound, ModelMismatch, SearchError, StoreUnavailable
+from ..errors import CollectionNotFound, ModelMismatch, SearchError, StoreUnavailable, WrongType
 from ..fields import Field
 from ..forks import refuse_fork
 from ..milvus import connection, schema
@@ -43,6 +43,8 @@ class Searcher:
     """
 
     def __init__(self, settings: Settings) -> None:
+        if not isinstance(settings, Settings):
+            raise WrongType(f"a Searcher takes Settings, not {type(settings).__name__}: Searcher(Settings(uri=…))")
         self.is_lite = is_lite(settings.uri)
         self.on_results: Callable[[Results], None] | None = None  # called with every search's results, for metrics
         self._requested = settings
@@ -52,7 +54,25 @@ class Searcher:
         self._stamp: Stamp | None = None
         self._checked = -math.inf
         self._failure: tuple[float, StoreUnavailable] | None = None  # when the last check ended, and its error
+        self._closed = False
         self._present()
+
+    def __enter__(self) -> Searcher:
+        """Return this searcher; at the end of the block it is closed."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the searcher."""
+        self.close()
+
+    def close(self) -> None:
+        """Give the Milvus back: another process can then open a Milvus Lite file. Later searches are refused.
+
+        Other objects of this process that use the same Milvus connect again with their next call.
+        """
+        with self._lock:
+            self._closed, self._opened, self._previous = True, None, None
+            connection.close(self._requested.uri, self._requested.token)
 
     def search(self, query: Query) -> Results:
         """Answer a query. Images of the collection that the query names by id are not among the hits.
@@ -87,7 +107,7 @@ class Searcher:
         return self.search(Query((Part(text),), limit, filter=filter))
 
     def by_image(self, source: ImageSource, limit: int = 10, filter: Filter | str | None = None) -> Results:
-        """Find images like this one, given as a path, as a file's bytes or as uint8[height, width, 3] RGB.
+        """Find images like this one: a path, a URL, a file's bytes, or anything else that `read_object` takes.
 
         Raises:
             InputError: the image cannot be read; the message says why.
@@ -105,7 +125,7 @@ class Searcher:
     def get(self, image_id: int) -> Hit | None:
         """Return one image of the collection by id, with its fields; its rank is 0, its score 1."""
         with self.reading() as opened:
-            return opened.get(image_id)
+            return opened.get(Part(id=image_id).id or 0)  # an int, of whatever type the number is
 
     def info(self) -> schema.CollectionInfo:
         """Return a summary of the collection and the model that made it."""
@@ -178,6 +198,8 @@ class Searcher:
         if not self._lock.acquire(timeout=-1 if self.is_lite else _WAIT_SECONDS):
             raise StoreUnavailable("Milvus does not answer; try again in a moment")
         try:
+            if self._closed:
+                raise SearchError("this Searcher was closed: make another one")
             if self._failure is not None and self._failure[0] > asked:
                 raise copy.copy(self._failure[1])
             if self._opened is None or self.is_lite or time.monotonic() - self._checked >= _CHECK_SECONDS:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 from PIL import Image
 
 from pipelines import Searcher, Settings, run_insert
-from pipelines.errors import InputError, UnreadableQuery, WrongType
+from pipelines.errors import InputError, SearchError, UnreadableQuery, WrongType
 from pipelines.evaluation.options import EvaluateOptions
 from pipelines.milvus.collection import Collection
 from pipelines.milvus.connection import close
@@ -56,6 +57,10 @@ def test_a_value_of_a_wrong_type_is_an_error_of_its_own_in_one_line(searcher: Se
         searcher.by_text(5)  # type: ignore[arg-type]
     with pytest.raises(WrongType, match="min_score is a number, not str"):
         Query((Part("dog"),), min_score="0.2")  # type: ignore[arg-type]
+    with pytest.raises(WrongType, match="a filter is a str or a Filter, not dict"):
+        searcher.by_text("dog", filter={"label": "cat"})  # type: ignore[arg-type]
+    with pytest.raises(WrongType, match="a Searcher takes Settings, not str"):
+        Searcher("search.db")  # type: ignore[arg-type]
     with pytest.raises(UnreadableQuery, match="int is no image"):
         searcher.by_image(5)
     assert issubclass(WrongType, InputError)
@@ -88,6 +93,24 @@ def test_a_lite_file_that_was_closed_is_opened_again_where_it_was(
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     assert collection.count() == 12
+
+
+def test_a_closed_searcher_gives_its_file_back_and_others_go_on(
+    lite: Settings, photos: Photos, command: Callable
+) -> None:
+    run_insert(photos.csv, lite)
+    other = Searcher(lite)
+    with Searcher(lite) as searcher:
+        assert searcher.get(np.int64(5)) == other.get(5)
+        expected = searcher.by_text("a dog").hits
+        assert "open in another process" in command("search", "a dog", "--uri", lite.uri).err
+    assert command("search", "a dog", "--uri", lite.uri).status == 0
+    with pytest.raises(SearchError, match="this Searcher was closed: make another one"):
+        searcher.by_text("a dog")
+    with pytest.raises(SearchError, match="closed"):
+        searcher.info()
+    searcher.close()
+    assert [hit.id for hit in other.by_text("a dog").hits] == [hit.id for hit in expected]
 
 
 FORKING = """
