@@ -38,7 +38,7 @@ def _resize(image: np.ndarray, width: int, height: int) -> np.ndarray:
     # interpolate returns them one after the other, and interleaving takes half as long as the resize.
     import torch
 
-    pixels = torch.from_numpy(np.ascontiguousarray(image)[None]).permute(0, 3, 1, 2)
+    pixels = torch.from_numpy(np.require(image, requirements=["C", "W"])[None]).permute(0, 3, 1, 2)
     resized = torch.empty((1, height, width, 3), dtype=torch.uint8).permute(0, 3, 1, 2)
     torch.ops.aten._upsample_bicubic2d_aa.out(pixels, (height, width), False, None, None, out=resized)
     return resized.permute(0, 2, 3, 1)[0].numpy()
