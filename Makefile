@@ -16,19 +16,20 @@ demo: .venv/installed  ## index the sample images and open the search page
 	$(BIN)/image-search insert data/sample.csv --uri demo.db --model builtin
 	$(BIN)/image-search serve --uri demo.db
 
+# mypy runs beside the tests: it uses one core only, and half a minute where it has no cache.
 check: .venv/installed-dev  ## style, types, layers and the fast tests: under 90 s on two cores
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
-	$(PYTEST) --numprocesses 2 -m "not (server or browser or slow)"
+	$(BIN)/mypy & types=$$!; $(PYTEST) --numprocesses 2 --dist worksteal -m "not (server or browser or program or slow)"; \
+	tests=$$?; wait $$types && exit $$tests
 
 # Three at once, also on two cores: a good part of these tests waits for servers and processes.
 test: .venv/installed-dev  ## all tests except the slow ones: under 7 minutes on two cores
-	$(PYTEST) --numprocesses 3 --dist loadfile --no-loadscope-reorder -m "not slow"
+	$(PYTEST) --numprocesses 3 --dist worksteal -m "not slow"
 
 test-slow: .venv/installed-dev  ## the slow tests
-	$(PYTEST) --numprocesses 3 --dist loadfile --no-loadscope-reorder -m slow
+	$(PYTEST) --numprocesses 3 --dist worksteal -m slow
 
 constraints: .venv/created  ## write constraints.txt again; UPGRADE=1 takes the newest releases
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet uv

@@ -9,6 +9,7 @@ import sys
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import CodeType, FunctionType
 
 import pytest
 
@@ -28,29 +29,36 @@ pytest_plugins = ["tests.support.browser", "tests.support.remote"]  # one runnin
 
 SHARED = ROOT.parent / "shared" / "data"
 
+# Fixtures that start the program in a process of its own.
+PROGRAM_FIXTURES = {"command", "programs", "site", "wheel", "installed"}
 
-# These files start first: a long file that starts last leaves the other workers without work.
-LONG_FILES = (
-    "test_scale.py",
-    "test_page_search.py",
-    "test_durability.py",
-    "test_rerun.py",
-    "test_cli.py",
-    "test_builtin_recipe.py",
-)
+
+def starts_process(function: object, seen: frozenset[str] = frozenset()) -> bool:
+    """Tell whether a function, or one of tests and benchmarks that it calls, uses `subprocess`."""
+    if not isinstance(function, FunctionType) or not function.__module__.startswith(("tests", "benchmarks")):
+        return False
+    names = names_of(function.__code__)
+    called = (function.__globals__.get(name) for name in names - seen)
+    return "subprocess" in names or any(starts_process(other, seen | names) for other in called)
+
+
+def names_of(code: CodeType) -> set[str]:
+    """Return the global names that a function uses, those of the functions inside it too."""
+    inner = (names_of(constant) for constant in code.co_consts if isinstance(constant, CodeType))
+    return set(code.co_names).union(*inner)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests that need a Milvus server or a browser, and put the long files first."""
+    """Mark the tests that need a Milvus server, a browser or the program."""
     for item in items:
         fixtures = getattr(item, "fixturenames", ())
+        if PROGRAM_FIXTURES.intersection(fixtures) or starts_process(getattr(item, "function", None)):
+            item.add_marker("program")
         parameters = item.callspec.params.values() if hasattr(item, "callspec") else ()
         if "milvus_server" in fixtures or "server" in parameters:
             item.add_marker("server")
         if "browser" in fixtures:
             item.add_marker("browser")
-    places = {name: number for number, name in enumerate(LONG_FILES)}
-    items.sort(key=lambda item: places.get(item.path.name, len(places)))
 
 
 @pytest.fixture(scope="module")

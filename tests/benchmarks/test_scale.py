@@ -11,6 +11,7 @@ from benchmarks.memory import draw, measure
 GROWTH_MB = 90
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_8_000_rows_go_through_in_the_memory_of_2_000(tmp_path: Path) -> None:
     """Towhee's own scheduler hangs on this many rows with this many steps (6 threads on 2 cores).

@@ -39,6 +39,7 @@ def test_quickstart_keeps_its_outputs() -> None:
     assert not re.search(r"(/tmp|/home|/root|/Users|site-packages)/", text)
 
 
+@pytest.mark.program  # a kernel
 def test_quickstart_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path))
     notebook = nbformat.read(NOTEBOOKS / "quickstart.ipynb", as_version=4)

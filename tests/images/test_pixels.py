@@ -109,5 +109,5 @@ def test_anything_else_is_refused_with_a_reason(reason: str) -> None:
 
 def test_a_pillow_image_of_a_closed_or_damaged_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(encode(Image.fromarray(RGB), "PNG")[:-40])
-    with pytest.raises(UnreadableImage, match="damaged"):
-        read_object(Image.open(tmp_path / "a.png"))
+    with Image.open(tmp_path / "a.png") as damaged, pytest.raises(UnreadableImage, match="damaged"):
+        read_object(damaged)

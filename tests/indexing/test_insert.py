@@ -162,7 +162,7 @@ def test_new_and_wider_columns_are_taken_without_an_embedding(
     found = {hit.id: hit.fields for hit in searcher.by_text("a photo", limit=20).hits}
     assert found[99] == {"label": "", "year": "", "Farbe 1": "red"}
     assert found[98]["year"] == "long ago"
-    years = {int(row["id"]): row["year"] for row in csv.DictReader(photos.csv.open())}
+    years = {int(row["id"]): row["year"] for row in csv.DictReader(photos.csv.read_text().splitlines())}
     assert {number: found[number]["year"] for number in years} == years
 
 

@@ -80,10 +80,10 @@ def test_the_first_images_are_embedded_before_the_other_files_are_read(
         embedded.set()
         return found
 
-    def hashing(names: Sequence[str]) -> list[str]:
+    def hashing(names: Sequence[str], threads: int = 0) -> list[str]:
         assert not read or embedded.wait(60)
         read.append(len(names))
-        return hash_files(names)
+        return hash_files(names, threads)
 
     monkeypatch.setattr(ClipEmbedding, "__call__", embedding)
     monkeypatch.setattr(plan, "hash_files", hashing)

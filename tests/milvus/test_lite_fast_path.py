@@ -167,7 +167,7 @@ def test_the_installed_version_is_known() -> None:
 
 
 @pytest.mark.parametrize("index", INDEXES)
-@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_random_histories_read_alike(tmp_path: Path, seed: int, index: str) -> None:
     history = History(tmp_path / "m.db", seed, index=index)
     for _ in range(20):

@@ -74,6 +74,7 @@ def test_a_collection_of_builtin_is_searched_and_inserted_into(old: Path, name: 
     check(old, name, Settings(uri=f"{name}.db"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["vit_csv", "vit_folder"])
 def test_a_collection_of_other_weights_is_searched_and_inserted_into(old: Path, name: str, random_vit: Path) -> None:
     check(old, name, Settings(uri=f"{name}.db", weights=str(random_vit)))

@@ -109,6 +109,7 @@ def test_a_model_equals_towhees(architecture: Architecture, tmp_path: Path) -> N
     assert_equal(spec, save(network, tmp_path / "model.safetensors"), IMAGES, embeddings, texts)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["clip_vit_base_patch32", "clip_resnet_r50"])
 def test_a_model_of_full_size_equals_open_clips(name: str, tmp_path: Path) -> None:
     spec = get_model(name)

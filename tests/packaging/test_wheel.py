@@ -87,6 +87,7 @@ def test_the_wheel_asks_for_a_range_of_torch_and_names_its_extras(wheel: Path) -
     assert {"Provides-Extra: dev", "Provides-Extra: extra", "Provides-Extra: recipe"} <= set(metadata)
 
 
+@pytest.mark.slow
 def test_it_indexes_and_searches_from_another_folder(installed: Path, tmp_path: Path) -> None:
     draw_images(tmp_path / "photos", 5)
     for arguments in (["insert", "photos", "--model", "builtin"], ["search", "a red square", "-k", "3"]):
@@ -103,6 +104,7 @@ def test_it_indexes_and_searches_from_another_folder(installed: Path, tmp_path: 
     assert str(ROOT) not in shown.stdout
 
 
+@pytest.mark.slow
 def test_it_serves_the_page(installed: Path, tmp_path: Path) -> None:
     draw_images(tmp_path / "photos", 5)
     command = [str(installed / "image-search")]

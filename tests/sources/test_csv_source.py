@@ -179,6 +179,7 @@ print(source.total, count, int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/s
 """
 
 
+@pytest.mark.slow
 def test_a_million_rows_need_hardly_more_memory_than_ten_thousand(tmp_path: Path) -> None:
     peaks = {}
     for rows in (10_000, 1_000_000):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import functools
 import importlib.util
+import os
 import shutil
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from tests.support.program import ROOT, program_env
 
@@ -60,21 +62,30 @@ def image_folder() -> Path:
 
 @functools.cache
 def make_collection(folder: Path) -> Collection:
-    """Index the images once per session, in a process of its own, so that no connection stays open here."""
-    from PIL import Image
-
-    folder = folder / "page_collection"
-    folder.mkdir()
+    """Index the images in a process of its own, so that no connection stays open here; all workers share them."""
+    folder = (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "page_collection"
     source, images = image_folder(), folder / "images"
-    images.mkdir()
     rows = [(100 + index, source / name, label) for index, (name, label) in enumerate(IMAGES.items())]
-    cat = Image.open(source / "chelsea.png")
-    for name in ("gone.png", "becomes_svg.png", "turned.bmp", HOSTILE_NAME):
-        cat.rotate(len(name)).save(images / name)
-    cat.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(images / "template.png")
     rows += [(200, images / "gone.png", "gone"), (201, images / "becomes_svg.png", "svg")]
     rows += [(202, images / "turned.bmp", "bmp")]
     rows += [(-5, images / HOSTILE_NAME, HOSTILE_LABEL), (BIG_ID, images / "template.png", HOSTILE_TEMPLATE)]
+    with FileLock(f"{folder}.lock", timeout=280):
+        if not (folder / "made").exists():
+            _index(folder, source / "chelsea.png", rows)
+            (folder / "made").touch()
+    return Collection(folder / "made.db", images, {label: number for number, _, label in rows})
+
+
+def _index(folder: Path, photograph: Path, rows: list[tuple[int, Path, str]]) -> None:
+    """Draw what is not among scikit-image's photographs, index all rows, and then break two of the files."""
+    from PIL import Image
+
+    images = folder / "images"
+    images.mkdir(parents=True)
+    cat = Image.open(photograph)
+    for name in ("gone.png", "becomes_svg.png", "turned.bmp", HOSTILE_NAME):
+        cat.rotate(len(name)).save(images / name)
+    cat.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(images / "template.png")
     with open(folder / "images.csv", "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(("id", "path", "label", "year", "kind", "outdoors", "note"))
@@ -82,7 +93,6 @@ def make_collection(folder: Path) -> Collection:
     run_python("-c", INSERT, str(folder / "images.csv"), str(folder / "made.db"))
     (images / "gone.png").unlink()
     (images / "becomes_svg.png").write_text("<svg xmlns='http://www.w3.org/2000/svg'><script>alert(1)</script></svg>")
-    return Collection(folder / "made.db", images, {label: number for number, _, label in rows})
 
 
 def details(index: int) -> tuple[object, ...]:

@@ -33,6 +33,7 @@ from tests.support.training import COLOURS, short_run, weights_of
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
+@pytest.mark.slow
 def test_builtin_learns_what_it_is_shown_and_is_searched_with(
     drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -81,6 +82,7 @@ def _search_with(images: Path, folder: Path) -> None:
     assert run_insert(listed, moved).unchanged == 32
 
 
+@pytest.mark.slow
 def test_a_killed_run_ends_with_the_same_weights_bit_for_bit(few: Path, tiny: Path, tmp_path: Path) -> None:
     changes = {"epochs": 6, "batch": 6, "accumulate": 2, "augment": "strong", "unfreeze_after": 1}
     wanted = short_run(few, tmp_path / "whole", model=str(tiny), checkpoint_every=2, **changes)
