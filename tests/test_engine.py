@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -78,3 +79,9 @@ def test_an_error_of_another_operator_is_towhees_own_report() -> None:
     pipeline = pipe.input("x").map("x", "y", lambda x: 1 / x).output("y")
     with pytest.raises(RuntimeError, match="ZeroDivisionError"):
         run(pipeline, 0)
+
+
+def test_profiler_works_on_a_pipeline_and_times_the_operator() -> None:
+    slow = pipe.input("x").map("x", "y", lambda x: time.sleep(0.05)).output("y")
+    reports = slow.debug(1, profiler=True).profiler.pipes_profiler[0].node_report.values()
+    assert max(report["call_op"] for report in reports) >= 0.05

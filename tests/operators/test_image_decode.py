@@ -10,6 +10,7 @@ from PIL import Image
 
 from pipelines.operators.image_decode import ImageDecode
 from tests.support.images import UPRIGHT, colours_at_corners, encode, quadrants
+from tests.support.photos import Photos
 
 
 def test_a_list_keeps_its_order_and_a_bad_image_costs_only_itself() -> None:
@@ -42,3 +43,7 @@ def test_the_order_of_the_channels_is_the_requested_one() -> None:
 def test_the_content_of_a_file_decides_and_not_its_name(form: str, name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(encode(quadrants(), form))
     assert colours_at_corners(ImageDecode()(tmp_path / name)) == UPRIGHT
+
+
+def test_path_objects_are_decoded(photos: Photos) -> None:
+    assert ImageDecode("bgr")(Path(photos.paths[0])).shape == (72, 96, 3)
