@@ -179,7 +179,14 @@ def encode(row: Mapping[str, Any], fields: Iterable[Field]) -> dict[str, Any]:
     Args:
         fields: those whose empty cells are a sentinel, because this Milvus has no NULL.
     """
-    return {**ADDED, **row, **{field.key: SENTINELS[field.type] for field in fields if row[field.key] is None}}
+    complete = {**ADDED, **row}
+    for field in fields:
+        value = row[field.key]
+        if value is None:
+            complete[field.key] = SENTINELS[field.type]
+        elif field.type is FieldType.BOOL:
+            complete[field.key] = int(value)
+    return complete
 
 
 def decode(row: dict[str, Any], fields: Iterable[Field]) -> dict[str, Any]:

@@ -16,8 +16,9 @@ import pytest
 
 from pipelines import Searcher, Settings, build_insert, run_insert
 from pipelines.engine import run
-from pipelines.errors import InputError, SearchError, StoreError, StoreLocked, StoreUnavailable
+from pipelines.errors import InputError, SearchError, StoreError, StoreFull, StoreLocked, StoreUnavailable
 from pipelines.fields import EMBEDDING
+from pipelines.milvus import lite as disk
 from pipelines.milvus.collection import Collection
 from pipelines.models.clip import load_model
 from tests.support.insert import collection_of, counts, did, distinct_copies, read_rejects
@@ -164,6 +165,17 @@ def test_new_and_wider_columns_are_taken_without_an_embedding(
     assert found[98]["year"] == "long ago"
     years = {int(row["id"]): row["year"] for row in csv.DictReader(photos.csv.read_text().splitlines())}
     assert {number: found[number]["year"] for number in years} == years
+
+
+def test_a_copy_for_new_columns_needs_room(
+    lite: Settings, photos: Photos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_insert(photos.csv, lite)
+    other = write_csv(tmp_path / "o.csv", ["id", "path", "colour"], [[99, "photos/00001.jpg", "red"]])
+    monkeypatch.setattr(disk, "MIN_FREE_BYTES", 1 << 60)
+    with pytest.raises(StoreFull, match="has to be copied once"):
+        run_insert(other, lite)
+    assert [field.name for field in collection_of(lite).fields()] == ["label", "year"]
 
 
 def test_a_shard_leaves_new_columns_to_a_run_without_shard(lite: Settings, photos: Photos, tmp_path: Path) -> None:
