@@ -5,6 +5,7 @@ SearchError
 │   ├── WrongType       a Python value of another type than the one that is needed
 │   ├── ModelMismatch   the collection was made by another model
 │   ├── UnreadableFile  a file or an address cannot be read
+│   │   ├── MissingFile     because the server says that there is no such file
 │   │   └── UnreadableImage  or what it holds is not an image that can be decoded
 │   ├── UnreadableQuery an image to search with cannot be read
 │   └── UnknownImage  the collection has no image of this id
@@ -44,6 +45,10 @@ class ModelMismatch(InputError):
 
 class UnreadableFile(InputError):
     """A file or an address cannot be read. The message is the reason alone: whoever catches it knows the name."""
+
+
+class MissingFile(UnreadableFile):
+    """There is no file at an address: the server answers 404 or 410. The message is the reason alone."""
 
 
 class UnreadableImage(UnreadableFile):

@@ -18,6 +18,7 @@ from .collection import copy, drop, info, models
 from .evaluate import evaluate
 from .insert import insert
 from .parser import ALL_SETTINGS, COLLECTION, HELP_FLAGS, MODEL, READING, command
+from .prune import prune
 from .search import search
 from .serve import serve
 from .train import train
@@ -36,7 +37,7 @@ class _Commands(click.Group):
     context_settings=HELP_FLAGS,
     epilog="\b\nExit status:\n"
     "  0    done\n"
-    "  1    some images were rejected\n"
+    "  1    some images were rejected, or a folder cannot be listed\n"
     "  2    an option or the input is not usable\n"
     "  3    Milvus or a model cannot be reached\n"
     "  4    the training made the model no better\n"
@@ -55,6 +56,7 @@ for entry in (
     command(train),
     command(info, *COLLECTION),
     command(copy, "collection"),
+    command(prune, *COLLECTION, "allow_private_urls"),
     command(drop, *COLLECTION),
     command(models),
 ):

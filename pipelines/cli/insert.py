@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable
 from contextlib import closing
 from dataclasses import MISSING, dataclass
-
-import click
 
 from ..errors import EXIT_INTERRUPTED, EXIT_REJECTED, InputError
 from ..settings import Settings, option
 from .parser import Output
 from .progress import ProgressBar, exit_on_ctrl_c
+from .prune import confirm, refuse_to_ask
 
 
 @dataclass(frozen=True)
@@ -31,6 +28,7 @@ class InsertOptions:
     checksum: bool = option(False, "Compare the content of files instead of time and size; reads every file.")
     reembed: bool = option(False, "If another model made the collection: embed all of it again with this one.")
     prune: bool = option(False, "Afterwards remove rows of this source whose file or CSV line is gone; asks first.")
+    dry_run: bool = option(False, "With --prune: only list the rows that would be removed; nothing is indexed.")
     yes: bool = option(False, "Remove what --prune finds without asking.", "--yes", "-y")
     index: str = option("", "Vector index: auto, flat, hnsw, ivf_flat, … [default: auto for a new collection]")
     metric: str = option("", "cosine, ip or l2. [default: cosine for a new collection]")
@@ -49,12 +47,15 @@ def insert(options: InsertOptions, settings: Settings, output: Output) -> int:
       image-search insert s3://bucket/photos --uri http://milvus:19530 \\
           --shard 3/16
     """
+    from ..fetch.presence import is_unlistable
     from ..indexing.run import run_insert
     from ..milvus.index import choose_index
     from .output import print_summary
 
-    if options.prune and not options.yes and not sys.stdin.isatty():
-        raise InputError("--prune asks before it removes anything, and stdin is not a terminal: add --yes")
+    if options.dry_run:
+        return _list_prunable(options, settings, output)
+    if options.prune:
+        refuse_to_ask("--prune", options.yes)
     with exit_on_ctrl_c(), closing(ProgressBar(hidden=output.json)) as bar:
         summary = run_insert(
             options.source,
@@ -65,7 +66,7 @@ def insert(options: InsertOptions, settings: Settings, output: Output) -> int:
             profile=options.profile,
             checksum=options.checksum,
             reembed=options.reembed,
-            prune=_confirm(options.source, options.yes) if options.prune else None,
+            prune=confirm(options.source, options.yes) if options.prune else None,
             index=choose_index(settings.uri, options.index, options.metric, options.index_param),
             path_column=options.path_column,
             exclude=options.exclude,
@@ -76,19 +77,18 @@ def insert(options: InsertOptions, settings: Settings, output: Output) -> int:
     print_summary(summary, settings, as_json=output.json)
     if summary.interrupted:
         return EXIT_INTERRUPTED
-    return EXIT_REJECTED if summary.rejected or summary.unlisted else 0
+    return EXIT_REJECTED if summary.rejected or summary.unlisted or any(map(is_unlistable, summary.kept)) else 0
 
 
-def _confirm(source: str, yes: bool) -> Callable[[int, int], bool]:
-    """Return the question that `--prune` asks; a source that lost most of its rows is more likely a mistake."""
+def _list_prunable(options: InsertOptions, settings: Settings, output: Output) -> int:
+    from ..indexing.run import find_prunable
+    from .output import print_pruned
 
-    def confirm(gone: int, total: int) -> bool:
-        print(f"{gone:,} of {total:,} rows of {source} have no file or CSV line any more", file=sys.stderr)
-        if yes:
-            return True
-        if gone * 2 > total:
-            print("nothing was removed, because that is more than half: add --yes if it is meant", file=sys.stderr)
-            return False
-        return click.confirm("Remove them from the collection?", err=True)
-
-    return confirm
+    if not options.prune or options.limit or options.shard or options.reembed:
+        raise InputError("--dry-run lists what --prune would remove: give it with --prune, for the whole source")
+    pruned = find_prunable(
+        options.source, settings, path_column=options.path_column, exclude=options.exclude,
+        include_hidden=options.include_hidden,
+    )  # fmt: skip
+    print_pruned(pruned, dry_run=True, as_json=output.json)
+    return EXIT_REJECTED if pruned.is_partial else 0

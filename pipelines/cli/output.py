@@ -6,12 +6,13 @@ import dataclasses
 import json
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..settings import Settings
 
 if TYPE_CHECKING:
+    from ..indexing.prune import Pruned
     from ..indexing.summary import Summary
     from ..milvus.copy import CopySummary
     from ..milvus.schema import CollectionInfo
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 # Characters in which a column is easy to read, and just readable.
 _EASY, _NARROWEST = 20, 8
+_KEPT_REASONS = 10
 
 
 def print_summary(summary: Summary, settings: Settings, as_json: bool) -> None:
@@ -32,7 +34,7 @@ def print_summary(summary: Summary, settings: Settings, as_json: bool) -> None:
         print(json.dumps(dataclasses.asdict(summary), ensure_ascii=False))
         return
     always = ("inserted", "updated", "unchanged", "rejected")
-    names = ("inserted", "updated", "deduplicated", "metadata_updated", "unchanged", "rejected")
+    names = ("inserted", "updated", "deduplicated", "moved", "metadata_updated", "unchanged", "rejected")
     counts = [(getattr(summary, name), name) for name in names if getattr(summary, name) or name in always]
     print(f"{summary.rows:,} rows: " + ", ".join(f"{count:,} {name}" for count, name in counts))
     _print_losses(summary)
@@ -51,12 +53,38 @@ def print_summary(summary: Summary, settings: Settings, as_json: bool) -> None:
 def _print_losses(summary: Summary) -> None:
     if summary.copied:
         print(f"copied the collection to take new columns ({summary.copied:,} rows, nothing was embedded again)")
+    if summary.changed:
+        print("changed: " + ", ".join(f"{column} {count:,}" for column, count in sorted(summary.changed.items())))
     if summary.broken:
         print(f"broken {summary.broken:,}: their files changed and cannot be used; they are no longer found")
     if summary.removed:
-        print(f"removed {summary.removed:,} rows whose file or line is gone")
+        print(f"removed {summary.removed:,} rows whose file or line is gone; they are listed in {summary.pruned_file}")
+    _print_kept(summary.kept)
     if summary.unsupported:
         print(f"{summary.unsupported:,} files are of kinds that cannot be read")
+
+
+def _print_kept(kept: Mapping[str, int]) -> None:
+    for reason, count in sorted(kept.items(), key=lambda item: -item[1])[:_KEPT_REASONS]:
+        print(f"kept {count:,} rows: {reason}", file=sys.stderr)
+    if len(kept) > _KEPT_REASONS:
+        print(f"kept {sum(kept.values()):,} rows in all, for {len(kept):,} reasons", file=sys.stderr)
+
+
+def print_pruned(pruned: Pruned, dry_run: bool, as_json: bool) -> None:
+    """Print what was removed, or in a dry run what would be."""
+    from ..indexing.prune import listed, write_rows
+
+    _print_kept(pruned.kept)
+    if as_json:
+        values = {"removed": pruned.removed, "pruned_file": pruned.written_to, "kept": pruned.kept}
+        print(json.dumps({**values, "rows": [*map(listed, pruned.rows)]} if dry_run else values, ensure_ascii=False))
+    elif dry_run:
+        write_rows(pruned.rows, sys.stdout)
+    elif pruned.removed:
+        print(f"removed {pruned.removed:,} rows; they are listed in {pruned.written_to}")
+    elif not pruned.rows:
+        print("no file is gone")
 
 
 def _print_runtime(summary: Summary) -> None:

@@ -6,7 +6,9 @@ redirects included. Proxies from the environment are not used, because they woul
 
 from __future__ import annotations
 
+import io
 import time
+from contextlib import suppress
 from functools import lru_cache
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import IO
@@ -14,7 +16,7 @@ from typing import IO
 import httpcore
 import httpx
 
-from ..errors import UnreadableFile
+from ..errors import MissingFile, UnreadableFile
 from .network import CheckedTransport, deadline
 
 MAX_REDIRECTS = 5
@@ -25,6 +27,7 @@ TOTAL_SECONDS = 60.0
 PAUSES = (0.5, 2.0)
 MAX_RETRY_AFTER = 30.0
 BUSY = frozenset({429, 502, 503, 504})
+GONE = frozenset({404, 410})
 HEADERS = {
     "User-Agent": "image-search (python-httpx)",
     "Accept": "image/*,*/*;q=0.8",
@@ -44,6 +47,21 @@ class _Interrupted(Exception):
         self.pause = pause
 
 
+class _TooLarge(UnreadableFile):
+    """The file is larger than it may be."""
+
+
+def find(url: str, allow_private: bool = False) -> None:
+    """Asks whether a server has a file, and reads nothing of it. (Some servers answer HEAD with 404 for any file.)
+
+    Raises:
+        MissingFile: the server has no such file.
+        UnreadableFile: nobody can say, with the reason.
+    """
+    with suppress(_TooLarge):
+        download(url, io.BytesIO(), 0, allow_private)
+
+
 def download(
     url: str, target: IO[bytes], max_bytes: int, allow_private: bool = False, seconds: float = TOTAL_SECONDS
 ) -> None:
@@ -54,7 +72,7 @@ def download(
         seconds: for the whole download, with its retries.
 
     Raises:
-        UnreadableFile: with the reason.
+        MissingFile, UnreadableFile: with the reason.
     """
     deadline.start(seconds)
     for pause in (*PAUSES, None):
@@ -97,9 +115,9 @@ def _save(response: httpx.Response, target: IO[bytes], max_bytes: int) -> None:
         after = response.headers.get("retry-after", "")
         raise _Interrupted(status, min(float(after), MAX_RETRY_AFTER) if after.isdecimal() else 0.0)
     if response.status_code != 200:
-        raise UnreadableFile(status)
+        raise (MissingFile if response.status_code in GONE else UnreadableFile)(status)
     announced = response.headers.get("content-length", "")
-    too_large = UnreadableFile(f"larger than {max_bytes >> 20} MiB")
+    too_large = _TooLarge(f"larger than {max_bytes >> 20} MiB")
     if announced.isdecimal() and int(announced) > max_bytes:
         raise too_large
     received = 0
@@ -115,8 +133,8 @@ def _explain(error: Exception, where: str) -> Exception:
     name = type(error).__name__
     detail = " ".join(str(error).split())[:120]
     if isinstance(error, UnreadableFile):
-        reason = str(error)
-    elif name in ("ConnectTimeout", "PoolTimeout"):
+        return type(error)(f"{where}{error}")
+    if name in ("ConnectTimeout", "PoolTimeout"):
         reason = f"cannot connect within {CONNECT_SECONDS:g} s"
     elif name.endswith("Timeout"):
         reason = f"timed out after {READ_SECONDS if deadline.left() > 0 else deadline.seconds:g} s"

@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
+from typing import Any
 
+from ..milvus import schema
 from ..milvus.collection import Collection
 from ..threads import resolve_threads
 
@@ -48,7 +50,7 @@ def _hash_file(path: str) -> str:
 
 
 class Contents:
-    """Knows which row holds each content, embedded by this model: in the collection, or soon, by this run.
+    """Knows which rows hold each content, embedded by this model: in the collection, or soon, by this run.
 
     The contents of this run stay in memory, 200 bytes a row. The collection is asked for the others.
     """
@@ -59,13 +61,15 @@ class Contents:
         self._was_empty = collection.count() == 0
         self._of_this_run: dict[bytes, int] = {}
 
-    def find_holders(self, contents: set[str]) -> dict[str, int]:
-        """Return content → id of a row that holds it, without unknown contents. Makes one query."""
-        keys = {content: bytes.fromhex(content) for content in contents - {""}}
-        found = {content: self._of_this_run[key] for content, key in keys.items() if key in self._of_this_run}
-        if not self._was_empty:
-            found.update(self._collection.ids_of_contents(keys.keys() - found.keys(), self._model_id))
-        return found
+    def find_rows(self, contents: set[str], names: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
+        """Return content → its stored rows by id, whatever model embedded them. Makes one query."""
+        return {} if self._was_empty else self._collection.rows_of_contents(contents - {""}, names)
+
+    def find_holder(self, content: str, stored: Iterable[Mapping[str, Any]]) -> int | None:
+        """Return the id of a row with the content, which this run embeds or is among `stored`."""
+        if content and (key := self._of_this_run.get(bytes.fromhex(content))) is not None:
+            return key
+        return next((row[schema.ID] for row in stored if row[schema.MODEL] == self._model_id), None)
 
     def add(self, content: str, row_id: int) -> None:
         """Note that this run embeds an image with this content."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..engine import Profile, run
-from ..fields import EMBEDDING
+from ..fields import EMBEDDING, ID
 from ..milvus import schema
 from ..milvus.collection import Collection
 from .plan import PLAN_ROWS, Embed, Reuse, Step
@@ -92,17 +92,19 @@ class Executor:
         holders = self._collection.get(wanted, [schema.HASH, schema.MODEL, schema.PRECISION, EMBEDDING])
         entities: list[dict[str, Any]] = []
         outcomes: list[Outcome] = []
+        replaced: list[int] = []
         for step in ready:
-            (row, entity, _), holder = step.embed, holders.get(step.holder, {})
+            entity, holder = step.embed.entity, holders.get(step.holder, {})
             # The holder may have been rejected, or may have changed since it was looked up.
             if all(holder.get(name) == entity[name] for name in (schema.HASH, schema.MODEL)):
                 embedding = np.asarray(holder[EMBEDDING], np.float32)
                 entities.append({**entity, EMBEDDING: embedding, schema.PRECISION: holder[schema.PRECISION]})
-                outcomes.append(Outcome(row, "metadata_updated" if step.holder == row.id else "deduplicated"))
+                outcomes.append(step.embed.outcome(step.kind))
+                replaced += step.embed.match.replaces
             else:
                 self._queue(step.embed)
         if entities:
-            yield from self._send(self._store, entities, outcomes)
+            yield from self._send(self._store, entities, outcomes, replaced)
 
     def _store_duplicates(self) -> Iterator[list[Outcome]]:
         if self._duplicates:
@@ -132,22 +134,33 @@ class Executor:
         self._embedding.difference_update(contents)
         return outcomes
 
-    def _store(self, entities: list[dict[str, Any]], outcomes: list[Outcome]) -> list[Outcome]:
+    def _store(self, entities: list[dict[str, Any]], outcomes: list[Outcome], replaced: list[int]) -> list[Outcome]:
         self._collection.upsert(entities)
+        self._delete(replaced)
         return outcomes
+
+    def _delete(self, ids: list[int]) -> None:
+        if ids:
+            self._collection.delete(ids)
 
     def _embed(self, batch: list[Embed]) -> list[Outcome]:
         """Run the pipeline on one batch, which embeds and stores it. Rows whose image broke are deleted."""
         entities, paths = [step.entity for step in batch], [step.row.path for step in batch]
         reasons, written = run(self._pipeline, entities, paths, profile=self._profile)
         outcomes = list(map(_outcome, batch, reasons, written))
-        if broken := [row.id for row, done, _ in outcomes if done == "broken"]:
-            self._collection.delete(broken)
+        self._delete([key for step, outcome in zip(batch, outcomes, strict=True) for key in _lost(step, outcome.done)])
         return outcomes
+
+
+def _lost(step: Embed, done: str) -> tuple[int, ...]:
+    """Ids of the rows that are to be deleted after a step: of a broken file, or now stored under another id."""
+    if done == "broken" and step.before is not None:
+        return (step.before[ID],)
+    return step.match.replaces if done else ()
 
 
 def _outcome(step: Embed, reason: str, written: bool) -> Outcome:
     if written:
-        return Outcome(step.row, "inserted" if step.before is None else "updated")
+        return step.outcome("inserted" if step.before is None else "updated")
     done = "broken" if step.has_other_image else ""
-    return Outcome(step.row, done, reason or "the model gives no finite embedding for it")
+    return step.outcome(done, reason or "the model gives no finite embedding for it")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -15,6 +14,10 @@ from ..milvus import schema
 from ..milvus.collection import Collection
 from ..sources.source import Row, Source
 from .contents import Contents, hash_files
+from .gone import GoneFiles
+from .identity import Identity, Match
+from .merge import Merger
+from .prune import Listing
 from .summary import Outcome
 
 # Rows that are planned together: as many as one look-up in Milvus takes.
@@ -27,11 +30,14 @@ class Embed(NamedTuple):
     """A row whose image is new or changed.
 
     entity: every field to be stored but the embedding. before: the stored row, None for a new one.
+    match: how the row was found. exists: whether its file is there, or may be there.
     """
 
     row: Row
     entity: dict[str, Any]
     before: Mapping[str, Any] | None
+    match: Match
+    exists: bool
 
     @property
     def content(self) -> str:
@@ -47,10 +53,27 @@ class Embed(NamedTuple):
         return bool(self.content) or before[PATH] == self.row.path
 
     @property
+    def has_other_path(self) -> bool:
+        """Whether the row was found, with another path."""
+        return self.match.stored is not None and self.match.stored[PATH] != self.row.path
+
+    @property
     def has_other_image(self) -> bool:
         """Whether the file can be read and is no longer the one whose embedding is stored."""
         is_empty = self.entity[schema.MTIME_NS] != 0 == self.entity[schema.SIZE]
         return self.before is not None and (is_empty or self.content not in ("", self.before[schema.HASH]))
+
+    def outcome(self, done: str, reason: str = "") -> Outcome:
+        """Return what became of the row."""
+        return Outcome(self.match.listed, done, reason, () if reason else self._changed(), self.row.id)
+
+    def _changed(self) -> tuple[str, ...]:
+        """The columns, by key, that get another value in a row that was stored before."""
+        if self.before is None:
+            return ()
+        return tuple(
+            key for key, value in self.entity.items() if key not in schema.SYSTEM and self.before[key] != value
+        )
 
 
 class Reuse(NamedTuple):
@@ -62,6 +85,14 @@ class Reuse(NamedTuple):
     embed: Embed
     holder: int
 
+    @property
+    def kind(self) -> str:
+        """What is done by that, as the summary counts it."""
+        before = self.embed.before
+        if before is None or before[ID] != self.holder:
+            return "deduplicated"
+        return "moved" if self.embed.match.moved else "metadata_updated"
+
 
 # A row that needs no work has its outcome at once.
 Step = Outcome | Embed | Reuse
@@ -72,23 +103,30 @@ class Planner:
 
     Args:
         source: name of the source, stored with each row; rows may bring another in their fields.
+        known: the collection whose rows these are, if `collection` is to replace it.
         checksum: compare the content of the files instead of their time and size.
         threads: for hashing files, see `hash_files`.
         precision: of the embeddings that this run makes.
+        fills: columns that the source only fills in where they are empty, as a folder does with labels.
     """
 
     def __init__(
         self, collection: Collection, model_id: str, source: str = "", checksum: bool = False,
-        profile: Profile | None = None, threads: int = 0, precision: str = "",
+        profile: Profile | None = None, threads: int = 0, precision: str = "", *,
+        known: Collection | None = None, gone: GoneFiles | None = None, fills: Sequence[str] = (),
     ) -> None:  # fmt: skip
-        self._collection, self._threads = collection, threads
+        self._collection, self._known, self._threads = collection, known or collection, threads
         self._contents = Contents(collection, model_id)
-        self._own = {schema.MODEL: model_id, schema.SOURCE: source, schema.HASH: "", schema.PRECISION: precision}
+        self._known_contents = self._contents if self._known is collection else Contents(self._known, model_id)
         self._checksum = checksum
         self._profile = profile
-        self._defaults = {field.key: field.default for field in collection.fields()}
-        self._compared = [*_FILE_FIELDS, schema.SOURCE, *self._defaults]
-        self.present = array("q")  # ids of the rows that have a file, or may have one
+        gone = gone or GoneFiles(self._known)
+        self._merger = Merger(collection.fields(), source, model_id, precision, gone, fills)
+        self._compared = [*_FILE_FIELDS, schema.SOURCE, schema.KEY, *self._merger.columns]
+        self._names = [schema.HASH, schema.DEVICE, *self._compared]
+        self._identity = Identity(self._known, self._names, source, gone)
+        self.listing = Listing()
+        self.replaced: set[int] = set()  # ids of rows that got the id of a CSV
 
     def plans(self, source: Source, first: int) -> Iterator[list[Step]]:
         """Yield a plan for each chunk of the source. The first chunk has at most `first` rows.
@@ -104,27 +142,42 @@ class Planner:
 
     def plan(self, rows: Sequence[Row]) -> list[Step]:
         """Return one step for each row. Looks up all rows in one call, and reads the files that may have changed."""
-        stored = self._collection.get([row.id for row in rows], [schema.HASH, *self._compared])
         steps: list[Step] = []
         changed: list[Embed] = []
-        for row in rows:
-            step = Embed(row, self._entity(row), stored.get(row.id))
-            reason = _why_unstorable(row)
+        for step in self._with_before([self._embed(match) for match in self._identity.match(rows)]):
+            reason = _why_unstorable(step.row)
             if reason:
-                steps.append(Outcome(row, reason=reason))
+                steps.append(step.outcome("", reason))
+                self._list(step)
             elif not self._checksum and _same(step.before, step.entity, self._compared):
-                steps.append(Outcome(row, "unchanged"))
+                steps.append(step.outcome("unchanged"))
+                self._list(step)
             else:
                 changed.append(step)
         self._add_contents(changed)
         return steps + self._plan_changed(changed)
 
-    def _entity(self, row: Row) -> dict[str, Any]:
-        mtime_ns, size, may_exist = _stat(row.path)
-        if may_exist:
-            self.present.append(row.id)
-        own = {ID: row.id, PATH: row.path, **self._own, schema.MTIME_NS: mtime_ns, schema.SIZE: size}
-        return {**own, **self._defaults, **row.fields}
+    def _embed(self, match: Match) -> Embed:
+        mtime_ns, size, device, exists = _stat(match.row.path)
+        entity = self._merger.merge(match)
+        entity |= {schema.MTIME_NS: mtime_ns, schema.SIZE: size, schema.DEVICE: device}
+        return Embed(match.row, entity, match.stored, match, exists)
+
+    def _with_before(self, steps: list[Embed]) -> list[Embed]:
+        """The steps compared with the rows of the collection to fill, if the rows were found in another one."""
+        if self._known is self._collection:
+            return steps
+        stored = self._collection.get([step.row.id for step in steps], self._names)
+        return [step._replace(before=stored.get(step.row.id)) for step in steps]
+
+    def _list(self, step: Embed) -> None:
+        """Note that the source lists this row."""
+        if not step.exists:
+            self.listing.missing.add(step.row.id)
+            return
+        self.listing.present.append(step.row.id)
+        if is_remote(step.row.path):
+            self.listing.remote.append(step.row.id)
 
     def _add_contents(self, changed: Sequence[Embed]) -> None:
         """Put the content's hash into each entity: the stored one if the file looks untouched."""
@@ -139,23 +192,38 @@ class Planner:
             step.entity[schema.HASH] = content
 
     def _plan_changed(self, changed: Sequence[Embed]) -> list[Step]:
+        contents = {step.content for step in changed if not step.keeps_image or step.has_other_path}
+        alike = self._known_contents.find_rows(contents, self._names)
         steps: list[Step] = []
         others: list[Embed] = []
-        for step in changed:
+        for step in self._with_before([self._find_moved(step, alike.get(step.content, ())) for step in changed]):
+            self._list(step)
+            self.replaced.update(step.match.replaces)
             if self._checksum and step.content and _same(step.before, step.entity, [schema.HASH, *self._compared]):
-                steps.append(Outcome(step.row, "unchanged"))
-            elif step.keeps_image and not (self._checksum and is_remote(step.row.path)):  # only fetching would tell
-                steps.append(Reuse(step, step.row.id))
+                steps.append(step.outcome("unchanged"))
+            elif step.before and step.keeps_image and not (self._checksum and is_remote(step.row.path)):
+                steps.append(Reuse(step, step.before[ID]))  # of a remote file only fetching would tell
             else:
                 others.append(step)
-        holders = self._contents.find_holders({step.content for step in others})
+        if self._contents is not self._known_contents:
+            alike = self._contents.find_rows({step.content for step in others}, self._names)
         for step in others:
-            holder = holders.get(step.content)
+            holder = self._contents.find_holder(step.content, alike.get(step.content, ()))
             steps.append(step if holder is None else Reuse(step, holder))
             if holder is None and step.content:
-                holders[step.content] = step.row.id
                 self._contents.add(step.content, step.row.id)
         return steps
+
+    def _find_moved(self, step: Embed, alike: Sequence[Mapping[str, Any]]) -> Embed:
+        """The same step, or that for a stored row whose file has moved."""
+        if step.match.stored is not None and not step.has_other_path:
+            return step
+        match = self._identity.match_content(step.match, step.entity[schema.DEVICE], alike)
+        if match == step.match:
+            return step
+        found = self._embed(match)
+        found.entity[schema.HASH] = step.content
+        return found
 
 
 def _same(before: Mapping[str, Any] | None, entity: Mapping[str, Any], names: Sequence[str]) -> bool:
@@ -169,17 +237,20 @@ def _split_first(chunks: Iterator[list[Row]], count: int) -> Iterator[list[Row]]
     yield from chunks
 
 
-def _stat(path: str) -> tuple[int, int, bool]:
-    """Return modification time in ns and size in bytes, zeros if unknown, and whether the file exists or may exist."""
+def _stat(path: str) -> tuple[int, int, int, bool]:
+    """Return modification time in ns, size in bytes and device, and whether the file exists or may exist.
+
+    What is unknown is 0, the device -1.
+    """
     if is_remote(path):
-        return 0, 0, True
+        return 0, 0, -1, True
     try:
         status = os.stat(path)
     except OSError as error:
-        return 0, 0, not isinstance(error, (FileNotFoundError, NotADirectoryError))
+        return 0, 0, -1, not isinstance(error, (FileNotFoundError, NotADirectoryError))
     except ValueError:  # a null character
-        return 0, 0, False
-    return status.st_mtime_ns, status.st_size, True
+        return 0, 0, -1, False
+    return status.st_mtime_ns, status.st_size, status.st_dev & (2**63 - 1), True
 
 
 def _why_unstorable(row: Row) -> str:

@@ -1,26 +1,72 @@
-"""Pruning: remove the rows of a source whose file or CSV line is gone, unless the source itself seems to be gone."""
+"""Pruning: rows that their source no longer lists, and rows whose file is gone."""
 
 from __future__ import annotations
 
+import csv
 import os
 from array import array
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..errors import InputError
+from ..fetch.presence import GONE, PRESENT, is_unlistable
 from ..fetch.read import is_remote
 from ..fields import ID, PATH
 from ..milvus import schema
 from ..milvus.collection import Collection
 from ..milvus.filter_expression import text_literal
+from .gone import GoneFiles
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-# Called with the number of rows that are gone and the number of all rows of the source; returns whether to remove them.
+# Called with the number of rows that are gone and the number of all rows that were looked at; returns whether to remove
+# them.
 Confirm = Callable[[int, int], bool]
+_ROWS = 4000  # looked at together
+
+
+@dataclass
+class Listing:
+    """The ids of the rows that a source lists.
+
+    present: their file is there, or may be there. missing: it is not. remote: among `present`, those at an address.
+    """
+
+    present: array[int] = field(default_factory=lambda: array("q"))
+    missing: set[int] = field(default_factory=set)
+    remote: array[int] = field(default_factory=lambda: array("q"))
+
+
+@dataclass
+class Pruned:
+    """What pruning did, or would do.
+
+    rows: id, path and sources of the rows that no source lists or whose file is gone.
+    removed: the number of them, 0 unless it was confirmed.
+    kept: reason → number of rows whose file could not be seen.
+    written_to: the CSV that lists the removed rows, '' without any.
+    """
+
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    removed: int = 0
+    kept: Counter[str] = field(default_factory=Counter)
+    written_to: str = ""
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether a folder could not be listed."""
+        return any(map(is_unlistable, self.kept))
+
+    def count_kept(self, states: Mapping[int, str]) -> None:
+        """Add the states of rows to the counts."""
+        self.kept.update(state for state in states.values() if state not in (GONE, PRESENT))
 
 
 def source_name(source: str | os.PathLike[str] | DataFrame) -> str:
@@ -31,33 +77,126 @@ def source_name(source: str | os.PathLike[str] | DataFrame) -> str:
     return text if is_remote(text) else os.path.realpath(os.path.expanduser(text))
 
 
-def prune_gone(
-    collection: Collection, source: str, present: array[int], unlisted: Iterable[str], confirm: Confirm
-) -> int:
-    """Remove the rows of a source that are gone, and return how many.
-
-    A row belongs to the source that listed it last; rows of other sources stay.
+def prune_source(
+    collection: Collection, source: str, listing: Listing, is_folder: bool, gone: GoneFiles, confirm: Confirm
+) -> Pruned:
+    """Take the source from the rows that it no longer lists or whose file is gone, and remove those without another.
 
     Args:
-        present: ids of the rows whose file exists, or may exist.
-        unlisted: folders that cannot be listed; nothing below them counts as gone.
+        is_folder: a row that is not listed counts only if its file was looked for: its folder may be unlistable now.
 
     Raises:
         InputError: not one file of the source exists, as when a disk is not mounted.
     """
-    of_source = f"{schema.SOURCE} == {text_literal(source)}"
-    stored = np.fromiter((row[ID] for rows in collection.scan(of_source, []) for row in rows), np.int64)
-    gone = np.setdiff1d(stored, np.array(present, np.int64), assume_unique=True).tolist()
-    below = tuple(os.path.join(folder, "") for folder in unlisted)
-    if gone and below:
-        gone = [key for key, row in collection.get(gone, [PATH]).items() if not row[PATH].startswith(below)]
-    if not gone:
-        return 0
-    if not present:
+    stored = np.fromiter((key for rows in _scan(collection, source) for key in _ids(rows)), np.int64)
+    unseen = np.setdiff1d(stored, np.array(listing.present, np.int64))
+    doubtful = np.intersect1d(stored, [*listing.missing, *(() if is_folder else listing.remote)])
+    pruned, let_go = Pruned(), []
+    for rows in _in_parts(collection, np.setdiff1d(unseen, doubtful)):
+        states = gone.states(rows) if is_folder else dict.fromkeys(_ids(rows), GONE)
+        let_go += [row for row in rows if states[row[ID]] in (GONE, PRESENT)]  # present, but excluded now
+        pruned.count_kept(states)
+    for rows in _in_parts(collection, doubtful):
+        states = gone.states(rows)
+        let_go += [row for row in rows if states[row[ID]] == GONE]
+        pruned.count_kept(states)
+    if let_go and not listing.present:
         raise InputError(
-            f"not one of the {len(stored):,} images of {source} is there (is its disk mounted?): nothing was removed"
+            f"not one of the {len(stored):,} images of {source} is there (is its disk mounted?): nothing was removed; "
+            "`image-search prune` removes what is gone for good"
         )
-    if not confirm(len(gone), len(stored)):
-        return 0
-    collection.delete(gone)
-    return len(gone)
+    pruned.rows = [row for row in let_go if _without(row, source) == ""]
+    if let_go and confirm(len(let_go), len(stored)):
+        _remove(collection, pruned)
+        _rename(collection, {row[ID]: _without(row, source) for row in let_go if _without(row, source)})
+    return pruned
+
+
+def prune_collection(collection: Collection, gone: GoneFiles, confirm: Confirm) -> Pruned:
+    """Remove the rows whose file is gone, whatever source lists them."""
+    pruned, total = Pruned(), 0
+    for rows in collection.scan("", _names(collection)):
+        states = gone.states(rows)
+        total += len(rows)
+        pruned.rows += [row for row in rows if states[row[ID]] == GONE]
+        pruned.count_kept(states)
+    if pruned.rows and confirm(len(pruned.rows), total):
+        _remove(collection, pruned)
+    return pruned
+
+
+def _remove(collection: Collection, pruned: Pruned) -> None:
+    """List the rows in a new file, and then delete them."""
+    if pruned.rows:
+        pruned.written_to = _write_list(pruned.rows)
+        collection.delete(_ids(pruned.rows))
+        pruned.removed = len(pruned.rows)
+
+
+def _rename(collection: Collection, sources: Mapping[int, str]) -> None:
+    """Store rows with other sources."""
+    names = schema.field_names(collection.describe())
+    for rows in _in_parts(collection, list(sources), names):
+        collection.upsert({**row, schema.SOURCE: sources[row[ID]]} for row in rows)
+
+
+def _write_list(rows: Iterable[Mapping[str, Any]]) -> str:
+    name = f"pruned-{datetime.now():%Y-%m-%d-%H%M%S}"
+    for number in range(1, 1000):
+        path = Path(f"{name}-{number}.csv" if number > 1 else f"{name}.csv")
+        try:
+            with open(path, "x", newline="", encoding="utf-8") as file:
+                write_rows(rows, file)
+                file.flush()
+                os.fsync(file.fileno())
+            return str(path)
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise InputError(
+                f"the removed rows cannot be listed in {path} ({error.strerror}), so nothing was removed: "
+                "run the command in a folder that can be written"
+            ) from error
+    raise InputError(f"{name}.csv and many more exist already: nothing was removed")
+
+
+def write_rows(rows: Iterable[Mapping[str, Any]], file: IO[str]) -> None:
+    """Write rows as the CSV id,path,source."""
+    writer = csv.DictWriter(file, ["id", "path", "source"])
+    writer.writeheader()
+    writer.writerows(map(listed, rows))
+
+
+def listed(row: Mapping[str, Any]) -> dict[str, str]:
+    """Return what is listed of a row: the id as it was given, the path, and the sources, between '; '."""
+    sources = "; ".join(schema.split_sources(row[schema.SOURCE]))
+    return {"id": row.get(schema.KEY) or str(row[ID]), "path": row[PATH], "source": sources}
+
+
+def _without(row: Mapping[str, Any], source: str) -> str:
+    return schema.join_sources(name for name in schema.split_sources(row[schema.SOURCE]) if name != source)
+
+
+def _scan(collection: Collection, source: str) -> Iterator[list[dict[str, Any]]]:
+    """All rows of a source, which may have others beside it."""
+    yield from collection.scan(f"{schema.SOURCE} == {text_literal(source)}", [])
+    several = f'{schema.SOURCE} >= {text_literal(chr(10))} and {schema.SOURCE} < "{chr(11)}"'
+    for rows in collection.scan(several, [schema.SOURCE]):
+        yield [row for row in rows if source in schema.split_sources(row[schema.SOURCE])]
+
+
+def _in_parts(
+    collection: Collection, ids: Sequence[int] | np.ndarray, names: Sequence[str] = ()
+) -> Iterator[list[dict[str, Any]]]:
+    for start in range(0, len(ids), _ROWS):
+        part = [int(key) for key in ids[start : start + _ROWS]]
+        yield list(collection.get(part, names or _names(collection)).values())
+
+
+def _names(collection: Collection) -> list[str]:
+    there = schema.field_names(collection.describe())
+    return [name for name in (PATH, schema.SOURCE, schema.DEVICE, schema.KEY) if name in there]
+
+
+def _ids(rows: Iterable[Mapping[str, Any]]) -> list[int]:
+    return [row[ID] for row in rows]

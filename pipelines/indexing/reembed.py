@@ -28,6 +28,9 @@ class CollectionSource:
     A row's fields are the columns of the replacement, and what else it keeps: its sources and its id as text.
     """
 
+    is_folder = False
+    fills: tuple[str, ...] = ()
+
     def __init__(self, collection: Collection, replacement: Collection, rejected: set[int]) -> None:
         self._collection = collection
         self.fields = replacement.fields()

@@ -12,6 +12,7 @@ import numpy as np
 from ..declarations import build_insert
 from ..engine import Profile, load_towhee
 from ..errors import InputError, ModelMismatch, StoreFull
+from ..fields import Field
 from ..images.decode import decode
 from ..milvus import connection, schema
 from ..milvus.collection import Collection
@@ -25,8 +26,9 @@ from ..sources.source import WHOLE, Shard, Source
 from ..threads import resolve_threads
 from .exchange import REEMBEDDED, exchange, finish_exchange
 from .execute import Executor
-from .plan import Planner
-from .prune import Confirm, prune_gone, source_name
+from .gone import GoneFiles
+from .plan import PLAN_ROWS, Planner
+from .prune import Confirm, Pruned, prune_source, source_name
 from .rebuild import Copied, columns_for, rebuild
 from .reembed import CollectionSource, replacement_of
 from .reject_file import RejectFile
@@ -45,6 +47,11 @@ class Target(NamedTuple):
     replaces: Collection | None
     model: ClipModel
     model_id: str
+
+    @property
+    def known(self) -> Collection:
+        """The collection that knows the rows."""
+        return self.replaces or self.collection
 
 
 def run_insert(
@@ -78,8 +85,8 @@ def run_insert(
         checksum: compare the content of files, not their time and size.
         reembed: if another model made the collection, embed all of it again with this one. The old collection can be
             searched until the new one is complete.
-        prune: afterwards remove the rows of this source whose file or CSV line is gone, if this function returns True.
-            It gets their number and the number of all rows of the source.
+        prune: afterwards take this source from the rows whose file or CSV line is gone, if this function returns True,
+            and remove those that no other source lists. It gets their number and that of all rows of the source.
         index: the vector index to have afterwards (`milvus.index.choose_index`); None leaves it to the program.
         path_column: the column of paths; '' looks for `path`, then for usual names.
         exclude: patterns with gitignore's rules for what to leave out of a folder.
@@ -111,8 +118,11 @@ def run_insert(
     pipeline = build_insert(target.model, target.collection, settings)
     summary.copied = _prepare_collection(target, rows, index, part, on_copied or (lambda done, total: None))
     steps: Profile | None = [] if profile else None
-    precision = target.model.runtime.precision
-    planner = Planner(target.collection, target.model_id, name, checksum, steps, settings.threads, precision)
+    gone = GoneFiles(target.known, settings.allow_private_urls)
+    planner = Planner(
+        target.collection, target.model_id, name, checksum, steps, settings.threads, target.model.runtime.precision,
+        known=target.known, gone=gone, fills=rows.fills,
+    )  # fmt: skip
     tally = Tally(summary, reject_file, on_progress)
     _fill(target, rows, planner, Executor(target.collection, pipeline, batch_size, steps), tally)
     tally.add_findings(rows.findings)
@@ -121,12 +131,37 @@ def run_insert(
         if target.replaces is not None:
             exchange(target.replaces, target.collection, REEMBEDDED)
         if prune is not None:
-            summary.removed = prune_gone(target.collection, name, planner.present, rows.findings.unlisted, prune)
+            tally.add_pruned(prune_source(target.collection, name, planner.listing, rows.is_folder, gone, prune))
         if summary.removed or summary.rows > summary.unchanged + summary.rejected:
             target.collection.flush()
         target.collection.optimize(index)
     tally.close(steps)
     return summary
+
+
+def find_prunable(
+    source: str | os.PathLike[str], settings: Settings, *,
+    path_column: str = "", exclude: Sequence[str] = (), include_hidden: bool = False,
+) -> Pruned:  # fmt: skip
+    """Return what `run_insert` with `prune` would remove, without changing anything.
+
+    Raises:
+        InputError: as `run_insert`, and for a collection of version 0.1, which has to be copied first.
+    """
+    rows = open_source(
+        source, allow_private=settings.allow_private_urls,
+        path_column=path_column, exclude=exclude, include_hidden=include_hidden,
+    )  # fmt: skip
+    target, name = _open_target(settings, reembed=False), source_name(source)
+    target.collection.load()
+    if target.collection.version() < schema.VERSION:
+        raise InputError("a collection of version 0.1 has to be copied once: run this insert without --dry-run first")
+    _adopt_columns(rows, target.collection)
+    gone = GoneFiles(target.collection, settings.allow_private_urls)
+    planner = Planner(target.collection, target.model_id, name, gone=gone, fills=rows.fills)
+    for _ in planner.plans(rows, PLAN_ROWS):
+        pass
+    return prune_source(target.collection, name, planner.listing, rows.is_folder, gone, lambda gone, total: False)
 
 
 def _open_target(settings: Settings, reembed: bool) -> Target:
@@ -147,8 +182,9 @@ def _fill(target: Target, source: Source, planner: Planner, executor: Executor, 
     try:
         tally.fold(executor.execute(planner.plans(source, executor.capacity)), source.total)
         if target.replaces is not None:
-            others = CollectionSource(target.replaces, target.collection, tally.rejected_ids)
-            of_others = Planner(target.collection, target.model_id, precision=target.model.runtime.precision)
+            others = CollectionSource(target.replaces, target.collection, tally.rejected_ids | planner.replaced)
+            precision = target.model.runtime.precision
+            of_others = Planner(target.collection, target.model_id, precision=precision, known=target.known)
             tally.fold(executor.execute(of_others.plans(others, executor.capacity)), others.total)
     except KeyboardInterrupt:
         tally.interrupt()
@@ -168,17 +204,38 @@ def _prepare_collection(target: Target, source: Source, index: Index | None, par
 
     Return the number of rows that were copied for that.
     """
-    collection, model, like = target.collection, target.model, target.replaces or target.collection
-    if like.exists():
-        like.refuse_older_program()
-        columns = columns_for(like, source.fields)
+    collection, model = target.collection, target.model
+    columns = _adopt_columns(source, target.known)
+    if collection.exists():
+        _check_model(collection, model)
     else:
-        columns = schema.as_stored(source.fields, collection.has_null)
-    source.fields = adopt(source.fields, columns)
-    if not collection.exists():
         warm_up(model)  # meanwhile; every image is new
         collection.create(model.spec.dim, columns, index)
-        return 0
+    copied = 0
+    for outdated in {collection, target.known}:
+        if outdated.version() == schema.VERSION and outdated.fields() == columns:
+            continue
+        if part != WHOLE:
+            raise InputError(
+                f"collection '{collection.name}' has to be copied once to take these columns, and other shards may be "
+                "writing: run this source without --shard first (with --limit 1 it is quick)"
+            )
+        copied += rebuild(outdated, columns, on_copied)
+    return copied
+
+
+def _adopt_columns(source: Source, collection: Collection) -> tuple[Field, ...]:
+    """Give the source's columns their types and keys in a collection; return those that the collection is to have."""
+    if not collection.exists():
+        columns = schema.as_stored(source.fields, collection.has_null)
+    else:
+        collection.refuse_older_program()
+        columns = columns_for(collection, source.fields)
+    source.fields = adopt(source.fields, columns)
+    return columns
+
+
+def _check_model(collection: Collection, model: ClipModel) -> None:
     stored_model_id = collection.model()
     if not is_compatible(stored_model_id, model.model_id) or collection.dim() != model.spec.dim:
         raise ModelMismatch(
@@ -186,14 +243,6 @@ def _prepare_collection(target: Target, source: Source, index: Index | None, par
             f"this is {model.model_id}: "
             "use that model (--model), another collection (--collection), or embed everything again (--reembed)"
         )
-    if collection.version() == schema.VERSION and collection.fields() == columns:
-        return 0
-    if part != WHOLE:
-        raise InputError(
-            f"collection '{collection.name}' has to be copied once to take these columns, and other shards may be "
-            "writing: run this source without --shard first (with --limit 1 it is quick)"
-        )
-    return rebuild(collection, columns, on_copied)
 
 
 def warm_up(model: ClipModel) -> None:

@@ -6,22 +6,31 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..engine import Profile
+from ..fields import read_key
 from ..sources.source import Findings, Row
 from .reject_file import RejectFile
+
+if TYPE_CHECKING:
+    from .prune import Pruned
 
 
 class Outcome(NamedTuple):
     """What became of one row. A row with a reason is rejected; `done` is the count of the summary for all others.
 
     A rejected row is `done` as "broken" if its stored row, which has the embedding of another image, was deleted.
+    row: as the source lists it.
+    changed: the columns, by key, that got another value in a row that was stored before.
+    id: under which the row is stored, or would be.
     """
 
     row: Row
     done: str = ""
     reason: str = ""
+    changed: tuple[str, ...] = ()
+    id: int = 0
 
     @property
     def kind(self) -> str:
@@ -31,16 +40,20 @@ class Outcome(NamedTuple):
 
 @dataclass
 class Summary:
-    """The numbers of an insert run. `rows` is the number of rows seen; the six counts after it add up to it.
+    """The numbers of an insert run. `rows` is the number of rows seen; the seven counts after it add up to it.
 
     inserted: new and embedded.
     updated: the image changed; embedded again.
     deduplicated: an image with the same bytes was embedded already, under another id; its embedding was taken.
-    metadata_updated: the image is the same; a column of the CSV, the file's time or its path changed.
+    moved: the file has moved; the row keeps its id and its embedding.
+    metadata_updated: the image is the same; a column, the sources, the file's time or its path changed.
     unchanged: nothing was done.
     rejected: not usable; `rejects_file` says why.
     broken: rejected rows that were stored before their file broke, and no longer are.
+    changed: column → number of stored rows in which it got another value.
     removed: rows that `--prune` removed; not among `rows`.
+    kept: reason → number of rows that `--prune` kept because their file could not be seen.
+    pruned_file: the CSV that lists the removed rows.
     copied: rows of the collection that were copied, without an embedding, to take new columns; not among `rows`.
     unsupported: files of a folder of kinds that cannot be read; in `rejects_file`, but not among `rows`.
     unlisted: folders that cannot be listed, with the reason. Nothing below them was pruned.
@@ -55,11 +68,15 @@ class Summary:
     inserted: int = 0
     updated: int = 0
     deduplicated: int = 0
+    moved: int = 0
     metadata_updated: int = 0
     unchanged: int = 0
     rejected: int = 0
     broken: int = 0
+    changed: dict[str, int] = field(default_factory=dict)
     removed: int = 0
+    kept: dict[str, int] = field(default_factory=dict)
+    pruned_file: str = ""
     copied: int = 0
     unsupported: int = 0
     unlisted: dict[str, str] = field(default_factory=dict)
@@ -95,10 +112,12 @@ class Tally:
             for kind, count in Counter(outcome.kind for outcome in outcomes).items():
                 setattr(self._summary, kind, getattr(self._summary, kind) + count)
             self._rejects.look_at(outcome.row for outcome in outcomes)
-            for row, done, reason in outcomes:
+            for row, done, reason, changed, key in outcomes:
+                for column in (read_key(column)[0] for column in changed):
+                    self._summary.changed[column] = self._summary.changed.get(column, 0) + 1
                 if reason:
                     self._summary.broken += done == "broken"
-                    self.rejected_ids.add(row.id)
+                    self.rejected_ids.add(key)
                     self._rejects.add(row, reason)
             self._rejects.flush()
             self._on_progress(self._summary, self._expected)
@@ -111,6 +130,11 @@ class Tally:
         self._rejects.look_at(row for row, _ in findings.unsupported)
         for row, reason in findings.unsupported:
             self._rejects.add(row, reason)
+
+    def add_pruned(self, pruned: Pruned) -> None:
+        """Add what was pruned to the summary."""
+        self._summary.removed, self._summary.pruned_file = pruned.removed, pruned.written_to
+        self._summary.kept = dict(pruned.kept)
 
     def interrupt(self) -> None:
         """Mark the summary as that of an interrupted run, and report it."""

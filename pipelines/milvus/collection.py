@@ -15,7 +15,7 @@ from ..fields import Field
 from ..query import MAX_LIMIT
 from . import schema
 from .connection import call, chunked, connect, is_open, normalise_uri, server_version
-from .filter_expression import list_literal, text_literal
+from .filter_expression import list_literal
 from .index import (
     AUTO,
     EXACT_SEGMENT_ROWS,
@@ -191,13 +191,13 @@ class Collection:
             found.update((row[schema.ID], row) for row in self._decoded(rows))
         return found
 
-    def ids_of_contents(self, hashes: Sized[str], model_id: str) -> dict[str, int]:
-        """Return content hash → id of a row with this content that this model embedded, without unknown hashes."""
-        found: dict[str, int] = {}
-        for part in chunked(list(hashes)):
-            expression = f"{schema.HASH} in {list_literal(part)} and {schema.MODEL} == {text_literal(model_id)}"
-            for row in self.query(expression, [schema.ID, schema.HASH]):
-                found[row[schema.HASH]] = row[schema.ID]
+    def rows_of_contents(self, hashes: Sized[str], output_fields: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
+        """Return content hash → rows with this content, ordered by id, without unknown hashes."""
+        found: dict[str, list[dict[str, Any]]] = {}
+        for part in chunked(sorted(hashes)):
+            rows = self.query(f"{schema.HASH} in {list_literal(part)}", [schema.ID, schema.HASH, *output_fields])
+            for row in sorted(rows, key=lambda row: row[schema.ID]):
+                found.setdefault(row[schema.HASH], []).append(row)
         return found
 
     def scan(self, expression: str, output_fields: Sequence[str]) -> Iterator[list[dict[str, Any]]]:

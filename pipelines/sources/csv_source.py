@@ -42,6 +42,9 @@ class CsvSource:
         InputError: the CSV has a mistake; the message names the file, the row and the column.
     """
 
+    is_folder = False
+    fills: tuple[str, ...] = ()
+
     def __init__(self, path: os.PathLike[str], layout: Layout, base: str, limit: int = 0, shard: Shard = WHOLE) -> None:
         self._path = path
         self._layout = layout

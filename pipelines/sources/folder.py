@@ -41,6 +41,9 @@ class FolderSource:
         InputError: the folder cannot be listed or holds no image.
     """
 
+    is_folder = True
+    fills: tuple[str, ...] = ("label",)
+
     def __init__(self, root: Path, limit: int = 0, shard: Shard = WHOLE, choice: Choice = DEFAULT_CHOICE) -> None:
         self._top = str(root.resolve())
         self._check(str(root), limit, shard, choice)

@@ -53,6 +53,8 @@ class RejectSource:
         InputError: the list is empty.
     """
 
+    is_folder = False
+
     def __init__(
         self, path: os.PathLike[str], rows: list[Rejected], open_recorded: Callable[[str], Source],
         limit: int = 0, shard: Shard = WHOLE,
@@ -67,6 +69,7 @@ class RejectSource:
         self._sources = {name: _open(name, open_recorded) for name in self._listed}
         opened = [source for source in self._sources.values() if source]
         self.fields: tuple[Field, ...] = tuple({one.name: one for source in opened for one in source.fields}.values())
+        self.fills = tuple({name for source in opened for name in source.fills})
         self.total = int(shard.takes([given_id(row.id) for row in rows[: self._limit]]).sum())
         names = ", ".join(name or "an unknown source" for name in self._listed)
         self.findings = Findings([f"{path} lists rejected images: they are tried again for {names}"])

@@ -55,11 +55,17 @@ class Findings:
 
 
 class Source(Protocol):
-    """A source that has been checked, with the fields of its rows and the number of rows in its shard."""
+    """A source that has been checked, with the fields of its rows and the number of rows in its shard.
+
+    is_folder: whether it lists what it finds, and not what somebody wrote.
+    fills: columns that it only fills in: another source may know more of them.
+    """
 
     fields: tuple[Field, ...]
     total: int
     findings: Findings
+    is_folder: bool
+    fills: tuple[str, ...]
 
     def chunks(self, size: int) -> Iterator[list[Row]]:
         """The rows of the shard in the order of the source, `size` at a time."""

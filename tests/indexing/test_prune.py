@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import csv
+import dataclasses
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import fsspec
 import pytest
 
 from pipelines import Settings, run_insert
 from pipelines.errors import InputError
+from pipelines.indexing.gone import GoneFiles
+from pipelines.indexing.prune import prune_collection
+from pipelines.sources.source import path_id
 from tests.support.insert import all_rows, collection_of, did
 from tests.support.photos import Photos, draw_images, write_csv
 from tests.support.program import CommandResult
+from tests.support.web_server import WebServer
 
 
 def yes(gone: int, total: int) -> bool:
@@ -48,7 +56,7 @@ def test_rows_of_other_sources_are_left_alone(lite: Settings, tmp_path: Path) ->
     assert collection_of(lite).count() == 7
 
 
-def test_a_row_belongs_to_the_source_that_listed_it_last(lite: Settings, photos: Photos, tmp_path: Path) -> None:
+def test_a_row_stays_until_the_last_source_lets_go_of_it(lite: Settings, photos: Photos, tmp_path: Path) -> None:
     run_insert(photos.csv, lite)
     rows = [[number, photos.paths[number], "x", 1] for number in range(6)]
     other = write_csv(tmp_path / "other.csv", ["id", "path", "label", "year"], rows)
@@ -56,6 +64,9 @@ def test_a_row_belongs_to_the_source_that_listed_it_last(lite: Settings, photos:
     photos.csv.write_text("\n".join(photos.csv.read_text().splitlines()[7:]).join(["id,path,label,year\n", "\n"]))
     assert did(run_insert(photos.csv, lite, prune=yes)) == {"unchanged": 6}
     assert collection_of(lite).count() == 12
+    other.write_text("id,path\n7,photos/00007.jpg\n")
+    assert did(run_insert(other, lite, prune=yes)) == {"metadata_updated": 1, "removed": 6}
+    assert set(all_rows(lite)) == set(range(6, 12))
 
 
 def test_a_source_that_vanished_removes_nothing(lite: Settings, photos: Photos, tmp_path: Path) -> None:
@@ -69,7 +80,7 @@ def test_a_source_that_vanished_removes_nothing(lite: Settings, photos: Photos, 
     photos.folder.mkdir()
     with pytest.raises(InputError, match="there is no image in"):
         run_insert(photos.folder, lite, prune=yes)
-    assert collection_of(lite).count() == 24
+    assert collection_of(lite).count() == 12
 
 
 def test_the_command_asks_and_needs_yes_without_a_terminal(
@@ -89,13 +100,151 @@ def test_the_command_asks_and_needs_yes_without_a_terminal(
 
 def test_most_rows_gone_need_yes(photos: Photos, lite: Settings, capsys: pytest.CaptureFixture[str]) -> None:
     """At a terminal the question is not even asked: a lost folder is more likely than seven deleted images."""
-    from pipelines.cli.insert import _confirm
+    from pipelines.cli.prune import confirm
 
     run_insert(photos.folder, lite)
     for path in photos.paths[:7]:
         path.unlink()
-    assert did(run_insert(photos.folder, lite, prune=_confirm(photos.folder, yes=False))) == {"unchanged": 5}
+    assert did(run_insert(photos.folder, lite, prune=confirm(str(photos.folder), yes=False))) == {"unchanged": 5}
     assert "7 of 12 rows" in capsys.readouterr().err
-    assert did(run_insert(photos.folder, lite, prune=_confirm(photos.folder, yes=True))) == {
+    assert did(run_insert(photos.folder, lite, prune=confirm(str(photos.folder), yes=True))) == {
         "unchanged": 5, "removed": 7,
     }  # fmt: skip
+
+
+def test_every_prune_leaves_a_list_and_overwrites_none(
+    settings: Settings, photos: Photos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run_insert(photos.csv, settings)
+    for number in (3, 5):
+        photos.paths[number].unlink()
+        summary = run_insert(photos.csv, settings, prune=yes)
+        with open(summary.pruned_file, newline="") as file:
+            assert list(csv.DictReader(file)) == [
+                {"id": str(number), "path": str(photos.paths[number]), "source": str(photos.csv)}
+            ]
+    assert len(list(tmp_path.glob("pruned-*.csv"))) == 2
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a folder in use cannot be removed there")
+def test_nothing_is_removed_if_the_list_cannot_be_written(
+    lite: Settings, photos: Photos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_insert(photos.csv, lite)
+    photos.paths[3].unlink()
+    (tmp_path / "full").mkdir()
+    monkeypatch.chdir(tmp_path / "full")
+    (tmp_path / "full").rmdir()  # so that no file can be made in it
+    with pytest.raises(InputError, match=r"cannot be listed in pruned-.* nothing was removed"):
+        run_insert(photos.csv, lite, rejects=str(tmp_path / "r.csv"), prune=yes)
+    assert collection_of(lite).count() == 12
+
+
+def test_an_excluded_image_is_let_go_of(lite: Settings, photos: Photos) -> None:
+    run_insert(photos.folder, lite)
+    done = run_insert(photos.folder, lite, exclude=["0000*"], prune=yes)
+    assert did(done) == {"unchanged": 2, "removed": 10}
+
+
+def on_device(settings: Settings, number: int) -> None:
+    """Stores all rows as if their files had been on a disk with this number."""
+    collection_of(settings).upsert({**row, "_device": number} for row in all_rows(settings).values())
+
+
+def test_nothing_on_a_disk_that_is_not_mounted_is_gone(settings: Settings, photos: Photos, tmp_path: Path) -> None:
+    """Its mount point is a folder of another disk, where the files are not."""
+    extra = write_csv(tmp_path / "extra.csv", ["id", "path"], [[50, draw_images(tmp_path / "home", 1)[0]]])
+    run_insert(photos.csv, settings)
+    on_device(settings, 12345)
+    run_insert(extra, settings)
+    shutil.rmtree(photos.folder)
+    photos.csv.write_text(photos.csv.read_text() + f"50,{tmp_path}/home/00000.jpg,x,1\n")
+    done = run_insert(photos.csv, settings, rejects=str(tmp_path / "r.csv"), prune=yes)
+    assert did(done) == {"metadata_updated": 1, "rejected": 12}
+    assert done.kept == {"the disk that held it is not mounted": 12}
+    pruned = prune_collection(collection_of(settings), GoneFiles(collection_of(settings)), yes)
+    assert (pruned.removed, pruned.kept) == (0, done.kept)
+    assert collection_of(settings).count() == 13
+
+
+def test_a_disk_that_has_another_number_now_is_recognised_by_its_other_files(
+    settings: Settings, photos: Photos
+) -> None:
+    run_insert(photos.folder, settings)
+    on_device(settings, 12345)
+    photos.paths[3].unlink()
+    assert did(run_insert(photos.folder, settings, prune=yes)) == {"unchanged": 11, "removed": 1}
+
+
+def test_rows_of_an_unknown_disk_are_gone_if_other_files_of_their_source_are_there(
+    lite: Settings, photos: Photos, tmp_path: Path
+) -> None:
+    draw_images(tmp_path / "other", 2)
+    run_insert(photos.folder, lite)
+    run_insert(tmp_path / "other", lite)
+    on_device(lite, -1)
+    photos.paths[3].unlink()
+    shutil.rmtree(tmp_path / "other")
+    pruned = prune_collection(collection_of(lite), GoneFiles(collection_of(lite)), yes)
+    assert [row["path"] for row in pruned.rows] == [str(photos.paths[3])]
+    assert pruned.kept == {"the disk that held it is not mounted": 2}
+
+
+def test_lost_addresses_are_gone_and_silent_ones_are_not(lite: Settings, web_server: WebServer, tmp_path: Path) -> None:
+    settings = dataclasses.replace(lite, allow_private_urls=True)
+    web_server.files |= dict.fromkeys(("a", "b", "c"), web_server.files["ok"])
+    rows = [[number, f"{web_server.url}/files/{name}"] for number, name in enumerate("abc")]
+    table = write_csv(tmp_path / "web.csv", ["id", "path"], rows)
+    assert run_insert(table, settings).inserted == 3
+    del web_server.files["a"]
+    assert did(run_insert(table, settings, prune=yes)) == {"unchanged": 3, "removed": 1}
+    collection = collection_of(lite)
+    row = all_rows(lite)[1]
+    collection.upsert([{**row, "path": f"{web_server.url}/status/503"}])
+    pruned = prune_collection(collection, GoneFiles(collection, allow_private=True), yes)
+    assert (pruned.removed, pruned.kept) == (0, {"the server answers 503 Service Unavailable": 1})
+
+
+def test_lost_objects_of_a_bucket_are_gone(lite: Settings, bucket: str, photos: Photos) -> None:
+    store = fsspec.filesystem("memory")
+    store.pipe({f"{bucket}/{path.name}": path.read_bytes() for path in photos.paths})
+    assert run_insert(bucket, lite).inserted == 12
+    store.rm(f"{bucket}/00003.jpg")
+    assert did(run_insert(bucket, lite, prune=yes)) == {"unchanged": 11, "removed": 1}
+
+
+def test_a_dry_run_lists_and_changes_nothing(
+    command: Callable[..., CommandResult], photos: Photos, tmp_path: Path
+) -> None:
+    insert = ("insert", photos.folder, "--uri", tmp_path / "s.db", "--model", "builtin")
+    command(*insert)
+    photos.paths[0].unlink()
+    photos.paths[1].rename(photos.folder / "renamed.jpg")
+    (photos.folder / "new.jpg").write_bytes(photos.paths[2].read_bytes())
+    done = command(*insert, "--prune", "--dry-run")
+    assert done.status == 0
+    assert done.out == f"id,path,source\n{path_id(str(photos.paths[0]))},{photos.paths[0]},{photos.folder}\n"
+    listed = command("prune", "--uri", tmp_path / "s.db", "--dry-run").out.splitlines()
+    assert {line.split(",")[1] for line in listed[1:]} == {str(path) for path in photos.paths[:2]}
+    assert "13 rows: 0 inserted, 0 updated" not in command(*insert, "--dry-run").err
+    rows = command("info", "--uri", tmp_path / "s.db", "--json").out
+    assert '"rows": 12' in rows
+
+
+def test_the_command_prune_removes_what_is_gone_whatever_source_listed_it(
+    command: Callable[..., CommandResult], photos: Photos, tmp_path: Path
+) -> None:
+    db = ("--uri", tmp_path / "s.db")
+    command("insert", photos.csv, *db, "--model", "builtin")
+    command("insert", photos.folder, *db)
+    assert command("prune", *db, "--yes").out == "no file is gone\n"
+    photos.paths[0].unlink()
+    refused = command("prune", *db)
+    assert (refused.status, refused.err.count("\n")) == (2, 1)
+    done = command("prune", *db, "--yes")
+    assert done.status == 0
+    assert "1 of 12 rows of 'images'" in done.err
+    assert "removed 1 rows; they are listed in pruned-" in done.out
+    (file,) = (tmp_path / "cwd").glob("pruned-*.csv")
+    assert file.read_text().splitlines()[1] == f"0,{photos.paths[0]},{photos.csv}; {photos.folder}"

@@ -57,11 +57,11 @@ def test_renamed_and_copied_files_take_the_embedding_that_is_there(
     embedded.clear()
     photos.paths[0].rename(photos.folder / "renamed.jpg")
     shutil.copyfile(photos.paths[1], photos.folder / "copy.jpg")
-    assert did(run_insert(photos.folder, settings)) == {"deduplicated": 2, "unchanged": 11}
+    assert did(run_insert(photos.folder, settings)) == {"deduplicated": 1, "moved": 1, "unchanged": 11}
     assert embedded == []
     by_path = {Path(str(row["path"])).name: key for key, row in all_rows(settings).items()}
     after = vectors(settings)
-    assert np.array_equal(after[by_path["renamed.jpg"]], before[by_path["00000.jpg"]])
+    assert np.array_equal(after[by_path["renamed.jpg"]], before[by_path["renamed.jpg"]])
     assert np.array_equal(after[by_path["copy.jpg"]], before[by_path["00001.jpg"]])
 
 
@@ -111,7 +111,7 @@ def test_checksum_sees_what_time_and_size_hide(lite: Settings, photos: Photos) -
     assert did(run_insert(photos.csv, lite, checksum=True)) == {"metadata_updated": 1, "unchanged": 11}
 
 
-def test_a_moved_tree_with_ids_of_its_own_is_retagged(lite: Settings, photos: Photos, embedded: list[int]) -> None:
+def test_a_moved_tree_with_ids_of_its_own_is_moved(lite: Settings, photos: Photos, embedded: list[int]) -> None:
     run_insert(photos.csv, lite)
     embedded.clear()
     moved = photos.csv.parent.parent / (photos.csv.parent.name + "_moved")
@@ -119,7 +119,7 @@ def test_a_moved_tree_with_ids_of_its_own_is_retagged(lite: Settings, photos: Ph
     try:
         shutil.move(photos.folder, moved)
         shutil.move(photos.csv, moved)
-        assert did(run_insert(moved / photos.csv.name, lite)) == {"metadata_updated": 12}
+        assert did(run_insert(moved / photos.csv.name, lite)) == {"moved": 12}
         assert embedded == []
         assert str(all_rows(lite)[0]["path"]).startswith(str(moved))
     finally:

@@ -23,7 +23,17 @@ def counts(summary: Summary) -> tuple[int, int, int, int]:
 
 def did(summary: Summary) -> dict[str, int]:
     """Return all counts that are not zero."""
-    names = ("inserted", "updated", "deduplicated", "metadata_updated", "unchanged", "rejected", "broken", "removed")
+    names = (
+        "inserted",
+        "updated",
+        "deduplicated",
+        "moved",
+        "metadata_updated",
+        "unchanged",
+        "rejected",
+        "broken",
+        "removed",
+    )
     assert summary.rows == sum(getattr(summary, name) for name in names[:-2])
     return {name: getattr(summary, name) for name in names if getattr(summary, name)}
 
