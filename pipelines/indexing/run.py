@@ -17,9 +17,9 @@ from ..images.decode import decode
 from ..milvus import connection, schema
 from ..milvus.collection import Collection
 from ..milvus.columns import adopt
-from ..milvus.index import Index
+from ..milvus.index import Index, check_index
 from ..models.clip import ClipModel, model_of
-from ..models.model_id import is_compatible, is_same_model, resolve_model
+from ..models.model_id import is_compatible, is_same_model, note_on_recipe, resolve_model
 from ..settings import Settings
 from ..sources import open_source
 from ..sources.source import WHOLE, Shard, Source
@@ -112,6 +112,8 @@ def run_insert(
     )  # fmt: skip
     reject_file = RejectFile(rejects, name, part)
     target = _open_target(settings, reembed)
+    if index is not None:
+        check_index(settings.uri, index, target.model.spec.dim)
     batch_size = settings.batch_size or target.model.default_batch_size
     summary = Summary(str(source) if name else "DataFrame", settings.collection, target.model_id)
     summary.runtime = f"{target.model.description}, batch {batch_size}, threads {resolve_threads(settings.threads)}"
@@ -240,7 +242,7 @@ def _check_model(collection: Collection, model: ClipModel) -> None:
     if not is_compatible(stored_model_id, model.model_id) or collection.dim() != model.spec.dim:
         raise ModelMismatch(
             f"collection '{collection.name}' was made by {stored_model_id or 'another model'}, "
-            f"this is {model.model_id}: "
+            f"this is {model.model_id}{note_on_recipe(stored_model_id, model.model_id)}: "
             "use that model (--model), another collection (--collection), or embed everything again (--reembed)"
         )
 

@@ -112,28 +112,49 @@ def choose_index(uri: str, index_type: str = "", metric: str = "", params: Seque
     """
     if not (index_type or metric or params):
         return None
+    index = Index(index_type.upper(), metric.upper(), dict(map(_parse_param, params)))
+    check_index(uri, index)
+    return index
+
+
+def check_index(uri: str, index: Index, dim: int = 0) -> None:
+    """Check a requested index against what this Milvus can do, and against the dimension of the embeddings if known.
+
+    Raises:
+        InputError: this Milvus cannot build it; the message says what it can.
+    """
     where = "Milvus Lite" if is_lite(uri) else "Zilliz Cloud" if is_cloud(uri) else "a Milvus server"
     known = LITE_TYPES if is_lite(uri) else ("AUTOINDEX",) if is_cloud(uri) else SERVER_TYPES
-    requested_type, requested_metric = index_type.upper(), metric.upper()
-    if requested_type not in ("", AUTO, *known):
-        raise InputError(f"{where} has no index '{index_type}'; it has: auto, {', '.join(known).lower()}")
-    if requested_metric not in ("", *METRICS):
-        raise InputError(f"there is no metric '{metric}'; there are: {', '.join(METRICS).lower()}")
-    return Index(requested_type, requested_metric, dict(_parse_param(requested_type, text) for text in params))
+    if index.type not in ("", AUTO, *known):
+        raise InputError(f"{where} has no index '{index.type.lower()}'; it has: auto, {', '.join(known).lower()}")
+    if index.metric not in ("", *METRICS):
+        raise InputError(f"there is no metric '{index.metric.lower()}'; there are: {', '.join(METRICS).lower()}")
+    for name, value in index.params.items():
+        _check_param(index.type, name, value)
+    part = {**_defaults(uri, index.type), **index.params}.get("m", 1)
+    if dim % part:
+        divisors = [str(number) for number in range(1, dim + 1) if dim % number == 0]
+        raise InputError(
+            f"index {index.type.lower()} cuts an embedding into m equal parts: --index-param m must divide the model's "
+            f"{dim} dimensions, and {part} does not; it can be {', '.join(divisors)}"
+        )
 
 
-def _parse_param(index_type: str, text: str) -> tuple[str, int]:
+def _parse_param(text: str) -> tuple[str, Any]:
     name, _, value = text.partition("=")
+    return name, int(value) if value.isascii() and value.isdigit() else value
+
+
+def _check_param(index_type: str, name: str, value: Any) -> None:
     if index_type in ("", AUTO):
-        raise InputError(f"index parameter {text} needs an index type that it belongs to")
+        raise InputError(f"index parameter {name}={value} needs an index type that it belongs to")
     ranges = _RANGES.get(index_type, {})
     if name not in ranges:
         takes = ", ".join(ranges) or "none"
         raise InputError(f"index {index_type.lower()} has no parameter '{name}' (it takes: {takes})")
     low, high = ranges[name]
-    if not value.isascii() or not value.isdigit() or not low <= int(value) <= high:
+    if not isinstance(value, int) or not low <= value <= high:
         raise InputError(f"index parameter {name} is a number from {low} to {high}, not '{value}'")
-    return name, int(value)
 
 
 def resolve(uri: str, requested: Index, rows: int, current: Index | None = None) -> Index:

@@ -17,7 +17,7 @@ import numpy as np
 from ..errors import InputError, ModelError
 from ..forks import refuse_fork
 from ..settings import Settings
-from .model_id import resolve_name
+from .model_id import make_model_id, resolve_name
 from .registry import get_model, list_models
 from .spec import ModelSpec
 from .tokenizer import tokenize
@@ -57,8 +57,7 @@ class ClipModel:
         path = locate(spec, weights)
         sha256 = fingerprint(path)
         _check_identity(spec, path, sha256)
-        # Stored in every row of a collection: embeddings of other weights are not comparable.
-        self.model_id = f"{spec.name}@{sha256[:12]}"
+        self.model_id = make_model_id(spec.name, sha256, spec.recipe)  # stored in every row of a collection
         self.runtime = _open_runtime(spec, path, sha256, runtime, device, threads)
 
     def __deepcopy__(self, memo: object) -> ClipModel:

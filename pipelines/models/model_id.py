@@ -1,6 +1,8 @@
-"""The model id that every row of a collection carries: `name@fingerprint`.
+"""The model id that every row of a collection carries: `name@fingerprint`, or `/folder@fingerprint-recipe`.
 
-The fingerprint is the start of the SHA-256 of the weights file. Only embeddings of equal weights are comparable.
+The fingerprint is the start of the SHA-256 of the weights file. The recipe stands for all else that decides an
+embedding (`ModelSpec.recipe`): in a model folder anybody can edit it. Only embeddings of equal weights by equal recipes
+are comparable. Ids of version 0.1 have no recipe, and are taken as equal to the folder's present one.
 """
 
 from __future__ import annotations
@@ -18,7 +20,12 @@ def name_of(model_id: str) -> str:
 
 def fingerprint_of(model_id: str) -> str:
     """Return the first digits of the weights' SHA-256."""
-    return model_id.rpartition("@")[2]
+    return model_id.rpartition("@")[2].partition("-")[0]
+
+
+def make_model_id(name: str, sha256: str, recipe: str) -> str:
+    """Return the id of a model with these weights. The recipe of a registered model is fixed by its name."""
+    return f"{name}@{sha256[:12]}" + (f"-{recipe}" if is_folder_name(name) else "")
 
 
 def is_folder_name(name: str) -> bool:
@@ -46,7 +53,15 @@ def may_be_same_name(one: str, other: str) -> bool:
 
 def is_same_model(one: str, other: str) -> bool:
     """Return whether embeddings with these two model ids are comparable."""
-    return may_be_same_name(name_of(one), name_of(other)) and fingerprint_of(one) == fingerprint_of(other)
+    same_weights = may_be_same_name(name_of(one), name_of(other)) and fingerprint_of(one) == fingerprint_of(other)
+    return same_weights and not note_on_recipe(one, other)
+
+
+def note_on_recipe(stored_model_id: str, model_id: str) -> str:
+    """Return a few words for a message if a model has the weights of the stored one and another recipe, else ''."""
+    stored, ours = (one.rpartition("@")[2].partition("-") for one in (stored_model_id, model_id))
+    is_edited = stored[0] == ours[0] and stored[2] and ours[2] and stored[2] != ours[2]
+    return " (its model.json was edited since)" if is_edited else ""
 
 
 def is_compatible(stored_model_id: str, model_id: str) -> bool:

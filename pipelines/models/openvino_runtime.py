@@ -67,7 +67,7 @@ class _Tower:
         self._core, self._kind, self._spec, self._weights = core, kind, spec, weights
         self._hints = hints
         self._probe = _probe(kind, spec)
-        versions = f"{CONVERSION} {fingerprint} {spec.activation} {openvino.__version__} {version('torch')}"
+        versions = f"{CONVERSION} {fingerprint} {spec.recipe} {openvino.__version__} {version('torch')}"
         name = hashlib.sha256(f"{kind} {versions}".encode()).hexdigest()[:20]
         self._file = cache_dir() / "converted" / f"{Path(spec.name).name}-{kind}-{name}.xml"
         self._lock = threading.Lock()

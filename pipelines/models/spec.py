@@ -6,6 +6,7 @@ A model folder, written by `image-search train`, holds the weights and a JSON ca
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ CARD_FILE = "model.json"
 # Source: `_transform` in clip/clip.py of github.com/openai/CLIP.
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+# Change these with `images.preprocess` and `tokenizer`, whenever they give other pixels or other tokens.
+RESIZE, TOKENIZER = "bicubic, antialiased, centre crop", "CLIP's BPE, lower case"
 
 
 @dataclass(frozen=True)
@@ -101,6 +104,12 @@ class ModelSpec:
     def image_size(self) -> int:
         """Edge of the square input image, in pixels."""
         return self.architecture.image_resolution
+
+    @property
+    def recipe(self) -> str:
+        """Start of a SHA-256 of all but the weights that decides an embedding."""
+        values = {**card_values(self), "resize": RESIZE, "tokenizer": TOKENIZER}
+        return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]
 
 
 def read_folder(folder: Path) -> ModelSpec:

@@ -16,7 +16,7 @@ from ..engine import run
 from ..errors import InputError, ModelMismatch, UnreadableQuery
 from ..forks import refuse_fork
 from ..models.clip import ClipModel, load_model, model_of
-from ..models.model_id import is_same_model, may_be_same_name, name_of
+from ..models.model_id import is_same_model, may_be_same_name, name_of, note_on_recipe
 from ..models.registry import get_model
 from ..models.tokenizer import tokenize
 from ..query import ImageSource, Part
@@ -163,8 +163,9 @@ class QueryEmbedder:
 
     def _mismatch(self, model_id: str) -> ModelMismatch:
         name = name_of(self._stored_model_id)
-        remedy = f"search with --model {name}" if name != self._settings.model else "use the weights it was made with"
+        remedy = f"search with --model {name}" if name != self._settings.model else "use the model as it was then"
+        edited = note_on_recipe(self._stored_model_id, model_id)
         return ModelMismatch(
-            f"collection '{self._settings.collection}' was made by {self._stored_model_id}, this is {model_id}: "
-            f"{remedy}, or insert again into another collection"
+            f"collection '{self._settings.collection}' was made by {self._stored_model_id}, "
+            f"this is {model_id}{edited}: {remedy}, or insert again into another collection"
         )

@@ -12,7 +12,7 @@ import pytest
 from pipelines import Searcher, Settings, run_insert
 from pipelines.errors import InputError, StoreError
 from pipelines.milvus.collection import Collection
-from pipelines.milvus.index import Index, choose_index, resolve, search_params
+from pipelines.milvus.index import Index, check_index, choose_index, resolve, search_params
 from pipelines.milvus.lite import is_lite
 from tests.support.insert import all_rows, collection_of, did
 from tests.support.photos import Photos
@@ -39,6 +39,29 @@ def test_an_index_that_this_milvus_lacks_is_refused(
 ) -> None:
     with pytest.raises(InputError, match=message):
         choose_index(uri, *arguments)
+
+
+@pytest.mark.parametrize(
+    ("params", "dim", "message"),
+    [
+        ({"m": 7}, 256, r"m must divide the model's 256 dimensions, and 7 does not; it can be 1, 2, 4, 8, .*256$"),
+        ({"m": 512}, 256, "and 512 does not"),
+        ({}, 250, "and 8 does not; it can be 1, 2, 5, 10, 25, 50, 125, 250"),  # the default
+        ({"m": 0}, 256, "m is a number from 1 to"),
+    ],
+)
+def test_parameters_that_do_not_fit_the_dimension_are_refused(params: dict[str, int], dim: int, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        check_index("http://a:1", Index("IVF_PQ", params=params), dim)
+    check_index("http://a:1", Index("IVF_PQ", params={"m": 5}), 250)
+    check_index("http://a:1", Index("HNSW"), 251)
+
+
+def test_an_index_that_does_not_fit_is_refused_before_anything_is_stored(settings: Settings, photos: Photos) -> None:
+    wrong = Index("SCANN") if is_lite(settings.uri) else Index("IVF_PQ", params={"m": 7})
+    with pytest.raises(InputError, match=r"Milvus Lite has no index 'scann'|and 7 does not"):
+        run_insert(photos.csv, settings, index=wrong)
+    assert not collection_of(settings).exists()
 
 
 def test_a_request_is_completed_by_the_present_index_or_the_number_of_rows() -> None:
