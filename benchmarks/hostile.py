@@ -1,7 +1,7 @@
 """Does one bad file cost any other? `python -m benchmarks.hostile`
 
-Index a CSV of 2,000 good images with 200 hostile, broken and odd ones among them, and compare which were indexed, which
-were rejected and why with the expectation. The exit status is 1 if they differ.
+Index a CSV of 2,000 good images with some 200 hostile, broken and odd ones among them, and compare which were indexed,
+which were rejected and why with the expectation. The exit status is 1 if they differ.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Outcome(NamedTuple):
 
 
 def run(folder: Path, good: int) -> Outcome:
-    """Make `good` good images and the 200 others in an empty folder, and index them all in a process of its own."""
+    """Make `good` good images and the others in an empty folder, and index them all in a process of its own."""
     cases = [hostile_files.Case(_draw(folder, number), "") for number in range(good)]
     cases += hostile_files.make(folder)
     random.Random(0).shuffle(cases)

@@ -102,6 +102,37 @@ def webp_claiming(side: int) -> bytes:
     return data[:at] + struct.pack("<I", (side - 1) | (side - 1) << 14) + data[at + 4 :]
 
 
+def jpeg_of_scans(scans: int, side: int = 1000) -> bytes:
+    """A progressive JPEG with so many empty scans, 10 bytes each, over side × side pixels."""
+    data = encoded("JPEG", Image.new("L", (side, side), 128), progressive=True)
+    return data[:-2] + bytes.fromhex("ffda0008010100013f00") * scans + data[-2:]
+
+
+def tiff_of_strips(strips: int) -> bytes:
+    """A TIFF of one pixel that lists so many strips."""
+    entries = [(256, 3, 1, 1), (257, 3, 1, 1), (258, 3, 1, 8), (259, 3, 1, 1), (262, 3, 1, 1), (278, 3, 1, 1)]
+    entries += [(273, 4, strips, 200), (279, 4, strips, 200 + 4 * strips)]
+    directory = b"".join(struct.pack("<HHII", *entry) for entry in sorted(entries))
+    head = b"II*\0" + struct.pack("<IH", 8, len(entries)) + directory + bytes(4)
+    return head.ljust(200, b"\0") + struct.pack("<I", 8) * strips + struct.pack("<I", 1) * strips
+
+
+def jpeg2000_of_layers(layers: int) -> bytes:
+    """A JPEG 2000 whose header says that it has so many layers, at most 65,535."""
+    data = bytearray(encoded("JPEG2000", sample_image(64, 64), num_resolutions=6))
+    at = data.index(b"\xff\x52") + 6
+    data[at : at + 2] = struct.pack(">H", layers)
+    return bytes(data)
+
+
+def webp_of_alpha(width: int, height: int) -> bytes:
+    """A small lossless WebP with transparency whose header says that it is large."""
+    data = bytearray(encoded("WEBP", Image.new("RGBA", (16, 16), (1, 2, 3, 128)), lossless=True))
+    at = data.index(b"VP8L") + 9
+    data[at : at + 4] = struct.pack("<I", (width - 1) | (height - 1) << 14 | 1 << 28)
+    return bytes(data)
+
+
 # --- To be indexed ---------------------------------------------------------------------------------------------------
 
 
@@ -172,6 +203,10 @@ def _bombs(maker: _Maker) -> None:
     text = PngImagePlugin.PngInfo()
     text.add_text("Comment", "0" * 80_000_000, zip=True)
     maker.file("compressed comment.png", encoded("PNG", pnginfo=text), "damaged")
+    maker.file("scans.jpg", jpeg_of_scans(20_000), "too many scans")
+    maker.file("strips.tif", tiff_of_strips(1_000_000), "too many strips")
+    maker.file("layers.jp2", jpeg2000_of_layers(65_535), "too many packets")
+    maker.file("transparency.webp", webp_of_alpha(16_383, 7_800), "too many pixels")
     with open(maker.folder / "65 MiB.jpg", "wb") as file:
         file.truncate(65 << 20)
     maker.path("65 MiB.jpg", "larger than 64 MiB")

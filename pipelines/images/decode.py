@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import OutOfMemory, UnreadableImage
+from .cost import refuse_costly, refuse_many_scans
 from .orientation import orientation_of, read_png_chunks, turn_upright
 from .preprocess import resize_and_crop
 
@@ -107,6 +108,8 @@ def _decode(data: bytes, size: int | None, exact: bool) -> np.ndarray:
     shrink = 1 if exact else _jpeg_shrink(image, size)
     if width * height > _pixel_limit(image, shrink):
         raise UnreadableImage(f"too many pixels ({width}×{height})")
+    if image.format in ("JPEG", "MPO"):
+        refuse_many_scans(data, width * height)
     is_whole = image.format != "PNG" or read_png_chunks(image, data)
     pixels = _decode_opencv(data, shrink, _maxval(image)) if is_whole and _opencv_is_right(image) else None
     if pixels is None:
@@ -148,6 +151,7 @@ def _open(data: bytes) -> Image:
             image: Image.Image = JpegImagePlugin.JpegImageFile(io.BytesIO(data))
         else:
             _check_icon(data)  # opening an ICO decodes it
+            refuse_costly(data)
             image = Image.open(io.BytesIO(data), formats=formats)
     except Image.DecompressionBombError:
         raise UnreadableImage("too many pixels") from None
@@ -214,6 +218,8 @@ def _pixel_limit(image: Image, shrink: int) -> int:
         return MAX_PIXELS_DECODED // 2
     if image.format in ("QOI", "DDS"):
         return MAX_PIXELS_SLOW
+    if image.format == "WEBP" and (image.mode == "RGBA" or getattr(image, "is_animated", False)):
+        return MAX_PIXELS_DECODED // 3  # libwebp takes 16 bytes a pixel
     # libjpeg holds all coefficients of a progressive JPEG in full size, even if it shrinks the image.
     return MAX_PIXELS_DECODED if image.info.get("progressive") else MAX_PIXELS_DECODED * shrink**2
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from benchmarks import hostile_files
 from pipelines.errors import UnreadableImage
 from pipelines.images.decode import MAX_PIXELS_STORED, decode
 from pipelines.operators.image_decode import ImageDecode
@@ -300,3 +302,40 @@ except OutOfMemory as error:
 def test_low_memory_stops_the_run_and_rejects_no_image(mode: str) -> None:
     done = run_code(LOW_MEMORY, mode)
     assert (done.status, done.out.partition(":")[0]) == (0, "stopped"), done
+
+
+# --- Costly beyond its pixels ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("make", "few", "many", "reason"),
+    [
+        (hostile_files.jpeg_of_scans, 100, 2_000, "too many scans (2,006) for 1,000,000 pixels"),
+        (hostile_files.tiff_of_strips, 1, 600_000, "too many strips, tiles or other values (600,000 in tag 273)"),
+        (hostile_files.jpeg2000_of_layers, 50, 65_535, "too many packets"),
+    ],
+)
+def test_what_makes_a_small_file_costly_is_limited(
+    make: Callable[[int], bytes], few: int, many: int, reason: str
+) -> None:
+    assert reason in refusal(make(many))
+    reason = ImageDecode(reasons=True)(make(few))[1]
+    assert "too many" not in reason  # it may lack what its header says
+
+
+def test_the_scans_of_a_large_jpeg_are_fewer() -> None:
+    data = jpeg_claiming(12_000, 10_000)
+    at = data.index(b"\xff\xda")
+    assert "too many scans" in refusal(data[:at] + data[at : at + 10] * 40 + data[at:])
+
+
+def test_transparency_takes_memory_so_its_pixels_are_fewer() -> None:
+    assert refusal(hostile_files.webp_of_alpha(16_383, 7_800)) == "too many pixels (16383×7800)"
+    assert decode(hostile_files.webp_of_alpha(700, 600)).shape == (600, 700, 3)
+
+
+@pytest.mark.parametrize("big", [False, True])
+def test_the_directories_of_a_tiff_are_followed_to_their_end(big: bool) -> None:
+    assert decode(encode(quadrants(), "TIFF", big_tiff=big, save_all=True, append_images=[quadrants()] * 3)).any()
+    data = encode(quadrants(8, 8), "TIFF", big_tiff=big, save_all=True, append_images=[quadrants(8, 8)] * 1_001)
+    assert refusal(data) == "too many directories (over 1,000)"
