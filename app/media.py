@@ -19,7 +19,7 @@ from fastapi import APIRouter, Request, Response
 
 from pipelines.errors import CollectionNotFound, SearchError, UnreadableImage
 from pipelines.fetch.read import is_remote, read_file
-from pipelines.fields import PATH
+from pipelines.fields import PATH, row_id
 from pipelines.files import write_atomically
 from pipelines.images.decode import decode
 from pipelines.milvus.schema import MTIME_NS, SIZE
@@ -144,15 +144,6 @@ def file_key(path: str, variant: str) -> str:
     return hashlib.blake2b(parts, digest_size=16).hexdigest()
 
 
-def parse_id(text: str) -> int | None:
-    """Read an image's id, a signed 64-bit number; None for anything else."""
-    digits = text.removeprefix("-")
-    if not (digits.isascii() and digits.isdigit() and len(digits) <= 19):
-        return None
-    number = int(text)
-    return number if -(2**63) <= number < 2**63 else None
-
-
 def encode(pixels: np.ndarray, format_name: str) -> Encoded:
     """Encode uint8[height, width, 3] RGB as PNG, JPEG or WEBP, shrunk to 4,096 pixels."""
     from PIL import Image
@@ -168,10 +159,10 @@ def _answer(
     library: Library, image_id: str, request: Request, variant: str, load: Callable[[str, str], Encoded]
 ) -> Response:
     """Answer a request. Plain `def` routes run in threads, so decoding does not block the page."""
-    number = parse_id(image_id)
+    number = row_id(image_id)
     try:
         collection = library.searcher().collection
-        row = None if number is None else collection.get([number], [PATH, MTIME_NS, SIZE], strong=False).get(number)
+        row = collection.get([number], [PATH, MTIME_NS, SIZE], strong=False).get(number)
     except CollectionNotFound:
         row = None
     except SearchError:

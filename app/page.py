@@ -178,7 +178,7 @@ class Page:
         thumbs = {key: self._images.data_url(key) for key, _ in state.images}
         return shared_view(state, overview, hits, thumbs)
 
-    def _get(self, image_id: int) -> Hit | None:
+    def _get(self, image_id: int | str) -> Hit | None:
         with contextlib.suppress(SearchError):  # the search itself fails with the same error
             return self._library.searcher().get(image_id)
         return None

@@ -127,11 +127,11 @@ class SearchState:
             self, filter=condition, filter_text=text, filter_error=None, min_score=min_score, fold=fold, shown=PAGE
         )
 
-    def url_with_image(self, image_id: int) -> str:
+    def url_with_image(self, image_id: int | str) -> str:
         """Link to this search with one more image of the collection in its query."""
         return replace(self, text=_join(self.text, image_id), shown=PAGE).url
 
-    def url_of_similar(self, image_id: int) -> str:
+    def url_of_similar(self, image_id: int | str) -> str:
         """Link to the images that look like one of the collection, without the filters."""
         return SearchState(_join("", image_id), fold=self.fold).url
 
@@ -187,5 +187,5 @@ def _read(parse: Callable[[str], T], text: str) -> tuple[T | None, InputError | 
         return None, error
 
 
-def _join(line: str, image_id: int) -> str:
-    return f"{line} id:{image_id}".lstrip()
+def _join(line: str, image_id: int | str) -> str:
+    return f"{line} {format_query([Part(id=image_id)])}".lstrip()

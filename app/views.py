@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Literal, TypedDict
 
+from pipelines.fields import row_id
 from pipelines.search.results import Hit, Results
 
 from .filter_form import fill_form, readable
@@ -141,7 +142,7 @@ View = EmptyView | StartView | ResultsView | ErrorView
 
 
 def shared_view(
-    state: SearchState, overview: Overview, hits: Mapping[int, Hit | None], thumbs: Mapping[str, str]
+    state: SearchState, overview: Overview, hits: Mapping[int | str, Hit | None], thumbs: Mapping[str, str]
 ) -> Shared:
     """Return what every view has.
 
@@ -199,7 +200,7 @@ def error_view(shared: Shared, problem: str = "error_title", message: str = "", 
 def _card(hit: Hit, state: SearchState, scored: bool = True) -> Card:
     given = [(name, value) for name, value in hit.fields.items() if name != "label" and value not in (None, "")]
     return {
-        "id": str(hit.id),  # JavaScript's numbers have 53 bits
+        "id": str(row_id(hit.id)),  # JavaScript's numbers have 53 bits
         "label": _label(hit),
         "name": _file_name(hit),
         "score": f"{hit.score:.3f}" if scored else "",
@@ -212,7 +213,7 @@ def _card(hit: Hit, state: SearchState, scored: bool = True) -> Card:
     }
 
 
-def _part_views(state: SearchState, hits: Mapping[int, Hit | None], thumbs: Mapping[str, str]) -> list[PartView]:
+def _part_views(state: SearchState, hits: Mapping[int | str, Hit | None], thumbs: Mapping[str, str]) -> list[PartView]:
     views: list[PartView] = []
     for part in state.parts:
         if part.id is None:
@@ -220,7 +221,7 @@ def _part_views(state: SearchState, hits: Mapping[int, Hit | None], thumbs: Mapp
         else:
             hit = hits.get(part.id)
             name = _label(hit) if hit else str(part.id)
-            views.append(_part_view(state, len(views), "like", part.weight, name, f"thumb/{part.id}"))
+            views.append(_part_view(state, len(views), "like", part.weight, name, f"thumb/{row_id(part.id)}"))
     for key, weight in state.images:
         views.append(_part_view(state, len(views), "image", weight, thumb=thumbs.get(key, "")))
     return views

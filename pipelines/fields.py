@@ -5,6 +5,7 @@ Milvus Lite keeps no descriptions, so a field's name says all that its type in M
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -17,6 +18,7 @@ ID = "id"
 PATH = "path"
 EMBEDDING = "embedding"
 SOURCE = "_source"  # names of what lists the row
+KEY = "_key"  # the id as the CSV gives it where that is a text, '' otherwise
 
 MAX_KEY = 255  # characters of a field's name, Milvus's limit
 
@@ -28,6 +30,7 @@ _RESERVED = re.compile(
 _READABLE = re.compile(r"(?!x[bdf]*__)[A-Za-z][A-Za-z0-9_]*")
 _ENCODED = re.compile(r"x([bdf]*)__(.*)")
 _CODE = re.compile(r"_([0-9a-f]*)_")
+_WHOLE = re.compile(r"\s*(0|-?[1-9][0-9]{0,18})\s*")  # a leading zero marks a code
 _EPOCH = datetime(1970, 1, 1)
 
 
@@ -96,6 +99,24 @@ def read_key(key: str) -> tuple[str, str]:
     if match is None:
         return key, ""
     return _CODE.sub(lambda code: chr(int(code[1], 16)) if code[1] else "_", match[2]), match[1]
+
+
+def read_id(text: str) -> int | str:
+    """Return an id as it is written: a whole number of 64 bits, or any other text."""
+    number = int(text) if _WHOLE.fullmatch(text) else 2**63
+    return number if -(2**63) <= number < 2**63 else text.strip()
+
+
+def row_id(shown: int | str) -> int:
+    """Return the id under which a row is stored, from the one that is shown: a number, or a text of a CSV."""
+    known = read_id(shown) if isinstance(shown, str) else shown
+    return known if isinstance(known, int) else hash_id(f"key:{known}".encode(errors="surrogatepass"))
+
+
+def hash_id(text: bytes) -> int:
+    """Return a stable id of 63 bits for a text."""
+    digest = hashlib.blake2b(text, digest_size=8).digest()
+    return int.from_bytes(digest, "big") >> 1
 
 
 def format_date(milliseconds: int) -> str:

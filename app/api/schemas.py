@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from fastapi import UploadFile
 from pydantic import Base64Bytes, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
+from pipelines.fields import read_id, row_id
 from pipelines.query import MAX_LIMIT, MAX_PARTS, Part, Query, parse_query
 from pipelines.query.query import LARGEST_WEIGHT
 from pipelines.search.results import Hit, Results
@@ -15,24 +16,23 @@ MAX_K = 1_000
 
 
 def _as_id(value: object) -> object:
-    """Accept an integer or its digits, but nothing else that pydantic converts (`true`, `1.0`, `1_0`)."""
-    if isinstance(value, str) and value.removeprefix("-").isascii() and value.removeprefix("-").isdigit():
-        return int(value[:21])
-    if isinstance(value, (bool, float, str)):
-        raise ValueError("not a whole number")
+    """Accept an integer of 64 bits or a text, but nothing else that pydantic converts (`true`, `1.0`)."""
+    if isinstance(value, str):
+        return read_id(value)
+    if not isinstance(value, int) or isinstance(value, bool) or not -(2**63) <= value < 2**63:
+        raise ValueError("not a whole number of 64 bits and no text")
     return value
 
 
 # JavaScript's numbers have 53 bits, so an id is accepted as text too, and always sent as text too.
 ImageId = Annotated[
-    int,
+    int | str,
     BeforeValidator(_as_id),
-    Field(ge=-(2**63), lt=2**63),
     WithJsonSchema(
         {
             "anyOf": [
                 {"type": "integer", "minimum": -(2**63), "maximum": 2**63 - 1},
-                {"type": "string", "pattern": r"^-?[0-9]{1,19}$"},
+                {"type": "string", "description": "The digits of the number, or the text that a CSV gives as the id."},
             ]
         }
     ),
@@ -120,7 +120,9 @@ class HitOut(BaseModel):
     """One image found."""
 
     rank: int
-    id: int = Field(description="Has 64 bits, more than JavaScript's numbers; see `id_text`.")
+    id: int | str = Field(
+        description="A number of 64 bits, more than JavaScript's have (see `id_text`), or the text that a CSV gives."
+    )
     id_text: str
     score: float = Field(description="Cosine to the query; not comparable between models.")
     path: str
@@ -136,7 +138,7 @@ class HitOut(BaseModel):
         """Convert a hit of `pipelines`."""
         return cls(
             rank=hit.rank, id=hit.id, id_text=str(hit.id), score=hit.score, path=hit.path, folded=hit.folded,
-            fields=hit.fields, thumb=f"/thumb/{hit.id}", image=f"/image/{hit.id}",
+            fields=hit.fields, thumb=f"/thumb/{row_id(hit.id)}", image=f"/image/{row_id(hit.id)}",
         )  # fmt: skip
 
 

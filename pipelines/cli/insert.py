@@ -24,6 +24,10 @@ class InsertOptions:
         (), "Leave this out of a folder, as in .gitignore: '*.png', raw/; may be repeated."
     )
     include_hidden: bool = option(False, "Also take hidden files, thumbnails and bins in a folder.")
+    ids: str = option(
+        "given", "given takes the column id, from-path derives the ids from the paths, as without that column."
+    )
+    replace: bool = option(False, "Let the ids of this source replace other images with the same ids.")
     rejects: str = option("", "CSV (id,path,reason,source) for images that cannot be used. [default: rejected.csv]")
     checksum: bool = option(False, "Compare the content of files instead of time and size; reads every file.")
     reembed: bool = option(False, "If another model made the collection: embed all of it again with this one.")
@@ -71,6 +75,8 @@ def insert(options: InsertOptions, settings: Settings, output: Output) -> int:
             path_column=options.path_column,
             exclude=options.exclude,
             include_hidden=options.include_hidden,
+            ids=options.ids,
+            replace=options.replace,
             on_progress=bar.show_insert,
             on_copied=lambda done, total: bar.show(done, total, "copying the collection for new columns"),
         )

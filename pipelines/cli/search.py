@@ -21,7 +21,7 @@ class SearchOptions:
     text: tuple[str, ...] = option((), "", "[TEXT]...")
     image: tuple[str, ...] = option((), "An image to search for: a path or an address. May be repeated.")
     weight: tuple[float, ...] = option((), "Weight of each --image, in the same order; a negative one steers away.")
-    like: tuple[int, ...] = option((), "Id of an image of the collection to search for. May be repeated.")
+    like: tuple[str, ...] = option((), "Id of an image of the collection to search for. May be repeated.")
     k: int = option(10, "Number of hits.", "--k", "-k")
     offset: int = option(0, "Leave out this many hits first, to see the next page.")
     filter: str = option("", 'Only images whose columns match: label == "cat" and year >= 2020; see above.')

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..errors import InputError
-from ..fields import ID, PATH
+from ..fields import ID, PATH, row_id
 from ..sources.csv_text import records
 from .exact import EmbeddingTable
 
@@ -77,7 +77,7 @@ def _matched(table: EmbeddingTable, path: Path, column: str, notes: list[str]) -
         if not text:
             continue
         if key_name == ID:
-            image = int(key) if key.lstrip("+-").isdigit() else None
+            image: int | None = row_id(key)
         else:
             image = by_path.get(os.path.normpath(os.path.join(os.path.abspath(path.parent), os.path.expanduser(key))))
         if image is None or image not in table.row_of:

@@ -24,6 +24,7 @@ from ..settings import Settings
 from ..sources import open_source
 from ..sources.source import WHOLE, Shard, Source
 from ..threads import resolve_threads
+from .clash import refuse_clash
 from .exchange import REEMBEDDED, exchange, finish_exchange
 from .execute import Executor
 from .gone import GoneFiles
@@ -37,6 +38,7 @@ from .summary import Progress, Summary, Tally
 if TYPE_CHECKING:
     from pandas import DataFrame
 
+IDS = GIVEN, FROM_PATH = "given", "from-path"
 _SMALL_IMAGE = b"P6 2 2 255\n" + bytes(12)  # a PPM of 2 × 2 black pixels
 
 
@@ -69,6 +71,8 @@ def run_insert(
     path_column: str = "",
     exclude: Sequence[str] = (),
     include_hidden: bool = False,
+    ids: str = GIVEN,
+    replace: bool = False,
     on_progress: Progress | None = None,
     on_copied: Copied | None = None,
 ) -> Summary:
@@ -91,6 +95,8 @@ def run_insert(
         path_column: the column of paths; '' looks for `path`, then for usual names.
         exclude: patterns with gitignore's rules for what to leave out of a folder.
         include_hidden: also take hidden files, thumbnails and bins of a folder.
+        ids: `given` takes the ids of a table's column `id`, `from-path` derives them from the paths.
+        replace: let ids of this source replace other pictures that other sources gave the same ids.
         on_progress: gets the summary so far and the total number of rows.
         on_copied: gets the numbers of copied and of all rows, while a collection is copied to take new columns.
 
@@ -103,24 +109,30 @@ def run_insert(
     if (limit or part != WHOLE) and (prune or reembed):
         option = "--limit" if limit else "--shard"
         raise InputError(f"{option} looks at a part of the source only: --prune and --reembed need all of it")
+    if ids not in IDS:
+        raise InputError(f"--ids is {' or '.join(IDS)}, not '{ids}'")
     name = source_name(source)
     if prune and not name:
         raise InputError("a DataFrame has no name by which its rows are known: --prune needs a file or a folder")
     rows = open_source(
         source, limit, part, settings.allow_private_urls,
         path_column=path_column, exclude=exclude, include_hidden=include_hidden,
+        ids_from_path=ids == FROM_PATH,
     )  # fmt: skip
     reject_file = RejectFile(rejects, name, part)
     target = _open_target(settings, reembed)
     if index is not None:
         check_index(settings.uri, index, target.model.spec.dim)
+    gone = GoneFiles(target.known, settings.allow_private_urls)
+    if not replace and target.known.exists():
+        target.known.refuse_older_program()
+        refuse_clash(target.known, rows, name, gone)
     batch_size = settings.batch_size or target.model.default_batch_size
     summary = Summary(str(source) if name else "DataFrame", settings.collection, target.model_id)
     summary.runtime = f"{target.model.description}, batch {batch_size}, threads {resolve_threads(settings.threads)}"
     pipeline = build_insert(target.model, target.collection, settings)
     summary.copied = _prepare_collection(target, rows, index, part, on_copied or (lambda done, total: None))
     steps: Profile | None = [] if profile else None
-    gone = GoneFiles(target.known, settings.allow_private_urls)
     planner = Planner(
         target.collection, target.model_id, name, checksum, steps, settings.threads, target.model.runtime.precision,
         known=target.known, gone=gone, fills=rows.fills,

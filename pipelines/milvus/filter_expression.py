@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 
 from ..errors import InputError
 from ..fetch.read import is_remote, local_path, resolve_dots
-from ..fields import ID, PATH, Field, FieldType
+from ..fields import ID, KEY, PATH, Field, FieldType, row_id
 from ..query import And, Compare, Contains, Filter, IsEmpty, Not, OneOf, Or, StartsWith, Under
 from ..query.filters import OPERATORS, Value, format_value
 from .schema import SENTINELS
@@ -27,17 +27,18 @@ _KINDS = {
 }  # fmt: skip
 
 
-def to_expression(filter: Filter, fields: Sequence[Field], lite: bool) -> str:
+def to_expression(filter: Filter, fields: Sequence[Field], lite: bool, has_keys: bool = False) -> str:
     """Translate a filter into a Milvus expression.
 
     Args:
         fields: the collection's columns; a filter may also name `id` and `path`.
+        has_keys: whether the collection keeps the ids that are texts (since version 2).
         lite: whether this is Milvus Lite, which has some operators that a server does not have.
 
     Raises:
         InputError: a column does not exist or holds another type, or this Milvus lacks an operator.
     """
-    return _Translator(fields, lite).translate(filter, negated=False)
+    return _Translator(fields, lite, has_keys).translate(filter, negated=False)
 
 
 def text_literal(text: str) -> str:
@@ -57,10 +58,10 @@ def list_literal(texts: Iterable[str]) -> str:
 
 
 class _Translator:
-    def __init__(self, fields: Sequence[Field], lite: bool) -> None:
+    def __init__(self, fields: Sequence[Field], lite: bool, has_keys: bool) -> None:
         known = (*fields, Field(PATH, FieldType.TEXT, key=PATH), Field(ID, FieldType.INT, key=ID))
         self._columns = {field.name: field for field in known}
-        self._lite = lite
+        self._lite, self._has_keys = lite, has_keys
 
     def translate(self, filter: Filter, negated: bool) -> str:
         match filter:
@@ -90,8 +91,18 @@ class _Translator:
         if field.type is FieldType.BOOL and filter.operator not in ("==", "!="):
             raise InputError(f"column '{field.name}' is true or false: compare it with == or !=")
         operator = _INVERSE[filter.operator] if negated else filter.operator
+        if field.key == ID and operator not in ("==", "!="):
+            return self._compare_number(operator, filter.value)
         expression = f"{field.key} {operator} {_literal(field, filter.value)}"
         return _settle_empty(field, operator, expression, matches_empty=negated != (filter.operator == "!="))
+
+    def _compare_number(self, operator: str, value: Value) -> str:
+        """An order of ids: those that are texts have none."""
+        if isinstance(value, str):
+            raise InputError(f"ids that are texts have no order: compare {format_value(value)} with ==, != or in")
+        field = self._columns[ID]
+        expression = f"{ID} {operator} {_literal(field, value)}"
+        return f'({expression} and {KEY} == "")' if self._has_keys else expression
 
     def _one_of(self, filter: OneOf, negated: bool) -> str:
         field = self._find(filter.column)
@@ -138,6 +149,8 @@ class _Translator:
 
     def _find_text(self, name: str) -> Field:
         field = self._find(name)
+        if name == ID and self._has_keys:
+            return Field(ID, FieldType.TEXT, key=KEY)
         if field.type is not FieldType.TEXT:
             raise InputError(f"column '{name}' holds {_KINDS[field.type]}, not text")
         return field
@@ -186,6 +199,8 @@ def _settle_empty(field: Field, operator: str, expression: str, matches_empty: b
 def _literal(field: Field, value: Value) -> str:
     if field.type is FieldType.TEXT and isinstance(value, str):
         return text_literal(value)
+    if field.key == ID and isinstance(value, str):
+        return str(row_id(value))
     if field.type is FieldType.BOOL and isinstance(value, bool):
         is_int8 = field.has_gaps and not field.nullable
         return str(int(value)) if is_int8 else "true" if value else "false"

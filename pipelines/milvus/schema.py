@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import StoreError
 from ..fields import EMBEDDING as EMBEDDING
 from ..fields import ID as ID
+from ..fields import KEY as KEY
 from ..fields import PATH as PATH
 from ..fields import SOURCE as SOURCE  # the CSVs and folders that list the row, as `join_sources` writes them
 from ..fields import Field, FieldType, field_key, read_key
@@ -32,7 +33,6 @@ MTIME_NS = "_mtime_ns"
 SIZE = "_size"
 MODEL = "_model"
 HASH = "_hash"  # of the file's bytes: a copied or renamed image gets the stored embedding
-KEY = "_key"  # the id as the CSV gives it where that is a text, '' otherwise
 DEVICE = "_device"  # st_dev of the file: a file is not gone while its disk is not mounted
 PRECISION = "_precision"  # of the embedding: fp32, bf16, fp16 or int8
 _VERSION_FIELD = re.compile(r"_schema_(\d+)")

@@ -9,7 +9,7 @@ The command line, the page and the HTTP API read this line by `parse_query`:
 | `beach -"many people"` | the same with several words |
 | `beach +sunset` | two texts, embedded apart and added; `+"red sunset"` for several words |
 | `beach 2*sunset`, `-0.5*people` | with weights (without one it is 1) |
-| `id:42`, `-id:42`, `2*id:42` | like, or unlike, an image of the collection |
+| `id:42`, `-id:42`, `2*id:SKU-1` | like, or unlike, an image of the collection; `id:"A 1"` for an id with spaces |
 
 A sign or a weight counts only at the start of a word and directly before a letter or a quote: "t-shirt", "- 5
 degrees", "-5 degrees", "3-door car", "2*4 planks" and "rock -n- roll" are plain words. To search for any text as it
@@ -28,6 +28,7 @@ from types import NoneType
 from typing import Any, SupportsFloat, SupportsIndex
 
 from ..errors import InputError, WrongType
+from ..fields import read_id
 from .filters import Filter
 
 # A path, a URL, a file's bytes, or an image as programs hold it: a Pillow image, an array, a tensor, an open file.
@@ -41,7 +42,7 @@ MAX_LENGTH = 4_000  # characters; CLIP reads 77 tokens
 # A match without a sign, a weight and an id is a plain word (see `_is_term`).
 _TERM = re.compile(
     r"""(?<!\S)(?P<sign>[-+])?(?:(?P<weight>\d{1,4}(?:\.\d{1,24})?)\*)?
-    (?:"(?P<phrase>(?:[^"\\]|\\.)*)" | id:(?P<id>-?\d{1,19}) | (?P<word>[^\W\d_]\S*(?<!-)))(?!\S)""",
+    (?:"(?P<phrase>(?:[^"\\]|\\.)*)" | id:(?P<id>[^\s"]+|"(?:[^"\\]|\\.)+") | (?P<word>[^\W\d_]\S*(?<!-)))(?!\S)""",
     re.VERBOSE | re.DOTALL,
 )
 
@@ -58,14 +59,14 @@ class Part:
 
     text: str = ""
     image: ImageSource | None = None
-    id: int | None = None
+    id: int | str | None = None
     weight: float = 1.0
 
     def __post_init__(self) -> None:
         if not isinstance(self.text, str):
             raise WrongType(f"a text to search for is a str, not {type(self.text).__name__}")
         if self.id is not None:
-            object.__setattr__(self, "id", _whole("an id", self.id))
+            object.__setattr__(self, "id", _id(self.id))
         object.__setattr__(self, "weight", _number("a weight", self.weight))
         given = [bool(self.text), self.image is not None, self.id is not None]
         if sum(given) > 1:
@@ -129,12 +130,20 @@ class Query:
             raise WrongType(f"a filter is a str or a Filter, not {type(self.filter).__name__}")
 
 
-def _whole(name: str, value: object) -> int:
+def _id(value: object) -> int | str:
+    """Return an id: a whole number of 64 bits of any type, or a text that a CSV gives."""
+    shown = read_id(value) if isinstance(value, str) else _whole("an id", value, "a whole number or a text")
+    if shown == "" or (isinstance(shown, int) and not -(2**63) <= shown < 2**63):
+        raise InputError(f"id:{value} is not an id: a number has 64 bits, and a text is not blank")
+    return shown
+
+
+def _whole(name: str, value: object, kind: str = "a whole number") -> int:
     """Return a whole number of any type, NumPy's too, as an int."""
     if isinstance(value, SupportsIndex) and not isinstance(value, bool):
         with suppress(TypeError):
             return operator.index(value)
-    raise WrongType(f"{name} is a whole number, not {type(value).__name__}")
+    raise WrongType(f"{name} is {kind}, not {type(value).__name__}")
 
 
 def _number(name: str, value: object) -> float:
@@ -196,13 +205,19 @@ def _is_term(match: re.Match[str]) -> bool:
 def _part(match: re.Match[str]) -> Part:
     weight = float(match["weight"] or 1) * (-1 if match["sign"] == "-" else 1)
     if match["id"] is not None:
-        number = int(match["id"])
-        if not -(2**63) <= number < 2**63:
-            raise InputError(f"id:{number} is not an id: ids have 64 bits")
-        return Part(id=number, weight=weight)
+        quoted = match["id"].startswith('"')
+        return Part(id=_unescape(match["id"][1:-1]) if quoted else match["id"], weight=weight)
     if match["phrase"] is not None:
-        return Part(re.sub(r"\\(.)", r"\1", match["phrase"], flags=re.DOTALL), weight=weight)
+        return Part(_unescape(match["phrase"]), weight=weight)
     return Part(match["word"], weight=weight)
+
+
+def _unescape(text: str) -> str:
+    return re.sub(r"\\(.)", r"\1", text, flags=re.DOTALL)
+
+
+def _escape(text: str) -> str:
+    return text.replace("\\", "\\\\").replace('"', '\\"')
 
 
 def _is_plain(text: str) -> bool:
@@ -214,9 +229,9 @@ def _term(part: Part) -> str:
     weight = "" if size == 1 else f"{format(Decimal(repr(size)), 'f')}*"
     sign = "-" if part.weight < 0 else ""
     if part.id is not None:
-        return f"{sign}{weight}id:{part.id}"
+        is_word = isinstance(part.id, int) or re.fullmatch(r'[^\s"]+', part.id)
+        return f"{sign}{weight}id:" + (str(part.id) if is_word else f'"{_escape(str(part.id))}"')
     prefix = f"{sign}{weight}" or "+"
     if re.fullmatch(r"[^\W\d_]+", part.text):
         return prefix + part.text
-    escaped = part.text.replace("\\", "\\\\").replace('"', '\\"')
-    return f'{prefix}"{escaped}"'
+    return f'{prefix}"{_escape(part.text)}"'

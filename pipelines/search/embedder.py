@@ -74,7 +74,7 @@ class QueryEmbedder:
         if not may_be_same_name(name_of(stored_model_id), settings.model):
             raise self._mismatch(get_model(settings.model).name)
 
-    def embed(self, parts: Sequence[Part], fetch_vectors: Callable[[list[int]], np.ndarray]) -> np.ndarray:
+    def embed(self, parts: Sequence[Part], fetch_vectors: Callable[[list[int | str]], np.ndarray]) -> np.ndarray:
         """Embed a query: one model call for all its texts, one for all its images, none for ids.
 
         Args:

@@ -11,7 +11,7 @@ import numpy as np
 from ..declarations import build_search
 from ..engine import run
 from ..errors import CollectionNotFound, ModelMismatch, UnknownImage
-from ..fields import show_value
+from ..fields import row_id, show_value
 from ..milvus import schema
 from ..milvus.collection import Collection
 from ..milvus.filter_expression import to_expression
@@ -68,7 +68,9 @@ class Opened:
         self.settings = resolve_model(settings, self.model_id)
         self.fields = self.collection.fields()
         self.field_names = [field.name for field in self.fields]
-        self.output_fields = [schema.PATH, *(field.key for field in self.fields)]
+        self._has_keys = self.collection.version() > 1
+        keys = [schema.KEY] if self._has_keys else []
+        self.output_fields = [schema.PATH, *keys, *(field.key for field in self.fields)]
         self.is_lite = is_lite(settings.uri)
         kept = previous.embedder if previous and previous.model_id == self.model_id else None
         self.embedder: QueryEmbedder = kept or QueryEmbedder(self.settings, self.model_id)
@@ -98,10 +100,11 @@ class Opened:
         seconds = time.perf_counter() - start
         return Results(hits, seconds, embedded - start, found - embedded, page.has_more, rows, notes)
 
-    def get(self, image_id: int) -> Hit | None:
+    def get(self, image_id: int | str) -> Hit | None:
         """Return one image by id; see `Searcher.get`."""
-        row = self.collection.get([image_id], self.output_fields, strong=False).get(image_id)
-        return self._hit(0, [image_id, 1.0, self.model_id, *map(row.get, self.output_fields)], 0) if row else None
+        key = row_id(image_id)
+        row = self.collection.get([key], self.output_fields, strong=False).get(key)
+        return self._hit(0, [key, 1.0, self.model_id, *map(row.get, self.output_fields)], 0) if row else None
 
     def info(self) -> schema.CollectionInfo:
         """Return a summary of the collection and the model that made it."""
@@ -109,7 +112,7 @@ class Opened:
 
     def parse_filter(self, text: str) -> Filter:
         """Read a filter; see `Searcher.parse_filter`."""
-        return parse_filter(text, lambda comparison: to_expression(comparison, self.fields, self.is_lite))
+        return parse_filter(text, self._translate)
 
     def count(self) -> int:
         """Return the number of rows, counted at most half a minute ago."""
@@ -126,7 +129,10 @@ class Opened:
         if named:
             others = Compare(schema.ID, "!=", named[0]) if len(named) == 1 else Not(OneOf(schema.ID, named))
             filter = filter & others if filter else others
-        return to_expression(filter, self.fields, self.is_lite) if filter else ""
+        return self._translate(filter) if filter else ""
+
+    def _translate(self, filter: Filter) -> str:
+        return to_expression(filter, self.fields, self.is_lite, self._has_keys)
 
     def _ask_together(self, questions: list[_Question]) -> list[list[Row]]:
         """Return the rows for each question. Questions that differ only in the embedding share one call of Milvus."""
@@ -149,13 +155,13 @@ class Opened:
                 self._pipelines[with_embeddings] = build_search(self.collection, fields)
             return self._pipelines[with_embeddings]
 
-    def _fetch_vectors(self, ids: list[int]) -> np.ndarray:
-        rows = self.collection.get(ids, [schema.EMBEDDING, schema.MODEL], strong=False)
+    def _fetch_vectors(self, ids: list[int | str]) -> np.ndarray:
+        rows = self.collection.get(list(map(row_id, ids)), [schema.EMBEDDING, schema.MODEL], strong=False)
         for image_id in ids:
-            if image_id not in rows:
+            if row_id(image_id) not in rows:
                 raise UnknownImage(f"the collection '{self.settings.collection}' has no image with id {image_id}")
         self._check_models({row[schema.MODEL] for row in rows.values()})
-        return np.array([rows[image_id][schema.EMBEDDING] for image_id in ids], np.float32)
+        return np.array([rows[row_id(image_id)][schema.EMBEDDING] for image_id in ids], np.float32)
 
     def _check_models(self, model_ids: set[str]) -> None:
         for other in model_ids - {self.model_id}:
@@ -172,5 +178,6 @@ class Opened:
 
     def _hit(self, rank: int, row: Row, folded: int) -> Hit:
         image_id, score, _, path, *values = row  # with the embedding last if duplicates are folded
+        shown = (values.pop(0) if self._has_keys else "") or image_id
         cells = {field.name: show_value(field, value) for field, value in zip(self.fields, values)}  # noqa: B905
-        return Hit(rank, image_id, float(score), path, cells, folded)
+        return Hit(rank, shown, float(score), path, cells, folded)

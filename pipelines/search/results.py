@@ -18,12 +18,13 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 class Hit:
     """One image found.
 
+    id: a number, or the text that a CSV gives as the id.
     score: the cosine to the query: higher is nearer. Not comparable between models.
     folded: near duplicates that this hit also stands for, of those found so far (`Query.fold`).
     """
 
     rank: int
-    id: int
+    id: int | str
     score: float
     path: str
     fields: dict[str, Any]

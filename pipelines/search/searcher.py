@@ -114,7 +114,7 @@ class Searcher:
         """
         return self.search(Query((Part(image=source),), limit, filter=filter))
 
-    def similar_to(self, image_id: int, limit: int = 10, filter: Filter | str | None = None) -> Results:
+    def similar_to(self, image_id: int | str, limit: int = 10, filter: Filter | str | None = None) -> Results:
         """Find images like one of the collection, without that one. Takes its stored embedding: no model call.
 
         Raises:
@@ -122,7 +122,7 @@ class Searcher:
         """
         return self.search(Query((Part(id=image_id),), limit, filter=filter))
 
-    def get(self, image_id: int) -> Hit | None:
+    def get(self, image_id: int | str) -> Hit | None:
         """Return one image of the collection by id, with its fields; its rank is 0, its score 1."""
         with self.reading() as opened:
             return opened.get(Part(id=image_id).id or 0)  # an int, of whatever type the number is

@@ -34,6 +34,7 @@ def open_source(
     path_column: str = "",
     exclude: Sequence[str] = (),
     include_hidden: bool = False,
+    ids_from_path: bool = False,
 ) -> Source:
     """Opens and checks a table or a folder: local, on the web (a table only), or in an object store.
 
@@ -46,12 +47,13 @@ def open_source(
         path_column: the column of a table that holds the paths; '' looks for `path`, then for usual names.
         exclude: patterns with the rules of gitignore for files and folders to leave out of a folder.
         include_hidden: also take hidden files, thumbnails and bins in a folder.
+        ids_from_path: derive the ids of a table's rows from their paths, whatever its column `id` says.
 
     Raises:
         InputError: there is no such source, or it holds something that would stop the run later.
     """
     if not isinstance(source, (str, os.PathLike)):
-        return CsvSource(*convert_frame(source, path_column), os.getcwd(), limit, shard)
+        return CsvSource(*convert_frame(source, path_column), os.getcwd(), limit, shard, ids_from_path)
     name = local_path(os.fspath(source))
     location = Path(os.path.expanduser(name))
     choice = Choice(tuple(exclude), include_hidden)
@@ -62,7 +64,7 @@ def open_source(
     if is_remote(name):
         if not is_web(name) and _is_folder(name):
             return BucketSource(name, limit, shard, choice)
-        return _open_table(RemoteCsv(name, allow_private), name, path_column, limit, shard)
+        return _open_table(RemoteCsv(name, allow_private), name, path_column, limit, shard, ids_from_path)
     if not os.path.exists(location):
         raise InputError(f"there is no file or folder {location}")
     if not os.path.isfile(location):
@@ -70,7 +72,7 @@ def open_source(
     rejected = None if path_column else read_rejects(location)
     if rejected is not None:
         return RejectSource(location, rejected, lambda name: _open_recorded(name, allow_private), limit, shard)
-    return _open_table(location, os.path.dirname(os.path.abspath(location)), path_column, limit, shard)
+    return _open_table(location, os.path.dirname(os.path.abspath(location)), path_column, limit, shard, ids_from_path)
 
 
 def _open_recorded(name: str, allow_private: bool) -> Source:
@@ -80,13 +82,15 @@ def _open_recorded(name: str, allow_private: bool) -> Source:
     return open_source(name, allow_private=allow_private)
 
 
-def _open_table(table: os.PathLike[str], base: str, path_column: str, limit: int, shard: Shard) -> Source:
+def _open_table(
+    table: os.PathLike[str], base: str, path_column: str, limit: int, shard: Shard, ids_from_path: bool
+) -> Source:
     """A table whose relative paths start from `base`, a folder or a URL."""
     name = str(table).partition("?")[0] if is_remote(base) else table
     suffix = os.path.splitext(name)[1].lower()
     if suffix in CONVERTERS:
-        return CsvSource(*convert_file(table, suffix, path_column), base, limit, shard)
-    return CsvSource(table, sniff(table, path_column), base, limit, shard)
+        return CsvSource(*convert_file(table, suffix, path_column), base, limit, shard, ids_from_path)
+    return CsvSource(table, sniff(table, path_column), base, limit, shard, ids_from_path)
 
 
 def _is_folder(url: str) -> bool:

@@ -15,10 +15,12 @@ from collections.abc import Iterator
 from itertools import compress, repeat
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ..errors import InputError
-from ..fields import ID, PATH, Field, FieldType, field_key
+from ..fields import ID, KEY, PATH, Field, FieldType, field_key, read_id, row_id
 from .csv_text import PARSERS, Layout, TypeGuess, refuse_first_mistake, shown
-from .source import ID_RANGE, WHOLE, Findings, Row, Shard, absolute_in, in_chunks, path_id
+from .source import WHOLE, Findings, Row, Shard, absolute_in, in_chunks, path_id
 
 if TYPE_CHECKING:
     from pandas import DataFrame, Series
@@ -27,7 +29,7 @@ READ_ROWS = 20_000
 # Room for cells beyond the columns, which pandas would cut off unseen. Numbers, so that no column has their names.
 SPARE_COLUMNS = range(4)
 
-_ID = re.compile(r"\s*[+-]?[0-9]{1,19}\s*")
+_NUMBER = re.compile(r"\s*(?:0|-?[1-9][0-9]{0,17})\s*")  # what `read_id` takes for a number, without the largest
 _INDEX = re.compile(r"(Unnamed: 0)?")  # the header of pandas' index, as written and as read and written again
 
 
@@ -37,6 +39,10 @@ class CsvSource:
     Args:
         base: the folder or the URL from which relative paths start.
         limit: yield only the first rows, at most this many. The columns' types are those of all rows.
+        ids_from_path: derive the ids from the paths, as without a column of ids.
+
+    Attributes:
+        given_ids: int64[n], the ids of the rows up to the limit, empty if they are derived from the paths.
 
     Raises:
         InputError: the CSV has a mistake; the message names the file, the row and the column.
@@ -45,9 +51,14 @@ class CsvSource:
     is_folder = False
     fills: tuple[str, ...] = ()
 
-    def __init__(self, path: os.PathLike[str], layout: Layout, base: str, limit: int = 0, shard: Shard = WHOLE) -> None:
+    def __init__(
+        self, path: os.PathLike[str], layout: Layout, base: str, limit: int = 0, shard: Shard = WHOLE,
+        ids_from_path: bool = False,
+    ) -> None:  # fmt: skip
         self._path = path
         self._layout = layout
+        self._gives_ids = ID in layout.columns and not ids_from_path
+        self.given_ids = np.empty(0, np.int64)
         self._absolute = absolute_in(base)
         self._limit, self._shard = limit or sys.maxsize, shard
         self._columns = _columns(path, layout)
@@ -55,6 +66,8 @@ class CsvSource:
         self.findings = Findings()
         if layout.path_column != PATH:
             self.findings.notes.append(f"the column '{shown(layout.path_column)}' holds the paths")
+        if ID in layout.columns and ids_from_path:
+            self.findings.notes.append("the column 'id' is left out: the ids are derived from the paths")
         self.fields, self.total = self._scan()
 
     def chunks(self, size: int) -> Iterator[list[Row]]:
@@ -64,28 +77,27 @@ class CsvSource:
     def _rows(self) -> Iterator[Row]:
         keys = [field.key for field in self.fields]
         for frame in self._first_rows():
-            ids, paths = self._identify(frame)
+            ids, paths, texts = self._identify(frame)
             values = [self._parse(frame[field.name], field) for field in self.fields]
-            cells = zip(*values, strict=True) if values else repeat(())
+            names = [KEY, *keys] if texts else keys
+            columns = [texts, *values] if texts else values
+            cells = zip(*columns, strict=True) if columns else repeat(())
             rows = zip(ids, paths, frame.index.tolist(), cells, strict=False)
             for key, path, line, row in compress(rows, self._shard.takes(ids)):
-                yield Row(key, path, line, dict(zip(keys, row, strict=True)))
+                yield Row(key, path, line, dict(zip(names, row, strict=True)))
 
-    def _identify(self, frame: DataFrame) -> tuple[list[int], list[str]]:
-        """The rows' ids, given or derived, and their absolute paths."""
+    def _identify(self, frame: DataFrame) -> tuple[list[int], list[str], list[str]]:
+        """The rows' ids, given or derived, their absolute paths, and their ids that are texts; [] if none is."""
         paths = list(map(self._absolute, frame[PATH].tolist()))
-        if ID not in frame:
-            return list(map(path_id, paths)), paths
-        texts = frame[ID].tolist()
-        if all(map(_ID.fullmatch, texts)):
-            ids = list(map(int, texts))
-            if min(ids) in ID_RANGE and max(ids) in ID_RANGE:
-                return ids, paths
-        wrong = [not (_ID.fullmatch(text) and int(text) in ID_RANGE) for text in texts].index(True)
-        raise InputError(
-            f"{self._path}, row {frame.index[wrong]}, column 'id': '{shown(texts[wrong])}' is not a whole number of "
-            "64 bits; rename the column and ids are derived from the paths"
-        )
+        if not self._gives_ids:
+            return list(map(path_id, paths)), paths, []
+        cells = frame[ID].tolist()
+        if all(map(_NUMBER.fullmatch, cells)):
+            return list(map(int, cells)), paths, []
+        ids = list(map(read_id, cells))
+        if "" in ids:
+            raise InputError(f"{self._path}, row {frame.index[ids.index('')]}, column 'id': the id is missing")
+        return list(map(row_id, ids)), paths, [one if isinstance(one, str) else "" for one in ids]
 
     def _parse(self, cells: Series, field: Field) -> list[Any]:
         """One column's values."""
@@ -152,15 +164,18 @@ class CsvSource:
             if frame.empty:
                 continue
             left -= len(frame)
-            ids, paths = self._identify(frame)
+            ids, paths, _ = self._identify(frame)
             total += int(self._shard.takes(ids).sum())
-            if ID not in frame and "" in paths:
+            if not self._gives_ids and "" in paths:
                 # Rows without a path are rejected one by one later: they are no duplicates of each other.
                 ids = [key if path else -line for key, path, line in zip(ids, paths, frame.index, strict=True)]
             seen.append(pd.Series(ids, frame.index))
         if not seen:
             raise InputError(f"{self._path} has a header but no rows")
-        self._refuse_duplicates(pd.concat(seen))
+        ids_by_line = pd.concat(seen)
+        self._refuse_duplicates(ids_by_line)
+        if self._gives_ids:
+            self.given_ids = ids_by_line.to_numpy(np.int64)
         return tuple(self._guesses[column].field(column) for column in self._columns), total
 
     def _refuse_duplicates(self, ids: Series) -> None:
@@ -168,7 +183,10 @@ class CsvSource:
         if not repeats.empty:
             key, more = repeats.iloc[0], f" ({len(repeats)} repeats in all)" if len(repeats) > 1 else ""
             first, second = ids.index[ids == key][:2]
-            column, thing = (ID, f"id {key}") if ID in self._layout.columns else (self._layout.path_column, "path")
+            column, thing = self._layout.path_column, "path"
+            if self._gives_ids:
+                cells = next(frame[ID] for frame in self._frames() if first in frame.index)
+                column, thing = ID, f"id {shown(cells[first].strip())}"
             where = f"{self._path}, rows {first} and {second}, column '{column}'"
             raise InputError(f"{where}: the same {thing} twice{more}")
 

@@ -8,9 +8,9 @@ from itertools import chain, compress, islice
 from typing import NamedTuple
 
 from ..errors import InputError
-from ..fields import ID, PATH, SOURCE, Field
+from ..fields import ID, KEY, PATH, SOURCE, Field, FieldType, read_id, row_id
 from .csv_text import records, sniff
-from .source import WHOLE, Findings, Row, Shard, Source, absolute_in, given_id, in_chunks
+from .source import WHOLE, Findings, Row, Shard, Source, absolute_in, in_chunks
 
 HEADER = (ID, PATH, "reason", "source")
 _OLD_HEADER = HEADER[:3]  # before 0.2
@@ -68,9 +68,9 @@ class RejectSource:
             self._listed.setdefault(row.source, {})[row.id] = row
         self._sources = {name: _open(name, open_recorded) for name in self._listed}
         opened = [source for source in self._sources.values() if source]
-        self.fields: tuple[Field, ...] = tuple({one.name: one for source in opened for one in source.fields}.values())
+        self.fields = _all_fields(opened)
         self.fills = tuple({name for source in opened for name in source.fills})
-        self.total = int(shard.takes([given_id(row.id) for row in rows[: self._limit]]).sum())
+        self.total = int(shard.takes([row_id(row.id) for row in rows[: self._limit]]).sum())
         names = ", ".join(name or "an unknown source" for name in self._listed)
         self.findings = Findings([f"{path} lists rejected images: they are tried again for {names}"])
 
@@ -89,13 +89,25 @@ class RejectSource:
                     path = entry.path if os.path.exists(entry.path) else row.path
                     yield row._replace(path=path, fields={**row.fields, SOURCE: name})
             for entry in left.values():
-                yield Row(given_id(entry.id), self._absolute(entry.path), 0, {SOURCE: name})
+                shown = read_id(entry.id)
+                key = {KEY: shown} if isinstance(shown, str) else {}
+                yield Row(row_id(shown), self._absolute(entry.path), 0, {SOURCE: name, **key})
 
     def _rows_of(self, source: Source | None) -> Iterator[Row]:
         if source is not None:
             own = {field.name for field in source.fields}
             source.fields = tuple(field for field in self.fields if field.name in own)
             yield from chain.from_iterable(source.chunks(_READ_ROWS))
+
+
+def _all_fields(sources: list[Source]) -> tuple[Field, ...]:
+    """The columns of several sources; text where they have different types."""
+    fields: dict[str, Field] = {}
+    for field in (field for source in sources for field in source.fields):
+        other = fields.setdefault(field.name, field)
+        if other.type is not field.type:
+            fields[field.name] = Field(field.name, FieldType.TEXT)
+    return tuple(fields.values())
 
 
 def _open(name: str, open_recorded: Callable[[str], Source]) -> Source | None:

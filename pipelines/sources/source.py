@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import posixpath
 import re
@@ -17,11 +16,9 @@ import numpy as np
 
 from ..errors import InputError
 from ..fetch.read import is_remote, local_path, resolve_dots
-from ..fields import Field
+from ..fields import KEY, Field, hash_id
 
 MAX_SHARDS = 100_000
-ID_RANGE = range(-(2**63), 2**63)
-_NUMBER = re.compile(r"0|-?[1-9][0-9]{0,18}")  # a leading zero marks a code
 # os.fsencode looks these up on each call.
 _ENCODING, _ERRORS = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()
 
@@ -37,7 +34,7 @@ class Row(NamedTuple):
     @property
     def shown_id(self) -> str:
         """The id as a person sees it."""
-        return str(self.id)
+        return str(self.fields.get(KEY) or self.id)
 
 
 @dataclass
@@ -115,15 +112,7 @@ WHOLE = Shard()
 
 def path_id(path: str) -> int:
     """A stable 63-bit id for a path: the same file keeps its row in every run."""
-    digest = hashlib.blake2b(path.encode(_ENCODING, _ERRORS), digest_size=8).digest()
-    return int.from_bytes(digest, "big") >> 1
-
-
-def given_id(text: str) -> int:
-    """The id that a text stands for: a whole number of 64 bits, or one derived from any other text."""
-    if _NUMBER.fullmatch(text) and (number := int(text)) in ID_RANGE:
-        return number
-    return path_id(f"key:{text}")
+    return hash_id(path.encode(_ENCODING, _ERRORS))
 
 
 def absolute_in(base: str) -> Callable[[str], str]:

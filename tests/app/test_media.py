@@ -10,7 +10,7 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
-from app.media import EDGE, parse_id, sniff
+from app.media import EDGE, sniff
 from pipelines import Settings
 from tests.support.page import BIG_ID, Collection, image_folder
 from tests.support.photos import draw_images
@@ -74,12 +74,6 @@ def test_a_format_that_not_every_browser_shows_is_converted(client: TestClient, 
 def test_ids_have_64_bits_and_may_be_negative(client: TestClient) -> None:
     assert client.get(f"/thumb/{BIG_ID}").status_code == 200
     assert client.get("/thumb/-5").status_code == 200
-
-
-def test_only_digits_of_64_bits_are_ids() -> None:
-    assert parse_id("1e5") is None
-    assert parse_id(str(2**63)) is None
-    assert parse_id(str(BIG_ID)) == BIG_ID
 
 
 @pytest.mark.parametrize("route", ["thumb", "image"])

@@ -23,6 +23,8 @@ quick = settings(max_examples=150, deadline=None)
         ("beach 2*sunset -0.5*people at night",
          (Part("beach at night"), Part("sunset", weight=2), Part("people", weight=-0.5))),
         ("id:42 -2*id:-7", (Part(id=42), Part(id=-7, weight=-2))),
+        ("id:SKU-1 id:007 id:9999999999999999999", (Part(id="SKU-1"), Part(id="007"), Part(id="9999999999999999999"))),
+        ('dog -id:"a \\"b\\" c" id:"42"', (Part("dog"), Part(id='a "b" c', weight=-1), Part(id=42))),
         ("-people", (Part("people", weight=-1),)),
         ("海滩 -人", (Part("海滩"), Part("人", weight=-1))),
         (r'+"say \"no\" \\ -x"', (Part('say "no" \\ -x'),)),
@@ -47,7 +49,7 @@ def test_plain_text_is_never_misread(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "reason"),
     [("", "some words"), (" \n", "some words"), ("0*dog", "weight"), ("5000*dog", "weight"), ('-""', "some words"),
-     ("id:9999999999999999999", "64 bits"), ("x" * 4001, "4,000 characters")],
+     ('id:" "', "not blank"), ("x" * 4001, "4,000 characters")],
 )  # fmt: skip
 def test_invalid_queries_are_refused(text: str, reason: str) -> None:
     with pytest.raises(InputError, match=reason):

@@ -47,8 +47,8 @@ def test_numbers_of_numpy_are_numbers(searcher: Searcher) -> None:
 
 
 def test_a_value_of_a_wrong_type_is_an_error_of_its_own_in_one_line(searcher: Searcher) -> None:
-    with pytest.raises(WrongType, match="an id is a whole number, not str"):
-        searcher.similar_to("5")  # type: ignore[arg-type]
+    with pytest.raises(WrongType, match="an id is a whole number or a text, not float"):
+        searcher.similar_to(5.0)  # type: ignore[arg-type]
     with pytest.raises(WrongType, match="the limit is a whole number, not float"):
         searcher.by_text("dog", limit=2.5)  # type: ignore[arg-type]
     with pytest.raises(WrongType, match="the limit is a whole number, not bool"):

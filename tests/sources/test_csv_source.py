@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.errors import InputError
-from pipelines.fields import Field, FieldType
+from pipelines.fields import Field, FieldType, row_id
 from pipelines.sources import open_source
 from pipelines.sources.csv_text import PATH_COLUMNS
 from pipelines.sources.source import path_id
@@ -59,6 +59,20 @@ def test_rows_without_a_path_are_no_duplicates_of_each_other(csv_of) -> None:
 def test_given_ids_may_use_all_64_bits(csv_of) -> None:
     ids = [-(2**63), -1, 0, 2**63 - 1]
     assert [row.id for row in rows_of(csv_of("path,id\n" + "".join(f"{i}.jpg,{i}\n" for i in ids)))] == ids
+
+
+def test_ids_that_are_no_plain_numbers_are_kept_as_texts(csv_of) -> None:
+    texts = ["SKU-1", "007", "+5", "1.0", "1_0", "-0", "٣", str(2**63), "c2c1e7f0-0000-4000-8000-000000000000", "a b"]
+    rows = rows_of(csv_of("path,id\nn.jpg,7\n" + "".join(f"{n}.jpg,{text}\n" for n, text in enumerate(texts))))
+    assert [row.shown_id for row in rows] == ["7", *texts]
+    assert [row.fields for row in rows] == [{"_key": ""}, *({"_key": text} for text in texts)]
+    assert [row.id for row in rows] == [7, *(row_id(text) for text in texts)]
+    assert len({row.id for row in rows}) == len(rows)
+
+
+def test_ids_can_be_derived_from_the_paths_instead(csv_of) -> None:
+    table = csv_of("id,path\nx,/a.jpg\nx,/b.jpg\n")
+    assert [row.id for row in rows_of(table, ids_from_path=True)] == [path_id("/a.jpg"), path_id("/b.jpg")]
 
 
 def test_the_id_of_an_image_on_the_web_comes_from_its_url(tmp_path: Path) -> None:
@@ -135,11 +149,8 @@ def test_an_option_names_the_column_of_paths(csv_of, tmp_path: Path) -> None:
         ("id,path\n5,a\n7,b\n7,c\n5,d\n", "FILE, rows 3 and 4, column 'id': the same id 7 twice (2 repeats in all)"),
         ("id,path\n1,a\n9,b\n\n9,c\n", "FILE, rows 3 and 5, column 'id': the same id 9 twice"),
         ("path\na.jpg\nb.jpg\n./b.jpg\n", "FILE, rows 3 and 4, column 'path': the same path twice"),
-        ("id,path\n1,a\nx2,b\n", "FILE, row 3, column 'id': 'x2' is not a whole number"),
-        ("id,path\n1,a\n,b\n", "FILE, row 3, column 'id': '' is not a whole number"),
-        ("id,path\n1.0,a\n", "FILE, row 2, column 'id': '1.0' is not a whole number"),
-        ("id,path\n1_0,a\n", "FILE, row 2, column 'id': '1_0' is not a whole number"),
-        (f"id,path\n{2**63},a\n", f"FILE, row 2, column 'id': '{2**63}' is not a whole number of 64 bits"),
+        ("id,path\n1,a\n,b\n", "FILE, row 3, column 'id': the id is missing"),
+        ("id,path\nSKU-1,a\n7,b\nSKU-1,c\n", "FILE, rows 2 and 4, column 'id': the same id SKU-1 twice"),
         ("path,label\na,x\nb,é\n".encode("latin-1"), "FILE, row 3, column 'label': byte 0xe9 is not UTF-8"),
         ('path,label\na,"x\ny"\nb,é'.encode("latin-1"), "FILE, row 3, column 'label': byte 0xe9 is not UTF-8"),
         ("path,é\na,x\n".encode("latin-1"), "FILE, row 1, column '"),

@@ -71,7 +71,7 @@ def test_row_numbers_of_json_lines_are_its_lines(csv_of) -> None:
         ('{"path": "a"}\n5\n', "row 2: not a JSON object in UTF-8"),
         (b'{"path": "\xff"}\n', "row 1: not a JSON object in UTF-8"),
         ('{"path": "a"}\n{"path": "./a"}\n', "rows 1 and 2, column 'path': the same path twice"),
-        ('{"id": "x", "path": "a"}\n', "row 1, column 'id': 'x' is not a whole number"),
+        ('{"path": "a"}\n{"id": " ", "path": "b"}\n', "row 1, column 'id': the id is missing"),
         ('{"where": "a"}\n', "there is no column 'path' (the columns are: where)"),
         ("", "there is no column 'path'"),
     ],

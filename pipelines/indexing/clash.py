@@ -1,0 +1,88 @@
+"""Equal ids in two sources: rows that would replace another source's pictures are found before any work is done."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from ..errors import InputError
+from ..fetch.presence import UNMOUNTED
+from ..fetch.read import is_remote
+from ..fields import ID, PATH
+from ..milvus import schema
+from ..milvus.collection import Collection
+from ..milvus.filter_expression import text_literal
+from ..sources.csv_source import CsvSource
+from ..sources.source import Row, Source
+from .contents import hash_files
+from .gone import GoneFiles
+
+_CHUNK_ROWS = 1000
+
+
+def refuse_clash(collection: Collection, source: Source, name: str, gone: GoneFiles) -> None:
+    """Check that no id that a source gives belongs to another picture of another source.
+
+    A row is no clash if it has the same path or content, or if all its sources are gone: then this is the same source,
+    moved or renamed.
+
+    Args:
+        name: the name of the source.
+
+    Raises:
+        InputError: there is such an id.
+    """
+    if not isinstance(source, CsvSource) or not len(source.given_ids):
+        return
+    shared = _shared_ids(collection, source.given_ids, name)
+    if not shared:
+        return
+    for row, stored in _shared_rows(collection, source, shared):
+        names = schema.split_sources(stored[schema.SOURCE]) or ("",)
+        if name in names or _is_same_picture(row, stored):
+            continue
+        others = [other for other in names if _may_exist(other, stored, gone)]
+        if not others:
+            continue
+        where = f"row {row.line} of {name}" if name else f"row {row.line} of the DataFrame"
+        raise InputError(
+            f"id {row.shown_id} is {stored[PATH]} in {others[0] or 'an unnamed source'} and {row.path} in {where}: "
+            "derive the ids from the paths (--ids from-path), let this source replace the others' rows (--replace), "
+            "or take another collection (--collection)"
+        )
+
+
+def _shared_ids(collection: Collection, given: np.ndarray, name: str) -> set[int]:
+    """Those of int64[n] ids that rows of other sources have."""
+    of_others = f"{schema.SOURCE} != {text_literal(name)}"
+    if not collection.query(of_others, [ID], limit=1):
+        return set()
+    stored = np.fromiter((row[ID] for rows in collection.scan(of_others, []) for row in rows), np.int64)
+    return set(np.intersect1d(given, stored).tolist())
+
+
+def _shared_rows(collection: Collection, source: Source, ids: set[int]) -> Iterator[tuple[Row, Mapping[str, Any]]]:
+    """The rows of the source with these ids, each with the stored row."""
+    names = [PATH, schema.HASH, schema.SOURCE, *([schema.DEVICE] if collection.version() > 1 else [])]
+    for rows in source.chunks(_CHUNK_ROWS):
+        rows = [row for row in rows if row.id in ids]
+        stored = collection.get([row.id for row in rows], names) if rows else {}
+        yield from ((row, stored[row.id]) for row in rows if row.id in stored)
+
+
+def _is_same_picture(row: Row, stored: Mapping[str, Any]) -> bool:
+    if row.path == stored[PATH]:
+        return True
+    if is_remote(row.path):
+        return False
+    if not is_remote(stored[PATH]) and os.path.realpath(row.path) == os.path.realpath(stored[PATH]):
+        return True
+    return bool(stored[schema.HASH]) and hash_files([row.path]) == [stored[schema.HASH]]
+
+
+def _may_exist(source: str, stored: Mapping[str, Any], gone: GoneFiles) -> bool:
+    """Whether a source of a stored row is there; a CSV on a disk that is not mounted, with its pictures, may be."""
+    return not source or gone.has_source(source, stored) or gone.state(stored) == UNMOUNTED
