@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Scope
 from pipelines.errors import InputError
 
 from .api.refusals import refuse
+from .proxies import UNNAMED
 
 # Probes tell only whether the program works, and who sends them has no password.
 OPEN_PATHS = frozenset({"/healthz", "/readyz"})
@@ -27,6 +28,8 @@ _ATTEMPTS, _ATTEMPTS_PER_SECOND = 10, 1 / 6
 # Addresses whose answers cost a model call, a search or disk space.
 _COSTLY = re.compile(r"/api/(search|similar/[^/]*)|/gradio_api/(queue/join|upload)/?")
 _CLIENTS = 10_000
+# Clients of a trusted proxy that does not name them share the limits of so many.
+_PEOPLE = 10
 
 
 class Buckets:
@@ -63,11 +66,13 @@ class RateLimit:
 
     def __init__(self, rate: float) -> None:
         self._buckets = Buckets(rate, 2 * rate)
+        self._unnamed = Buckets(_PEOPLE * rate, 2 * _PEOPLE * rate)
 
     def __call__(self, scope: Scope) -> ASGIApp | None:
         if not _COSTLY.fullmatch(scope["path"]):
             return None
-        seconds = self._buckets.take(client_of(scope))
+        client = client_of(scope)
+        seconds = (self._unnamed if client == UNNAMED else self._buckets).take(client)
         return refuse(scope, 429, "Too many requests; wait a moment.", _retry_after(seconds)) if seconds else None
 
 
@@ -80,19 +85,22 @@ class Auth:
 
     def __init__(self, credentials: bytes) -> None:
         self._digest = hashlib.sha256(credentials).digest()
-        self._buckets = Buckets(_ATTEMPTS_PER_SECOND, _ATTEMPTS)
+        self._named = Buckets(_ATTEMPTS_PER_SECOND, _ATTEMPTS)
+        self._unnamed = Buckets(_PEOPLE * _ATTEMPTS_PER_SECOND, _PEOPLE * _ATTEMPTS)
 
     def __call__(self, scope: Scope) -> ASGIApp | None:
         if scope["path"] in OPEN_PATHS:
             return None
         given = Headers(scope=scope).get("authorization")
         if given is not None:
-            seconds = self._buckets.take(client_of(scope), 0)
+            client = client_of(scope)
+            buckets = self._unnamed if client == UNNAMED else self._named
+            seconds = buckets.take(client, 0)
             if seconds:
                 return refuse(scope, 429, "Too many wrong passwords; wait a moment.", _retry_after(seconds))
             if self._is_right(given):
                 return None
-            self._buckets.take(client_of(scope))
+            buckets.take(client)
         challenge = {"WWW-Authenticate": 'Basic realm="Image search", charset="UTF-8"'}
         return refuse(scope, 401, "A user and a password are needed.", challenge)
 

@@ -32,6 +32,7 @@ from .api.refusals import add_error_handlers
 from .api.routes import api_routes
 from .library import Library
 from .media import Thumbnails, image_routes
+from .proxies import TrustedProxies, read_network
 from .security import MAX_UPLOAD_BYTES, BodyLimit, Check, Gate, Guard, OnlyUploads, SecurityHeaders
 
 _LOCAL = ("127.0.0.1", "localhost", "::1")
@@ -69,7 +70,10 @@ def serve(settings: Settings, allowed_hosts: Iterable[str] = ()) -> None:
         contents = _describe_contents(library)
         app = build_app(library, [settings.host, *allowed_hosts], on_start=announce)
         # The event streams of the page never end: they are cut after a second.
-        config = uvicorn.Config(app, log_level="warning", server_header=False, timeout_graceful_shutdown=1)
+        config = uvicorn.Config(
+            app, log_level="warning", server_header=False, timeout_graceful_shutdown=1,
+            proxy_headers=False,  # uvicorn would believe every program of this machine; see `TrustedProxies`
+        )  # fmt: skip
         uvicorn.Server(config).run([listener])
     finally:
         close_all()
@@ -111,6 +115,7 @@ def build_app(
     if settings.rate_limit:
         checks.append(RateLimit(settings.rate_limit))
     app.add_middleware(Guard, checks=checks)
+    app.add_middleware(TrustedProxies, networks=[read_network(text) for text in settings.trusted_proxy])
     app.add_middleware(MeasureRequests, metrics=metrics)
     app.add_middleware(SecurityHeaders)
     return app

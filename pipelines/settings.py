@@ -84,6 +84,9 @@ class Settings(AcceptsPaths):
         "", "user:password that the page and the API ask for. Prefer the variable: `ps` shows options.", secret=True
     )
     rate_limit: int = option(50, "Searches and uploads per second and client; 0 sets no limit.", at_least=0)
+    trusted_proxy: tuple[str, ...] = option(
+        (), "Address or network of a proxy whose X-Forwarded-For, -Host and -Proto count; may be repeated."
+    )
     allow_private_urls: bool = option(False, "Also fetch images from private, loopback and link-local addresses.")
 
     @classmethod

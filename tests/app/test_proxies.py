@@ -1,0 +1,78 @@
+"""X-Forwarded headers count only from a named proxy, and cannot be used to escape a limit or to use up another's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+from fastapi.testclient import TestClient
+
+from app.library import Library
+from app.server import build_app
+from pipelines.errors import InputError
+from tests.app.conftest import PASSWORD
+
+PROXY = "10.0.0.1"
+Ask = Callable[..., int]
+
+
+@pytest.fixture
+def ask(library: Library) -> Ask:
+    """Ask for /api/info through a page that trusts 10.0.0.0/24: client's address, password, headers → status."""
+    trusting = Library(replace(library.settings, trusted_proxy=("10.0.0.0/24", "::1")))
+    app = build_app(trusting, ["photos.example"])
+
+    def status(address: str, password: str = PASSWORD[1], **headers: str) -> int:
+        client = TestClient(app, base_url="http://photos.example", client=(address, 1), raise_server_exceptions=False)
+        names = {name.replace("_", "-"): value for name, value in headers.items()}
+        return client.get("/api/info", auth=(PASSWORD[0].encode(), password.encode()), headers=names).status_code
+
+    return status
+
+
+def test_a_client_cannot_escape_a_limit_by_a_forged_address(ask: Ask) -> None:
+    direct = [ask("192.0.2.1", f"guess{number}", x_forwarded_for=f"1.1.1.{number}") for number in range(12)]
+    assert direct == [401] * 10 + [429] * 2
+    forged = [ask(PROXY, f"guess{number}", x_forwarded_for=f"1.1.2.{number}, 192.0.2.2") for number in range(12)]
+    assert forged == [401] * 10 + [429] * 2
+
+
+def test_a_client_cannot_lock_another_out(ask: Ask) -> None:
+    for number in range(12):
+        ask("192.0.2.3", f"guess{number}", x_forwarded_for="192.0.2.4")
+        ask(PROXY, f"guess{number}", x_forwarded_for="192.0.2.4, 192.0.2.3")
+        ask(PROXY, f"guess{number}")  # a client that the proxy does not name
+    assert ask("192.0.2.4") == 200
+    assert ask(PROXY, x_forwarded_for="192.0.2.4") == 200
+    assert ask(PROXY, x_forwarded_for="192.0.2.3") == 429
+
+
+def test_clients_that_a_proxy_does_not_name_share_a_larger_limit(ask: Ask) -> None:
+    statuses = [ask(PROXY, f"guess{number}") for number in range(120)]
+    assert statuses[:100] == [401] * 100
+    assert 429 in statuses[100:]
+
+
+def test_the_host_of_a_proxy_counts_and_nobody_elses(ask: Ask) -> None:
+    assert ask(PROXY, host="127.0.0.1:7860", x_forwarded_host="photos.example") == 200
+    assert ask(PROXY, host="127.0.0.1:7860", x_forwarded_host="evil.example") == 400
+    assert ask("192.0.2.5", x_forwarded_host="evil.example") == 200  # removed
+
+
+def test_the_page_takes_its_address_from_the_proxy(library: Library) -> None:
+    trusting = Library(replace(library.settings, auth="", trusted_proxy=(PROXY,)))
+    app = build_app(trusting, ["photos.example"])
+    headers = {"x-forwarded-host": "photos.example", "x-forwarded-proto": "https"}
+    roots = [
+        TestClient(app, base_url="http://127.0.0.1:7860", client=(address, 1))
+        .get("/config", headers=headers)
+        .json()["root"]
+        for address in (PROXY, "192.0.2.6")
+    ]
+    assert roots == ["https://photos.example", "http://127.0.0.1:7860"]
+
+
+def test_a_proxy_is_an_address_or_a_network(library: Library) -> None:
+    with pytest.raises(InputError, match=r"--trusted-proxy is an address or a network .*'nginx'"):
+        build_app(Library(replace(library.settings, trusted_proxy=("nginx",))))
