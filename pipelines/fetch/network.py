@@ -23,7 +23,21 @@ KEEPALIVE_SECONDS = 15.0
 # A host that did not answer is not tried again for this long: a CSV may name it in a thousand rows.
 SILENCE_SECONDS = 30.0
 
-_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")  # RFC 6052
+# Written out, because what Python's own `is_global` says differs between its versions. From IANA's registries of
+# special-purpose addresses: https://www.iana.org/assignments/iana-ipv4-special-registry and …/iana-ipv6-special-registry
+_NOT_PUBLIC_IPV4 = [
+    ipaddress.IPv4Network(text)
+    for text in (
+        "0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.0.0.0/24",
+        "192.0.2.0/24", "192.88.99.0/24", "192.168.0.0/16", "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24",
+        "224.0.0.0/3",
+        "168.63.129.16/32",  # Azure answers every virtual machine there
+    )
+]  # fmt: skip
+_PUBLIC_IPV6 = ipaddress.IPv6Network("2000::/3")  # all that is given out (RFC 4291)
+_NOT_PUBLIC_IPV6 = [ipaddress.IPv6Network(text) for text in ("2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20")]
+# An IPv4 address in the last 32 bits: NAT64 (RFC 6052), mapped, translated (RFC 2765) and compatible addresses.
+_WRAPPING = [ipaddress.IPv6Network(text) for text in ("64:ff9b::/96", "::ffff:0:0/96", "::ffff:0:0:0/96")]
 
 
 class Deadline(threading.local):
@@ -140,11 +154,13 @@ class _Stream(httpcore.NetworkStream):
 
 
 def is_public(address: str) -> bool:
-    """False for private, loopback, link-local, multicast and reserved addresses, also if an IPv6 one wraps them."""
+    """False for every address that is not meant for the whole internet, also if an IPv6 one wraps it."""
     ip = ipaddress.ip_address(address.partition("%")[0])
-    if isinstance(ip, ipaddress.IPv6Address):
-        translated = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF) if ip in _NAT64 else None
-        inner = translated or ip.ipv4_mapped or ip.sixtofour or (ip.teredo and ip.teredo[1])
-        if inner:
-            return is_public(str(inner))
-    return ip.is_global and not ip.is_multicast
+    if isinstance(ip, ipaddress.IPv4Address):
+        return not any(ip in network for network in _NOT_PUBLIC_IPV4)
+    if any(ip in network for network in _WRAPPING):
+        return is_public(str(ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)))
+    inner = ip.sixtofour or (ip.teredo and ip.teredo[1])
+    if inner:
+        return is_public(str(inner))
+    return ip in _PUBLIC_IPV6 and not any(ip in network for network in _NOT_PUBLIC_IPV6)

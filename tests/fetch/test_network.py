@@ -5,6 +5,8 @@ The servers are real; only the name service is made up, for names that change th
 
 from __future__ import annotations
 
+import csv
+import ipaddress
 import shutil
 import socket
 import ssl
@@ -34,7 +36,7 @@ def reason_for(url: str, allow_private: bool = True) -> str:
 PRIVATE = (
     "127.0.0.1 10.1.2.3 172.16.0.1 192.168.1.1 169.254.169.254 100.64.0.1 0.0.0.0 224.0.0.1 255.255.255.255 192.0.2.1 "
     "::1 :: fe80::1 fe80::1%eth0 fc00::1 fd12::1 ff02::1 ::ffff:127.0.0.1 ::ffff:10.0.0.1 64:ff9b::7f00:1 "
-    "64:ff9b::a9fe:a9fe 2002:7f00:1:: 2002:a00:1::"
+    "64:ff9b::a9fe:a9fe 2002:7f00:1:: 2002:a00:1:: ::127.0.0.1 ::ffff:0:127.0.0.1 64:ff9b:1::7f00:1 168.63.129.16"
 )
 
 
@@ -46,6 +48,17 @@ def test_a_private_address_is_recognised_in_every_notation(address: str) -> None
 @pytest.mark.parametrize("address", ["8.8.8.8", "93.184.216.34", "2606:4700:4700::1111", "64:ff9b::808:808"])
 def test_a_public_address_is_public(address: str) -> None:
     assert is_public(address)
+
+
+SPECIAL = list(csv.DictReader((Path(__file__).parent / "special_addresses.csv").open(encoding="utf-8")))
+
+
+@pytest.mark.parametrize("row", SPECIAL, ids=lambda row: row["block"])
+def test_the_registries_of_special_addresses_decide(row: dict[str, str]) -> None:
+    """IANA's registries; the anycast addresses of 192.0.0.0/24 serve the own network and are refused with it."""
+    network = ipaddress.ip_network(row["block"])
+    for address in (network[0], network[network.num_addresses // 2], network[-1]):
+        assert is_public(str(address)) == (row["public"] == "True")
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "0x7f.1", "2130706433", "[::ffff:127.0.0.1]", "0"])
