@@ -5,7 +5,7 @@ BIN := .venv/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help demo check test test-slow constraints bench evaluate card bench-files bench-serve bench-lite fuzz bench-scale torture \
+.PHONY: help audit demo check test test-slow constraints bench evaluate card bench-files bench-serve bench-lite fuzz bench-scale torture \
 	bench-peers clean
 
 help:  ## list the targets
@@ -30,6 +30,17 @@ test: .venv/installed-dev  ## all tests except the slow ones: under 7 minutes on
 
 test-slow: .venv/installed-dev  ## the slow tests
 	$(PYTEST) --numprocesses 3 --dist worksteal -m slow
+
+audit: .venv-audit/bin/pip-audit  ## known holes in constraints.txt, where an advisory database can be reached
+	@.venv-audit/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip --progress-spinner off >.venv-audit/log 2>&1; \
+	status=$$?; \
+	if grep -qE '^numpy .*could not be audited|Error' .venv-audit/log; then \
+	    echo 'no advisory database answers from here: nothing was checked'; exit 3; \
+	fi; cat .venv-audit/log; exit $$status
+
+.venv-audit/bin/pip-audit:
+	$(PYTHON) -m venv .venv-audit
+	.venv-audit/bin/python -m pip install --disable-pip-version-check --quiet pip-audit
 
 constraints: .venv/created  ## write constraints.txt again; UPGRADE=1 takes the newest releases
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet uv
@@ -112,4 +123,4 @@ bench-peers: .venv/installed .venv-peers/installed .venv-clip-retrieval/tried  #
 	.venv-milvus/bin/python -m pip install --disable-pip-version-check --quiet 'milvus==2.3.5' 'setuptools<81'
 
 clean:
-	rm -rf .venv .venv-milvus .venv-peers .venv-clip-retrieval demo.db data/sample.csv
+	rm -rf .venv .venv-audit .venv-milvus .venv-peers .venv-clip-retrieval demo.db data/sample.csv

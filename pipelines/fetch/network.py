@@ -24,7 +24,7 @@ KEEPALIVE_SECONDS = 15.0
 SILENCE_SECONDS = 30.0
 
 # Written out, because what Python's own `is_global` says differs between its versions. From IANA's registries of
-# special-purpose addresses: https://www.iana.org/assignments/iana-ipv4-special-registry and …/iana-ipv6-special-registry
+# special-purpose addresses, https://www.iana.org/assignments/iana-ipv4-special-registry and iana-ipv6-special-registry.
 _NOT_PUBLIC_IPV4 = [
     ipaddress.IPv4Network(text)
     for text in (
