@@ -104,6 +104,8 @@ def print_copy(summary: CopySummary, as_json: bool) -> None:
     print(f"{summary.seconds:.1f} s, {summary.rows_per_second:,.0f} rows/s, to {summary.target}")
     checked = f"{summary.sampled:,} rows compared value by value"
     counts = f"{summary.rows_in_source:,} rows in the source, {summary.rows_in_target:,} in the target"
+    if summary.rows_before:
+        counts += f", which had {summary.rows_before:,}"
     if summary.verified:
         print(f"verified: {counts}; {checked}, all equal")
     else:

@@ -27,13 +27,20 @@ Row = Mapping[str, Any]
 
 @dataclass
 class CopySummary:
-    """Counts of a copy. `rows` were read; of these `copied` were written, and `unchanged` were there already."""
+    """Counts of a copy. `rows` were read; of these `copied` were written, and `unchanged` were there already.
+
+    rows_before: those of the target before the copy.
+    added: rows that the target did not have.
+    sampled, different: rows of either end that were compared value by value, and those that are not as they should be.
+    """
 
     source: str
     target: str
     rows: int = 0
     copied: int = 0
     unchanged: int = 0
+    rows_before: int = 0
+    added: int = 0
     rows_in_source: int = 0
     rows_in_target: int = 0
     sampled: int = 0
@@ -43,11 +50,13 @@ class CopySummary:
 
     @property
     def verified(self) -> bool:
-        """Every row of the source was read, the target holds at least as many, and no sampled row differs."""
-        return self.rows == self.rows_in_source <= self.rows_in_target and not self.different
+        """Every row of the source was read, the target lost none of its own, and no sampled row differs."""
+        is_complete = self.rows == self.rows_in_source <= self.rows_in_target
+        return is_complete and self.rows_before + self.added <= self.rows_in_target and not self.different
 
-    def add(self, rows: int, copied: int, seconds: float) -> None:
+    def add(self, rows: int, copied: int, added: int, seconds: float) -> None:
         """Count one part of the rows."""
+        self.added += added
         self.rows += rows
         self.copied += copied
         self.unchanged = self.rows - self.copied
@@ -62,7 +71,9 @@ def copy_collection(source: Collection, target: Collection, on_progress: CopyPro
     """Copy every row with its vector. Running an interrupted copy again skips the rows that are there and equal.
 
     The target gets the columns and the metric type of the source. It also gets the source's index, unless one of them
-    is a Milvus Lite file and the other a server. Nothing in the source is changed, and nothing in the target removed.
+    is a Milvus Lite file and the other a server. Nothing in the source is changed. In the target no row is removed, and
+    a row of both keeps the columns and the sources that only the target has. Afterwards a sample of the rows of both
+    ends is compared with what the target should hold.
 
     Raises:
         InputError: both are the same collection, or the target cannot store the source's columns.
@@ -72,28 +83,30 @@ def copy_collection(source: Collection, target: Collection, on_progress: CopyPro
     convert = _prepare(source, target)
     start = time.perf_counter()
     summary = CopySummary(f"{source.uri} {source.name}", f"{target.uri} {target.name}")
-    summary.rows_in_source = source.count()
+    summary.rows_in_source, summary.rows_before = source.count(), target.count()
     names = schema.field_names(source.describe())
     compared = [name for name in schema.field_names(target.describe()) if name not in (schema.ID, schema.EMBEDDING)]
-    empty = {field.key: field.default for field in target.fields()}
+    empty = {**schema.ADDED, **{field.key: field.default for field in target.fields()}}
     every = max(1, summary.rows_in_source // SAMPLE)
-    sample: list[int] = []
+    before: dict[int, Row] = {}  # what the target held, of the sampled rows
+    if summary.rows_before:
+        own = target.query("", [schema.ID, *compared, schema.EMBEDDING], limit=SAMPLE)
+        before = {row[schema.ID]: row for row in own}
     for rows in _parts(source, names):
         stored = target.get([row[schema.ID] for row in rows], compared)
-        missing = [row for row in map(convert, rows) if not _is_same(row, stored.get(row[schema.ID]))]
-        # A column that only the target has keeps its cells.
-        target.upsert({**empty, **stored.get(row[schema.ID], {}), **row} for row in missing)
-        sample += [row[schema.ID] for at, row in enumerate(rows, summary.rows) if at % every == 0]
-        summary.add(len(rows), len(missing), time.perf_counter() - start)
+        wanted = [_merge(convert(row), stored.get(row[schema.ID], empty)) for row in rows]
+        missing = [row for row in wanted if not _is_same(row, stored.get(row[schema.ID]))]
+        target.upsert(missing)
+        sample = [row[schema.ID] for at, row in enumerate(rows, summary.rows) if at % every == 0]
+        before.update((key, stored.get(key, empty)) for key in sample if key not in before)
+        summary.add(len(rows), len(missing), len(rows) - len(stored), time.perf_counter() - start)
         if on_progress:
             on_progress(summary)
     if summary.copied:
         target.flush()
     target.optimize()
     summary.rows_in_target = target.count()
-    here, there = source.get(sample, names), target.get(sample, [*compared, schema.EMBEDDING])
-    summary.sampled = len(sample)
-    summary.different = sum(not _is_equal(here.get(row_id), there.get(row_id), convert) for row_id in sample)
+    summary.sampled, summary.different = len(before), _count_different(source, target, before, convert)
     summary.seconds = round(time.perf_counter() - start, 3)
     return summary
 
@@ -123,7 +136,12 @@ def _prepare(source: Collection, target: Collection) -> Convert:
         )
     cells = converter(source.fields(), _matching(source, target))
     own = {schema.MODEL: target_model_id or model_id}
-    return lambda row: {**convert_row(row, cells), **own}
+    unknown = schema.ADDED.keys() - schema.field_names(source.describe())  # to a collection of version 1
+
+    def convert(row: Row) -> dict[str, Any]:
+        return {name: value for name, value in {**convert_row(row, cells), **own}.items() if name not in unknown}
+
+    return convert
 
 
 def _matching(source: Collection, target: Collection) -> list[Field]:
@@ -145,15 +163,28 @@ def _parts(collection: Collection, names: Sequence[str]) -> Iterator[Sequence[di
             yield [{**row, schema.EMBEDDING: _vector(row)} for row in part]
 
 
+def _count_different(source: Collection, target: Collection, before: Mapping[int, Row], convert: Convert) -> int:
+    """Count the rows that are not what the source, and the target before the copy, make them."""
+    names = [name for name in schema.field_names(target.describe()) if name != schema.ID]
+    here = source.get([*before], [name for name in schema.field_names(source.describe()) if name != schema.ID])
+    there = target.get([*before], names)
+    wanted = {key: _merge(convert(here[key]), held) if key in here else held for key, held in before.items()}
+    return sum(not _is_equal(row, there.get(key)) for key, row in wanted.items())
+
+
+def _merge(row: Row, stored: Row) -> dict[str, Any]:
+    """Return a row of the source as the target should hold it: cells and sources that only the target has stay."""
+    sources = [*schema.split_sources(stored.get(schema.SOURCE, "")), *schema.split_sources(row[schema.SOURCE])]
+    return {**stored, **row, schema.SOURCE: schema.join_sources(sources)}
+
+
 def _is_same(row: Row, stored: Row | None) -> bool:
     """Whether the target has the row already. Equal content hash and model id imply an equal vector."""
     return stored is not None and all(row[name] == stored[name] for name in row if name != schema.EMBEDDING)
 
 
-def _is_equal(row: Row | None, stored: Row | None, convert: Convert) -> bool:
-    if row is None or stored is None:
-        return False
-    return _is_same(convert(row), stored) and np.array_equal(_vector(row), _vector(stored))
+def _is_equal(row: Row, stored: Row | None) -> bool:
+    return stored is not None and _is_same(row, stored) and np.array_equal(_vector(row), _vector(stored))
 
 
 def _vector(row: Row) -> np.ndarray:

@@ -131,6 +131,8 @@ def check_index(uri: str, index: Index, dim: int = 0) -> None:
         raise InputError(f"there is no metric '{index.metric.lower()}'; there are: {', '.join(METRICS).lower()}")
     for name, value in index.params.items():
         _check_param(index.type, name, value)
+    if index.type == "SCANN" and dim % 2:
+        raise InputError(f"index scann needs an even number of dimensions, and the model has {dim}: take another index")
     part = {**_defaults(uri, index.type), **index.params}.get("m", 1)
     if dim % part:
         divisors = [str(number) for number in range(1, dim + 1) if dim % number == 0]

@@ -55,6 +55,9 @@ def test_parameters_that_do_not_fit_the_dimension_are_refused(params: dict[str, 
         check_index("http://a:1", Index("IVF_PQ", params=params), dim)
     check_index("http://a:1", Index("IVF_PQ", params={"m": 5}), 250)
     check_index("http://a:1", Index("HNSW"), 251)
+    check_index("http://a:1", Index("SCANN"), 250)
+    with pytest.raises(InputError, match="scann needs an even number of dimensions, and the model has 251"):
+        check_index("http://a:1", Index("SCANN"), 251)
 
 
 def test_an_index_that_does_not_fit_is_refused_before_anything_is_stored(settings: Settings, photos: Photos) -> None:
