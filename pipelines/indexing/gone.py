@@ -30,6 +30,11 @@ class GoneFiles:
         self._collection = collection
         self._presence = Presence(allow_private)
         self._devices: dict[tuple[int, str], set[int]] = {}
+        self._noted: dict[int, set[int]] = {}
+
+    def note_device(self, stored: int, now: int) -> None:
+        """Note that a file that lay on a disk with one number is found on one with another: what is stored changes."""
+        self._noted.setdefault(stored, set()).add(now)
 
     def states(self, rows: Iterable[Mapping[str, Any]]) -> dict[int, str]:
         """Return id → GONE, PRESENT or the reason why the file counts as neither."""
@@ -74,4 +79,4 @@ class GoneFiles:
             rows = self._collection.query(expression, [PATH], limit=_SAMPLE_ROWS)
             found = (self._presence.look(row[PATH]) for row in rows if not is_remote(row[PATH]))
             self._devices[key] = {device for state, device in found if state == PRESENT}
-        return self._devices[key]
+        return self._devices[key] | (self._noted.get(stored, set()) if stored != -1 else set())

@@ -20,6 +20,8 @@ from .gone import GoneFiles
 Stored = Mapping[str, Any]
 # Of the rows with one content, as of a thousand white pages.
 _MAX_ALIKE, _MAX_LOOKS = 1000, 20
+# One of 8 million ids that are derived from a path is no larger.
+_LARGEST_GIVEN = 2**40
 
 
 class Match(NamedTuple):
@@ -29,6 +31,7 @@ class Match(NamedTuple):
     row: with the id under which it is to be stored, and its real path if that is stored.
     moved: its file has moved: the stored row's own is gone.
     is_taken: another row has the id.
+    absorbed: another row with the same file, which becomes one with this row.
     """
 
     listed: Row
@@ -36,11 +39,12 @@ class Match(NamedTuple):
     stored: Stored | None
     moved: bool = False
     is_taken: bool = False
+    absorbed: Stored | None = None
 
     @property
     def replaces(self) -> tuple[int, ...]:
-        """Id of the stored row, if the row is stored under another one from now on."""
-        return () if self.stored is None or self.stored[ID] == self.row.id else (self.stored[ID],)
+        """Ids of stored rows that are stored under the id of this row from now on."""
+        return tuple(one[ID] for one in (self.stored, self.absorbed) if one is not None and one[ID] != self.row.id)
 
 
 class Identity:
@@ -97,9 +101,11 @@ class Identity:
 
     def _resolve(self, row: Row, found: Stored | None, alike: Sequence[Stored]) -> Match:
         """Choose among the row with the same id, which has another path, and those with the same path."""
-        if found is not None and _is_given(row):
-            return Match(row, self._with_real_path(row, found), found)
         others = self._unused(row, alike)
+        if found is not None and _is_given(row):
+            absorbed = next((one for one in others if one[ID] != found[ID]), None)
+            self._used.update(() if absorbed is None else (absorbed[ID],))
+            return Match(row, self._with_real_path(row, found), found, absorbed=absorbed)
         if not others:
             return Match(row, row, None, is_taken=found is not None or row.id in self._used)
         best = min(others, key=lambda one: (self._source not in schema.split_sources(one[schema.SOURCE]), one[ID]))
@@ -117,7 +123,7 @@ class Identity:
     def _unused(self, row: Row, alike: Iterable[Stored]) -> list[Stored]:
         """Those of some rows that a row may be: a CSV with ids has a row for each, but no other one for their file."""
         given = _is_given(row)
-        return [one for one in alike if one[ID] not in self._used and not (given and _has_given_id(one))]
+        return [one for one in alike if one[ID] not in self._used and not (given and _has_given_id(one, self._source))]
 
     def _with_real_path(self, row: Row, stored: Stored) -> Row:
         """A file that is listed by a link, too, keeps its real path."""
@@ -157,12 +163,11 @@ def _is_given(row: Row) -> bool:
     return bool(row.fields.get(schema.KEY)) or row.id != path_id(row.path)
 
 
-def _has_given_id(stored: Stored) -> bool:
-    """Whether a CSV gave the id of a stored row. It keeps the id that is derived from its first path when it moves."""
+def _has_given_id(stored: Stored, source: str) -> bool:
+    """Whether a CSV gave the id of a stored row, as far as can be told from a row that has moved."""
     if stored[schema.KEY] or stored[ID] == path_id(stored[PATH]):
         return bool(stored[schema.KEY])
-    folders = schema.split_sources(stored[schema.SOURCE])
-    return not folders or not all(stored[PATH].startswith(os.path.join(folder, "")) for folder in folders)
+    return abs(stored[ID]) <= _LARGEST_GIVEN or source in schema.split_sources(stored[schema.SOURCE])
 
 
 def _is_storable(path: str) -> bool:

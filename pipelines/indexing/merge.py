@@ -37,6 +37,8 @@ class Merger:
         if stored is None:
             return {**own, schema.SOURCE: self._source, **self.columns, **row.fields}
         kept = {key: stored[key] for key in self.columns}
+        if match.absorbed is not None:
+            kept |= {key: match.absorbed[key] for key in kept if match.absorbed[key] not in ("", None)}
         entity = {**own, schema.KEY: stored[schema.KEY], **kept, **row.fields}
         entity[schema.SOURCE] = self._merge_sources(match, stored, row.fields.get(schema.SOURCE, self._source))
         for key in self._fills:
@@ -52,10 +54,12 @@ class Merger:
     def _merge_sources(self, match: Match, stored: Mapping[str, Any], source: str) -> str:
         """The sources of a stored row that are left, and those of the row."""
         text = str(stored[schema.SOURCE])
-        if text == source or not source:
+        if (text == source or not source) and match.absorbed is None:
             return text
         own = schema.split_sources(source)
         names = schema.split_sources(text)
+        if match.absorbed is not None:
+            names += schema.split_sources(match.absorbed[schema.SOURCE])
         left = [name for name in names if name in own or self._still_lists(name, match, stored)]
         return schema.join_sources([*left, *own])
 

@@ -120,7 +120,7 @@ class Planner:
         self._known_contents = self._contents if self._known is collection else Contents(self._known, model_id)
         self._checksum = checksum
         self._profile = profile
-        gone = gone or GoneFiles(self._known)
+        self._gone = gone = gone or GoneFiles(self._known)
         self._merger = Merger(collection.fields(), source, model_id, precision, gone, fills)
         self._compared = [*_FILE_FIELDS, schema.SOURCE, schema.KEY, *self._merger.columns]
         self._names = [schema.HASH, schema.DEVICE, *self._compared]
@@ -161,6 +161,9 @@ class Planner:
         mtime_ns, size, device, exists = _stat(match.row.path)
         entity = self._merger.merge(match)
         entity |= {schema.MTIME_NS: mtime_ns, schema.SIZE: size, schema.DEVICE: device}
+        stored = match.stored
+        if stored is not None and stored[PATH] == match.row.path and device not in (-1, stored[schema.DEVICE]):
+            self._gone.note_device(stored[schema.DEVICE], device)
         return Embed(match.row, entity, match.stored, match, exists)
 
     def _with_before(self, steps: list[Embed]) -> list[Embed]:
