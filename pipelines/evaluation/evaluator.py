@@ -16,7 +16,7 @@ from ..search.searcher import Searcher
 from .exact import EmbeddingTable
 from .ground_truth import GroundTruth
 from .index_loss import IndexLoss, measure_index
-from .metrics import CAPTION_METRICS, LABEL_METRICS
+from .metrics import CAPTION_METRICS, LABEL_METRICS, sample
 from .prompts import DEFAULT, EmbedTexts, embed_class, humanize, unit
 from .query_set import Corpus, QuerySet, Task, evaluate_queries
 
@@ -61,13 +61,6 @@ class Evaluation:
         for task in values["tasks"]:
             del task["examples"], task["first_ranks"]
         return values
-
-
-def sample(count: int, most: int, seed: int) -> np.ndarray:
-    """Draw at most `most` of the numbers below `count` (0 takes all), int64, ascending."""
-    if not most or count <= most:
-        return np.arange(count)
-    return np.sort(np.random.default_rng(seed).choice(count, most, replace=False))
 
 
 @dataclass(frozen=True)

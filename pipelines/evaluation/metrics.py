@@ -109,3 +109,10 @@ def estimate(values: np.ndarray, groups: np.ndarray | None = None, seed: int = 0
     tail = (1 - _CONFIDENCE) / 2
     low, high = np.quantile(means, [tail, 1 - tail])
     return Estimate(float(values.mean()), float(low), float(high))
+
+
+def sample(count: int, most: int, seed: int) -> np.ndarray:
+    """Draw at most `most` of the numbers below `count` (0 takes all), int64, ascending."""
+    if not most or count <= most:
+        return np.arange(count)
+    return np.sort(np.random.default_rng(seed).choice(count, most, replace=False))

@@ -149,6 +149,9 @@ class Report:
         rows = [
             ["index", *(own.index for own in indexes)],
             [f"recall@{indexes[0].k} against exact search", *(figure("", own.recall) for own in indexes)],
+            ["recall of the first 1,000 hits", *(figure("", own.deep) for own in indexes)],
+            [f"recall@{indexes[0].k} with a filter", *(figure("", own.filtered) for own in indexes)],
+            ["recall of 5 pages of 24", *(figure("", own.paged) for own in indexes)],
             ["search, p50 / p95", *(_milliseconds(own.search_p50_ms, own.search_p95_ms) for own in indexes)],
         ]
         if indexes[0].embed_p50_ms is not None:

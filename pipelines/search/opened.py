@@ -21,14 +21,12 @@ from ..query import Compare, Filter, Not, OneOf, Query, parse_filter
 from ..settings import Settings
 from .batcher import Batcher
 from .embedder import QueryEmbedder
-from .paging import Row, collect_page
+from .paging import APPROXIMATE_FIRST, Row, collect_page
 from .results import Hit, Results
 
 if TYPE_CHECKING:
     from towhee.runtime.runtime_pipeline import RuntimePipeline
 
-# An approximate index is asked for 64, 128, 256 … hits, so that the pages of a query come from the same question.
-_APPROXIMATE_FIRST = 64
 # A question for more rows takes long; it is asked alone, so that no other query waits for it.
 _LARGEST_TOGETHER = 256
 # A server's collection may grow meanwhile. Counting it is too slow for every query.
@@ -92,7 +90,7 @@ class Opened:
             alone = folds or count > _LARGEST_TOGETHER
             return self._ask_together([question])[0] if alone else self._together(question)
 
-        page = collect_page(ask, query, 0 if self._is_exact and not folds else _APPROXIMATE_FIRST)
+        page = collect_page(ask, query, 0 if self._is_exact and not folds else APPROXIMATE_FIRST)
         found = time.perf_counter()
         ranked = enumerate(zip(page.rows, page.folded, strict=True), query.offset + 1)
         hits = [self._hit(rank, row, folded) for rank, (row, folded) in ranked]

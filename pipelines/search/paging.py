@@ -13,6 +13,8 @@ from ..query import MAX_LIMIT, Query
 # `[id, score, …]`; the last value is the embedding of unit length if duplicates are folded.
 Row = list[Any]
 
+# An approximate index is asked for 64, 128, 256 … hits, so that the pages of a query come from the same question.
+APPROXIMATE_FIRST = 64
 # Folding looks at the embeddings of this many rows at most: more do not fit into one message of Milvus.
 FOLD_DEPTH = 4_096
 # The cosine of a row can differ between two calls after these digits.

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ..evaluation.evaluator import Evaluator, sample
+from ..evaluation.evaluator import Evaluator
 from ..evaluation.exact import EmbeddingTable, ranks_of
 from ..evaluation.ground_truth import Caption, GroundTruth
-from ..evaluation.metrics import per_query
+from ..evaluation.metrics import per_query, sample
 from ..evaluation.prompts import unit
 from ..evaluation.query_set import Corpus, QuerySet
 from ..models.tokenizer import tokenize
