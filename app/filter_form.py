@@ -7,15 +7,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, TypedDict
 
+from pipelines.dates import read_moment
 from pipelines.errors import InputError
-from pipelines.fields import PATH, Field, FieldType
+from pipelines.fields import PATH, Field, FieldType, format_date
 from pipelines.query import And, Compare, Contains, Filter, OneOf, StartsWith, Under, parse_filter
 
 FEW_VALUES = 12
 MANY_VALUES = 500
 _LONGEST_VALUE = 60  # characters
+_DAY = 86_400_000  # milliseconds
 
-Kind = Literal["choices", "many", "bool", "number", "text", "folder"]
+Kind = Literal["choices", "many", "bool", "number", "date", "text", "folder"]
 
 
 class Chosen(TypedDict, total=False):
@@ -31,9 +33,10 @@ class Chosen(TypedDict, total=False):
 class Column:
     """A column as a field of the form.
 
-    kind: `choices` for few and `many` for many distinct values, `number` for a range, `text` for a part of the text.
+    kind: `choices` for few and `many` for many distinct values, `number` and `date` for a range, `text` for a part of
+        the text.
     choices: the distinct values, sorted, with their labels; for the folder field the folders.
-    low, high: the smallest and the largest number.
+    low, high: the smallest and the largest number, or the first and the last day.
     anywhere: whether a text is searched anywhere in the cell (Milvus Lite) or only at its start (a server).
     """
 
@@ -42,8 +45,8 @@ class Column:
     label: str = ""
     is_integer: bool = False
     choices: tuple[tuple[str, str], ...] = ()
-    low: float | None = None
-    high: float | None = None
+    low: float | str | None = None
+    high: float | str | None = None
     anywhere: bool = True
 
 
@@ -72,7 +75,7 @@ def read_form(columns: Sequence[Column], form: Mapping[str, Any], conditions: st
     """Return the filter that a filled-in form means; None for an empty form.
 
     Raises:
-        InputError: a bound is not a number, or the conditions are not a filter.
+        InputError: a bound is not a number or a day, or the conditions are not a filter.
     """
     operands: list[Filter] = []
     for column in columns:
@@ -120,6 +123,9 @@ def _describe(column: Field, cells: Sequence[Any], lite: bool) -> Column:
     if column.type in (FieldType.INT, FieldType.FLOAT):
         low, high = (distinct[0], distinct[-1]) if distinct else (None, None)
         return Column(name, "number", label, column.type is FieldType.INT, low=low, high=high)
+    if column.type is FieldType.DATE:
+        first, last = (_day(distinct[0]), _day(distinct[-1])) if distinct else (None, None)
+        return Column(name, "date", label, low=first, high=last)
     longest = max(map(len, distinct), default=0)
     repeats = len(distinct) <= max(FEW_VALUES, len(given) // 2)
     if not distinct or longest > _LONGEST_VALUE or len(distinct) > MANY_VALUES or not repeats:
@@ -146,6 +152,10 @@ def _operands(column: Column, chosen: Mapping[str, Any]) -> list[Filter]:
     if column.kind == "number":
         bounds = ((">=", chosen.get("low")), ("<=", chosen.get("high")))
         return [Compare(name, operator, _number(column, str(value))) for operator, value in bounds if value]
+    if column.kind == "date":
+        # The last day is meant as a whole.
+        days = ((">=", chosen.get("low"), 0), ("<", chosen.get("high"), 1))
+        return [Compare(name, operator, _later(column, str(day), by)) for operator, day, by in days if day]
     words = str(chosen.get("words") or "").strip()
     if not words:
         return []
@@ -160,6 +170,8 @@ def _merge(column: Column, taken: Chosen, operand: Filter) -> Chosen | None:
         text = _spell(operand.value)
         bound: Chosen = {"low": text} if operand.operator == ">=" else {"high": text}
         return None if bound.keys() & taken.keys() else {**taken, **bound}
+    if isinstance(operand, Compare) and column.kind == "date" and operand.operator in (">=", "<"):
+        return _merge_day(taken, operand)
     if taken:
         return None
     if isinstance(operand, Compare) and operand.operator == "==":
@@ -174,6 +186,14 @@ def _merge(column: Column, taken: Chosen, operand: Filter) -> Chosen | None:
     return None
 
 
+def _merge_day(taken: Chosen, operand: Compare) -> Chosen | None:
+    moment = read_moment(str(operand.value))
+    if moment is None or moment % _DAY:
+        return None
+    side: Chosen = {"low": _day(moment)} if operand.operator == ">=" else {"high": _day(moment - _DAY)}
+    return None if side.keys() & taken.keys() else {**taken, **side}
+
+
 def _choice(column: Column, values: Sequence[str | int | float | bool]) -> Chosen | None:
     return {"values": [_spell(value) for value in values]} if column.kind in ("choices", "many", "bool") else None
 
@@ -184,6 +204,17 @@ def _texts(values: Any) -> list[str]:
 
 def _spell(value: str | int | float | bool) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _day(moment: int) -> str:
+    return format_date(moment - moment % _DAY)
+
+
+def _later(column: Column, day: str, days: int) -> str:
+    moment = read_moment(day.strip())
+    if moment is None:
+        raise InputError(f"'{day}' is not a date as 2019-05-01; the column '{column.name}' holds dates")
+    return _day(moment + days * _DAY)
 
 
 def _number(column: Column, text: str) -> int | float:

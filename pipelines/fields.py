@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import unicodedata
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
@@ -17,6 +18,7 @@ from .errors import InputError
 ID = "id"
 PATH = "path"
 EMBEDDING = "embedding"
+LABEL = "label"
 SOURCE = "_source"  # names of what lists the row
 KEY = "_key"  # the id as the CSV gives it where that is a text, '' otherwise
 
@@ -71,6 +73,11 @@ class Field:
     def default(self) -> Any:
         """An empty cell: '' for text, None otherwise."""
         return "" if self.type is FieldType.TEXT else None
+
+
+def clean_name(text: str) -> str:
+    """Return a column's name without blanks around it, composed: macOS writes `ö` as two characters."""
+    return unicodedata.normalize("NFC", text.strip())
 
 
 def field_key(name: str, type: FieldType, from_file: bool = False, as_int8: bool = False) -> str:

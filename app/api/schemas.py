@@ -128,7 +128,8 @@ class HitOut(BaseModel):
     path: str
     folded: int = Field(description="Near-duplicates merged into this hit, of those examined.")
     fields: dict[str, Any] = Field(
-        description="The columns of the CSV; null for an empty cell.", examples=[{"label": "beach", "year": 2021}]
+        description="The columns of the CSV; null for an empty cell, dates as ISO 8601.",
+        examples=[{"label": "beach", "year": 2021, "taken": "2021-05-01"}],
     )
     thumb: str = Field(description="Address of a small WebP of it.")
     image: str = Field(description="Address of the image.")
@@ -171,7 +172,7 @@ class ColumnOut(BaseModel):
     """A column that hits carry and filters may name."""
 
     name: str
-    type: Literal["int", "float", "bool", "text"]
+    type: Literal["int", "float", "bool", "date", "text"]
 
 
 class InfoResponse(BaseModel):

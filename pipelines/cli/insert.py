@@ -20,6 +20,9 @@ class InsertOptions:
     limit: int = option(0, "Index only the first rows, at most this many; 0 takes all.", at_least=0)
     shard: str = option("", "Index one part of the rows, as 3/16: stable across machines and runs, for many machines.")
     path_column: str = option("", "Column that holds the paths. [default: path, else a usual name such as file]")
+    types: tuple[str, ...] = option(
+        (), "COLUMN=TYPE, may be repeated: int, float, bool, text, date, or date:dmy, date:mdy, date:ymd by its order."
+    )
     exclude: tuple[str, ...] = option(
         (), "Leave this out of a folder, as in .gitignore: '*.png', raw/; may be repeated."
     )
@@ -73,6 +76,7 @@ def insert(options: InsertOptions, settings: Settings, output: Output) -> int:
             prune=confirm(options.source, options.yes) if options.prune else None,
             index=choose_index(settings.uri, options.index, options.metric, options.index_param),
             path_column=options.path_column,
+            types=options.types,
             exclude=options.exclude,
             include_hidden=options.include_hidden,
             ids=options.ids,
@@ -93,7 +97,7 @@ def _list_prunable(options: InsertOptions, settings: Settings, output: Output) -
     if not options.prune or options.limit or options.shard or options.reembed:
         raise InputError("--dry-run lists what --prune would remove: give it with --prune, for the whole source")
     pruned = find_prunable(
-        options.source, settings, path_column=options.path_column, exclude=options.exclude,
+        options.source, settings, path_column=options.path_column, types=options.types, exclude=options.exclude,
         include_hidden=options.include_hidden,
     )  # fmt: skip
     print_pruned(pruned, dry_run=True, as_json=output.json)

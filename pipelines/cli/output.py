@@ -151,7 +151,7 @@ def _print_hits_table(results: Results, field_names: Sequence[str], with_folded:
         ]
         for hit in results.hits
     ]  # fmt: skip
-    _print_table(rows, ["rank", "id", "score", "path", *(["alike"] if with_folded else []), *field_names])
+    _print_table(rows, ["rank", "id", "score", "path", *(["alike"] if with_folded else []), *map(_cell, field_names)])
 
 
 def print_info(info: CollectionInfo, settings: Settings, as_json: bool) -> None:
@@ -174,7 +174,7 @@ def print_info(info: CollectionInfo, settings: Settings, as_json: bool) -> None:
         values["index"] += "; with a filter it can miss hits on Milvus Lite: insert again with --index auto"
     values["rows"] = f"{info.rows:,}"
     values["model"] = info.model or "(none yet)"
-    values["fields"] = ", ".join(f"{name} ({kind})" for name, kind in fields.items()) or "(none)"
+    values["fields"] = ", ".join(f"{_cell(name)} ({kind})" for name, kind in fields.items()) or "(none)"
     for name, value in values.items():
         print(f"{name:<11}{value}")
 

@@ -6,29 +6,74 @@ searched. A run that was killed goes on where it was.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from itertools import product
 from typing import Any
 
-from ..fields import Field
+from ..errors import InputError
+from ..fields import Field, FieldType
 from ..milvus import schema
 from ..milvus.collection import Collection
-from ..milvus.columns import convert_row, converter, merge, with_own_names
+from ..milvus.columns import as_text, convert_row, converter, merge, narrowed, with_own_names
 from ..milvus.lite import check_room_for_copy
+from ..sources.column_types import ColumnType
+from ..sources.source import Source
 from .exchange import REBUILT, exchange, sibling
 
 # Called with the number of rows that were copied, and of all rows.
 Copied = Callable[[int, int], None]
 
 
-def columns_for(collection: Collection, source: Sequence[Field]) -> tuple[Field, ...]:
-    """Return the columns that hold the rows of a collection and of a source, as a new collection would store them."""
-    stored = collection.fields()
+def columns_for(collection: Collection, source: Source, name: str) -> tuple[Field, ...]:
+    """Return the columns that hold the rows of a collection and of a source, as a new collection would store them.
+
+    Args:
+        name: the name of the source. Its rows need not fit the types that were asked for: they will be replaced.
+
+    Raises:
+        InputError: a stored cell does not fit the type that was asked for, or dates do not tell day and month apart.
+    """
+    stored, found = collection.fields(), source.findings
     if collection.version() == 1:
-        stored = with_own_names(stored, source)
-    return schema.as_stored(merge(stored, source), collection.has_null)
+        stored = with_own_names(stored, source.fields)
+    _check_dates(stored, source)
+    columns = schema.as_stored(merge(stored, source.fields, found.types), collection.has_null)
+    if checked := narrowed(collection.fields(), columns, found.types):
+        _refuse_misfits(collection, checked, name)
+    return columns
 
 
-def rebuild(collection: Collection, columns: tuple[Field, ...], on_copied: Copied) -> int:
+def _check_dates(stored: Sequence[Field], source: Source) -> None:
+    """Dates that may have the day or the month first would make a text of stored dates."""
+    types = {field.name: field.type for field in stored}
+    for field in source.fields:
+        if types.get(field.name) is FieldType.DATE and field.name in source.findings.undecided:
+            option = shlex.quote(f"{field.name}=date:dmy")
+            raise InputError(
+                f"column '{field.name}' holds dates in the collection, and here dates that may have the day or the "
+                f"month first; say which by --types {option} or date:mdy"
+            )
+        if types.get(field.name) is FieldType.TEXT and field.type is FieldType.DATE:
+            option = shlex.quote(f"{field.name}=date")
+            source.findings.notes.append(f"column '{field.name}' is stored as text; --types {option} makes dates of it")
+
+
+def _refuse_misfits(collection: Collection, checked: Mapping[Field, ColumnType], name: str) -> None:
+    for rows in collection.scan("", [schema.PATH, schema.SOURCE, *(field.key for field in checked)]):
+        others = [row for row in rows if name not in (schema.split_sources(row[schema.SOURCE]) or ("",))]
+        for row, (field, type) in product(others, checked.items()):
+            cell = as_text(row[field.key], field)
+            if not type.fits(cell):
+                raise InputError(
+                    f"collection '{collection.name}', image {row[schema.ID]} ({row[schema.PATH]}), column "
+                    f"'{field.name}': '{cell[:60]}' is no {type}, which --types asks for"
+                )
+
+
+def rebuild(
+    collection: Collection, columns: tuple[Field, ...], types: Mapping[str, ColumnType], on_copied: Copied
+) -> int:
     """Give a collection these columns, of `columns_for`, and the present schema. Return the number of its rows.
 
     Raises:
@@ -41,17 +86,19 @@ def rebuild(collection: Collection, columns: tuple[Field, ...], on_copied: Copie
     if not new.exists():
         new.create(collection.dim(), columns, collection.index)
     total = collection.count()
-    _copy(collection, new, lambda done: on_copied(done, total))
+    _copy(collection, new, types, lambda done: on_copied(done, total))
     if new.count() != total:  # the collection lost rows since a first try was killed
         new.drop()
         new.create(collection.dim(), columns, collection.index)
-        _copy(collection, new, lambda done: on_copied(done, total))
+        _copy(collection, new, types, lambda done: on_copied(done, total))
     exchange(collection, new, REBUILT)
     return total
 
 
-def _copy(collection: Collection, new: Collection, on_copied: Callable[[int], None]) -> None:
-    convert = converter(collection.fields(), new.fields())
+def _copy(
+    collection: Collection, new: Collection, types: Mapping[str, ColumnType], on_copied: Callable[[int], None]
+) -> None:
+    convert = converter(collection.fields(), new.fields(), types)
     names = [name for name in schema.field_names(new.describe()) if name not in (schema.ID, schema.EMBEDDING)]
     resumes, done = new.count() > 0, 0
     for rows in collection.scan("", schema.field_names(collection.describe())):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
@@ -10,6 +10,7 @@ from ..fields import ID, PATH
 from ..milvus import schema
 from ..milvus.collection import Collection
 from ..milvus.columns import converter
+from ..sources.column_types import NO_TYPES, ColumnType
 from ..sources.source import Findings, Row
 from .exchange import REEMBEDDED, sibling
 
@@ -31,11 +32,17 @@ class CollectionSource:
     is_folder = False
     fills: tuple[str, ...] = ()
 
-    def __init__(self, collection: Collection, replacement: Collection, rejected: set[int]) -> None:
+    def __init__(
+        self,
+        collection: Collection,
+        replacement: Collection,
+        rejected: set[int],
+        types: Mapping[str, ColumnType] = NO_TYPES,
+    ) -> None:
         self._collection = collection
         self.fields = replacement.fields()
         self.findings = Findings()
-        self._convert = converter(collection.fields(), self.fields)
+        self._convert = converter(collection.fields(), self.fields, types)
         done = np.concatenate([_ids(replacement), np.array(sorted(rejected), np.int64)])
         self._ids = np.setdiff1d(_ids(collection), done)
         self.total = len(self._ids)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -22,6 +22,7 @@ from ..models.clip import ClipModel, model_of
 from ..models.model_id import is_compatible, is_same_model, note_on_recipe, resolve_model
 from ..settings import Settings
 from ..sources import open_source
+from ..sources.column_types import parse_types
 from ..sources.source import WHOLE, Shard, Source
 from ..threads import resolve_threads
 from .clash import refuse_clash
@@ -69,6 +70,7 @@ def run_insert(
     prune: Confirm | None = None,
     index: Index | None = None,
     path_column: str = "",
+    types: Iterable[str] = (),
     exclude: Sequence[str] = (),
     include_hidden: bool = False,
     ids: str = GIVEN,
@@ -93,6 +95,7 @@ def run_insert(
             and remove those that no other source lists. It gets their number and that of all rows of the source.
         index: the vector index to have afterwards (`milvus.index.choose_index`); None leaves it to the program.
         path_column: the column of paths; '' looks for `path`, then for usual names.
+        types: `COLUMN=TYPE[:FORM]` for columns whose type is not to be found from their cells, as `taken=date:dmy`.
         exclude: patterns with gitignore's rules for what to leave out of a folder.
         include_hidden: also take hidden files, thumbnails and bins of a folder.
         ids: `given` takes the ids of a table's column `id`, `from-path` derives them from the paths.
@@ -116,7 +119,7 @@ def run_insert(
         raise InputError("a DataFrame has no name by which its rows are known: --prune needs a file or a folder")
     rows = open_source(
         source, limit, part, settings.allow_private_urls,
-        path_column=path_column, exclude=exclude, include_hidden=include_hidden,
+        path_column=path_column, types=parse_types(types), exclude=exclude, include_hidden=include_hidden,
         ids_from_path=ids == FROM_PATH,
     )  # fmt: skip
     reject_file = RejectFile(rejects, name, part)
@@ -131,7 +134,7 @@ def run_insert(
     summary = Summary(str(source) if name else "DataFrame", settings.collection, target.model_id)
     summary.runtime = f"{target.model.description}, batch {batch_size}, threads {resolve_threads(settings.threads)}"
     pipeline = build_insert(target.model, target.collection, settings)
-    summary.copied = _prepare_collection(target, rows, index, part, on_copied or (lambda done, total: None))
+    summary.copied = _prepare_collection(target, rows, name, index, part, on_copied or (lambda done, total: None))
     steps: Profile | None = [] if profile else None
     planner = Planner(
         target.collection, target.model_id, name, checksum, steps, settings.threads, target.model.runtime.precision,
@@ -155,7 +158,7 @@ def run_insert(
 
 def find_prunable(
     source: str | os.PathLike[str], settings: Settings, *,
-    path_column: str = "", exclude: Sequence[str] = (), include_hidden: bool = False,
+    path_column: str = "", types: Iterable[str] = (), exclude: Sequence[str] = (), include_hidden: bool = False,
 ) -> Pruned:  # fmt: skip
     """Return what `run_insert` with `prune` would remove, without changing anything.
 
@@ -164,13 +167,13 @@ def find_prunable(
     """
     rows = open_source(
         source, allow_private=settings.allow_private_urls,
-        path_column=path_column, exclude=exclude, include_hidden=include_hidden,
+        path_column=path_column, types=parse_types(types), exclude=exclude, include_hidden=include_hidden,
     )  # fmt: skip
     target, name = _open_target(settings, reembed=False), source_name(source)
     target.collection.load()
     if target.collection.version() < schema.VERSION:
         raise InputError("a collection of version 0.1 has to be copied once: run this insert without --dry-run first")
-    _adopt_columns(rows, target.collection)
+    _adopt_columns(rows, name, target.collection)
     gone = GoneFiles(target.collection, settings.allow_private_urls)
     planner = Planner(target.collection, target.model_id, name, gone=gone, fills=rows.fills)
     for _ in planner.plans(rows, PLAN_ROWS):
@@ -196,7 +199,8 @@ def _fill(target: Target, source: Source, planner: Planner, executor: Executor, 
     try:
         tally.fold(executor.execute(planner.plans(source, executor.capacity)), source.total)
         if target.replaces is not None:
-            others = CollectionSource(target.replaces, target.collection, tally.rejected_ids | planner.replaced)
+            done = tally.rejected_ids | planner.replaced
+            others = CollectionSource(target.replaces, target.collection, done, source.findings.types)
             precision = target.model.runtime.precision
             of_others = Planner(target.collection, target.model_id, precision=precision, known=target.known)
             tally.fold(executor.execute(of_others.plans(others, executor.capacity)), others.total)
@@ -213,13 +217,15 @@ def _fill(target: Target, source: Source, planner: Planner, executor: Executor, 
         executor.close()
 
 
-def _prepare_collection(target: Target, source: Source, index: Index | None, part: Shard, on_copied: Copied) -> int:
+def _prepare_collection(
+    target: Target, source: Source, name: str, index: Index | None, part: Shard, on_copied: Copied
+) -> int:
     """Create the collection, or check that it can store these rows and give it the columns that it lacks.
 
     Return the number of rows that were copied for that.
     """
     collection, model = target.collection, target.model
-    columns = _adopt_columns(source, target.known)
+    columns = _adopt_columns(source, name, target.known)
     if collection.exists():
         _check_model(collection, model)
     else:
@@ -234,17 +240,17 @@ def _prepare_collection(target: Target, source: Source, index: Index | None, par
                 f"collection '{collection.name}' has to be copied once to take these columns, and other shards may be "
                 "writing: run this source without --shard first (with --limit 1 it is quick)"
             )
-        copied += rebuild(outdated, columns, on_copied)
+        copied += rebuild(outdated, columns, source.findings.types, on_copied)
     return copied
 
 
-def _adopt_columns(source: Source, collection: Collection) -> tuple[Field, ...]:
+def _adopt_columns(source: Source, name: str, collection: Collection) -> tuple[Field, ...]:
     """Give the source's columns their types and keys in a collection; return those that the collection is to have."""
     if not collection.exists():
         columns = schema.as_stored(source.fields, collection.has_null)
     else:
         collection.refuse_older_program()
-        columns = columns_for(collection, source.fields)
+        columns = columns_for(collection, source, name)
     source.fields = adopt(source.fields, columns)
     return columns
 

@@ -5,23 +5,31 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from ..fields import Field, FieldType, show_value
+from ..sources.column_types import NO_TYPES, ColumnType
 from . import schema
 
 Convert = Callable[[Mapping[str, Any]], dict[str, Any]]
 
 
-def merge(stored: Sequence[Field], source: Sequence[Field]) -> tuple[Field, ...]:
+def merge(
+    stored: Sequence[Field], source: Sequence[Field], types: Mapping[str, ColumnType] = NO_TYPES
+) -> tuple[Field, ...]:
     """Return the columns that hold both the rows of a collection and those of a source, the collection's first.
 
-    A column of both gets the type that can hold the values of both: whole numbers become numbers, any other two types
-    become text.
+    A column of both gets the type that was asked for, else the one that can hold the values of both: whole numbers
+    become numbers, any other two types become text.
     """
     new = {field.name: field for field in source}
-    widened = [dataclasses.replace(field, type=_wider(field, new.pop(field.name, field)), key="") for field in stored]
-    return (*widened, *new.values())
+    merged = []
+    for field in stored:
+        other = new.pop(field.name, field)
+        type = other.type if field.name in types else _wider(field, other)
+        merged.append(dataclasses.replace(field, type=type, key=""))
+    return (*merged, *new.values())
 
 
 def adopt(source: Sequence[Field], stored: Sequence[Field]) -> tuple[Field, ...]:
@@ -36,12 +44,13 @@ def with_own_names(stored: Sequence[Field], source: Sequence[Field]) -> tuple[Fi
     return tuple(dataclasses.replace(field, name=names.get(field.name, field.name), key="") for field in stored)
 
 
-def converter(stored: Sequence[Field], columns: Sequence[Field]) -> Convert:
+def converter(stored: Sequence[Field], columns: Sequence[Field], types: Mapping[str, ColumnType] = NO_TYPES) -> Convert:
     """Return a function that makes the cells of a stored row those of other columns.
 
     Args:
         stored: the columns that the row has.
         columns: those that it shall have: the same ones in this order, then new ones, which become empty.
+        types: types that were asked for, by column. A cell that does not fit becomes empty (see `narrowed`).
     """
     same = [(old.key, new.key) for old, new in zip(stored, columns, strict=False) if old.type is new.type]
     changed = [(old, new) for old, new in zip(stored, columns, strict=False) if old.type is not new.type]
@@ -49,9 +58,20 @@ def converter(stored: Sequence[Field], columns: Sequence[Field]) -> Convert:
 
     def convert(row: Mapping[str, Any]) -> dict[str, Any]:
         cells = {new: row[old] for old, new in same}
-        return {**cells, **{new.key: _convert(row[old.key], old, new) for old, new in changed}, **empty}
+        return {**cells, **{new.key: _convert(row[old.key], old, new, types) for old, new in changed}, **empty}
 
     return convert
+
+
+def narrowed(
+    stored: Sequence[Field], columns: Sequence[Field], types: Mapping[str, ColumnType]
+) -> dict[Field, ColumnType]:
+    """Return the stored columns some of whose cells may not fit the types that were asked for."""
+    return {
+        old: types[new.name]
+        for old, new in zip(stored, columns, strict=False)
+        if new.name in types and new.type not in (old.type, FieldType.TEXT)
+    }
 
 
 def convert_row(row: Mapping[str, Any], convert: Convert) -> dict[str, Any]:
@@ -67,12 +87,23 @@ def _wider(stored: Field, source: Field) -> FieldType:
     return FieldType.FLOAT if types == {FieldType.INT, FieldType.FLOAT} else FieldType.TEXT
 
 
-def _convert(value: Any, old: Field, new: Field) -> Any:
+def as_text(value: Any, field: Field) -> str:
+    """Return a stored cell as a table would write it."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return "" if value is None else str(value).lower() if isinstance(value, bool) else str(show_value(field, value))
+
+
+def _convert(value: Any, old: Field, new: Field, types: Mapping[str, ColumnType]) -> Any:
     if value is None:
         return new.default
-    if new.type is FieldType.FLOAT:
+    if new.type is FieldType.TEXT:
+        return as_text(value, old)
+    if new.name not in types:
         return float(value)
-    return str(value).lower() if old.type is FieldType.BOOL else str(show_value(old, value))
+    with suppress(ValueError):
+        return types[new.name].read(as_text(value, old))
+    return None
 
 
 def _name_in_version_1(column: str) -> str:

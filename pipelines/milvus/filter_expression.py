@@ -10,11 +10,12 @@ import posixpath
 import sys
 from collections.abc import Iterable, Sequence
 
+from ..dates import read_moment
 from ..errors import InputError
 from ..fetch.read import is_remote, local_path, resolve_dots
-from ..fields import ID, KEY, PATH, Field, FieldType, row_id
+from ..fields import ID, KEY, PATH, Field, FieldType, clean_name, row_id
 from ..query import And, Compare, Contains, Filter, IsEmpty, Not, OneOf, Or, StartsWith, Under
-from ..query.filters import OPERATORS, Value, format_value
+from ..query.filters import OPERATORS, Value, format_column, format_value
 from .schema import SENTINELS
 
 MAX_VALUES = 1_000
@@ -23,7 +24,7 @@ _INVERSE = {"==": "!=", "!=": "==", "<": ">=", ">=": "<", ">": "<=", "<=": ">"}
 _NONE, _ALL = f"{ID} in []", f"{ID} not in []"
 _KINDS = {
     FieldType.TEXT: "text", FieldType.INT: "whole numbers", FieldType.FLOAT: "numbers", FieldType.BOOL: "true or false",
-    FieldType.DATE: "dates",
+    FieldType.DATE: "dates as 2019-05-01",
 }  # fmt: skip
 
 
@@ -143,8 +144,10 @@ class _Translator:
         return _ALL if negated else _NONE
 
     def _find(self, name: str) -> Field:
+        name = clean_name(name)
         if name not in self._columns:
-            raise InputError(f"there is no column '{name}'; the columns are: {', '.join(self._columns)}")
+            known = ", ".join(map(format_column, self._columns))
+            raise InputError(" ".join(f"there is no column '{name}'; the columns are: {known}".split()))
         return self._columns[name]
 
     def _find_text(self, name: str) -> Field:
@@ -204,7 +207,11 @@ def _literal(field: Field, value: Value) -> str:
     if field.type is FieldType.BOOL and isinstance(value, bool):
         is_int8 = field.has_gaps and not field.nullable
         return str(int(value)) if is_int8 else "true" if value else "false"
-    if not isinstance(value, (bool, str)) and abs(value) <= sys.float_info.max:  # False for infinity and NaN
+    if field.type is FieldType.DATE and not isinstance(value, bool):
+        moment = read_moment(str(value))
+        if moment is not None:
+            return str(moment)
+    elif not isinstance(value, (bool, str)) and abs(value) <= sys.float_info.max:  # False for infinity and NaN
         if field.type is FieldType.FLOAT:
             return repr(float(value))
         if field.type is FieldType.INT and value == int(value):

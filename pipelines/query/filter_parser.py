@@ -2,7 +2,7 @@
 
 | written | means |
 | --- | --- |
-| `label == "cat"`, `!=`, `year < 2020`, `<=`, `>`, `>=` | compare a column with a text, a number, `true` or `false` |
+| `label == "cat"`, `!=`, `year < 2020`, `<=`, `>`, `>=` | compare with a text, a number, a date, `true` or `false` |
 | `label in ["cat", "dog"]`, `not in` | the value is one of these |
 | `path under "/photos/2020"` | the image is in this folder, at any depth |
 | `label startswith "ca"` | the value starts with this text |
@@ -11,7 +11,10 @@
 | `featured`, `not featured` | a column of `true` and `false` |
 | `… and …`, `… or …`, `not …`, `( … )` | combine; `not` binds before `and`, `and` before `or` |
 
-Texts are written in double or single quotes; `\\"`, `\\'`, `\\\\`, `\\n`, `\\r` and `\\t` are their escapes.
+Texts are written in double or single quotes; `\\"`, `\\'`, `\\\\`, `\\n`, `\\r` and `\\t` are their escapes. Dates need
+no quotes: `taken >= 2019-05-01`; 2019, 2019-05 and 2019-05-01T10:30 are dates as well. A column whose name is more than
+letters, digits and `_` is written in backticks, doubled inside the name: `` `Größe (cm)` > 3 ``; so is a word of this
+language.
 """
 
 from __future__ import annotations
@@ -29,10 +32,12 @@ MAX_DEPTH = 40
 
 _TOKEN = re.compile(
     r"""(?P<text>"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')
-    |(?P<number>-?\d{1,40}(?:\.\d{1,40})?(?:[eE][-+]?\d{1,4})?(?![\w.]))
-    |(?P<name>[A-Za-z_]\w*)
+    |(?P<date>[0-9]{4}-[0-9]{2}(?:-[0-9]{2}(?:T[0-9:.]{5,18}(?:Z|[+-][0-9]{2}:?[0-9]{2})?)?)?(?![\w.-]))
+    |(?P<number>-?[0-9]{1,40}(?:\.[0-9]{1,40})?(?:[eE][-+]?[0-9]{1,4})?(?![\w.]))
+    |(?P<name>(?:[A-Za-z_]|[^\x00-\x7f\s])(?:\w|[^\x00-\x7f\s])*)
+    |`(?P<quoted>(?:[^`]|``)+)`
     |(?P<sign>==|!=|<=|>=|<|>|&&|\|\||[!()\[\],=])""",
-    re.VERBOSE | re.DOTALL | re.ASCII,
+    re.VERBOSE | re.DOTALL,
 )
 _SPELLINGS = {"&&": "and", "||": "or", "!": "not"}
 _ESCAPES = {"n": "\n", "r": "\r", "t": "\t", '"': '"', "'": "'", "\\": "\\"}
@@ -101,10 +106,12 @@ class _Parser:
 
     def _comparison(self) -> Filter:
         column = self._peek()
-        if column.kind != "name":
+        if column.kind not in ("name", "quoted"):
             self._fail("expected a column")
         self._next += 1
         name = column.text
+        if column.kind == "name" and not name.isidentifier():
+            _fail(column.position, f"a column with such characters is written in backticks: `{_short(name)}`")
         self._check(IsEmpty(name), column)  # every column can be empty: this only fails for an unknown column
         operator = self._peek()
         result = self._operation(name)
@@ -113,14 +120,14 @@ class _Parser:
 
     def _operation(self, name: str) -> Filter:
         token = self._peek()
-        word = token.text.lower() if token.kind == "name" else token.text
+        word = self._word()
         if token.kind == "sign" and word in OPERATORS:
             self._next += 1
             return Compare(name, word, self._value())
         if word == "in":
             self._next += 1
             return OneOf(name, self._values())
-        if word in ("not", "!") and self._peek(1).text.lower() == "in":
+        if word in ("not", "!") and self._word(1) == "in":
             self._next += 2
             return Not(OneOf(name, self._values()))
         if word == "is":
@@ -139,7 +146,7 @@ class _Parser:
         if token.kind == "end" or word in ("and", "or", ")"):
             return Compare(name, "==", True)
         hint = {"=": "; equality is written ==", "like": "; use startswith or contains"}.get(word, "")
-        self._fail(f"expected a comparison after '{name}'{hint}")
+        self._fail(f"expected a comparison after '{_short(name)}'{hint}")
 
     def _values(self) -> tuple[Value, ...]:
         self._expect("[")
@@ -159,8 +166,10 @@ class _Parser:
             return int(word) if word.lstrip("-").isdigit() else float(word)
         if token.kind == "name" and word in ("true", "false"):
             return word == "true"
+        if token.kind == "date":
+            return token.text
         self._next -= 1
-        self._fail("expected a text in quotes, a number, true or false")
+        self._fail("expected a text in quotes, a number, a date, true or false")
 
     def _text(self) -> str:
         token = self._peek()
@@ -178,9 +187,14 @@ class _Parser:
     def _peek(self, ahead: int = 0) -> _Token:
         return self._tokens[min(self._next + ahead, len(self._tokens) - 1)]
 
+    def _word(self, ahead: int = 0) -> str:
+        """A word or a sign of the language, or what may be one; '' for anything else."""
+        token = self._peek(ahead)
+        return token.text.lower() if token.kind in ("name", "sign") else ""
+
     def _take(self, text: str) -> bool:
-        token = self._peek()
-        found = token.kind in ("name", "sign") and _SPELLINGS.get(token.text, token.text.lower()) == text
+        word = self._word()
+        found = _SPELLINGS.get(word, word) == text
         self._next += found
         return found
 
@@ -211,11 +225,16 @@ def _tokens(text: str) -> list[_Token]:
             return [*tokens, _Token("end", "", position)]
         match = _TOKEN.match(text, position)
         if match is None:
-            if text[position] in "'\"":
+            if text[position] in "'\"`":
                 _fail(position, "the closing quote is missing")
             _fail(position, f"'{_short(text[position:])}' means nothing here")
-        tokens.append(_Token(str(match.lastgroup), match[0], position))
+        tokens.append(_token(match))
         position = match.end()
+
+
+def _token(match: re.Match[str]) -> _Token:
+    kind = str(match.lastgroup)
+    return _Token(kind, match["quoted"].replace("``", "`") if kind == "quoted" else match[0], match.start())
 
 
 def _short(text: str) -> str:

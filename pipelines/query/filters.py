@@ -2,6 +2,8 @@
 
 An empty cell equals nothing: `year == 2020` and `year < 2020` are false for it, `year != 2020` and `not (year < 2020)`
 are true. An empty cell of a text column is the text ''.
+
+A date is a text: `2020-05-01`, `2020-05-01T10:30`, or `2020-05` for the moment in which that month begins.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from ..fields import PATH
 Value = str | int | float | bool
 
 OPERATORS = ("==", "!=", "<", "<=", ">", ">=")
+WORDS = frozenset(("and", "or", "not", "in", "is", "empty", "under", "startswith", "contains", "true", "false"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +42,7 @@ class Compare(Filter):
     value: Value
 
     def __str__(self) -> str:
-        return f"{self.column} {self.operator} {format_value(self.value)}"
+        return f"{format_column(self.column)} {self.operator} {format_value(self.value)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +53,7 @@ class OneOf(Filter):
     values: tuple[Value, ...]
 
     def __str__(self) -> str:
-        return f"{self.column} in [{', '.join(map(format_value, self.values))}]"
+        return f"{format_column(self.column)} in [{', '.join(map(format_value, self.values))}]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +64,7 @@ class StartsWith(Filter):
     text: str
 
     def __str__(self) -> str:
-        return f"{self.column} startswith {format_value(self.text)}"
+        return f"{format_column(self.column)} startswith {format_value(self.text)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +85,7 @@ class Contains(Filter):
     text: str
 
     def __str__(self) -> str:
-        return f"{self.column} contains {format_value(self.text)}"
+        return f"{format_column(self.column)} contains {format_value(self.text)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +95,7 @@ class IsEmpty(Filter):
     column: str
 
     def __str__(self) -> str:
-        return f"{self.column} is empty"
+        return f"{format_column(self.column)} is empty"
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,9 +106,9 @@ class Not(Filter):
 
     def __str__(self) -> str:
         if isinstance(self.operand, OneOf):
-            return str(self.operand).replace(" in [", " not in [", 1)
+            return f"{format_column(self.operand.column)} not in [{', '.join(map(format_value, self.operand.values))}]"
         if isinstance(self.operand, IsEmpty):
-            return f"{self.operand.column} is not empty"
+            return f"{format_column(self.operand.column)} is not empty"
         return f"not ({self.operand})"
 
 
@@ -132,6 +135,11 @@ class Or(_Combination):
     """Rows that match any operand."""
 
     word: ClassVar[str] = "or"
+
+
+def format_column(name: str) -> str:
+    """Write a column's name as `parse_filter` reads it: an identifier as it is, any other between backticks."""
+    return name if name.isidentifier() and name.lower() not in WORDS else f"`{name.replace('`', '``')}`"
 
 
 def format_value(value: Value) -> str:

@@ -71,7 +71,7 @@ def to_csv(hits: Sequence[Hit], field_names: Sequence[str], with_folded: bool = 
     own = _OWN if with_folded else _OWN[:-1]
     out = io.StringIO()
     writer = csv.DictWriter(out, [*own, *map(_column, field_names)], restval="")
-    writer.writeheader()
+    writer.writerow({name: _cell(name) for name in writer.fieldnames})
     for hit in hits:
         writer.writerow({name: _cell(value) for name, value in record(hit, with_folded).items()})
     return out.getvalue()

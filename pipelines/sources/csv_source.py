@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import compress, repeat
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,8 @@ import numpy as np
 
 from ..errors import InputError
 from ..fields import ID, KEY, PATH, Field, FieldType, field_key, read_id, row_id
-from .csv_text import PARSERS, Layout, TypeGuess, refuse_first_mistake, shown
+from .column_types import NO_TYPES, ColumnType, TypeGuess, refuse_unknown
+from .csv_text import Layout, refuse_first_mistake, shown
 from .source import WHOLE, Findings, Row, Shard, absolute_in, in_chunks, path_id
 
 if TYPE_CHECKING:
@@ -40,6 +42,7 @@ class CsvSource:
         base: the folder or the URL from which relative paths start.
         limit: yield only the first rows, at most this many. The columns' types are those of all rows.
         ids_from_path: derive the ids from the paths, as without a column of ids.
+        types: the types that were asked for, by column.
 
     Attributes:
         given_ids: int64[n], the ids of the rows up to the limit, empty if they are derived from the paths.
@@ -53,7 +56,7 @@ class CsvSource:
 
     def __init__(
         self, path: os.PathLike[str], layout: Layout, base: str, limit: int = 0, shard: Shard = WHOLE,
-        ids_from_path: bool = False,
+        ids_from_path: bool = False, types: Mapping[str, ColumnType] = NO_TYPES,
     ) -> None:  # fmt: skip
         self._path = path
         self._layout = layout
@@ -62,7 +65,8 @@ class CsvSource:
         self._absolute = absolute_in(base)
         self._limit, self._shard = limit or sys.maxsize, shard
         self._columns = _columns(path, layout)
-        self._guesses = {column: TypeGuess() for column in self._columns}
+        refuse_unknown(types, self._columns)
+        self._guesses = {column: TypeGuess(types.get(column)) for column in self._columns}
         self.findings = Findings()
         if layout.path_column != PATH:
             self.findings.notes.append(f"the column '{shown(layout.path_column)}' holds the paths")
@@ -103,7 +107,8 @@ class CsvSource:
         """One column's values."""
         if field.type is FieldType.TEXT:
             return list(cells.tolist())
-        parse, missing = PARSERS[field.type], self._guesses[str(cells.name)].missing
+        guess = self._guesses[str(cells.name)]
+        parse, missing = guess.type._replace(type=field.type).parser, guess.missing
         values: list[Any] = []
         try:
             values.extend(None if cell in missing else parse(cell) for cell in cells.tolist())
@@ -158,8 +163,8 @@ class CsvSource:
 
         seen, total, left = [], 0, self._limit
         for frame in self._frames():
-            for column, guess in self._guesses.items():
-                guess.look_at(frame[column].tolist())
+            for column in self._columns:
+                self._look_at(frame[column])
             frame = frame[:left]
             if frame.empty:
                 continue
@@ -176,7 +181,30 @@ class CsvSource:
         self._refuse_duplicates(ids_by_line)
         if self._gives_ids:
             self.given_ids = ids_by_line.to_numpy(np.int64)
+        self._name_undecided()
+        self.findings.types = {column: guess.type for column, guess in self._guesses.items() if guess.requested}
         return tuple(self._guesses[column].field(column) for column in self._columns), total
+
+    def _look_at(self, cells: Series) -> None:
+        """Learn a column's type from its cells."""
+        guess = self._guesses[str(cells.name)]
+        if misfits := guess.look_at(cells.tolist()):
+            line, cell = next((line, cell) for line, cell in cells.items() if cell in misfits)
+            where = f"{self._path}, row {line}, column '{shown(str(cells.name))}'"
+            raise InputError(f"{where}: '{shown(cell)}' is no {guess.requested}, which --types asks for")
+
+    def _name_undecided(self) -> None:
+        """Say which columns may be dates: they are text, unless they were to be dates, which is an error."""
+        for column, guess in self._guesses.items():
+            if not guess.is_undecided:
+                continue
+            name = shown(column)
+            problem = f"column '{name}' holds dates that may have the day or the month first"
+            option = f"--types {shlex.quote(f'{name}=date:dmy')} or date:mdy"
+            if guess.requested:
+                raise InputError(f"{self._path}: {problem}; say which by {option}")
+            self.findings.undecided.add(column)
+            self.findings.notes.append(f"{problem} and stays text; {option} makes dates of it")
 
     def _refuse_duplicates(self, ids: Series) -> None:
         repeats = ids[ids.duplicated()]

@@ -1,4 +1,4 @@
-"""A CSV as text: its encoding and separator, its rows, its types, and where in it something is wrong."""
+"""A CSV as text: its encoding and separator, its rows, and where in it something is wrong."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import os
 import re
 import tempfile
 import weakref
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
@@ -16,24 +16,11 @@ from typing import Any, NamedTuple
 
 from ..errors import InputError, UnreadableFile
 from ..fetch.read import download_file
-from ..fields import PATH, Field, FieldType
+from ..fields import PATH, clean_name
 
 # Columns that count as the path where no column is named exactly so.
 PATH_COLUMNS = ("Path", "filepath", "file_path", "filename", "file", "image", "image_path", "img", "url", "photo")
-# How programs write an empty cell; only text columns keep it as it is written.
-_MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", "-"})
 _SEPARATOR_LINE = re.compile(r'"?sep=(.)"?\r?\n?', re.IGNORECASE)  # Excel's first line
-# A leading zero or plus marks a code or a telephone number. More digits than the type holds stay text, too.
-_PATTERNS = {
-    FieldType.BOOL: re.compile(r"\s*(true|false)\s*", re.IGNORECASE),
-    FieldType.INT: re.compile(r"\s*-?(0|[1-9]\d{0,17})\s*", re.ASCII),
-    FieldType.FLOAT: re.compile(r"\s*-?((0|[1-9]\d{0,14})(\.\d*)?|\.\d+)([eE][+-]?\d{1,2})?\s*", re.ASCII),
-}
-PARSERS: dict[FieldType, Callable[[str], Any]] = {
-    FieldType.BOOL: lambda text: text.strip().lower() == "true",
-    FieldType.INT: int,
-    FieldType.FLOAT: float,
-}
 _ESCAPED_BYTE = re.compile("[\udc80-\udcff]")  # as the error handler surrogateescape writes bytes that are not text
 
 
@@ -84,35 +71,6 @@ class RemoteCsv(TemporaryFile):
             raise InputError(f"{url} cannot be downloaded: {error}") from error
 
 
-class TypeGuess:
-    """Narrows a column's type as its cells are seen. `missing` holds the cells that a number column has as empty."""
-
-    def __init__(self) -> None:
-        self.missing: set[str] = set()
-        self._types = [*_PATTERNS]
-        self._seen = False
-
-    def look_at(self, cells: Iterable[str]) -> None:
-        """Cells as text, as they are written."""
-        distinct = set(cells)
-        # A column that is text already needs no second look.
-        missing = {cell for cell in distinct if cell.strip().lower() in _MISSING} if self._types else distinct & {""}
-        self.missing |= missing
-        distinct -= missing
-        if distinct:
-            self._seen = True
-            self._types = [one for one in self._types if all(map(_PATTERNS[one].fullmatch, distinct))]
-
-    def field(self, name: str) -> Field:
-        """The field of the narrowest type that all cells fit: text, if none does or all cells are empty.
-
-        Labels are names, even if they look like numbers.
-        """
-        if self._types and self._seen and name != "label":
-            return Field(name, self._types[0], has_gaps=bool(self.missing))
-        return Field(name, FieldType.TEXT, has_gaps="" in self.missing)
-
-
 def sniff(path: os.PathLike[str], path_column: str = "") -> Layout:
     """The layout of a CSV: its encoding, and the separator by which a column of paths is found.
 
@@ -138,7 +96,7 @@ def sniff(path: os.PathLike[str], path_column: str = "") -> Layout:
         with suppress(InputError):  # this separator makes no header
             rows = islice(records(path, encoding, separator, "replace"), 1 if named else 0, None)
             row, cells = next(rows, (1, [""]))
-            headers[separator] = row, [cell.strip() for cell in cells]
+            headers[separator] = row, list(map(clean_name, cells))
     separator, found = find_path_column(path, {key: columns for key, (_, columns) in headers.items()}, path_column)
     row, columns = headers[separator]
     while not columns[-1]:  # a spreadsheet's trailing separators

@@ -17,6 +17,7 @@ import numpy as np
 from ..errors import InputError
 from ..fetch.read import is_remote, local_path, resolve_dots
 from ..fields import KEY, Field, hash_id
+from .column_types import ColumnType
 
 MAX_SHARDS = 100_000
 # os.fsencode looks these up on each call.
@@ -44,11 +45,15 @@ class Findings:
     notes: lines for the person who runs the program.
     unsupported: files of kinds that cannot be read, with the reason, as they were found in a folder.
     unlisted: folders that cannot be listed, with the reason. What they hold is not known.
+    undecided: columns of dates that may have the day or the month first.
+    types: the types that were asked for, by column; a date has its form if the cells settle it.
     """
 
     notes: list[str] = field(default_factory=list)
     unsupported: list[tuple[Row, str]] = field(default_factory=list)
     unlisted: dict[str, str] = field(default_factory=dict)
+    undecided: set[str] = field(default_factory=set)
+    types: dict[str, ColumnType] = field(default_factory=dict)
 
 
 class Source(Protocol):

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import IO, TYPE_CHECKING, Any
 
 from ..errors import InputError
-from ..fields import PATH
+from ..fields import PATH, clean_name
 from .csv_text import Layout, TemporaryFile, find_path_column, shown
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def _convert(name: str, path_column: str, write: Callable[[IO[str]], list[str]])
     table = TemporaryFile(name)
     with open(table, "w", encoding="utf-8", newline="") as file:
         try:
-            columns = [column.strip() for column in write(file)]
+            columns = list(map(clean_name, write(file)))
         except UnicodeEncodeError as error:
             raise InputError(f"{name}: {shown(ascii(error.object))} is not valid Unicode") from error
     found = find_path_column(name, {"": columns}, path_column)[1]

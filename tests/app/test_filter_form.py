@@ -18,11 +18,13 @@ from tests.support.page import HOSTILE_KIND
 FIELDS = (
     Field("label", FieldType.TEXT), Field("year", FieldType.INT, True), Field("rating", FieldType.FLOAT),
     Field("featured", FieldType.BOOL), Field("note", FieldType.TEXT), Field("kind", FieldType.TEXT),
+    Field("taken", FieldType.DATE, True),
 )  # fmt: skip
 ROWS = [
     {"id": number, "path": f"/photos/{number % 3}/{number}.jpg", "label": f"label {number % 40}", "rating": number / 10,
      "year": None if number == 0 else 2000 + number % 20, "featured": number % 2 == 0, "note": f"no. {number}",
-     "kind": HOSTILE_KIND if number % 2 else "plain"}
+     "kind": HOSTILE_KIND if number % 2 else "plain",
+     "taken": None if number == 0 else 1_577_836_800_000 + number * 40_000_000}
     for number in range(100)
 ]  # fmt: skip
 COLUMNS = describe_columns(FIELDS, ROWS, lite=True)
@@ -32,10 +34,11 @@ def test_each_column_becomes_a_field_of_its_kind() -> None:
     kinds = {column.name: column.kind for column in COLUMNS}
     assert kinds == {
         "label": "many", "year": "number", "rating": "number", "featured": "bool", "note": "text", "kind": "choices",
-        "path": "folder",
+        "taken": "date", "path": "folder",
     }  # fmt: skip
     by_name = {column.name: column for column in COLUMNS}
     assert (by_name["year"].low, by_name["year"].high) == (2000, 2019)
+    assert (by_name["taken"].low, by_name["taken"].high) == ("2020-01-01", "2020-02-15")
 
     def values(name: str) -> list[str]:
         return [value for value, _ in by_name[name].choices]
@@ -55,6 +58,8 @@ def test_each_column_becomes_a_field_of_its_kind() -> None:
         ({"rating": {"low": "1.5"}, "featured": {"values": ["false"]}}, "", "rating >= 1.5 and featured == false"),
         ({"note": {"words": "100%"}, "path": {"words": "/a/b"}}, "", 'note contains "100%" and path under "/a/b"'),
         ({"featured": {"values": ["true", "false"]}}, "", ""),
+        ({"taken": {"low": "2019-05-01", "high": "2019-12-31"}}, "",
+         'taken >= "2019-05-01" and taken < "2020-01-01"'),
         ({"year": {"low": "2004"}}, "rating > 3 or not featured",
          "year >= 2004 and (rating > 3 or not (featured == true))"),
     ],
@@ -71,7 +76,20 @@ def test_a_form_and_its_filter_say_the_same(form: dict[str, Any], conditions: st
     assert bool(filled.conditions) == bool(conditions)
 
 
-@pytest.mark.parametrize("text", ["year > 2000", 'label != "a"', "year >= 1 and year >= 2", "nonsense (", "id == 5"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "year > 2000",
+        'label != "a"',
+        "year >= 1 and year >= 2",
+        "nonsense (",
+        "id == 5",
+        "taken <= 2020",
+        'taken >= "2020-05-01T10:00"',
+        "taken < 2020 and taken < 2021",
+        "taken == 2020",
+    ],
+)
 def test_an_operand_that_fits_no_field_stays_a_condition(text: str) -> None:
     state = SearchState.from_url("?" + urlencode({"filter": text}))
     assert text.split(" and ")[-1] in fill_form(COLUMNS, state.filter, state.filter_text).conditions
@@ -82,6 +100,16 @@ def test_on_a_server_texts_are_matched_from_their_start() -> None:
     written = read_form(columns, {"note": {"words": "no. 1"}}, "")
     assert str(written) == 'note startswith "no. 1"'
     assert fill_form(columns, written).chosen == {"note": {"words": "no. 1"}}
+
+
+def test_days_of_a_filter_in_any_form_fill_the_fields_of_a_date() -> None:
+    filled = fill_form(COLUMNS, parse_filter("taken >= 2019 and taken < '1 March 2020'"))
+    assert filled == ({"taken": {"low": "2019-01-01", "high": "2020-02-29"}}, "")
+
+
+def test_a_bound_that_is_not_a_date_is_named() -> None:
+    with pytest.raises(InputError, match="'soon' is not a date as 2019-05-01; the column 'taken' holds dates"):
+        read_form(COLUMNS, {"taken": {"high": "soon"}}, "")
 
 
 @pytest.mark.parametrize("form", [{"year": {"low": "old"}}, {"rating": {"high": "1e"}}])

@@ -62,7 +62,7 @@ def check_columns(uri: str) -> None:
     keys = [field.key for field in stored]
     assert [[row[key] for key in keys] for row in collection.get([0, 1], keys).values()] == cells
     found = collection.search([[1.0, 0.0, 0.0, 0.0]], 2, output_fields=keys)[0]
-    assert sorted(hit[2:] for hit in found) == sorted(cells, reverse=True) or [hit[2:] for hit in found] == cells
+    assert sorted((hit[2:] for hit in found), key=str) == sorted(cells, key=str)
     assert [[row[key] for key in keys] for rows in collection.scan("", keys) for row in rows] == cells
     collection.drop()
 

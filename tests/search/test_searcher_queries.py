@@ -14,7 +14,6 @@ from pipelines.errors import InputError
 from pipelines.fields import Field, FieldType
 from pipelines.milvus.collection import Collection
 from pipelines.milvus.connection import close
-from pipelines.milvus.lite import is_lite
 from pipelines.models.clip import load_model
 from pipelines.query import Compare, Contains, OneOf, Part, Query, StartsWith, Under, parse_query
 from pipelines.search.opened import Opened
@@ -28,6 +27,7 @@ HOSTILE = [
 FIELDS = (
     Field("label", FieldType.TEXT), Field("year", FieldType.INT, has_gaps=True),
     Field("price", FieldType.FLOAT, has_gaps=True), Field("sold", FieldType.BOOL, has_gaps=True),
+    Field("taken", FieldType.DATE, has_gaps=True),
 )  # fmt: skip
 ROWS = 240
 DIM = 256
@@ -41,9 +41,12 @@ class Shelf(NamedTuple):
     vectors: np.ndarray
 
 
-def make_rows(has_gaps: bool) -> list[dict[str, Any]]:
+DAY = 86_400_000  # milliseconds
+
+
+def make_rows() -> list[dict[str, Any]]:
     def gap(number: int, every: int, value: Any) -> Any:
-        return None if has_gaps and number % every == 0 else value
+        return None if number % every == 0 else value
 
     return [
         {
@@ -51,7 +54,7 @@ def make_rows(has_gaps: bool) -> list[dict[str, Any]]:
             "_mtime_ns": 0, "_size": 0, "_hash": "", "_source": "",
             "label": HOSTILE[number % len(HOSTILE)], "year": gap(number, 7, 2000 + number % 25),
             "price": gap(number, 11, (number % 13) * 1e-5 * 10.0 ** (number % 9)),
-            "sold": gap(number, 5, number % 3 == 0),
+            "sold": gap(number, 5, number % 3 == 0), "taken": gap(number, 4, (number - 100) * DAY // 2),
         }
         for number in range(ROWS)
     ]  # fmt: skip
@@ -59,20 +62,21 @@ def make_rows(has_gaps: bool) -> list[dict[str, Any]]:
 
 @pytest.fixture(scope="module", params=["lite", "server"])
 def shelf(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shelf]:
-    """240 rows with empty cells (a server of 2.3 has none), every fourth vector a near duplicate of the one before."""
+    """240 rows with empty cells, every fourth vector a near duplicate of the one before."""
     lite = request.param == "lite"
     uri = str(tmp_path_factory.mktemp("shelf") / "s.db") if lite else request.getfixturevalue("milvus_server")
     settings = Settings(uri=uri, collection=f"t_{uuid.uuid4().hex[:12]}", model="builtin")
-    rows, random = make_rows(has_gaps=lite), np.random.default_rng(1)
+    rows, random = make_rows(), np.random.default_rng(1)
     vectors = random.standard_normal((ROWS, DIM)).astype(np.float32)
     vectors[3::4] = vectors[2::4] + 0.05 * random.standard_normal((ROWS // 4, DIM))
     vectors[1::40] = vectors[0]  # equal scores
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     collection = Collection(uri, settings.collection)
-    collection.create(DIM, tuple(Field(field.name, field.type, has_gaps=lite) for field in FIELDS))
-    model_id = load_model("builtin").model_id
+    collection.create(DIM, FIELDS)
+    model_id, keys = load_model("builtin").model_id, {field.name: field.key for field in collection.fields()}
     collection.upsert(
-        {**row, "_model": model_id, "embedding": vector} for row, vector in zip(rows, vectors, strict=True)
+        {"_model": model_id, "embedding": vector, **{keys.get(name, name): value for name, value in row.items()}}
+        for row, vector in zip(rows, vectors, strict=True)
     )
     collection.optimize()
     yield Shelf(Searcher(settings), rows, vectors)
@@ -142,6 +146,15 @@ def test_images_under_a_folder(shelf: Shelf, folder: str) -> None:
         ("sold is empty or year > 2020", lambda row: row["sold"] is None or (row["year"] or 0) > 2020),
         ("sold in [true, false]", lambda row: row["sold"] is not None),
         ("not (sold or year < 2010)", lambda row: row["sold"] is not True and (row["year"] or 9999) >= 2010),
+        ("taken < 1970", lambda row: row["taken"] is not None and row["taken"] < 0),
+        ("not taken < 1970", lambda row: row["taken"] is None or row["taken"] >= 0),
+        ("taken >= 1970-01-03", lambda row: (row["taken"] or 0) >= 2 * DAY),
+        ("taken <= 1970-01-03T12:00", lambda row: row["taken"] is not None and row["taken"] <= 2.5 * DAY),
+        ("not taken >= 1970-01-03", lambda row: (row["taken"] or 0) < 2 * DAY),
+        ("taken == 1970-01-03T12:00", lambda row: row["taken"] == 2.5 * DAY),
+        ("taken not in [1970-01-03T12:00]", lambda row: row["taken"] != 2.5 * DAY),
+        ("taken is empty", lambda row: row["taken"] is None),
+        ("price is empty", lambda row: row["price"] is None),
         ("id < 0 and id >= -20", lambda row: -20 <= row["id"] < 0),
         ("id == 9223372036854775807 or id == -9223372036854775807 or id == 3", lambda row: row["id"] == 3),
         (f"id in [{', '.join(map(str, range(600)))}]", lambda row: row["id"] >= 0),
@@ -245,8 +258,3 @@ def test_images_as_file_bytes_and_array(shelf: Shelf, tmp_path_factory: pytest.T
     assert answers[3][0].score == pytest.approx(answers[0][0].score, abs=0.02)
     with pytest.raises(InputError, match=r"\[height, width, 3\], not float64\[2, 2, 2, 2\]"):
         shelf.searcher.by_image(np.zeros((2, 2, 2, 2)))
-
-
-def test_lite_keeps_nulls_and_old_servers_have_none(shelf: Shelf) -> None:
-    gaps = [field.has_gaps for field in shelf.searcher.fields if field.type is not FieldType.TEXT]
-    assert gaps == [is_lite(shelf.searcher.settings.uri)] * 3

@@ -8,9 +8,28 @@ from pipelines.fields import Field, FieldType
 from pipelines.milvus.filter_expression import to_expression
 from pipelines.query import And, Compare, Contains, Filter, IsEmpty, Not, OneOf, Or, StartsWith, Under, parse_filter
 
+# Columns that a filter names between backticks, and some that it does not.
+ODD_NAMES = (
+    "Größe (cm)",
+    "描述",
+    "हिन्दी",
+    "😀",
+    "not",
+    "In",
+    "true",
+    "like",
+    "a`b",
+    "``",
+    "2x",
+    "embedding",
+    "_hash",
+    "x\ny",
+    '"',
+)
 FIELDS = (
     Field("label", FieldType.TEXT), Field("year", FieldType.INT, has_gaps=True), Field("price", FieldType.FLOAT),
-    Field("sold", FieldType.BOOL),
+    Field("sold", FieldType.BOOL), Field("taken", FieldType.DATE, has_gaps=True),
+    *(Field(name, FieldType.INT) for name in ODD_NAMES),
 )  # fmt: skip
 
 
@@ -30,6 +49,10 @@ leaves: st.SearchStrategy[Filter] = (
     | st.builds(Under, any_text.filter(lambda text: text and "\0" not in text))
     | st.builds(IsEmpty, st.sampled_from(["label", "year"]))
     | st.builds(Compare, st.just("sold"), st.just("=="), st.booleans())
+    | st.builds(Compare, st.just("taken"), st.just(">="), st.sampled_from(["2019", "2019-05-01", "2019-05-01T10:00Z"]))
+    | st.builds(Compare, st.sampled_from(ODD_NAMES), st.just("<="), st.integers(0, 9))
+    | st.builds(OneOf, st.sampled_from(ODD_NAMES), st.tuples(st.integers(0, 9)))
+    | st.builds(IsEmpty, st.sampled_from(ODD_NAMES))
 )
 
 

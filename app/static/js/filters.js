@@ -25,7 +25,7 @@ function renderFilters() {
 
 function makeField(column, index) {
   const title = column.kind === "folder" ? text("folder") : column.label;
-  const make = { choices: makeChoices, bool: makeChoices, many: makeCombination, number: makeRange, text: makeText, folder: makeText }[column.kind];
+  const make = { choices: makeChoices, bool: makeChoices, many: makeCombination, number: makeRange, date: makeDates, text: makeText, folder: makeText }[column.kind];
   const grouped = !["text", "folder"].includes(column.kind);
   const field = create(grouped ? "fieldset" : "label", { class: `field ${column.kind}${column.choices.length > 5 ? " wide" : ""}`, "data-column": column.name });
   field.append(create(grouped ? "legend" : "span", {}, title), ...make(column, title, `values-${index}`));
@@ -57,6 +57,11 @@ function makeRange(column, title) {
     placeholder: limit === null ? text(word) : `${text(word)} ${limit}`,
   });
   return [create("div", { class: "range" }, bound("low", "from", column.low), create("span", { "aria-hidden": "true" }, "–"), bound("high", "to", column.high))];
+}
+
+function makeDates(column, title) {
+  const bound = (side, word) => create("input", { type: "date", class: side, "aria-label": `${title} ${text(word)}`, min: column.low ?? "", max: column.high ?? "" });
+  return [create("div", { class: "range" }, bound("low", "from"), create("span", { "aria-hidden": "true" }, "–"), bound("high", "to"))];
 }
 
 // A field for a part of a text, or for a folder, with suggestions.
@@ -104,7 +109,8 @@ function unfold(open) {
 toggle.onclick = () => unfold(panel.hidden);
 panel.onsubmit = (event) => event.preventDefault();
 panel.elements.min_score.oninput = showScore;
-panel.onchange = () => {
+panel.onchange = ({ target }) => {
+  if (target.type === "date" && target.value.startsWith("0")) return; // the year is being typed: 0002, 0020, 0202
   const fields = [...panel.querySelectorAll("[data-column]")].map((field) => [field.dataset.column, readField(field)]);
   const { conditions, min_score, fold } = panel.elements;
   // Pairs, because the server takes any value under a key "path" for the name of a file.

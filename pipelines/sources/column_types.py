@@ -1,0 +1,205 @@
+"""The type of a table's column: the narrowest that all cells fit, or the one that `--types` asks for."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from ..dates import read_date
+from ..errors import InputError
+from ..fields import LABEL, Field, FieldType, clean_name
+
+# How programs write an empty cell; only text columns keep it as it is written.
+_MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", "-"})
+# A leading zero or plus marks a code or a telephone number. More digits than the type holds stay text, too.
+_PATTERNS = {
+    FieldType.BOOL: re.compile(r"\s*(true|false)\s*", re.IGNORECASE),
+    FieldType.INT: re.compile(r"\s*-?(0|[1-9]\d{0,17})\s*", re.ASCII),
+    FieldType.FLOAT: re.compile(r"\s*-?((0|[1-9]\d{0,14})(\.\d*)?|\.\d+)([eE][+-]?\d{1,2})?\s*", re.ASCII),
+}
+# What a column may hold whose type was asked for.
+_ACCEPTED = {
+    FieldType.BOOL: re.compile(r"\s*(true|false|yes|no|1|0)\s*", re.IGNORECASE | re.ASCII),
+    FieldType.INT: re.compile(r"\s*[+-]?\d{1,19}\s*", re.ASCII),
+    FieldType.FLOAT: re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?\s*", re.ASCII),
+}
+_LIMITS: dict[FieldType, float] = {FieldType.INT: 2**63 - 1, FieldType.FLOAT: math.inf}
+_PARSERS: dict[FieldType, Callable[[str], Any]] = {
+    FieldType.BOOL: lambda cell: cell.strip().lower() in ("true", "yes", "1"),
+    FieldType.INT: int,
+    FieldType.FLOAT: float,
+    FieldType.TEXT: str,
+}
+_COMPACT = re.compile(r"(\d{4})(\d\d)(\d\d)", re.ASCII)
+_FORMS = ("dmy", "mdy", "ymd")
+
+
+class ColumnType(NamedTuple):
+    """A type that was asked for.
+
+    form: the order of a date's numbers: dmy, mdy or ymd; '' leaves it to the cells.
+    """
+
+    type: FieldType
+    form: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.type.value}:{self.form}" if self.form else self.type.value
+
+    @classmethod
+    def parse(cls, text: str) -> ColumnType:
+        """Read `int`, `float`, `bool`, `text`, `date`, `date:dmy`, `date:mdy` or `date:ymd`.
+
+        Raises:
+            InputError: the text is anything else.
+        """
+        name, _, form = text.strip().partition(":")
+        if name in {type.value for type in FieldType} and (not form or (name == "date" and form in _FORMS)):
+            return cls(FieldType(name), form)
+        known = ", ".join([*(type.value for type in FieldType), *(f"date:{form}" for form in _FORMS)])
+        raise InputError(f"--types: there is no type '{text}'; there are: {known}")
+
+    def read(self, cell: str) -> Any:
+        """Return the value of a cell: for an empty one None, and '' in a text column.
+
+        Raises:
+            ValueError: the cell does not fit.
+        """
+        if self.type is FieldType.TEXT:
+            return cell
+        if is_missing(cell):
+            return None
+        if self.type in _ACCEPTED and not _ACCEPTED[self.type].fullmatch(cell):
+            raise ValueError(cell)
+        value = self.parser(cell)
+        if self.type in _LIMITS and abs(value) >= _LIMITS[self.type]:
+            raise ValueError(cell)
+        return value
+
+    def fits(self, cell: str) -> bool:
+        """Whether a cell can be read."""
+        try:
+            self.read(cell)
+        except ValueError:
+            return False
+        return True
+
+    @property
+    def parser(self) -> Callable[[str], Any]:
+        """A function for cells that are not empty and are known to fit."""
+        return partial(_parse_date, form=self.form) if self.type is FieldType.DATE else _PARSERS[self.type]
+
+
+NO_TYPES: Mapping[str, ColumnType] = MappingProxyType({})
+
+
+def parse_types(options: Iterable[str]) -> dict[str, ColumnType]:
+    """Read `COLUMN=TYPE[:FORM]`, each once.
+
+    Raises:
+        InputError: an option is anything else.
+    """
+    types: dict[str, ColumnType] = {}
+    for option in options:
+        column, equals, type = option.rpartition("=")
+        if not equals or column in types:
+            raise InputError(f"--types is COLUMN=TYPE, once for each column, as taken=date:dmy, not '{option}'")
+        types[clean_name(column)] = ColumnType.parse(type)
+    return types
+
+
+def refuse_unknown(types: Mapping[str, ColumnType], columns: Iterable[str]) -> None:
+    """Check that every column whose type was asked for is there. Labels are names: their type is text.
+
+    Raises:
+        InputError: one is not.
+    """
+    typed = [column for column in columns if column != LABEL]
+    for column in types:
+        if column not in typed:
+            raise InputError(f"--types: there is no column '{column}' to type; there are: {', '.join(typed) or 'none'}")
+
+
+def is_missing(cell: str) -> bool:
+    """Whether a number, date or bool column has this cell as empty."""
+    return cell.strip().lower() in _MISSING
+
+
+class TypeGuess:
+    """Narrows a column's type as its cells are seen, unless one was requested.
+
+    missing: the cells that a number, date or bool column has as empty.
+    """
+
+    def __init__(self, requested: ColumnType | None = None) -> None:
+        self.missing: set[str] = set()
+        self.requested = requested
+        self._types = [*_PATTERNS]
+        self._seen = False
+        self._orders = {"dmy", "mdy"}
+        self._orders_differ = False
+
+    def look_at(self, cells: Iterable[str]) -> set[str]:
+        """Take cells as text, as they are written. Returns those that do not fit the requested type."""
+        distinct = set(cells)
+        misfits = {cell for cell in distinct if not self.requested.fits(cell)} if self.requested else set()
+        # A column that is text already needs no second look.
+        is_open = self._types or self._orders
+        missing = set(filter(is_missing, distinct)) if is_open else distinct & {""}
+        self.missing |= missing
+        distinct -= missing
+        if distinct:
+            self._seen = True
+            self._types = [one for one in self._types if all(map(_PATTERNS[one].fullmatch, distinct))]
+            self._look_for_dates(distinct)
+        return misfits
+
+    def _look_for_dates(self, cells: Iterable[str]) -> None:
+        for cell in cells:
+            if not self._orders:
+                return
+            day_first, month_first = read_date(cell)
+            if day_first is None:
+                self._orders.discard("dmy")
+            if month_first is None:
+                self._orders.discard("mdy")
+            self._orders_differ |= day_first != month_first
+
+    @property
+    def is_undecided(self) -> bool:
+        """Whether the cells are dates that may have the day or the month first, and nobody said which."""
+        is_open = len(self._orders) == 2 or (self.requested is not None and not self._orders)
+        return self._orders_differ and is_open and self.requested in (None, ColumnType(FieldType.DATE))
+
+    @property
+    def type(self) -> ColumnType:
+        """The requested type, else the narrowest that all cells fit: text, if none does or all cells are empty."""
+        if self.requested and self.requested.type is not FieldType.DATE:
+            return self.requested
+        if self.requested:
+            return ColumnType(FieldType.DATE, self.requested.form or min(self._orders, default="dmy"))
+        if self._seen and self._types:
+            return ColumnType(self._types[0])
+        if self._seen and self._orders and not self.is_undecided:
+            return ColumnType(FieldType.DATE, min(self._orders))
+        return ColumnType(FieldType.TEXT)
+
+    def field(self, name: str) -> Field:
+        """The column as a field. Labels are names, even if they look like numbers."""
+        type = FieldType.TEXT if name == LABEL else self.type.type
+        return Field(name, type, has_gaps="" in self.missing if type is FieldType.TEXT else bool(self.missing))
+
+
+def _parse_date(cell: str, form: str) -> int:
+    """Raise ValueError if the cell is no date, or not one of this form; without a form either order will do."""
+    if form == "ymd":
+        cell = _COMPACT.sub(r"\1-\2-\3", cell) if _COMPACT.fullmatch(cell.strip()) else cell
+    day_first, month_first = read_date(cell)
+    moment = month_first if form == "mdy" or (not form and day_first is None) else day_first
+    if moment is None or (form == "ymd" and day_first != month_first):
+        raise ValueError(cell)
+    return moment
