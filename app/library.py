@@ -13,8 +13,8 @@ from typing import Any, TypedDict
 from pipelines.errors import CollectionNotFound
 from pipelines.fields import ID, PATH
 from pipelines.milvus.connection import close
-from pipelines.milvus.lite import is_lite
 from pipelines.query import Part
+from pipelines.search.opened import Opened
 from pipelines.search.results import Hit, Results
 from pipelines.search.searcher import Searcher
 from pipelines.settings import Settings
@@ -61,8 +61,14 @@ class Library:
         self._lock = threading.Lock()
         self._searcher: Searcher | None = None
         self._describing = threading.Lock()
+        self._described: Opened | None = None
         self._overview = Overview()
         self._overview_until = 0.0
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there was a collection once. Opening a Milvus Lite file locks other processes out."""
+        return self._searcher is not None
 
     def searcher(self) -> Searcher:
         """Return the searcher of the collection, which is opened as soon as it exists.
@@ -89,29 +95,23 @@ class Library:
             SearchError: the database or the model is not available.
         """
         try:
-            searcher = self.searcher()
+            with self.searcher().reading() as opened, self._describing:
+                now = time.monotonic()
+                if self._described is not opened or not self._overview.rows:
+                    self._overview, self._described = _describe(opened), opened
+                    self._overview_until = now + OVERVIEW_SECONDS
+                elif now > self._overview_until:
+                    self._overview_until = now + OVERVIEW_SECONDS
+                    threading.Thread(target=self._describe_again, args=[opened], daemon=True).start()
+                return self._overview
         except CollectionNotFound:
             return Overview()
-        with self._describing:
-            now = time.monotonic()
-            if not self._overview.rows:
-                self._overview = _describe(searcher)
-                self._overview_until = now + OVERVIEW_SECONDS
-            elif now > self._overview_until:
-                self._overview_until = now + OVERVIEW_SECONDS
-                threading.Thread(target=self._describe_again, args=[searcher], daemon=True).start()
-            return self._overview
 
     @property
     def insert_command(self) -> str:
         """The command that fills this collection."""
-        given, default = self.settings, Settings()
-        command = "image-search insert photos/"
-        if given.uri != default.uri:
-            command += f" --uri {shlex.quote(given.uri)}"
-        if given.collection != default.collection:
-            command += f" --collection {shlex.quote(given.collection)}"
-        return f"{command} --model {shlex.quote(given.model)}" if given.model else command
+        command = self.settings.command("insert photos/")
+        return f"{command} --model {shlex.quote(self.settings.model)}" if self.settings.model else command
 
     def warm_up(self) -> None:
         """Build the pipelines and load the model, so that the first search does not wait for them.
@@ -122,21 +122,21 @@ class Library:
         self.searcher().by_text("a photograph", 1)
         self.overview()
 
-    def _describe_again(self, searcher: Searcher) -> None:
+    def _describe_again(self, opened: Opened) -> None:
         with contextlib.suppress(Exception):  # the next search meets the same error and shows it
-            self._overview = _describe(searcher)
+            self._overview = _describe(opened)
 
 
-def _describe(searcher: Searcher) -> Overview:
-    info = searcher.info()
-    fields = [column for column in info.fields if column.name in searcher.field_names]
+def _describe(opened: Opened) -> Overview:
+    fields = opened.fields
     keys = [ID, PATH, *(column.key for column in fields)]
     rows = [
         {ID: row[ID], PATH: row[PATH], **{column.name: row[column.key] for column in fields}}
-        for row in searcher.collection.query(f"{ID} >= {_SMALLEST_ID}", keys, limit=_SAMPLED_ROWS)
+        for row in opened.collection.query(f"{ID} >= {_SMALLEST_ID}", keys, limit=_SAMPLED_ROWS)
     ]
-    columns = describe_columns(fields, rows, is_lite(searcher.settings.uri))
-    return Overview(info.rows, searcher.settings.model, columns, _examples(rows), _samples(searcher, rows))
+    columns = describe_columns(fields, rows, opened.is_lite)
+    count = opened.collection.count(strong=False)
+    return Overview(count, opened.settings.model, columns, _examples(rows), _samples(opened, rows))
 
 
 def _examples(rows: Sequence[Mapping[str, Any]]) -> tuple[Example, ...]:
@@ -146,7 +146,7 @@ def _examples(rows: Sequence[Mapping[str, Any]]) -> tuple[Example, ...]:
     return tuple({"text": text, "url": SearchState().with_query([Part(text)], []).url} for text in texts)
 
 
-def _samples(searcher: Searcher, rows: Sequence[Mapping[str, Any]]) -> tuple[Hit, ...]:
+def _samples(opened: Opened, rows: Sequence[Mapping[str, Any]]) -> tuple[Hit, ...]:
     """Choose images for the start page: one of each label first, the same ones each time."""
     firsts: dict[object, int] = {}
     for row in rows:
@@ -155,7 +155,7 @@ def _samples(searcher: Searcher, rows: Sequence[Mapping[str, Any]]) -> tuple[Hit
     if len(ids) < SAMPLES:  # few labels
         taken = set(ids)
         ids += [row[ID] for row in rows if row[ID] not in taken]
-    return tuple(hit for hit in map(searcher.get, _spread(ids, SAMPLES)) if hit is not None)
+    return tuple(hit for hit in map(opened.get, _spread(ids, SAMPLES)) if hit is not None)
 
 
 def _spread(items: Sequence[Any], count: int) -> list[Any]:

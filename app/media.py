@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import io
 import os
+import re
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from fastapi import APIRouter, Request, Response
+from starlette.datastructures import Headers
 
 from pipelines.errors import CollectionNotFound, SearchError, UnreadableImage
 from pipelines.fetch.read import is_remote, read_file
@@ -45,6 +47,7 @@ _MAGIC = {
 _CACHE = "private, max-age=3600"
 # An image that is opened in its own tab can run nothing.
 _SANDBOX = "default-src 'none'; style-src 'unsafe-inline'; img-src 'self'; sandbox; frame-ancestors 'none'"
+_RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 _GONE = "the image's file is gone or unreadable"
 
 
@@ -90,13 +93,11 @@ def image_routes(library: Library, thumbnails: Thumbnails) -> APIRouter:
     """Return both routes. They must precede the page, which takes every other address."""
     router, private = APIRouter(), library.settings.allow_private_urls
 
-    @router.head("/thumb/{id}", include_in_schema=False)
     @router.get("/thumb/{id}", responses=_documented("image/webp"), response_class=Response, tags=["images"])
     def thumb(id: str, request: Request) -> Response:
         """A square WebP of 320 pixels."""
         return _answer(library, id, request, f"thumb{EDGE}", thumbnails.get)
 
-    @router.head("/image/{id}", include_in_schema=False)
     @router.get("/image/{id}", responses=_documented("image/*"), response_class=Response, tags=["images"])
     def image(id: str, request: Request) -> Response:
         """The image: the file itself where every browser shows its format, else a JPEG of it."""
@@ -161,8 +162,8 @@ def _answer(
     """Answer a request. Plain `def` routes run in threads, so decoding does not block the page."""
     number = row_id(image_id)
     try:
-        collection = library.searcher().collection
-        row = collection.get([number], [PATH, MTIME_NS, SIZE], strong=False).get(number)
+        with library.searcher().reading() as opened:
+            row = opened.collection.get([number], [PATH, MTIME_NS, SIZE], strong=False).get(number)
     except CollectionNotFound:
         row = None
     except SearchError:
@@ -180,7 +181,22 @@ def _answer(
         encoded = load(path, key)
     except UnreadableImage:  # its message may name a path, which clients must not see
         return _refuse(404, _GONE)
-    return Response(encoded.data, media_type=encoded.media_type, headers=headers)
+    return _whole_or_part(encoded, headers, request.headers)
+
+
+def _whole_or_part(encoded: Encoded, headers: dict[str, str], asked: Headers) -> Response:
+    """Answer with all bytes, or with those that one `Range` names (RFC 9110); several ranges get all."""
+    data, headers = encoded.data, {**headers, "Accept-Ranges": "bytes"}
+    wanted = _RANGE.fullmatch(asked.get("range", ""))
+    if not wanted or not any(wanted.groups()) or asked.get("if-range", headers["ETag"]) != headers["ETag"]:
+        return Response(data, media_type=encoded.media_type, headers=headers)
+    first, last = wanted.groups()
+    start = int(first) if first else max(0, len(data) - int(last))
+    end = min(int(last), len(data) - 1) if first and last else len(data) - 1
+    if start >= len(data) or (first and last and int(last) < start):
+        return Response(status_code=416, headers={**headers, "Content-Range": f"bytes */{len(data)}"})
+    headers["Content-Range"] = f"bytes {start}-{end}/{len(data)}"
+    return Response(data[start : end + 1], 206, headers, encoded.media_type)
 
 
 def _is_as_indexed(row: Mapping[str, Any]) -> bool:
@@ -211,7 +227,9 @@ def _documented(media_type: str) -> dict[int | str, dict[str, Any]]:
     text: dict[str, Any] = {"content": {"text/plain": {"schema": {"type": "string"}}}}
     return {
         200: {**image, "description": "The image."},
+        206: {**image, "description": "The bytes that `Range` names."},
         304: {"description": "Unchanged since the ETag in `If-None-Match`."},
         404: {**text, "description": "No such image, or its file is gone."},
+        416: {"description": "The image has no such bytes."},
         503: {**text, "description": "The database does not answer."},
     }

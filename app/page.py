@@ -174,7 +174,8 @@ class Page:
         return self._library.searcher().search(query)
 
     def _share(self, state: SearchState, overview: Overview) -> Shared:
-        hits = {part.id: self._get(part.id) for part in state.parts if part.id is not None}
+        ids = [part.id for part in state.parts if part.id is not None] if overview.rows else []
+        hits = {image_id: self._get(image_id) for image_id in ids}
         thumbs = {key: self._images.data_url(key) for key, _ in state.images}
         return shared_view(state, overview, hits, thumbs)
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import shutil
 import socket
 import sys
 import tempfile
 import threading
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
@@ -28,21 +29,26 @@ from pipelines.settings import Settings, env_name
 
 from .access import Auth, RateLimit, parse_credentials
 from .api.monitoring import MeasureRequests, Metrics
+from .api.readiness import Readiness
 from .api.refusals import add_error_handlers
 from .api.routes import api_routes
 from .library import Library
 from .media import Thumbnails, image_routes
+from .methods import Methods
 from .proxies import TrustedProxies, read_network
 from .security import MAX_UPLOAD_BYTES, BodyLimit, Check, Gate, Guard, OnlyUploads, SecurityHeaders
 
+_ORIGIN = re.compile(r"\*|https?://[^/\s,@]+")
+_EXPOSED = ["Content-Disposition", "Content-Range", "ETag", "Retry-After"]
 _LOCAL = ("127.0.0.1", "localhost", "::1")
 
 
-def serve(settings: Settings, allowed_hosts: Iterable[str] = ()) -> None:
+def serve(settings: Settings, allowed_hosts: Iterable[str] = (), origins: Sequence[str] = ()) -> None:
     """Serve the search page and the API until Ctrl-C.
 
     Args:
         allowed_hosts: further host names of the page, behind a proxy for example.
+        origins: other origins (`https://example.org`, or `*`) whose pages may use the API.
 
     Raises:
         InputError: a setting of the page is not valid, or its address cannot be used.
@@ -50,6 +56,9 @@ def serve(settings: Settings, allowed_hosts: Iterable[str] = ()) -> None:
     """
     if settings.auth:
         parse_credentials(settings.auth)
+    for origin in origins:
+        if not _ORIGIN.fullmatch(origin):
+            raise InputError(f"--allow-origin takes origins such as https://example.org, or *; not '{origin}'")
     if settings.rate_limit < 0:
         raise InputError("--rate-limit cannot be negative")
     listener = listen(settings.host, settings.port)
@@ -68,7 +77,7 @@ def serve(settings: Settings, allowed_hosts: Iterable[str] = ()) -> None:
 
     try:
         contents = _describe_contents(library)
-        app = build_app(library, [settings.host, *allowed_hosts], on_start=announce)
+        app = build_app(library, [settings.host, *allowed_hosts], on_start=announce, origins=origins)
         # The event streams of the page never end: they are cut after a second.
         config = uvicorn.Config(
             app, log_level="warning", server_header=False, timeout_graceful_shutdown=1,
@@ -84,38 +93,48 @@ def build_app(
     hosts: Iterable[str] = (),
     thumbnails: Thumbnails | None = None,
     on_start: Callable[[], None] = lambda: None,
+    origins: Sequence[str] = (),
 ) -> FastAPI:
     """Build the application for one collection.
 
     Args:
         hosts: further host names of the page, behind a proxy for example.
         on_start: called when the application starts.
+        origins: other origins whose pages may use the API.
     """
-    uploads, metrics, settings = _private_uploads(), Metrics(), library.settings
+    uploads, metrics, readiness, settings = _private_uploads(), Metrics(), Readiness(library), library.settings
     library.on_results = metrics.observe
     app = FastAPI(
         title="Image search", version=__version__, summary="Search images by words, by images and by both.",
-        docs_url=None, redoc_url=None, openapi_url="/api/openapi.json", lifespan=_lifespan(on_start, uploads),
+        docs_url=None, redoc_url=None, openapi_url="/api/openapi.json",
+        lifespan=_lifespan(on_start, uploads, readiness),
         dependencies=[Depends(_Password(scheme_name="password"))] if settings.auth else [],
     )  # fmt: skip
     add_error_handlers(app)
-    app.include_router(api_routes(library.searcher, metrics))
-    app.include_router(image_routes(library, thumbnails or Thumbnails(allow_private=settings.allow_private_urls)))
+    thumbnails = thumbnails or Thumbnails(allow_private=settings.allow_private_urls)
+    routers = (api_routes(library.searcher, metrics, readiness), image_routes(library, thumbnails))
+    for router in routers:
+        app.include_router(router)
     _add_favicon(app)
     asyncio.run(_mount_page(app, library))
     # Middleware that is added later sees a request earlier, and refusals pass all that was added after them.
-    app.add_middleware(CompressPage)
-    # Gradio allows any origin, credentials included, except on localhost. No origin is allowed here.
-    app.add_middleware(CORSMiddleware, allow_origins=[])
+    app.add_middleware(Compress)
     app.add_middleware(OnlyUploads, uploads=uploads)
     app.add_middleware(BodyLimit)
-    checks: list[Check] = [Gate(hosts, uploads)]
+    app.add_middleware(Methods, routes=[route for part in (app, *routers) for route in part.routes])
+    checks: list[Check] = [Gate(hosts, uploads, origins)]
     if settings.auth:
         checks.append(Auth(parse_credentials(settings.auth)))
     if settings.rate_limit:
         checks.append(RateLimit(settings.rate_limit))
     app.add_middleware(Guard, checks=checks)
     app.add_middleware(TrustedProxies, networks=[read_network(text) for text in settings.trusted_proxy])
+    # Before the password, which a preflight request does not have. Where Gradio finds no middleware of this very class,
+    # it allows any origin, credentials included.
+    app.add_middleware(
+        CORSMiddleware, allow_origins=list(origins), allow_methods=["GET", "HEAD", "POST"],
+        allow_headers=["Authorization", "Content-Type", "Range"], expose_headers=_EXPOSED,
+    )  # fmt: skip
     app.add_middleware(MeasureRequests, metrics=metrics)
     app.add_middleware(SecurityHeaders)
     return app
@@ -147,17 +166,18 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-class CompressPage:
-    """Compresses the page, whose document holds its styles, its script and six languages.
+class Compress:
+    """Compresses the page, whose document holds its styles, its script and six languages, and the API's answers.
 
-    Other answers are small, or images, or Gradio has compressed them.
+    Other answers are images, or Gradio has compressed them.
     """
 
     def __init__(self, app: ASGIApp) -> None:
-        self._app, self._compressing = app, GZipMiddleware(app, minimum_size=1000)
+        self._app, self._compressing = app, GZipMiddleware(app, minimum_size=1000, compresslevel=5)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        compress = scope["type"] == "http" and scope["path"] in ("/", "/config")
+        path = scope["path"] if scope["type"] == "http" else ""
+        compress = path in ("/", "/config") or path.startswith("/api/")
         await (self._compressing if compress else self._app)(scope, receive, send)
 
 
@@ -216,11 +236,16 @@ def _private_uploads() -> str:
     return folder
 
 
-def _lifespan(on_start: Callable[[], None], uploads: str) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+def _lifespan(
+    on_start: Callable[[], None], uploads: str, readiness: Readiness
+) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        stop = threading.Event()
+        threading.Thread(target=readiness.watch, args=[stop], daemon=True).start()
         on_start()
         yield
+        stop.set()
         shutil.rmtree(uploads, ignore_errors=True)  # `atexit` does not run after SIGTERM
 
     return lifespan

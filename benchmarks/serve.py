@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import http.client
 import json
 import os
 import random
@@ -35,6 +36,7 @@ WORDS = (
 ROWS_AT_ONCE = 5_000
 HITS = 10
 WARM_UP_SECONDS = 5.0
+SMALL_PATHS = ("/healthz", "/readyz", "/api/info", "/thumb/0")
 
 
 class Load(NamedTuple):
@@ -69,6 +71,8 @@ def main() -> None:
         with _server(uri) as (address, pid):
             _ask_once(address)
             first = _memory(pid)
+            for path in SMALL_PATHS:
+                _row(f"HTTP, {path}", _time_get(address, path))
             _run_load(address, max(options.users), WARM_UP_SECONDS)  # the threads and their buffers come with the crowd
             before = _memory(pid)
             for users in options.users:
@@ -81,17 +85,23 @@ def main() -> None:
 
 
 def _fill(uri: str, rows: int) -> float:
+    """Fill a collection, whose first row is an image beside it; return the rows a second."""
+    from PIL import Image
+
     from pipelines.milvus.collection import Collection
     from pipelines.models.clip import load_model
 
     collection, generator = Collection(uri, "images"), np.random.default_rng(0)
     model_id, start = load_model("builtin").model_id, time.perf_counter()
     collection.create(256, ())
+    image = Path(uri).with_suffix(".png").resolve()
+    Image.effect_noise((1600, 1200), 60).convert("RGB").save(image)
     for first in range(0, rows, ROWS_AT_ONCE):
         vectors = generator.standard_normal((min(ROWS_AT_ONCE, rows - first), 256), dtype=np.float32)
         vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
         collection.upsert(
-            {"id": first + index, "path": f"/photos/{first + index}.jpg", "_mtime_ns": 0, "_size": 0,
+            {"id": first + index, "path": str(image) if first + index == 0 else f"/photos/{first + index}.jpg",
+             "_mtime_ns": 0, "_size": 0, "_key": "", "_device": -1, "_precision": "", "_schema_2": 0,
              "_hash": "", "_source": "", "_model": model_id, "embedding": vector}
             for index, vector in enumerate(vectors)
         )  # fmt: skip
@@ -140,6 +150,19 @@ def _server(uri: str) -> Iterator[tuple[str, int]]:
     finally:
         process.terminate()
         process.wait(20)
+
+
+def _time_get(address: str, path: str, seconds: float = 2.0) -> Load:
+    """Ask for one address again and again over one connection."""
+    connection = http.client.HTTPConnection(urllib.parse.urlsplit(address).netloc)
+
+    def get() -> None:
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        assert answer.status == 200, (path, answer.status)
+        answer.read()
+
+    return _time(get, 1, seconds)
 
 
 def _ask_once(address: str) -> None:
@@ -196,12 +219,12 @@ def _text(chance: random.Random) -> str:
 
 
 def _table_head() -> None:
-    print(f"\n{'':26}{'searches/s':>11}{'p50 ms':>9}{'p95 ms':>9}{'p99 ms':>9}{'errors':>8}")
+    print(f"\n{'':26}{'answers/s':>11}{'p50 ms':>9}{'p95 ms':>9}{'p99 ms':>9}{'errors':>8}")
 
 
 def _row(name: str, load: Load) -> None:
     cuts = statistics.quantiles(load.latencies, n=100)
-    times = "".join(f"{1000 * cuts[at - 1]:9.1f}" for at in (50, 95, 99))
+    times = "".join(f"{1000 * cuts[at - 1]:9.2f}" for at in (50, 95, 99))
     print(f"{name:26}{load.rate:11.1f}{times}{load.errors:8}", flush=True)
 
 

@@ -22,13 +22,22 @@ SearchError
 
 from __future__ import annotations
 
+import re
+
 EXIT_REJECTED, EXIT_NOT_BETTER, EXIT_INTERRUPTED = 1, 4, 130  # beside 0 and the exit codes of the errors
+
+
+# What the names of collections end in while they replace another one (`indexing.exchange`). Nobody gave these names.
+_INNER_NAME = re.compile(r"__(?:reembed|replaced|rebuild|outdated)\b")
 
 
 class SearchError(Exception):
     """Base of all errors that are shown to a person as one line."""
 
     exit_code = 2
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(_INNER_NAME.sub("", message))
 
 
 class InputError(SearchError):
@@ -106,4 +115,4 @@ class CollectionNotFound(StoreError):
 
     def __init__(self, message: str, uri: str = "", collection: str = "") -> None:
         super().__init__(message)
-        self.uri, self.collection = uri, collection
+        self.uri, self.collection = uri, _INNER_NAME.sub("", collection)

@@ -63,7 +63,7 @@ class Settings(AcceptsPaths):
     """The settings that the commands share."""
 
     uri: str = option("./search.db", "Milvus: a file, a server (http://host:19530) or a Zilliz Cloud endpoint.")
-    token: str = option("", "Token or user:password of a Milvus server or of Zilliz Cloud.")
+    token: str = option("", "Token or user:password of a Milvus server or of Zilliz Cloud.", secret=True)
     collection: str = option("images", "Name of the collection.")
     model: str = option(
         "",
@@ -88,6 +88,11 @@ class Settings(AcceptsPaths):
         (), "Address or network of a proxy whose X-Forwarded-For, -Host and -Proto count; may be repeated."
     )
     allow_private_urls: bool = option(False, "Also fetch images from private, loopback and link-local addresses.")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, value in zip(("uri", "token"), split_credentials(self.uri, self.token), strict=True):
+            object.__setattr__(self, name, value)
 
     @classmethod
     def from_env(cls, **given: Any) -> Settings:
@@ -116,6 +121,14 @@ class Settings(AcceptsPaths):
             if value != getattr(Settings, name):
                 words.append(f"--{name} {shlex.quote(value)}")
         return " ".join(words)
+
+
+def split_credentials(uri: str, token: str = "") -> tuple[str, str]:
+    """Take `user:password@` out of an address, which messages name: return the address, and the token or these."""
+    scheme, mark, rest = uri.partition("://")
+    host, slash, path = rest.partition("/")
+    credentials, _, host = host.rpartition("@")
+    return f"{scheme}{mark}{host}{slash}{path}", token or credentials
 
 
 def value_types(options: type[Any]) -> dict[str, tuple[type, bool]]:

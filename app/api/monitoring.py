@@ -21,7 +21,7 @@ from pipelines.search.results import Results
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _ROUTES = re.compile(r"/(api/search|api/similar|api/info|thumb|image|healthz|readyz|metrics)(?=/|$)")
 # Event streams, which stay open as long as the page.
-_STREAMS = ("/gradio_api/queue/data", "/gradio_api/heartbeat")
+STREAMS = ("/gradio_api/queue/data", "/gradio_api/heartbeat", "/gradio_api/upload_progress")
 
 
 class Metrics:
@@ -77,5 +77,5 @@ class MeasureRequests:
             await self._app(scope, receive, watching)
         finally:
             self._metrics.requests.labels(route, method, status).inc()
-            if not scope["path"].startswith(_STREAMS):
+            if not scope["path"].startswith(STREAMS):
                 self._metrics.latency.labels(route).observe(time.perf_counter() - start)

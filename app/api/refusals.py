@@ -11,7 +11,7 @@ from fastapi.responses import JSONResponse, PlainTextResponse
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Scope
 
-from pipelines.errors import InputError, ModelMismatch, SearchError, UnknownImage, UnreadableQuery
+from pipelines.errors import CollectionNotFound, InputError, ModelMismatch, SearchError, UnknownImage, UnreadableQuery
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +46,8 @@ def answer_to(error: SearchError) -> JSONResponse:
         return refusal(400, str(error))
     log.warning("a search could not be answered: %s", error)
     reason = str(error) if isinstance(error, (Busy, ModelMismatch)) else "the database or the model does not answer"
+    if isinstance(error, CollectionNotFound):
+        reason = "there is no collection, or it is empty: fill it with image-search insert"
     return refusal(503, reason, **{"Retry-After": "5"})
 
 

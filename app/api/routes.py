@@ -16,13 +16,14 @@ from starlette.datastructures import Headers
 from starlette.routing import Match
 from starlette.types import Scope
 
-from pipelines.errors import CollectionNotFound, InputError, SearchError
+from pipelines.errors import InputError
 from pipelines.query import Part, Query
 from pipelines.search.results import to_csv
 from pipelines.search.searcher import Searcher
 
 from . import schemas
 from .monitoring import Metrics
+from .readiness import Readiness
 from .refusals import Busy, refusal
 
 T = TypeVar("T")
@@ -86,7 +87,9 @@ class MediaTypeRoute(APIRoute):
         return (match, child_scope) if sent == taken else (Match.NONE, {})
 
 
-def api_routes(open_searcher: Callable[[], Searcher], metrics: Metrics, slots: Slots | None = None) -> APIRouter:
+def api_routes(
+    open_searcher: Callable[[], Searcher], metrics: Metrics, readiness: Readiness, slots: Slots | None = None
+) -> APIRouter:
     """Return all routes. They must precede the page, which takes every other address.
 
     Args:
@@ -106,7 +109,7 @@ def api_routes(open_searcher: Callable[[], Searcher], metrics: Metrics, slots: S
 
     _add_searches_by_get(router, answer)
     _add_searches_by_post(router, answer)
-    _add_probes(router, open_searcher)
+    _add_probes(router, open_searcher, readiness)
 
     @router.get("/metrics", response_class=PlainTextResponse, tags=["probes"], responses=_only(401))
     def measurements() -> Any:
@@ -164,7 +167,7 @@ def _add_searches_by_post(router: APIRouter, answer: Answer) -> None:
         return refusal(415, "send application/json or multipart/form-data")
 
 
-def _add_probes(router: APIRouter, open_searcher: Callable[[], Searcher]) -> None:
+def _add_probes(router: APIRouter, open_searcher: Callable[[], Searcher], readiness: Readiness) -> None:
     @router.get("/api/info", responses=_only(401, 429, 503), response_model=schemas.InfoResponse, tags=["collection"])
     def info() -> Any:
         """The collection: rows, model, columns."""
@@ -183,14 +186,10 @@ def _add_probes(router: APIRouter, open_searcher: Callable[[], Searcher]) -> Non
     unavailable: dict[int | str, dict[str, Any]] = {503: {"model": schemas.StatusResponse}}
 
     @router.get("/readyz", response_model=schemas.StatusResponse, tags=["probes"], responses=unavailable)
-    def readyz() -> Any:
-        """The collection exists and Milvus answers."""
-        try:
-            open_searcher().collection.count(strong=False)
-        except SearchError as error:
-            reason = "there is no collection yet" if isinstance(error, CollectionNotFound) else "Milvus does not answer"
-            return JSONResponse({"status": "unavailable", "reason": reason}, 503)
-        return {"status": "ok"}
+    async def readyz() -> Any:
+        """A search would be answered, or was a few seconds ago."""
+        reason = await readiness.reason()
+        return JSONResponse({"status": "unavailable", "reason": reason}, 503) if reason else {"status": "ok"}
 
 
 def _only(*statuses: int) -> dict[int | str, dict[str, Any]]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 from typing import Annotated, Any, Literal
 
 from fastapi import UploadFile
-from pydantic import Base64Bytes, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from pipelines.fields import read_id, row_id
 from pipelines.query import MAX_LIMIT, MAX_PARTS, Part, Query, parse_query
@@ -36,6 +37,25 @@ ImageId = Annotated[
             ]
         }
     ),
+]
+
+
+def _as_bytes(value: object) -> object:
+    """Read base64 of either alphabet (RFC 4648), with or without padding, alone or in a `data:` URL (RFC 2397)."""
+    if not isinstance(value, str):
+        raise ValueError("not a text in base64")
+    if value[:5].lower() == "data:":
+        head, comma, value = value.partition(",")
+        if not (comma and head.lower().endswith(";base64")):
+            raise ValueError("not a data URL in base64")
+    digits = "".join(value.split()).rstrip("=").translate(str.maketrans("-_", "+/"))
+    return base64.b64decode(digits + "=" * (-len(digits) % 4), validate=True)  # its error is a ValueError
+
+
+Base64 = Annotated[
+    bytes,
+    BeforeValidator(_as_bytes),
+    WithJsonSchema({"type": "string", "description": "Base64, also URL-safe or as a `data:` URL."}),
 ]
 Text = Annotated[str, Field(max_length=4_000)]
 Weight = Annotated[float, Field(ge=-LARGEST_WEIGHT, le=LARGEST_WEIGHT, description="Negative steers away; not 0.")]
@@ -85,7 +105,7 @@ class PartIn(BaseModel):
 
     text: Text = ""
     id: ImageId | None = None
-    image: Base64Bytes | None = None
+    image: Base64 | None = None
     weight: Weight = 1.0
 
 

@@ -18,8 +18,8 @@ EXIT_NOT_VERIFIED = 3  # of a copy
 class CopyOptions:
     """From where to where."""
 
-    source: str = option(MISSING, "Milvus to copy from: a file or an address.", "--from")
-    target: str = option(MISSING, "Milvus to copy to: a file or an address.", "--to")
+    source: str = option(MISSING, "Milvus to copy from: a file or an address.", "--from", secret=True)
+    target: str = option(MISSING, "Milvus to copy to: a file or an address.", "--to", secret=True)
     to_collection: str = option("", "Name of the copy. [default: the same name]")
     from_token: str = option("", "Token or user:password of the Milvus to copy from.", secret=True)
     to_token: str = option("", "Token or user:password of the Milvus to copy to.", secret=True)

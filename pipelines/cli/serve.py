@@ -11,9 +11,10 @@ from ..settings import Settings, option
 
 @dataclass(frozen=True)
 class ServeOptions:
-    """Under which names the page answers."""
+    """Under which names the page answers, and to whom."""
 
     allowed_hosts: str = option("", "Further host names that the page answers to, separated by commas.")
+    allow_origin: str = option("", "Origins whose pages may use the API (https://example.org), by commas; * for all.")
 
 
 def serve(settings: Settings, options: ServeOptions) -> None:
@@ -27,10 +28,14 @@ def serve(settings: Settings, options: ServeOptions) -> None:
     from app.server import serve as serve_page
 
     try:
-        serve_page(settings, [name.strip() for name in options.allowed_hosts.split(",") if name.strip()])
+        serve_page(settings, _split(options.allowed_hosts), _split(options.allow_origin))
     except KeyboardInterrupt:
         print()  # so that the shell's prompt begins on a line of its own
     # Everything is closed. Threads of libraries may still be at work (the warm-up's, for one), and ending the
     # interpreter under them fails with "terminate called without an active exception" and SIGABRT.
     sys.stdout.flush()
     os._exit(0)
+
+
+def _split(names: str) -> list[str]:
+    return [name.strip() for name in names.split(",") if name.strip()]

@@ -13,6 +13,7 @@ import numpy as np
 from ..errors import CollectionNotFound, InputError, StoreError
 from ..fields import Field
 from ..query import MAX_LIMIT
+from ..settings import split_credentials
 from . import schema
 from .connection import call, chunked, connect, is_open, normalise_uri, server_version
 from .filter_expression import list_literal
@@ -44,7 +45,8 @@ class Collection:
     """One collection of a Milvus. Connects on first use. Threads can share it."""
 
     def __init__(self, uri: str | os.PathLike[str], name: str, token: str = "") -> None:
-        self.uri, self.name, self.token = os.fspath(uri), name, token
+        self.uri, self.token = split_credentials(os.fspath(uri), token)
+        self.name = name
         self._client: MilvusClient | None = None
         self._loaded = False
 

@@ -31,8 +31,8 @@ ROWS_PER_CALL = 1000
 # Calls that take the user's filter: if Milvus refuses one of these, the user can change the filter.
 _TAKES_FILTER = ("search", "query", "query_iterator")
 
-# Also how long pymilvus tries to connect again, while every other call waits.
-_CONNECT_SECONDS = 2.0
+# For another connection in place of a broken one; pymilvus lets every other call wait meanwhile.
+_RECONNECT_SECONDS = 1.0
 # Channels to one address share their wait of up to two minutes before another try, unless each has a pool of its own.
 _GRPC_OPTIONS = {"grpc.use_local_subchannel_pool": 1}
 # A server that answers within this time is there, however long the call before it took.
@@ -75,8 +75,8 @@ def normalise_uri(uri: str | os.PathLike[str]) -> str:
 
 @contextmanager
 def patience(limits: Patience) -> Iterator[None]:
-    """Let calls wait this long, also those of threads that inherit the context; limits from outside stay in force."""
-    token = _patience.set(limits if _patience.get() is PATIENT else _patience.get())
+    """Let calls wait this long, also those of threads that inherit the context."""
+    token = _patience.set(limits)
     try:
         yield
     finally:
@@ -172,9 +172,10 @@ def _open_server(uri: str, token: str) -> MilvusClient:
     address, database = f"{parts.scheme}://{parts.netloc}", parts.path.strip("/")
     try:
         client = call(
-            MilvusClient, address, token=token, db_name=database, timeout=_CONNECT_SECONDS, deadline=5,
-            grpc_options=_GRPC_OPTIONS,
-        )  # fmt: skip
+            MilvusClient, address, token=token, db_name=database, timeout=10, deadline=5, grpc_options=_GRPC_OPTIONS
+        )
+        if managed := client._manager._get_managed(client._handler):
+            managed.connect_timeout = _RECONNECT_SECONDS
         call(client.list_collections, deadline=5)  # a wrong token or database shows with the first real call
         return client
     except StoreUnavailable:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import threading
 from collections.abc import Iterator
@@ -17,6 +18,8 @@ MIN_FREE_BYTES = 256 << 20
 # Milvus Lite has no lock between writers (its own server.py says "single writer"), so there is one here.
 _write_lock = threading.RLock()
 _full: set[str] = set()
+# Options of other processes whose values nobody else should read.
+_SECRET = re.compile(r"(--[a-z-]*(?:auth|token)[= ])\S+")
 
 
 def is_lite(uri: str | os.PathLike[str]) -> bool:
@@ -146,7 +149,8 @@ def _lock_owner(lock: Path) -> tuple[int, str]:
             fields = line.split()
             if fields[1] == "FLOCK" and fields[5].rsplit(":", 1)[-1] == inode:
                 command = Path(f"/proc/{fields[4]}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-                return int(fields[4]), f" (pid {fields[4]}: {command.strip()[:80]})"
+                command = _SECRET.sub(r"\1…", command).strip()[:80]
+                return int(fields[4]), f" (pid {fields[4]}: {command})"
     except (OSError, IndexError, ValueError):
         pass
     return 0, ""

@@ -162,13 +162,13 @@ class Searcher:
         return self._now().field_names
 
     @contextmanager
-    def reading(self) -> Iterator[Opened]:
+    def reading(self, limits: connection.Patience = connection.SEARCHING) -> Iterator[Opened]:
         """Give the collection as it is now, for some calls; none of them waits long for a server that is gone.
 
         Raises:
             CollectionNotFound, ModelMismatch, ModelError, StoreError: as for the class.
         """
-        with nullcontext() if self.is_lite else connection.patience(connection.SEARCHING):
+        with nullcontext() if self.is_lite else connection.patience(limits):
             yield self._present()
 
     def probe(self) -> None:
@@ -177,7 +177,7 @@ class Searcher:
         Raises:
             CollectionNotFound, ModelMismatch, ModelError, StoreError: why it would not.
         """
-        with connection.patience(connection.PROBING), self.reading() as opened:
+        with self.reading(connection.PROBING) as opened:
             if not self.is_lite:
                 opened.collection.query("", [schema.MODEL], strong=False, limit=1)
 

@@ -172,18 +172,16 @@ def test_files_of_the_server_are_no_query_images(open_client: TestClient) -> Non
         assert "root" not in answer.text
 
 
-def test_hostile_column_names_become_identifiers(tmp_path: Path) -> None:
-    """A CSV's header cannot become part of a filter, nor of the page."""
+def test_hostile_column_names_stay_names(tmp_path: Path) -> None:
+    """A CSV's header cannot become part of a filter, nor of the page: Milvus sees an identifier, people see text."""
     names = ["path", 'x" or id >= 0 or "', "<script>alert(1)</script>", "a; drop", "order by"]
     (path,) = draw_images(tmp_path / "p", 1)
     settings = Settings(uri=str(tmp_path / "h.db"), model="builtin")
     run_insert(write_csv(tmp_path / "h.csv", names, [[path, "1", "2", "3", "4"]]), settings)
-    client = TestClient(build_app(Library(settings)), base_url=BASE)
-    columns = [column["name"] for column in client.get("/api/info").json()["columns"]]
-    assert all(name.isidentifier() and name.isascii() for name in columns)
-    for name in columns:
-        answer = client.get("/api/search", params={"q": "x", "filter": f"{name} is not empty"})
-        assert (answer.status_code, len(answer.json()["hits"])) == (200, 1)
+    library = Library(settings)
+    client = TestClient(build_app(library), base_url=BASE)
+    assert [column["name"] for column in client.get("/api/info").json()["columns"]] == names[1:]
+    assert all(field.key.isidentifier() and field.key.isascii() for field in library.searcher().fields)
     for name in names[1:]:
         assert client.get("/api/search", params={"q": "x", "filter": f"{name} == 1"}).status_code == 400
     close(settings.uri)

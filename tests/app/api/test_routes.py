@@ -177,7 +177,7 @@ def test_what_is_wrong_is_one_line(client: TestClient, params: dict[str, str], s
         ({"json": []}, 422), ({"json": {}}, 400), ({"json": {"q": "x", "colour": 1}}, 422),
         ({"json": {"parts": [{"text": "a", "id": 1}]}}, 400), ({"json": {"parts": [{"id": True}]}}, 422),
         ({"json": {"parts": [{"id": 1.0}]}}, 422), ({"json": {"parts": [{"id": 2**63}]}}, 422),
-        ({"json": {"parts": [{"image": "abc"}]}}, 422), ({"json": {"parts": [{"image": "aGk="}]}}, 415),
+        ({"json": {"parts": [{"image": "abcde"}]}}, 422), ({"json": {"parts": [{"image": "aGk="}]}}, 415),
         ({"json": {"parts": [{"text": "x"}] * 33}}, 422),
         ({"content": b'{"q": "\\ud800"}', "headers": {"Content-Type": "application/json"}}, 400),
         ({"files": {"image": ("a.svg", b"<svg/>")}}, 415), ({"files": {"image": ("a.png", b"")}}, 415),
@@ -213,7 +213,7 @@ def test_no_collection_is_not_ready(tmp_path: Path) -> None:
     with TestClient(app, base_url="http://127.0.0.1:7860") as client:
         assert client.get("/healthz").status_code == 200
         answer = client.get("/readyz")
-        assert (answer.status_code, answer.json()["reason"]) == (503, "there is no collection yet")
+        assert (answer.status_code, answer.json()["reason"]) == (503, "there is no collection, or it is empty")
         refused = client.get("/api/search", params={"q": "x"})
         assert refused.status_code == 503
         assert refused.headers["retry-after"]

@@ -1,0 +1,67 @@
+"""Whether the collection can be searched: asked for in the background, so that a probe costs nothing."""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+import time
+
+from anyio import CapacityLimiter
+from anyio.to_thread import run_sync
+
+from pipelines.errors import CollectionNotFound, ModelMismatch, SearchError, StoreLocked, StoreUnavailable
+
+from ..library import Library
+
+_EVERY_SECONDS = 1.0
+# Longer than a question to a server that says nothing takes. An older answer is not believed.
+_OLD_SECONDS = 3.5
+# What a probe tells. The messages themselves contain paths and addresses, and nobody asks a probe for a password.
+_REASONS: dict[type[SearchError], str] = {
+    CollectionNotFound: "there is no collection, or it is empty",
+    ModelMismatch: "another model made the collection",
+    StoreLocked: "another process has the collection open",
+    StoreUnavailable: "Milvus does not answer, or is loading the collection",
+}
+
+log = logging.getLogger(__name__)
+
+
+class Readiness:
+    """The answer of `/readyz`, at most five seconds old."""
+
+    def __init__(self, library: Library) -> None:
+        self._library = library
+        self._one = CapacityLimiter(1)
+        self._reason, self._asked = "", -math.inf
+
+    async def reason(self) -> str:
+        """Return why no search would be answered, '' if one would."""
+        if self._is_old:
+            await run_sync(self._ask_if_old, limiter=self._one)
+        return self._reason
+
+    def watch(self, stop: threading.Event) -> None:
+        """Ask once a second until `stop` is set. Leaves a file alone that nobody has opened: an insert may need it."""
+        while not stop.wait(_EVERY_SECONDS):
+            if self._library.is_open:
+                self._ask()
+
+    @property
+    def _is_old(self) -> bool:
+        return time.monotonic() - self._asked > _OLD_SECONDS
+
+    def _ask_if_old(self) -> None:
+        if self._is_old:  # else another probe, which came first, has asked
+            self._ask()
+
+    def _ask(self) -> None:
+        reason = ""
+        try:
+            self._library.searcher().probe()
+        except SearchError as error:
+            reason = next((text for kind, text in _REASONS.items() if isinstance(error, kind)), "no search is possible")
+            if reason != self._reason:
+                log.warning("not ready: %s", error)
+        self._reason, self._asked = reason, time.monotonic()

@@ -1,0 +1,145 @@
+"""A page that outlives what it serves: the collection is replaced or deleted, the Milvus server goes and comes back."""
+
+from __future__ import annotations
+
+import shutil
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+from urllib.parse import urlsplit
+
+import gradio as gr
+import pytest
+from fastapi.testclient import TestClient
+
+from app.library import Library
+from app.media import Thumbnails
+from app.page import Page
+from app.query_images import QueryImages
+from app.server import build_app
+from pipelines import Settings, run_insert
+from pipelines.milvus.connection import close
+from tests.support.models import write_turned_builtin
+from tests.support.photos import Photos, write_csv
+from tests.support.tcp_proxy import TcpProxy
+
+BASE = "http://127.0.0.1:7860"
+
+
+def turns(client: TestClient, status: int, at_most: float) -> dict[str, Any]:
+    """Ask `/readyz` until it has this status; return its answer."""
+    end = time.monotonic() + at_most
+    while (answer := client.get("/readyz")).status_code != status:
+        assert time.monotonic() < end, answer.text
+        time.sleep(0.1)
+    return cast(dict[str, Any], answer.json())
+
+
+def page_of(library: Library, folder: Path) -> Callable[[str], Any]:
+    """Return what opens the page at an address and returns its view."""
+    page = Page(library, QueryImages(folder))
+    return lambda address: page.on_load(cast(gr.Request, SimpleNamespace(query_params=address)))
+
+
+def test_page_and_api_follow_a_collection_that_was_replaced(uri: str, photos: Photos, tmp_path: Path) -> None:
+    settings = Settings(uri=uri, collection=f"t_{uuid.uuid4().hex[:12]}", model="builtin")
+    run_insert(photos.csv, settings)
+    free = replace(settings, model="", rate_limit=0)
+    library = Library(free)
+    open_page = page_of(library, tmp_path / "q")
+    with TestClient(build_app(library, thumbnails=Thumbnails(tmp_path / "t")), base_url=BASE) as client:
+        before = [hit["id"] for hit in client.get("/api/search?q=a+dog&k=12").json()["hits"]]
+        assert open_page("q=a+dog")["collection"]["model"] == "builtin"
+        turned = write_turned_builtin(tmp_path / "turned")
+        run_insert(photos.csv, replace(settings, model=turned), reembed=True)
+        time.sleep(1.5)
+        assert client.get("/api/info").json()["model"].startswith(turned)
+        assert [hit["id"] for hit in client.get("/api/search?q=a+dog&k=12").json()["hits"]] == before
+        view = open_page("q=a+dog")
+        assert view["collection"]["model"] == turned
+        assert [int(card["id"]) for card in view["cards"]] == before
+        turns(client, 200, 3)
+
+
+def test_a_model_that_no_longer_fits_is_told_by_page_api_and_probe(
+    lite: Settings, photos: Photos, tmp_path: Path
+) -> None:
+    run_insert(photos.csv, lite)
+    library = Library(lite)  # asks for builtin
+    with TestClient(build_app(library, thumbnails=Thumbnails(tmp_path / "t")), base_url=BASE) as client:
+        assert client.get("/api/search?q=a").status_code == 200
+        run_insert(photos.csv, replace(lite, model=write_turned_builtin(tmp_path / "turned")), reembed=True)
+        for path in ("/api/search?q=a", "/api/info"):
+            answer = client.get(path)
+            assert answer.status_code == 503
+            assert "this is builtin: search with --model" in answer.json()["error"]
+        assert turns(client, 503, 5)["reason"] == "another model made the collection"
+        assert "search with --model" in page_of(library, tmp_path / "q")("q=a")["message"]
+
+
+def test_a_file_that_is_gone_and_back_turns_the_probe(lite: Settings, photos: Photos, tmp_path: Path) -> None:
+    run_insert(photos.csv, lite)
+    library = Library(lite)
+    open_page = page_of(library, tmp_path / "q")
+    with TestClient(build_app(library, thumbnails=Thumbnails(tmp_path / "t")), base_url=BASE) as client:
+        assert client.get("/readyz").json() == {"status": "ok", "reason": ""}
+        shutil.move(lite.uri, tmp_path / "away")
+        assert turns(client, 503, 5)["reason"] == "there is no collection, or it is empty"
+        answer = client.get("/api/search?q=a")
+        assert (answer.status_code, answer.json()["error"][:22]) == (503, "there is no collection")
+        assert client.get("/thumb/1").status_code == 404
+        assert open_page("q=a")["kind"] == "empty"
+        shutil.move(tmp_path / "away", lite.uri)
+        assert client.get("/api/search?q=a").status_code == 200
+        turns(client, 200, 5)
+        few = write_csv(photos.folder / "few.csv", ["id", "path", "colour"], [[40, photos.paths[0], "red"]])
+        run_insert(few, replace(lite, collection="other"))  # other collections change nothing
+        assert len(client.get("/api/search?q=a&k=12").json()["hits"]) == 12
+
+
+@pytest.fixture
+def proxy(milvus_server: str) -> Iterator[TcpProxy]:
+    proxy = TcpProxy(urlsplit(milvus_server).port or 0)
+    yield proxy
+    close(f"http://127.0.0.1:{proxy.port}")
+    proxy.close()
+
+
+@pytest.mark.parametrize("leave", [TcpProxy.close, TcpProxy.hang])
+def test_a_server_that_is_gone_is_told_in_seconds_and_asked_again(
+    milvus_server: str, proxy: TcpProxy, photos: Photos, tmp_path: Path, leave: Callable[[TcpProxy], None]
+) -> None:
+    settings = Settings(uri=milvus_server, collection=f"t_{uuid.uuid4().hex[:12]}", model="builtin", rate_limit=0)
+    run_insert(photos.csv, settings)
+    library = Library(replace(settings, uri=f"http://127.0.0.1:{proxy.port}"))
+    open_page = page_of(library, tmp_path / "q")
+    paths = ("/api/search?q=a", "/api/similar/3", "/api/info", "/thumb/3", "/image/3")
+    with TestClient(build_app(library, thumbnails=Thumbnails(tmp_path / "t")), base_url=BASE) as client:
+        assert [client.get(path).status_code for path in (*paths, "/readyz")] == [200] * 6
+        assert open_page("q=id:3")["kind"] == "results"
+        for path in paths:
+            leave(proxy)
+            start = time.monotonic()
+            answer = client.get(path)
+            assert (answer.status_code, time.monotonic() - start < 3) == (503, True), path
+            assert answer.text
+            proxy.open()
+            assert client.get(path).status_code == 200  # the first request after it is back
+        leave(proxy)
+        assert turns(client, 503, 5)["reason"].startswith("Milvus does not answer")
+        start = time.monotonic()
+        assert client.get("/healthz").status_code == 200
+        assert client.get("/readyz").status_code == 503
+        assert time.monotonic() - start < 0.2
+        for _ in range(6):  # meanwhile gRPC gives up the connection that does not answer, and makes others
+            start = time.monotonic()
+            view = open_page("q=id:3")
+            assert (view["kind"], view["message"]) == ("error", "Milvus does not answer; try again in a moment")
+            assert time.monotonic() - start < 3
+        proxy.open()
+        assert open_page("q=id:3")["kind"] == "results"
+        turns(client, 200, 5)
