@@ -113,7 +113,6 @@ def test_an_event_that_names_a_file_of_the_server_is_refused(client: TestClient,
         assert answer.status_code == 403
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning:gradio.queueing")  # of its use of pandas
 @pytest.mark.parametrize("path", FOREIGN_FILES)
 def test_the_page_itself_refuses_such_an_event_too(
     client: TestClient, monkeypatch: pytest.MonkeyPatch, path: str

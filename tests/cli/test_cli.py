@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from pipelines import Settings
+from pipelines import Settings, run_insert
 from pipelines.cli.collection import CopyOptions, DropOptions
 from pipelines.cli.commands import group
 from pipelines.cli.evaluate import EvaluateOptions, ReportOptions
@@ -22,6 +22,7 @@ from pipelines.cli.parser import Output
 from pipelines.cli.search import SearchOptions
 from pipelines.cli.serve import ServeOptions
 from pipelines.cli.train import RunOptions, TrainOptions
+from pipelines.milvus.connection import close
 from pipelines.search.results import Hit, Results
 from pipelines.settings import read_options, value_types
 from tests.support.photos import Photos, write_csv
@@ -40,13 +41,18 @@ def db(tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def indexed(command: Command, photos: Photos, db: str) -> str:
+def indexed(photos: Photos, db: str) -> str:
+    run_insert(photos.csv, Settings(uri=db, model="builtin"))
+    close(db)
+    return db
+
+
+def test_insert_prints_counts_and_the_next_step(command: Command, photos: Photos, db: str) -> None:
     done = command("insert", photos.csv, "--uri", db, "--model", "builtin")
     assert (done.status, done.err) == (0, "")
     assert "12 rows: 12 inserted, 0 updated, 0 unchanged, 0 rejected" in done.out
     assert f'next:  image-search search "a white dog" --uri {db}\n' in done.out
     assert f"image-search serve --uri {db}\n" in done.out
-    return db
 
 
 def test_insert_json_has_everything_a_script_needs(command: Command, photos: Photos, db: str) -> None:

@@ -151,6 +151,7 @@ def test_tls_checks_the_name_and_not_the_address(tmp_path: Path, monkeypatch) ->
             assert read_file(f"https://localhost:{port}/files/ok", True) == b"image"
             assert "no secure connection" in reason_for(f"https://127.0.0.1:{port}/files/ok")
         finally:
+            http._client(True).close()
             http._client.cache_clear()
 
 

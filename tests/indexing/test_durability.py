@@ -180,6 +180,7 @@ def test_a_full_disk_is_one_line_and_nothing_acknowledged_is_lost(
     assert did(run_insert(source, lite)) == {"inserted": 400 - stored, "unchanged": stored}
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="a small disk can be mounted by root only")
 def test_a_disk_that_fills_under_milvus_lite(photos: Photos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Milvus Lite itself runs into it: the failed write, and then nothing more until it was opened again."""

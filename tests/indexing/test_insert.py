@@ -16,7 +16,7 @@ import pytest
 
 from pipelines import Searcher, Settings, build_insert, run_insert
 from pipelines.engine import run
-from pipelines.errors import InputError, SearchError, StoreError, StoreFull, StoreLocked, StoreUnavailable
+from pipelines.errors import InputError, SearchError, StoreError, StoreFull, StoreLocked
 from pipelines.fields import EMBEDDING
 from pipelines.milvus import lite as disk
 from pipelines.milvus.collection import Collection
@@ -252,9 +252,9 @@ def test_decoding_overlaps_with_embedding(lite: Settings, photos: Photos, monkey
 
     record(ImageDecode, "decode")
     record(ClipEmbedding, "embed")
-    paths = distinct_copies(photos.paths[0], photos.folder / "many", 1000)
+    paths = distinct_copies(photos.paths[0], photos.folder / "many", 500)
     rows = list(enumerate(paths))
-    run_insert(write_csv(photos.folder / "long.csv", ["id", "path"], rows), dataclasses.replace(lite, batch_size=64))
+    run_insert(write_csv(photos.folder / "long.csv", ["id", "path"], rows), dataclasses.replace(lite, batch_size=32))
     overlapping = [
         (start, end)
         for start, end in spans["embed"]
@@ -270,11 +270,6 @@ def test_a_failing_milvus_ends_the_run_with_its_own_error(lite: Settings, photos
     pipeline = build_insert(load_model("builtin"), collection_of(lite), lite)
     with pytest.raises(SearchError, match="Milvus"):
         run(pipeline, [{"id": 5}], [str(photos.paths[1])])
-
-
-def test_no_server_is_one_clear_line(photos: Photos) -> None:
-    with pytest.raises(StoreUnavailable, match=r"no Milvus answers at http://127\.0\.0\.1:9"):
-        run_insert(photos.csv, Settings(uri="http://127.0.0.1:9", model="builtin"))
 
 
 def test_unusable_lite_files_are_named_with_the_way_out(photos: Photos, tmp_path: Path) -> None:
@@ -301,7 +296,7 @@ def test_a_file_in_use_names_the_process(photos: Photos, lite: Settings) -> None
             run_insert(photos.csv, lite)
     finally:
         holder.kill()
-        holder.wait()
+        holder.communicate()
 
 
 def test_ctrl_c_finishes_what_is_in_hand_and_the_next_run_does_the_rest(

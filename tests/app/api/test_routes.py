@@ -279,9 +279,6 @@ def test_many_users_get_their_own_answers(client: TestClient, collection: Collec
     assert not wrong
 
 
-@pytest.mark.filterwarnings(
-    "ignore:Image size:PIL.Image.DecompressionBombWarning"
-)  # Pillow's warning for such an image
 def test_decompression_bomb_is_refused_before_it_is_decoded(client: TestClient) -> None:
     import resource
 
