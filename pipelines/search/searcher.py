@@ -81,6 +81,10 @@ class Searcher:
             InputError: a filter, an image or an id cannot be used, or the parts cancel each other out.
             ModelMismatch, CollectionNotFound, StoreError: as for the class; the collection may have changed.
         """
+        if not isinstance(query, Query):
+            raise WrongType(
+                f"search takes a Query, not {type(query).__name__}: by_text, by_image, or Query((Part(…),))"
+            )
         with self.reading() as opened:
             try:
                 results = opened.search(query)

@@ -17,6 +17,7 @@ import torch
 
 from ..errors import InputError
 from ..evaluation.prompts import read_templates
+from ..forks import refuse_fork
 from ..indexing.reject_file import RejectFile
 from ..models.pytorch_runtime import choose_device, fast_dtype, limit_threads
 from ..models.spec import ModelSpec
@@ -85,6 +86,7 @@ def train(
         InputError: an option, the CSV or the folder cannot be used.
         ModelError: the start weights, a checkpoint or the device cannot be used.
     """
+    refuse_fork()
     options = options.resolved()
     templates = read_templates(options.templates)
     spec = options.start_spec()

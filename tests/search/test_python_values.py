@@ -59,6 +59,8 @@ def test_a_value_of_a_wrong_type_is_an_error_of_its_own_in_one_line(searcher: Se
         Query((Part("dog"),), min_score="0.2")  # type: ignore[arg-type]
     with pytest.raises(WrongType, match="a filter is a str or a Filter, not dict"):
         searcher.by_text("dog", filter={"label": "cat"})  # type: ignore[arg-type]
+    with pytest.raises(WrongType, match="search takes a Query, not str: by_text"):
+        searcher.search("dog")  # type: ignore[arg-type]
     with pytest.raises(WrongType, match="a Searcher takes Settings, not str"):
         Searcher("search.db")  # type: ignore[arg-type]
     with pytest.raises(UnreadableQuery, match="int is no image"):
