@@ -70,6 +70,9 @@ class Settings(AcceptsPaths):
         "Model name (see `image-search models`) or the folder of a trained model. Default: the collection's own model; "
         f"{DEFAULT_MODEL} for a new collection.",
     )
+    paths: str = option(
+        "", "CSV (id,path) of the images of a collection that another program made and that holds no paths."
+    )
     weights: str = option("", "Weights file to use instead of the model's own (OpenAI .pt, state dict, safetensors).")
     device: str = option("auto", "auto, cpu, cuda, cuda:1 or mps.")
     batch_size: int = option(0, "Images per model call; 0 chooses by device.", at_least=0)

@@ -50,7 +50,7 @@ def group() -> None:
 
 for entry in (
     command(insert, *COLLECTION, *MODEL, "batch_size", *READING),
-    command(search, *COLLECTION, *MODEL, *READING),
+    command(search, *COLLECTION, "paths", *MODEL, *READING),
     command(serve, *ALL_SETTINGS),
     command(evaluate, *COLLECTION, *MODEL, *READING),
     command(train),

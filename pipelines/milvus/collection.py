@@ -44,6 +44,8 @@ SCAN_ROWS = 4000  # with vectors: 8 MB at 512 dimensions
 class Collection:
     """One collection of a Milvus. Connects on first use. Threads can share it."""
 
+    path_key = schema.PATH  # the field that holds the paths
+
     def __init__(self, uri: str | os.PathLike[str], name: str, token: str = "") -> None:
         self.uri, self.token = split_credentials(os.fspath(uri), token)
         self.name = name
@@ -134,7 +136,7 @@ class Collection:
         Raises:
             StoreError: another program made the collection, with other fields.
         """
-        if not self._is_own:
+        if not self.is_own:
             raise StoreError(f"collection '{self.name}' was not made by this program; choose another collection")
         rows = self.query("", [schema.MODEL], strong, limit=1)
         return str(rows[0][schema.MODEL]) if rows else ""
@@ -178,7 +180,7 @@ class Collection:
             strong: see every acknowledged write. On a server this takes 0.2 s; without it milliseconds.
         """
         self.load()
-        names = list(output_fields)
+        names = self._stored_names(output_fields)
         options |= self._consistency(strong)
         rows = call(self.client.query, self.name, filter=expression, output_fields=names, **options)
         return self._decoded(rows)
@@ -186,7 +188,7 @@ class Collection:
     def get(self, ids: Sequence[int], output_fields: Sequence[str], strong: bool = True) -> dict[int, dict[str, Any]]:
         """Return stored rows by id, without unknown ids. `strong` as in `query`."""
         self.load()
-        names, options = [schema.ID, *output_fields], self._consistency(strong)
+        names, options = self._stored_names([schema.ID, *output_fields]), self._consistency(strong)
         found: dict[int, dict[str, Any]] = {}
         for part in chunked(ids):
             rows = call(self.client.get, self.name, ids=list(part), output_fields=names, **options)
@@ -215,7 +217,7 @@ class Collection:
             return
         # An iterator takes no consistency level, but after a strong read it sees the latest writes too.
         self.count()
-        names = [schema.ID, *output_fields]
+        names = self._stored_names([schema.ID, *output_fields])
         iterator = call(
             self.client.query_iterator, self.name, batch_size=SCAN_ROWS, filter=expression, output_fields=names
         )
@@ -245,17 +247,17 @@ class Collection:
             limit=limit,
             filter=expression,
             # Always named: without names Milvus Lite returns every field, the vector too, and a server none.
-            output_fields=list(output_fields) or [schema.ID],
+            output_fields=self._stored_names(output_fields) or [schema.ID],
             search_params={"params": search_params(self.uri, self.index.type, limit, bool(expression))},
         )
-        metric = self.index.metric if self.index.metric == "L2" and self._is_own else ""
-        if self._with_sentinel:
-            for part in hits:
-                self._decoded([hit["entity"] for hit in part])
-        return [
-            [[hit[schema.ID], cosine(metric, hit["distance"]), *map(hit["entity"].get, output_fields)] for hit in part]
-            for part in hits
-        ]
+        metric = self.index.metric if self.index.metric == "L2" and self._is_unit else ""
+        found = []
+        for part in hits:
+            rows = self._decoded([{schema.ID: hit[schema.ID], **hit["entity"]} for hit in part])
+            scores = [cosine(metric, hit["distance"]) for hit in part]
+            cells = [list(map(row.get, output_fields)) for row in rows]
+            found.append([[row[schema.ID], score, *own] for row, score, own in zip(rows, scores, cells, strict=True)])
+        return found
 
     def upsert(self, rows: Iterable[Mapping[str, Any]]) -> int:
         """Write rows (all fields, embedding as float32[dim]) and return how many. The last row of an id wins.
@@ -319,8 +321,17 @@ class Collection:
     def forget(self) -> None:
         """Ask Milvus again for what this object knows of the collection, because it was changed."""
         self._loaded = False
-        for name in ("index", "_is_own", "_with_sentinel"):
+        for name in ("index", "is_own", "_with_sentinel"):
             self.__dict__.pop(name, None)
+
+    @property
+    def _is_unit(self) -> bool:
+        """Whether all embeddings are known to have length 1."""
+        return self.is_own
+
+    def _stored_names(self, names: Iterable[str]) -> list[str]:
+        """Return the fields of Milvus that hold these."""
+        return list(names)
 
     def _decoded(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         return [schema.decode(row, self._with_sentinel) for row in rows] if self._with_sentinel else list(rows)
@@ -331,7 +342,8 @@ class Collection:
         return tuple(field for field in self.fields() if field.has_gaps and not field.nullable)
 
     @cached_property
-    def _is_own(self) -> bool:
+    def is_own(self) -> bool:
+        """Whether this program made the collection."""
         return schema.MODEL in schema.field_names(self.describe())
 
     def _consistency(self, strong: bool) -> dict[str, Any]:

@@ -32,7 +32,7 @@ def to_expression(filter: Filter, fields: Sequence[Field], lite: bool, has_keys:
     """Translate a filter into a Milvus expression.
 
     Args:
-        fields: the collection's columns; a filter may also name `id` and `path`.
+        fields: the collection's columns; a filter may also name `id` and `path`, in whatever field that is.
         has_keys: whether the collection keeps the ids that are texts (since version 2).
         lite: whether this is Milvus Lite, which has some operators that a server does not have.
 
@@ -60,7 +60,7 @@ def list_literal(texts: Iterable[str]) -> str:
 
 class _Translator:
     def __init__(self, fields: Sequence[Field], lite: bool, has_keys: bool) -> None:
-        known = (*fields, Field(PATH, FieldType.TEXT, key=PATH), Field(ID, FieldType.INT, key=ID))
+        known = (Field(PATH, FieldType.TEXT, key=PATH), Field(ID, FieldType.INT, key=ID), *fields)
         self._columns = {field.name: field for field in known}
         self._lite, self._has_keys = lite, has_keys
 
@@ -78,7 +78,7 @@ class _Translator:
             case StartsWith():
                 return self._starts_with(filter, negated)
             case Under():
-                return _under(filter.folder, negated)
+                return _under(self._columns[PATH].key, filter.folder, negated)
             case Contains():
                 return self._contains(filter, negated)
             case IsEmpty():
@@ -159,23 +159,23 @@ class _Translator:
         return field
 
 
-def _under(folder: str, negated: bool) -> str:
+def _under(key: str, folder: str, negated: bool) -> str:
     if not folder:
         raise InputError("under needs a folder")
     _check_utf8(folder)  # the functions of os.path fail on other text, and on a zero
     if "\0" in folder:
         raise InputError("a folder's name has no zero character")
     if is_remote(folder):
-        return _inside(folder, posixpath.sep, negated)
+        return _inside(key, folder, posixpath.sep, negated)
     typed = resolve_dots(os.path.expanduser(local_path(folder)))
     # A folder's images are stored by their real path, those of a CSV as it lists them.
-    ranges = [_inside(path, os.sep, negated) for path in dict.fromkeys((typed, os.path.realpath(typed)))]
+    ranges = [_inside(key, path, os.sep, negated) for path in dict.fromkeys((typed, os.path.realpath(typed)))]
     return ranges[0] if len(ranges) == 1 else f"({(' and ' if negated else ' or ').join(ranges)})"
 
 
-def _inside(folder: str, separator: str, negated: bool) -> str:
+def _inside(key: str, folder: str, separator: str, negated: bool) -> str:
     inside = folder.rstrip(separator) + separator
-    return _in_range(PATH, inside, inside[:-1] + chr(ord(separator) + 1), negated)
+    return _in_range(key, inside, inside[:-1] + chr(ord(separator) + 1), negated)
 
 
 def _in_range(key: str, start: str, end: str, negated: bool) -> str:

@@ -52,8 +52,12 @@ def may_be_same_name(one: str, other: str) -> bool:
 
 
 def is_same_model(one: str, other: str) -> bool:
-    """Return whether embeddings with these two model ids are comparable."""
-    same_weights = may_be_same_name(name_of(one), name_of(other)) and fingerprint_of(one) == fingerprint_of(other)
+    """Return whether embeddings with these two model ids are comparable. A name alone stands for any weights."""
+    if not may_be_same_name(name_of(one), name_of(other)):
+        return False
+    if "@" not in one or "@" not in other:
+        return True
+    same_weights = fingerprint_of(one) == fingerprint_of(other)
     return same_weights and not note_on_recipe(one, other)
 
 

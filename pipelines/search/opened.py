@@ -10,15 +10,18 @@ import numpy as np
 
 from ..declarations import build_search
 from ..engine import run
-from ..errors import CollectionNotFound, ModelMismatch, UnknownImage
-from ..fields import row_id, show_value
+from ..errors import CollectionNotFound, InputError, ModelMismatch, UnknownImage
+from ..fields import PATH, Field, FieldType, row_id, show_value
 from ..milvus import schema
 from ..milvus.collection import Collection
 from ..milvus.filter_expression import to_expression
+from ..milvus.foreign import ForeignCollection
 from ..milvus.lite import is_lite
-from ..models.model_id import is_same_model, resolve_model
+from ..models.model_id import is_same_model, resolve_model, resolve_name
+from ..models.registry import get_model
 from ..query import Compare, Filter, Not, OneOf, Query, parse_filter
 from ..settings import Settings
+from ..sources import open_source
 from .batcher import Batcher
 from .embedder import QueryEmbedder
 from .paging import APPROXIMATE_FIRST, Row, collect_page
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
 _LARGEST_TOGETHER = 256
 # A server's collection may grow meanwhile. Counting it is too slow for every query.
 _COUNT_SECONDS = 30.0
+_PATH_ROWS = 10_000
 
 
 class _Question(NamedTuple):
@@ -58,7 +62,7 @@ class Opened:
     """
 
     def __init__(self, settings: Settings, previous: Opened | None = None) -> None:
-        self.collection = Collection(settings.uri, settings.collection, settings.token)
+        self.collection = _open(settings)
         self.model_id = self.collection.model()
         if not self.model_id:
             message = f"the collection '{settings.collection}' is empty"
@@ -130,7 +134,8 @@ class Opened:
         return self._translate(filter) if filter else ""
 
     def _translate(self, filter: Filter) -> str:
-        return to_expression(filter, self.fields, self.is_lite, self._has_keys)
+        path = Field(PATH, FieldType.TEXT, key=self.collection.path_key)
+        return to_expression(filter, (path, *self.fields), self.is_lite, self._has_keys)
 
     def _ask_together(self, questions: list[_Question]) -> list[list[Row]]:
         """Return the rows for each question. Questions that differ only in the embedding share one call of Milvus."""
@@ -179,3 +184,24 @@ class Opened:
         shown = (values.pop(0) if self._has_keys else "") or image_id
         cells = {field.name: show_value(field, value) for field, value in zip(self.fields, values)}  # noqa: B905
         return Hit(rank, shown, float(score), path, cells, folded)
+
+
+def _open(settings: Settings) -> Collection:
+    """Return the collection; one of another program needs the name of its model, and perhaps the paths of its images.
+
+    Raises:
+        InputError: they are missing, or this model cannot have made it.
+    """
+    collection = Collection(settings.uri, settings.collection, settings.token)
+    if collection.is_own:
+        return collection
+    if not settings.model:
+        raise InputError(
+            f"collection '{settings.collection}' was made by another program: say which model made it (--model)"
+        )
+    spec = get_model(resolve_name(settings.model))
+    rows = open_source(settings.paths).chunks(_PATH_ROWS) if settings.paths else ()
+    paths = {row.id: row.path for chunk in rows for row in chunk}
+    foreign = ForeignCollection(settings.uri, settings.collection, settings.token, spec.name, paths)
+    foreign.check(spec.name, spec.dim)
+    return foreign
