@@ -17,6 +17,7 @@ SearchError
     ├── StoreUnavailable  no server answers, or it went away and stayed away
     ├── StoreRefused    the token is wrong
     ├── StoreFull       the disk is full
+    ├── StoreReadOnly   the Milvus Lite file cannot be written
     └── CollectionNotFound
 """
 
@@ -108,6 +109,10 @@ class StoreRefused(StoreError):
 
 class StoreFull(StoreError):
     """The disk under the Milvus Lite file is full."""
+
+
+class StoreReadOnly(StoreError):
+    """The Milvus Lite file cannot be written: it can be searched."""
 
 
 class CollectionNotFound(StoreError):

@@ -18,6 +18,8 @@ from ..milvus import connection, schema
 from ..milvus.collection import Collection
 from ..milvus.columns import adopt
 from ..milvus.index import Index, check_index
+from ..milvus.lite import is_lite, lite_path
+from ..milvus.lite_mirror import refuse_read_only
 from ..models.clip import ClipModel, model_of
 from ..models.model_id import is_compatible, is_same_model, note_on_recipe, resolve_model
 from ..settings import Settings
@@ -183,6 +185,8 @@ def find_prunable(
 
 def _open_target(settings: Settings, reembed: bool) -> Target:
     """Find the collection to fill, and load the model: the one of the settings, else the collection's own."""
+    if is_lite(settings.uri):
+        refuse_read_only(lite_path(settings.uri))
     collection = Collection(settings.uri, settings.collection, settings.token)
     finish_exchange(collection)
     stored_model_id = collection.model() if collection.exists() else ""

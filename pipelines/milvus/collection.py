@@ -33,6 +33,7 @@ from .index import (
     wait_for_index,
 )
 from .lite import is_lite, writing
+from .lite_damage import refuse_damage
 from .schema import CollectionInfo
 
 if TYPE_CHECKING:
@@ -73,10 +74,16 @@ class Collection:
         return is_lite(self.uri) or server_version(self.client) >= (2, 5)
 
     def exists(self) -> bool:
-        """Return whether the collection exists. Does not create a Milvus Lite file."""
+        """Return whether the collection exists. Does not create a Milvus Lite file.
+
+        Raises:
+            StoreError: its files are damaged.
+        """
         if is_lite(self.uri) and not os.path.exists(self._address):
             return False
-        return bool(call(self.client.has_collection, self.name))
+        client = self.client
+        refuse_damage(self._address, self.name)
+        return bool(call(client.has_collection, self.name))
 
     def create(self, dim: int, fields: tuple[Field, ...], requested: Index | None = None) -> None:
         """Create an empty collection for embeddings of `dim` dimensions."""

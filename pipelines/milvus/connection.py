@@ -19,6 +19,8 @@ from urllib.parse import urlsplit
 from ..errors import CollectionNotFound, InputError, SearchError, StoreError, StoreFull, StoreRefused, StoreUnavailable
 from ..forks import refuse_fork
 from .lite import check_openable, forget_full_disk, is_lite, lite_path
+from .lite_damage import look_for_damage
+from .lite_mirror import close_mirror, is_read_only, open_mirror, opened_as
 from .lite_server import note_start, release_server, server_address, share_servers
 
 if TYPE_CHECKING:
@@ -118,8 +120,9 @@ def close(uri: str | os.PathLike[str], token: str = "") -> None:
         if client is None:
             return
         client.close()
-        if is_lite(uri) and release_server(uri):
+        if is_lite(uri) and release_server(opened_as(uri)):
             forget_full_disk(uri)
+            close_mirror(uri)
 
 
 def close_all() -> None:
@@ -144,14 +147,16 @@ def _open_lite(path: str) -> MilvusClient:
     lite_fast_path.apply()
     _silence_logs()
     share_servers()
-    address, parent = server_address(path), Path(path).parent
+    address, parent = server_address(opened_as(path)), Path(path).parent
     if address:
         return MilvusClient(address)
     try:
         parent.mkdir(parents=True, exist_ok=True)
         check_openable(Path(path))
-        client = MilvusClient(path)
-        note_start(path)
+        look_for_damage(path)
+        place = open_mirror(path) if is_read_only(path) else path
+        client = MilvusClient(place)
+        note_start(place)
         return client
     except SearchError:
         raise

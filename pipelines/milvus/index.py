@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from ..errors import InputError, StoreError, StoreFull
+from ..errors import InputError, StoreError, StoreFull, StoreReadOnly
 from ..fields import EMBEDDING
 from .connection import call
 from .lite import delete_index_files, is_lite, writing
@@ -229,7 +229,7 @@ def load_collection(client: MilvusClient, uri: str, collection: str) -> None:
         except StoreError:
             raise error from None
     if is_lite(uri):  # rows replayed from the log are searched one by one in Python, 50 µs each
-        with suppress(StoreFull), writing(uri):  # a disk too full to write on can still be read
+        with suppress(StoreFull, StoreReadOnly), writing(uri):  # a disk too full to write on can still be read
             call(client.flush, collection)
 
 

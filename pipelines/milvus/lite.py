@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import InputError, StoreError, StoreFull, StoreLocked
+from .lite_mirror import opened_as, refuse_read_only
 
 # Room for what Milvus Lite writes at once: a few sealed tables of 8 MB, and their merger into one of up to 100 MB.
 MIN_FREE_BYTES = 256 << 20
@@ -84,11 +85,13 @@ def writing(uri: str, *, takes_space: bool = True) -> Iterator[None]:
 
     Raises:
         StoreFull: the disk is full, or about to be.
+        StoreReadOnly: the file cannot be written.
     """
     if not is_lite(uri):
         yield
         return
     path = lite_path(uri)
+    refuse_read_only(path)
     with _write_lock:
         if takes_space:
             _check_free_space(path)
@@ -106,7 +109,7 @@ def forget_full_disk(path: str) -> None:
 
 def delete_index_files(uri: str, collection: str) -> int:
     """Delete a collection's index files, which Milvus Lite builds again from the rows; return their number."""
-    files = list(Path(lite_path(uri), "collections", collection).glob("partitions/*/indexes/*"))
+    files = list(Path(opened_as(lite_path(uri)), "collections", collection).glob("partitions/*/indexes/*"))
     for file in files:
         file.unlink(missing_ok=True)
     return len(files)

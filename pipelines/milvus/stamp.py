@@ -54,7 +54,7 @@ def _stamp_of_files(path: str, name: str) -> Stamp | None:
             _identity(os.path.join(folder, "schema.json")),
             _index_of(manifest := os.path.join(folder, "manifest.json"), _identity(manifest)),
         )
-    except OSError:
+    except (OSError, ValueError):  # missing or damaged
         return None
 
 
