@@ -17,8 +17,10 @@ import numpy as np
 
 from ..errors import OutOfMemory, UnreadableImage
 from .cost import refuse_costly, refuse_many_scans
+from .jpegxl import is_jpegxl, read_jpegxl
 from .orientation import orientation_of, read_png_chunks, turn_upright
 from .preprocess import resize_and_crop
+from .raw import decode_raw, is_raw
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -48,7 +50,6 @@ _REASONS = {
     rb"PK\x03\x04": "a ZIP archive or an office document, not an image",
     rb"\x1f\x8b": "a gzip archive, not an image",
     rb"\x1a\x45\xdf\xa3": "a video, not an image",
-    rb"\xff\x0a|\0\0\0\x0cJXL ": f"JPEG XL: {_UNSUPPORTED}",
     rb"II\xbc": f"JPEG XR: {_UNSUPPORTED}",
     rb"8BPS": "a Photoshop document of a kind that is not supported (16 bits, PSB), or damaged at its start",
     rb"\0\0\x01\0": "an icon (ICO) that is damaged",
@@ -58,7 +59,6 @@ _REASONS = {
     rb"#\?RADIANCE": f"Radiance HDR: {_UNSUPPORTED}",
     rb"\x76\x2f\x31\x01": f"OpenEXR: {_UNSUPPORTED}",
     rb"PF\n": "floating-point pixels are not supported",
-    rb"FUJIFILM|.{4}ftypcrx ": f"a camera's RAW: {_UNSUPPORTED}",
     rb"II\*\0|MM\0\*": "a TIFF of a kind that is not supported (a camera's RAW, floating-point pixels), or damaged",
     rb"\xff\xd8": "a JPEG of a kind that is not supported (12 bits, JPEG-LS), or damaged at its start",
     rb"\x89PNG": "a PNG damaged at its start",
@@ -102,7 +102,13 @@ def decode(data: bytes, size: int | None = None, exact: bool = False) -> np.ndar
         raise OutOfMemory("there is not enough memory to decode an image: close other programs") from error
 
 
-def _decode(data: bytes, size: int | None, exact: bool) -> np.ndarray:
+def _decode(data: bytes, size: int | None, exact: bool, orientation: int = 1) -> np.ndarray:
+    """The image, turned by this orientation where the file names none."""
+    if is_raw(data):
+        return decode_raw(data, size, MAX_PIXELS_DECODED // 2, lambda jpeg, turn: _decode(jpeg, size, exact, turn))
+    if is_jpegxl(data):
+        upright = _decode_jpegxl(data)
+        return upright if size is None else resize_and_crop(upright, size)
     image = _open(data)
     width, height = image.size
     shrink = 1 if exact else _jpeg_shrink(image, size)
@@ -114,7 +120,7 @@ def _decode(data: bytes, size: int | None, exact: bool) -> np.ndarray:
     pixels = _decode_opencv(data, shrink, _maxval(image)) if is_whole and _opencv_is_right(image) else None
     if pixels is None:
         pixels = _decode_pillow(image, shrink)
-    pixels = turn_upright(pixels, orientation_of(image))
+    pixels = turn_upright(pixels, orientation_of(image, orientation))
     if size is None:
         return pixels
     turned = (pixels.shape[0] > pixels.shape[1]) != (height > width)
@@ -275,6 +281,15 @@ def _decode_pillow(image: Image, shrink: int) -> np.ndarray:
         if "out of memory" in str(error):
             raise MemoryError from error
         raise UnreadableImage(f"damaged: {' '.join(str(error).split())[:160] or type(error).__name__}") from error
+
+
+def _decode_jpegxl(data: bytes) -> np.ndarray:
+    try:
+        return _over_white(read_jpegxl(data, MAX_PIXELS_DECODED // 2))
+    except UnreadableImage as error:
+        if _has_memory():
+            raise
+        raise MemoryError from error  # libjxl does not tell
 
 
 def _over_white(image: Image) -> np.ndarray:

@@ -17,8 +17,8 @@ _METADATA_CHUNKS = (b"eXIf", b"tEXt", b"zTXt", b"iTXt")
 _IEND = b"\0\0\0\0IEND\xaeB`\x82"
 
 
-def orientation_of(image: Image) -> int:
-    """The orientation of an opened image, from 1 (upright) to 8; 1 where it is missing, illegal or damaged."""
+def orientation_of(image: Image, default: int = 1) -> int:
+    """The orientation of an opened image, 1 (upright) to 8; the default where it is missing, illegal or damaged."""
     from PIL import Image
 
     try:
@@ -28,10 +28,10 @@ def orientation_of(image: Image) -> int:
     except MemoryError:
         raise
     except Exception:  # Pillow raises nearly anything on damaged metadata
-        return 1
+        return default
     if isinstance(value, (bytes, tuple)) and value:  # of the type BYTE, or several values
         value = value[0]
-    return int(value) if isinstance(value, int) and 1 <= value <= 8 else 1
+    return int(value) if isinstance(value, int) and 1 <= value <= 8 else default
 
 
 def turn_upright(pixels: np.ndarray, orientation: int) -> np.ndarray:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import posixpath
+from collections import Counter
 from collections.abc import Iterator
 from itertools import compress, islice
 from pathlib import Path
@@ -14,21 +16,35 @@ from ..fields import Field, FieldType
 from .choice import DEFAULT_CHOICE, IGNORE_FILE, Choice, Selection
 from .source import WHOLE, Findings, Row, Shard, in_chunks, path_id
 
-IMAGE_SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
-    | {".avif", ".heic", ".heif", ".jp2", ".j2k", ".ppm", ".pgm", ".pbm", ".pnm", ".mpo", ".dib"}
-    | {".psd", ".tga", ".pcx", ".sgi", ".qoi", ".ico", ".icns", ".xbm", ".dds"}
+_JPEG_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif"})
+_RAW_SUFFIXES = frozenset(
+    {".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dng", ".erf", ".iiq", ".kdc", ".mef", ".mos", ".mrw"}
+    | {".nef", ".nrw", ".orf", ".pef", ".raf", ".rw2", ".rwl", ".sr2", ".srf", ".srw", ".x3f"}
 )
+# Images that one package more reads: its module and its name → what they are, and their suffixes.
+_WITH_PACKAGE = {
+    ("pillow_heif", "pillow-heif"): ("HEIC", frozenset({".heic", ".heif"})),
+    ("rawpy", "rawpy"): ("a RAW photo", _RAW_SUFFIXES),
+    ("imagecodecs", "imagecodecs"): ("JPEG XL", frozenset({".jxl"})),
+}
+IMAGE_SUFFIXES = frozenset(
+    _JPEG_SUFFIXES
+    | {".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
+    | {".avif", ".jp2", ".j2k", ".ppm", ".pgm", ".pbm", ".pnm", ".mpo", ".dib"}
+    | {".psd", ".tga", ".pcx", ".sgi", ".qoi", ".ico", ".icns", ".xbm", ".dds"}
+).union(*(suffixes for _, suffixes in _WITH_PACKAGE.values()))
 # Images and videos that cannot be read, by what they are.
-UNREADABLE_KINDS = {
-    "a RAW photo": ".3fr .arw .cr2 .cr3 .crw .dng .erf .iiq .kdc .mef .mos .mrw .nef .nrw .orf .pef .raf .rw2 .rwl "
-    ".sr2 .srf .srw .x3f",
+_UNREADABLE_KINDS = {
     "a video": ".3gp .avi .flv .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .ogv .webm .wmv",
-    "JPEG XL": ".jxl",
-    "a drawing or document": ".ai .cdr .eps .kra .pdf .ps .psb .psd .svg .svgz .xcf",
+    "a drawing or document": ".ai .cdr .eps .kra .pdf .ps .psb .svg .svgz .xcf",
     "an image of a kind that is not supported": ".exr .hdr .jls .jxr .wdp",
 }
-_UNREADABLE = {suffix: kind for kind, suffixes in UNREADABLE_KINDS.items() for suffix in suffixes.split()}
+_UNREADABLE = {
+    suffix: f"{kind}, which cannot be read"
+    for kind, suffixes in _UNREADABLE_KINDS.items()
+    for suffix in suffixes.split()
+}
+_KNOWN = IMAGE_SUFFIXES | _UNREADABLE.keys()
 _SHARD_ROWS = 1000
 
 
@@ -66,8 +82,11 @@ class FolderSource:
         if self._top in self.findings.unlisted:
             raise InputError(f"{name} cannot be listed: {self.findings.unlisted[self._top]}")
         if not found:
+            kinds = Counter(reason for _, reason in self.findings.unsupported)
             notes = "".join(f"; {note}" for note in self.findings.notes)
-            raise InputError(f"there is no image in {name} (looked for {' '.join(sorted(IMAGE_SUFFIXES))}){notes}")
+            notes += "".join(f"; {count:,} files: {reason}" for reason, count in kinds.items())
+            looked_for = " ".join(sorted(IMAGE_SUFFIXES - _RAW_SUFFIXES - _unreadable().keys()))
+            raise InputError(f"there is no image in {name} (looked for {looked_for}){notes}")
 
     def _all_rows(self) -> Iterator[Row]:
         for line, (path, label) in enumerate(islice(self._images(), self._limit), 1):
@@ -76,23 +95,31 @@ class FolderSource:
     def _images(self) -> Iterator[tuple[str, str]]:
         """Path and label of each image. `findings` are those of this walk."""
         self.findings = findings = Findings()
-        selection = Selection(self._top, self._choice)
+        selection, left_out = Selection(self._top, self._choice), 0
+        unreadable = _unreadable()
         for folder, subfolders, files in self._walk():
             selection.enter(folder, self._read(folder, IGNORE_FILE) if IGNORE_FILE in files else "")
             subfolders[:] = sorted(name for name in subfolders if selection.takes(folder, name, is_folder=True))
             label = "" if folder == self._top else os.path.basename(folder)
-            for name in sorted(files):
-                suffix = os.path.splitext(name)[1].lower()
-                if suffix in IMAGE_SUFFIXES and selection.takes(folder, name):
+            split = ((name, *os.path.splitext(name)) for name in sorted(files))
+            known = [(name, stem, suffix.lower()) for name, stem, suffix in split if suffix.lower() in _KNOWN]
+            taken = [one for one in known if selection.takes(folder, one[0])]
+            developed = {stem for _, stem, suffix in taken if suffix in _JPEG_SUFFIXES}
+            for name, stem, suffix in taken:
+                if suffix in _RAW_SUFFIXES and stem in developed:
+                    left_out += 1
+                elif suffix in unreadable:
+                    self._list_unsupported(self._join(folder, name), unreadable[suffix])
+                else:
                     yield self._join(folder, name), label
-                elif suffix in _UNREADABLE and selection.takes(folder, name):
-                    self._list_unsupported(self._join(folder, name), _UNREADABLE[suffix])
         findings.notes += selection.notes()
+        if left_out:
+            findings.notes.append(f"RAW photos left out beside a JPEG of the same name: {left_out:,}")
 
-    def _list_unsupported(self, path: str, kind: str) -> None:
+    def _list_unsupported(self, path: str, reason: str) -> None:
         row = Row(path_id(path), path, 0, {})
         if self._shard.takes([row.id])[0]:
-            self.findings.unsupported.append((row, f"{kind}, which cannot be read"))
+            self.findings.unsupported.append((row, reason))
 
     def _walk(self) -> Iterator[tuple[str, list[str], list[str]]]:
         """Each folder with its subfolders and files; as with os.walk, the caller sorts and filters the subfolders."""
@@ -121,6 +148,17 @@ class FolderSource:
 
     def _join(self, folder: str, name: str) -> str:
         return os.path.join(folder, name)
+
+
+def _unreadable() -> dict[str, str]:
+    """Why a suffix cannot be read: its kind, or a package that is not installed."""
+    missing = {
+        suffix: f"{kind}, which needs one more package: pip install {package}"
+        for (module, package), (kind, suffixes) in _WITH_PACKAGE.items()
+        if importlib.util.find_spec(module) is None
+        for suffix in suffixes
+    }
+    return {**_UNREADABLE, **missing}
 
 
 class BucketSource(FolderSource):

@@ -10,12 +10,15 @@ import pytest
 from PIL import Image, ImageCms, PngImagePlugin, features
 
 from pipelines.images.decode import decode
+from pipelines.images.jpegxl import claimed_size
+from pipelines.images.raw import is_raw
 from tests.support.images import (
     BLUE,
     GREEN,
     RED,
     UPRIGHT,
     YELLOW,
+    as_stored,
     colours_at_corners,
     encode,
     grey_ramp_16bit,
@@ -24,7 +27,8 @@ from tests.support.images import (
     quadrants,
     reference,
 )
-from tests.support.rare_images import JPEG_LOSSLESS, JPEG_YCCK
+from tests.support.rare_images import JPEG_LOSSLESS, JPEG_XL, JPEG_YCCK
+from tests.support.raw_images import dng
 
 SIZE = 224
 needs_avif = pytest.mark.skipif(not features.check("avif"), reason="this Pillow has no AVIF")
@@ -359,6 +363,102 @@ def test_transparency_of_a_heic_is_laid_over_white() -> None:
     pillow_heif.register_heif_opener()
     pixels = decode(hidden_colours((0, 0, 0), "HEIF"))
     assert (pixels[:, 5:35].max() <= 12, pixels[:, 45:].min() >= 250) == (True, True)
+
+
+# --- RAW -------------------------------------------------------------------------------------------------------------
+
+
+def colours_of_sensor(pixels: np.ndarray) -> list[str]:
+    """The nearest colour names of the four quadrants: LibRaw brightens as a camera does."""
+    height, width = pixels.shape[:2]
+    corners = pixels[height // 4 :: height // 2, width // 4 :: width // 2].reshape(4, 3).astype(int)
+    colours = {"red": RED, "green": GREEN, "blue": BLUE, "yellow": YELLOW}
+    return [min(colours, key=lambda name: np.abs(corner - colours[name]).sum()) for corner in corners]
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_raw_without_a_preview_is_read_at_half_its_size_and_turned(orientation: int) -> None:
+    pytest.importorskip("rawpy", reason="RAW is an extra: pip install rawpy")
+    data = dng(as_stored(quadrants(96, 64), orientation), orientation)
+    assert decode(data).shape == (32, 48, 3)
+    assert decode(data, 64).shape == (64, 64, 3)
+    for pixels in (decode(data), decode(data, 64)):
+        assert colours_of_sensor(pixels) == UPRIGHT
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("has_exif", [False, True])
+def test_the_preview_of_a_raw_is_taken_and_turned_once(orientation: int, has_exif: bool) -> None:
+    pytest.importorskip("rawpy", reason="RAW is an extra: pip install rawpy")
+    stored = as_stored(quadrants(96, 64), orientation)
+    preview = (
+        encode(quadrants(96, 64), "JPEG", orientation, quality=95) if has_exif else encode(stored, "JPEG", quality=95)
+    )
+    data = dng(Image.new("RGB", stored.size), orientation, preview)  # the sensor saw black
+    assert decode(data).shape == (64, 96, 3)
+    for pixels in (decode(data), decode(data, 48)):
+        assert colours_at_corners(pixels) == UPRIGHT
+
+
+def test_a_preview_whose_exif_names_no_orientation_is_turned_as_the_raw_is() -> None:
+    pytest.importorskip("rawpy", reason="RAW is an extra: pip install rawpy")
+    exif = Image.Exif()
+    exif[0x010F] = "Camera"
+    preview = encode(stored_for_6(), "JPEG", exif=exif.tobytes(), quality=95)
+    assert_upright(dng(Image.new("RGB", (80, 120)), 6, preview))
+
+
+@pytest.mark.parametrize("size", [None, 24, 224])
+def test_a_preview_that_is_smaller_than_the_model_needs_or_damaged_gives_way_to_the_sensor(size: int | None) -> None:
+    pytest.importorskip("rawpy", reason="RAW is an extra: pip install rawpy")
+    small = encode(Image.new("RGB", (24, 16)), "JPEG")
+    cut = encode(Image.new("RGB", (96, 64)), "JPEG")[:-60]
+    for preview in (small, cut):
+        assert colours_of_sensor(decode(dng(quadrants(96, 64), preview=preview), size)) == UPRIGHT
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_a_raw_that_begins_with_a_preview_for_tiff_readers_is_read_as_a_raw(order: str) -> None:
+    pytest.importorskip("rawpy", reason="RAW is an extra: pip install rawpy")
+    assert is_raw(dng(quadrants(64, 64), preview=encode(quadrants(64, 64), "JPEG"), order=order))
+    assert colours_of_sensor(decode(dng(quadrants(64, 64), order=order))) == UPRIGHT
+    for compression in (None, "tiff_lzw", "jpeg"):
+        assert not is_raw(encode(photograph(64, 64), "TIFF", compression=compression, big_tiff=False))
+
+
+# --- JPEG XL ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+@pytest.mark.parametrize("lossless", [False, True])
+@pytest.mark.parametrize("shape", [(80, 120), (64, 64), (72, 96), (75, 321)])
+def test_a_jpeg_xl_of_any_depth_keeps_its_colours(dtype: type, lossless: bool, shape: tuple[int, int]) -> None:
+    imagecodecs = pytest.importorskip("imagecodecs", reason="JPEG XL is an extra: pip install imagecodecs")
+    levels = np.array(quadrants(shape[1], shape[0]))
+    white = {np.uint8: 255, np.uint16: 65535, np.float32: 1}[dtype]
+    data = imagecodecs.jpegxl_encode((levels / 255 * white).astype(dtype), lossless=lossless)
+    pixels = decode(data)
+    assert (pixels.shape, pixels.dtype) == (levels.shape, np.uint8)
+    assert np.abs(pixels.astype(int) - levels).mean() <= (1 if lossless else 4)
+    assert colours_at_corners(decode(data, 64)) == UPRIGHT
+    assert claimed_size(data) == shape[::-1]
+
+
+def test_a_jpeg_xl_in_a_container_grey_transparent_or_animated_is_read_as_a_png_would_be() -> None:
+    imagecodecs = pytest.importorskip("imagecodecs", reason="JPEG XL is an extra: pip install imagecodecs")
+    encoder = imagecodecs.jpegxl_encode
+    assert colours_at_corners(decode(JPEG_XL)) == UPRIGHT
+    colours = np.array(quadrants())
+    assert colours_at_corners(decode(encoder(colours, lossless=True, usecontainer=True))) == UPRIGHT
+    assert colours_at_corners(decode(encoder(np.stack([colours, colours // 2]), lossless=True))) == UPRIGHT
+    grey = colours[..., 0]
+    assert np.array_equal(decode(encoder(grey, lossless=True)), np.repeat(grey[..., None], 3, -1))
+    half = np.dstack([colours, np.where(np.arange(120) < 60, 255, 0)[None].repeat(80, 0).astype(np.uint8)])
+    assert decode(encoder(half, lossless=True))[:, 60:].min() == 255
+    assert decode(encoder(half[..., [0, 3]], lossless=True))[:, 60:].min() == 255
+
+
+# --- Formats that Pillow reads by itself -----------------------------------------------------------------------------
 
 
 def psd(image: Image.Image) -> bytes:

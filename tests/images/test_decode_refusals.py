@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from pipelines.operators.image_decode import ImageDecode
 from tests.support.images import encode, jpeg_claiming, photograph, png_bomb, quadrants, webp_claiming
 from tests.support.program import run_code
 from tests.support.rare_images import JPEG_12_BIT, JPEG_LS, JPEG_XL, JPEG_XR
+from tests.support.raw_images import dng
 
 SIZE = 224
 
@@ -135,7 +137,7 @@ def floating_point_rgb() -> bytes:
 REFUSED = {
     "12 bits": (JPEG_12_BIT, "12 bits"),
     "JPEG-LS": (JPEG_LS, "JPEG-LS"),
-    "JPEG XL": (JPEG_XL, "JPEG XL"),
+    "JPEG XL cut": (JPEG_XL[:30], "JPEG XL"),
     "JPEG XR": (JPEG_XR, "JPEG XR"),
     "EPS": (encode(quadrants(64, 64), "EPS"), "PostScript"),
     "PFM": (b"PF\n1 1\n-1.0\n" + bytes(12), "floating-point"),
@@ -144,6 +146,7 @@ REFUSED = {
     "HDR": (b"#?RADIANCE\nFORMAT=32-bit_rle_rgbe\n\n-Y 1 +X 1\n" + bytes(4), "Radiance HDR"),
     "EXR": (b"\x76\x2f\x31\x01" + bytes(100), "OpenEXR"),
     "PSD": (b"8BPS\0\1" + bytes(100), "Photoshop"),
+    "DNG": (dng(quadrants(64, 64))[:400], "RAW"),
     "CR3": (b"\0\0\0\x18ftypcrx " + bytes(100), "RAW"),
     "RAF": (b"FUJIFILMCCD-RAW 0201" + bytes(100), "RAW"),
     "MP4": (b"\0\0\0\x18ftypisom" + bytes(100), "a video"),
@@ -274,6 +277,60 @@ def test_a_truncated_image_of_a_rare_format_is_refused(form: str) -> None:
     image = photograph(64, 64)
     data = psd(image) if form == "PSD" else encode(image.convert("1") if form == "XBM" else image, form)
     assert refusal(data[: len(data) // 2])
+
+
+# --- Formats of one package more -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("data", "module", "reason"),
+    [
+        (dng(quadrants(64, 64)), "rawpy", "a camera's RAW needs one more package (pip install rawpy)"),
+        (JPEG_XL, "imagecodecs", "JPEG XL needs one more package (pip install imagecodecs)"),
+    ],
+)
+def test_a_format_whose_package_is_missing_names_it(
+    data: bytes, module: str, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)  # as if it were not installed
+    assert refusal(data) == reason
+
+
+def test_a_raw_of_more_pixels_than_fit_is_refused_and_its_preview_is_not() -> None:
+    pytest.importorskip("rawpy", reason="RAW is an extra: pip install rawpy")
+    for preview in (b"", encode(quadrants(64, 64), "JPEG")):
+        data = (
+            dng(quadrants(64, 64), preview=preview)
+            .replace(
+                (256).to_bytes(2, "little") + b"\4\0\1\0\0\0\x40\0\0\0",
+                (256).to_bytes(2, "little") + b"\4\0\1\0\0\0\0\xf0\0\0",
+            )
+            .replace(
+                (257).to_bytes(2, "little") + b"\4\0\1\0\0\0\x40\0\0\0",
+                (257).to_bytes(2, "little") + b"\4\0\1\0\0\0\0\xf0\0\0",
+            )
+        )
+        if preview:
+            assert decode(data, 32).shape == (32, 32, 3)
+        else:
+            assert refusal(data) == "too many pixels (61440×61440)"
+
+
+@pytest.mark.parametrize("in_container", [False, True])
+def test_a_jpeg_xl_that_claims_too_many_pixels_is_refused_by_its_header(in_container: bool) -> None:
+    pytest.importorskip("imagecodecs", reason="JPEG XL is an extra: pip install imagecodecs")
+    side = 20_000
+    bits = 3 << 1 | (side - 1) << 3 | 1 << 33  # not small; 30 bits of height; as wide as high
+    codestream = b"\xff\x0a" + bits.to_bytes(8, "little") + bytes(100)
+    box = (8 + len(codestream)).to_bytes(4, "big") + b"jxlc" + codestream
+    data = b"\0\0\0\x0cJXL \r\n\x87\n\0\0\0\x14ftypjxl \0\0\0\0jxl " + box if in_container else codestream
+    assert refusal(data) == f"too many pixels ({side}×{side})"
+
+
+@pytest.mark.parametrize("percent", [3, 50, 95])
+def test_a_truncated_raw_or_jpeg_xl_is_refused(percent: int) -> None:
+    for data in (dng(quadrants(64, 64)), JPEG_XL):
+        assert refusal(data[: len(data) * percent // 100])
 
 
 # --- Low memory ------------------------------------------------------------------------------------------------------

@@ -14,8 +14,10 @@ import pytest
 from pipelines import Settings, run_insert
 from pipelines.errors import InputError
 from pipelines.milvus.collection import Collection
+from tests.support.images import quadrants
 from tests.support.photos import Photos
 from tests.support.program import program_env
+from tests.support.raw_images import dng
 
 
 def folder_of(photos: Photos, folder: Path, *names: str) -> Path:
@@ -27,15 +29,26 @@ def folder_of(photos: Photos, folder: Path, *names: str) -> Path:
 
 
 def test_kinds_that_cannot_be_read_are_listed_and_leave_status_0(command, photos: Photos, tmp_path: Path) -> None:
-    folder = folder_of(photos, tmp_path / "in", "a.jpg", "b.cr2", "c.mp4", "@eaDir/d.jpg")
+    folder = folder_of(photos, tmp_path / "in", "a.jpg", "b.psb", "c.mp4", "@eaDir/d.jpg")
     rejects = tmp_path / "list.csv"
     result = command("insert", folder, "--model", "builtin", "--rejects", rejects)
     assert result.status == 0
     assert "2 files are of kinds that cannot be read" in result.out
     assert "thumbnails and bins left out: 1" in result.err
     assert {line.split(",")[1:][0] for line in rejects.read_text().splitlines()[1:]} == {
-        f"{folder}/b.cr2", f"{folder}/c.mp4",
+        f"{folder}/b.psb", f"{folder}/c.mp4",
     }  # fmt: skip
+
+
+def test_a_raw_photo_is_indexed_unless_it_stands_beside_its_jpeg(
+    lite: Settings, photos: Photos, tmp_path: Path
+) -> None:
+    pytest.importorskip("rawpy", reason="RAW is an extra: pip install rawpy")
+    folder = folder_of(photos, tmp_path / "in", "a.jpg", "a.CR2")
+    (folder / "b.dng").write_bytes(dng(quadrants(64, 64)))
+    summary = run_insert(folder, lite, rejects=str(tmp_path / "list.csv"))
+    assert (summary.inserted, summary.rejected, summary.unsupported) == (2, 0, 0)
+    assert summary.notes == ["RAW photos left out beside a JPEG of the same name: 1"]
 
 
 def test_kinds_that_cannot_be_read_are_rejects_in_a_csv(lite: Settings, photos: Photos, tmp_path: Path) -> None:

@@ -105,7 +105,7 @@ def test_a_malformed_pattern_is_refused_by_name(tmp_path: Path) -> None:
 
 def test_a_bucket_leaves_out_the_same_as_a_disk(bucket: str, tmp_path: Path) -> None:
     filesystem = fsspec.filesystem("memory")
-    touch(tmp_path, *NAMES, "x.cr2", *LEFT_OUT)
+    touch(tmp_path, *NAMES, "x.mov", *LEFT_OUT)
     (tmp_path / "trip/.imagesearchignore").write_text("!d.png\n/raw\n")
     for path in (path for path in tmp_path.rglob("*") if path.is_file()):
         filesystem.pipe(f"/bucket/{path.relative_to(tmp_path)}", path.read_bytes() or b"x")
@@ -113,7 +113,7 @@ def test_a_bucket_leaves_out_the_same_as_a_disk(bucket: str, tmp_path: Path) -> 
     rows = rows_of(bucket, **options)
     assert [row.path.removeprefix(f"{bucket}/") for row in rows] == taken(tmp_path, **options)
     assert findings_of(bucket, **options).notes == findings_of(tmp_path, **options).notes
-    assert [row.path for row, _ in findings_of(bucket).unsupported] == [f"{bucket}/x.cr2"]
+    assert [row.path for row, _ in findings_of(bucket).unsupported] == [f"{bucket}/x.mov"]
 
 
 # --- Linked folders --------------------------------------------------------------------------------------------------
@@ -153,15 +153,83 @@ def test_a_link_that_is_excluded_is_not_followed(tmp_path: Path) -> None:
 
 
 def test_kinds_that_cannot_be_read_are_named(tmp_path: Path) -> None:
-    touch(tmp_path, "a.jpg", "b.CR2", "c/d.mp4", "e.jxl", "f.txt", ".g.nef", "h.svg")
+    touch(tmp_path, "a.jpg", "b.psb", "c/d.mp4", "f.txt", ".g.mov", "h.svg", "i.exr")
     found = findings_of(tmp_path).unsupported
     assert [(os.path.relpath(row.path, tmp_path), reason) for row, reason in found] == [
-        ("b.CR2", "a RAW photo, which cannot be read"),
-        ("e.jxl", "JPEG XL, which cannot be read"),
+        ("b.psb", "a drawing or document, which cannot be read"),
         ("h.svg", "a drawing or document, which cannot be read"),
+        ("i.exr", "an image of a kind that is not supported, which cannot be read"),
         ("c/d.mp4", "a video, which cannot be read"),
     ]
     assert taken(tmp_path) == ["a.jpg"]
+
+
+PACKAGES = ("pillow_heif", "rawpy", "imagecodecs")
+
+
+@pytest.fixture
+def no_packages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if no optional package were installed."""
+    for module in PACKAGES:
+        monkeypatch.setitem(sys.modules, module, None)
+
+
+@pytest.mark.usefixtures("no_packages")
+def test_a_kind_that_one_package_more_reads_names_that_package(tmp_path: Path) -> None:
+    touch(tmp_path, "a.jpg", "b.CR2", "c/d.dng", "e.jxl", "f.HEIC")
+    assert taken(tmp_path) == ["a.jpg"]
+    found = findings_of(tmp_path).unsupported
+    assert [(os.path.relpath(row.path, tmp_path), reason) for row, reason in found] == [
+        ("b.CR2", "a RAW photo, which needs one more package: pip install rawpy"),
+        ("e.jxl", "JPEG XL, which needs one more package: pip install imagecodecs"),
+        ("f.HEIC", "HEIC, which needs one more package: pip install pillow-heif"),
+        ("c/d.dng", "a RAW photo, which needs one more package: pip install rawpy"),
+    ]
+
+
+@pytest.mark.usefixtures("no_packages")
+def test_a_folder_of_nothing_but_raws_is_refused_with_the_package_that_reads_them(tmp_path: Path) -> None:
+    touch(tmp_path, "a.nef", "b.nef", "c.mp4")
+    with pytest.raises(
+        InputError, match=r"; 2 files: a RAW photo, which needs one more package: pip install rawpy; 1 f"
+    ):
+        open_source(tmp_path)
+
+
+def test_a_kind_whose_package_is_installed_is_taken(tmp_path: Path) -> None:
+    for module in PACKAGES:
+        pytest.importorskip(module, reason="an extra")
+    touch(tmp_path, "a.jpg", "b.CR2", "c/d.dng", "e.jxl", "f.HEIC")
+    assert taken(tmp_path) == ["a.jpg", "b.CR2", "e.jxl", "f.HEIC", "c/d.dng"]
+    assert findings_of(tmp_path).unsupported == []
+
+
+def test_a_raw_beside_a_jpeg_of_the_same_name_is_left_out_and_counted(tmp_path: Path) -> None:
+    pytest.importorskip("rawpy", reason="RAW is an extra: pip install rawpy")
+    touch(
+        tmp_path,
+        "a.jpg",
+        "a.CR2",
+        "a.dng",
+        "b.nef",
+        "b.png",
+        "c.arw",
+        "sub/c.jpeg",
+        "d.raf",
+        ".d.jpg",
+        "e.orf",
+        "e.jpg",
+    )
+    expected = ["a.jpg", "b.nef", "b.png", "c.arw", "d.raf", "e.orf", "sub/c.jpeg"]
+    assert taken(tmp_path, exclude=["e.jpg"]) == expected
+    assert findings_of(tmp_path, exclude=["e.jpg"]).notes[-1] == "RAW photos left out beside a JPEG of the same name: 2"
+
+
+@pytest.mark.usefixtures("no_packages")
+def test_a_raw_beside_its_jpeg_is_no_file_that_cannot_be_read(tmp_path: Path) -> None:
+    touch(tmp_path, "a.jpg", "a.CR2")
+    found = findings_of(tmp_path)
+    assert (found.unsupported, found.notes) == ([], ["RAW photos left out beside a JPEG of the same name: 1"])
 
 
 def test_each_shard_names_its_own_part_of_the_kinds_that_cannot_be_read(tmp_path: Path) -> None:

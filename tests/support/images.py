@@ -51,13 +51,18 @@ def photograph(width: int, height: int, seed: int = 1) -> Image.Image:
     return Image.fromarray(light.clip(0, 255).astype(np.uint8))
 
 
+def as_stored(image: Image.Image, orientation: int) -> Image.Image:
+    """Return the image turned, so that the EXIF orientation makes it upright again."""
+    return image.transpose(_STORED_AS[orientation]) if orientation in _STORED_AS else image
+
+
 def encode(image: Image.Image, form: str, orientation: int = 0, **options: Any) -> bytes:
     """Return the image as a file. With an EXIF orientation it is stored turned, so that it is still shown upright."""
     if orientation:
         exif = Image.Exif()
         exif[0x0112] = orientation
         options["exif"] = exif.tobytes()
-        image = image.transpose(_STORED_AS[orientation]) if orientation in _STORED_AS else image
+        image = as_stored(image, orientation)
     buffer = io.BytesIO()
     image.save(buffer, form, **options)
     return buffer.getvalue()
