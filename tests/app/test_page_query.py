@@ -129,7 +129,7 @@ def test_filters_are_the_collections_columns(page: Page, site: Site) -> None:
     page.click(".toggle")
     legends = page.locator(".panel .fields").locator("legend, label > span:first-child").all_inner_texts()
     assert [text.lower() for text in legends if text not in ("animal", "thing", HOSTILE_KIND, "yes", "no")] == [
-        "label", "year", "kind", "outdoors", "note", "folder",
+        "label", "year", "kind", "outdoors", "note", "shot on", "folder",
     ]  # fmt: skip
     page.click(".pill:has-text('thing')")
     wait_for_query(page, q="ground", filter='kind == "thing"')
@@ -155,6 +155,20 @@ def test_filters_are_the_collections_columns(page: Page, site: Site) -> None:
     page.click(".clear")
     wait_for_query(page, q="ground")
     assert page.locator(".cards li").count() == 17
+
+
+def test_days_are_chosen_from_the_first_to_the_last(page: Page, site: Site) -> None:
+    open_page(page, site, "?q=ground")
+    page.click(".toggle")
+    page.fill("[data-column='shot on'] .low", "2020-06-05")
+    wait_for_query(page, q="ground", filter='`shot on` >= "2020-06-05"')
+    page.fill("[data-column='shot on'] .high", "2020-06-07")
+    wait_for_query(page, q="ground", filter='`shot on` >= "2020-06-05" and `shot on` < "2020-06-08"')
+    assert page.locator(".cards li").count() == 3
+    page.reload()
+    page.wait_for_selector("[data-kind]")
+    wait_for(page, "results")
+    assert page.input_value("[data-column='shot on'] .high") == "2020-06-07"
 
 
 def test_text_and_hostile_filters_say_what_they_mean(page: Page, site: Site) -> None:

@@ -159,6 +159,7 @@ def test_an_option_names_the_column_of_paths(csv_of, tmp_path: Path) -> None:
         ("path,label\na,x,y\n", "FILE, row 2: 3 cells for 2 columns"),
         ("path,label\na,x\n\nb,x,,y\n", "FILE, row 4: 4 cells for 2 columns"),
         ('path,label\na,x\nb,"x\nc,x\n', "FILE, row 3: unexpected end of data"),
+        ("path,gr\u00f6ße,gro\u0308ße\na,x,y\n", "FILE, row 1: there are two columns 'gr\u00f6ße'"),
         ("path,label,label\na,x,y\n", "FILE, row 1: there are two columns 'label'"),
         ("path,path\na,x\n", "FILE, row 1: there are two columns 'path'"),
         ("path,,n\na,0,1\n", "FILE, row 1: column 2 has no name"),

@@ -88,7 +88,7 @@ def _index(folder: Path, photograph: Path, rows: list[tuple[int, Path, str]]) ->
     cat.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(images / "template.png")
     with open(folder / "images.csv", "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(("id", "path", "label", "year", "kind", "outdoors", "note"))
+        writer.writerow(("id", "path", "label", "year", "kind", "outdoors", "note", "shot on"))
         writer.writerows((*row, *details(index)) for index, row in enumerate(rows))
     run_python("-c", INSERT, str(folder / "images.csv"), str(folder / "made.db"))
     (images / "gone.png").unlink()
@@ -96,13 +96,14 @@ def _index(folder: Path, photograph: Path, rows: list[tuple[int, Path, str]]) ->
 
 
 def details(index: int) -> tuple[object, ...]:
-    """Return further columns of a row: year (once empty), kind (one of three), outdoors, note."""
+    """Return further columns of a row: year (once empty), kind (one of three), outdoors, note, shot on (a date)."""
     kinds = ("animal", "thing", HOSTILE_KIND)
     return (
         2000 + index if index else "",
         kinds[index % 3],
         index % 2 == 0,
         HOSTILE_NOTE if index == 2 else f"no. {index}",
+        f"{index + 1}/6/2020" if index else "",
     )
 
 

@@ -114,7 +114,7 @@ def test_results_as_csv(client: TestClient) -> None:
     answer = client.get("/api/search", params={"q": "dog", "k": 50, "format": "csv"})
     assert answer.headers["content-type"] == "text/csv; charset=utf-8"
     assert "attachment" in answer.headers["content-disposition"]
-    assert answer.text.splitlines()[0] == "rank,id,score,path,label,year,kind,outdoors,note"
+    assert answer.text.splitlines()[0] == "rank,id,score,path,label,year,kind,outdoors,note,shot on"
     assert str(BIG_ID) in answer.text
 
 
@@ -128,7 +128,14 @@ def test_info_probes_and_metrics(client: TestClient) -> None:
     info = client.get("/api/info").json()
     assert (info["rows"], info["dim"]) == (ROWS, 256)
     types = {column["name"]: column["type"] for column in info["columns"]}
-    assert types == {"label": "text", "year": "int", "kind": "text", "outdoors": "bool", "note": "text"}
+    assert types == {
+        "label": "text",
+        "year": "int",
+        "kind": "text",
+        "outdoors": "bool",
+        "note": "text",
+        "shot on": "date",
+    }
     assert client.get("/healthz").json()["status"] == "ok"
     assert client.get("/readyz").json()["status"] == "ok"
     client.get("/api/search", params={"q": "x"})
@@ -149,7 +156,7 @@ def test_info_probes_and_metrics(client: TestClient) -> None:
 BAD_REQUESTS = [
     ({"q": "  "}, 400, "some words"), ({"q": "dog -dog"}, 400, "cancel"), ({"q": "0*dog"}, 400, "weight"),
     ({"q": "x", "filter": "label = 1"}, 400, "filter, character 7"), ({"q": "id:999"}, 404, "no image with id 999"),
-    ({"q": "x", "filter": "nope == 1"}, 400, "the columns are: label, year, kind, outdoors, note, path, id"),
+    ({"q": "x", "filter": "nope == 1"}, 400, "the columns are: label, year, kind, outdoors, note, `shot on`, path, id"),
     ({}, 422, "q"), ({"q": "x", "k": "0"}, 422, "k"), ({"q": "x", "k": "x"}, 422, "k"),
     ({"q": "x", "min_score": "nan"}, 422, "min_score"), ({"q": "x", "fold": "2"}, 422, "fold"),
     ({"q": "x", "offset": "16384"}, 400, "first 16384"), ({"q": "x", "format": "xml"}, 422, "format"),
