@@ -83,9 +83,7 @@ class Settings(AcceptsPaths):
     exact_preprocess: bool = option(
         False, "Decode large JPEGs in full before resizing, as the reference implementation does; slower."
     )
-    auth: str = option(
-        "", "user:password that the page and the API ask for. Prefer the variable: `ps` shows options.", secret=True
-    )
+    auth: str = option("", "user:password that the page and the API ask for.", secret=True)
     rate_limit: int = option(50, "Searches and uploads per second and client; 0 sets no limit.", at_least=0)
     trusted_proxy: tuple[str, ...] = option(
         (), "Address or network of a proxy whose X-Forwarded-For, -Host and -Proto count; may be repeated."

@@ -5,10 +5,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Container
 from itertools import islice
+from pathlib import Path
 from typing import Any, get_type_hints
 
 import click
 
+from ..errors import InputError
 from ..settings import Settings, env_name, flags_of, is_argument, option, read_options, value_types
 
 COLLECTION = ("uri", "token", "collection")
@@ -16,7 +18,10 @@ MODEL = ("model", "weights", "device", "runtime", "threads")
 READING = ("exact_preprocess", "allow_private_urls")
 ALL_SETTINGS = tuple(field.name for field in dataclasses.fields(Settings) if field.name != "batch_size")
 HELP_FLAGS = {"help_option_names": ["-h", "--help"]}
-_ENVIRONMENT = f"Each option can also be set in the environment: --some-option as {env_name('some_option')}."
+_ENVIRONMENT = (
+    f"Each option can also be set in the environment: --some-option as {env_name('some_option')}, and in the place of "
+    f"--token-file the token itself as {env_name('token')}."
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,12 +66,14 @@ def command(function: Callable[..., int | None], *settings: str) -> click.Comman
         settings: the fields of `Settings` that are options of this command.
     """
     groups = {name: hint for name, hint in get_type_hints(function).items() if name != "return"}
-    parameters = [
-        _parameter(field, *value_types(options)[field.name])
+    fields = [
+        (field, value_types(options)[field.name])
         for options in groups.values()
         for field in dataclasses.fields(options)
         if options is not Settings or field.name in settings
     ]
+    parameters = [_secret(field) if _is_secret(field) else _parameter(field, *types) for field, types in fields]
+    parameters += [_refused(field) for field, _ in fields if _is_secret(field)]
 
     def run(**given: Any) -> int:
         given = {name: None if value == () else value for name, value in given.items()}  # click's "not given"
@@ -78,6 +85,41 @@ def command(function: Callable[..., int | None], *settings: str) -> click.Comman
         function.__name__, callback=run, params=parameters, help=function.__doc__, epilog=_ENVIRONMENT,
         context_settings=HELP_FLAGS,
     )  # fmt: skip
+
+
+def _is_secret(field: dataclasses.Field[Any]) -> bool:
+    """Whether a field is nothing but a secret. An address may hold one too, but messages are printed without it."""
+    return not field.repr and field.default == ""
+
+
+def _secret(field: dataclasses.Field[Any]) -> click.Option:
+    """An option that names the file of a secret: whoever lists the processes sees the options of each."""
+    help_text = f"File that holds it: {field.metadata['help']}"
+    return click.Option(
+        [f"{flags_of(field)[0]}-file", field.name], metavar="FILE", callback=_read_secret, help=help_text
+    )
+
+
+def _read_secret(context: click.Context, parameter: click.Parameter, path: str | None) -> str | None:
+    if path is None:
+        return None
+    try:
+        return Path(path).expanduser().read_text(encoding="utf-8").strip("\r\n")
+    except (OSError, UnicodeError) as error:
+        raise InputError(f"{parameter.opts[0]}: {path} cannot be read: {error}") from error
+
+
+def _refused(field: dataclasses.Field[Any]) -> click.Option:
+    """The option of 0.1 that took the secret itself."""
+    flag, name = flags_of(field)[0], env_name(field.name)
+
+    def refuse(context: click.Context, parameter: click.Parameter, value: str | None) -> None:
+        if value is not None:
+            raise InputError(
+                f"{flag} would show the secret to everyone who lists processes: give {flag}-file FILE, or set {name}"
+            )
+
+    return click.Option([flag, f"{field.name}_itself"], hidden=True, expose_value=False, callback=refuse)
 
 
 def _parameter(field: dataclasses.Field[Any], kind: type, many: bool) -> click.Parameter:

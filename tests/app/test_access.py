@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
@@ -132,6 +133,7 @@ def test_an_ipv6_network_is_one_client() -> None:
     assert client_of({"client": None}) == ""
 
 
-def test_a_password_of_one_part_stops_the_page_at_once() -> None:
-    done = run_program("-m", "app", "--port", "0", "--auth", "nopassword")
+def test_a_password_of_one_part_stops_the_page_at_once(tmp_path: Path) -> None:
+    (tmp_path / "auth").write_text("nopassword\n")
+    done = run_program("-m", "app", "--port", "0", "--auth-file", str(tmp_path / "auth"))
     assert (done.returncode, done.stderr) == (2, "error: auth must be user:password\n")

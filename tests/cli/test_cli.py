@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner
 
@@ -205,7 +206,9 @@ READ = {bool: True, int: 7, float: 0.5, str: "some"}
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_option_can_come_from_the_environment(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    options = {option.name for option in group.commands[name].params if option.param_type_name == "option"}
+    options = {
+        option.name for option in group.commands[name].params if isinstance(option, click.Option) and not option.hidden
+    }
     found = set()
     for owner in (Settings, *OPTIONS.get(name, ()), Output):
         for field in dataclasses.fields(owner):

@@ -50,7 +50,25 @@ def test_no_command_prints_the_password_of_an_address(
     done = command(*arguments, "--uri", f"http://ann:{SECRET}@127.0.0.1:1")
     assert done.status
     assert SECRET not in done.out + done.err
-    done = command(*arguments, "--uri", "http://127.0.0.1:1", "--token", f"ann:{SECRET}")
+
+
+@pytest.mark.parametrize("option", ["--token", "--auth", "--from-token", "--to-token"])
+def test_no_option_takes_a_secret_itself(command: Callable[..., CommandResult], tmp_path: Path, option: str) -> None:
+    arguments = {"--auth": ["serve"], "--token": ["info"]}.get(option, ["copy", "--from", "a.db", "--to", "b.db"])
+    for given in ([option, f"ann:{SECRET}"], [f"{option}=ann:{SECRET}"]):
+        done = command(*arguments, *given)
+        assert (done.status, done.err.count("\n")) == (2, 1)
+        assert f"give {option}-file FILE, or set IMAGE_SEARCH_{option[2:].upper().replace('-', '_')}" in done.err
+        assert SECRET not in done.out + done.err
+        assert f"{option} " not in command(arguments[0], "--help").out
+    missing = command(*arguments, f"{option}-file", tmp_path / "none")
+    assert (missing.status, missing.err.count("\n")) == (2, 1)
+
+
+def test_a_secret_is_read_from_its_file(command: Callable[..., CommandResult], tmp_path: Path) -> None:
+    (tmp_path / "token").write_text(f"ann:{SECRET}\n")
+    done = command("info", "--uri", "http://127.0.0.1:1", "--token-file", tmp_path / "token")
+    assert done.status == 3
     assert SECRET not in done.out + done.err
 
 
