@@ -20,6 +20,7 @@ from pipelines.cli.evaluate import EvaluateOptions, ReportOptions
 from pipelines.cli.insert import InsertOptions
 from pipelines.cli.output import print_hits
 from pipelines.cli.parser import Output
+from pipelines.cli.prune import PruneOptions
 from pipelines.cli.search import SearchOptions
 from pipelines.cli.serve import ServeOptions
 from pipelines.cli.train import RunOptions, TrainOptions
@@ -33,6 +34,7 @@ Command = Callable[..., CommandResult]
 OPTIONS = {
     "insert": (InsertOptions,), "search": (SearchOptions,), "serve": (ServeOptions,), "copy": (CopyOptions,),
     "evaluate": (EvaluateOptions, ReportOptions), "train": (TrainOptions, RunOptions), "drop": (DropOptions,),
+    "prune": (PruneOptions,),
 }  # fmt: skip
 
 
