@@ -26,8 +26,8 @@ _CHUNK_ROWS = 1000
 def refuse_clash(collection: Collection, source: Source, name: str, gone: GoneFiles) -> None:
     """Check that no id that a source gives belongs to another picture of another source.
 
-    A row is no clash if it has the same path or content, or if all its sources are gone: then this is the same source,
-    moved or renamed.
+    A row is no clash if it has the same path or content, if it replaces nothing, as its file is not there, or if all
+    sources of the stored row are gone: then this is the same source, moved or renamed.
 
     Args:
         name: the name of the source.
@@ -42,7 +42,8 @@ def refuse_clash(collection: Collection, source: Source, name: str, gone: GoneFi
         return
     for row, stored in _shared_rows(collection, source, shared):
         names = schema.split_sources(stored[schema.SOURCE]) or ("",)
-        if name in names or _is_same_picture(row, stored):
+        is_there = is_remote(row.path) or os.path.exists(row.path)
+        if name in names or not is_there or _is_same_picture(row, stored):
             continue
         others = [other for other in names if _may_exist(other, stored, gone)]
         if not others:

@@ -1,7 +1,8 @@
 """Random days on a folder and two CSVs, against a plain model of what should be stored after each run.
 
 On a day files are added, deleted, renamed, edited, broken and touched, folders are renamed, lines and columns of CSVs
-come and go, a disk is unmounted and mounted. Then sources are indexed, some with `--prune` or `--limit`.
+come and go, a disk is unmounted and mounted, a folder loses its rights. Then sources are indexed, some with `--prune`
+or `--limit`.
 """
 
 from __future__ import annotations
@@ -61,6 +62,7 @@ class World:
     columns: dict[str, list[str]] = field(default_factory=lambda: {"one.csv": ["label"], "two.csv": ["tag"]})
     rows: dict[int, Entry] = field(default_factory=dict)
     mounted: bool = True
+    locked: str = ""  # a folder that cannot be looked into
     serial: int = 0
 
     @property
@@ -75,7 +77,25 @@ class World:
 
     def here(self) -> list[str]:
         """The paths of files that can be seen."""
-        return sorted(path for path in self.files if self.mounted or not path.startswith(f"{self.disk}/"))
+        return sorted(
+            path
+            for path in self.files
+            if (self.mounted or not path.startswith(f"{self.disk}/")) and not self.is_locked(path)
+        )
+
+    def is_locked(self, path: str) -> bool:
+        return bool(self.locked) and path.startswith(f"{self.locked}/")
+
+    def lock(self, folder: Path) -> None:
+        """Take away the right to look into a folder, if that binds: root may look into every one."""
+        if folder.exists():
+            folder.chmod(0)
+            self.locked = "" if os.access(folder, os.R_OK) else str(folder)
+
+    def unlock(self, folder: Path) -> None:
+        if folder.exists():
+            folder.chmod(0o755)
+        self.locked = ""
 
     def seen(self, path: str) -> str | None:
         return self.files[path] if path in self.here() else None
@@ -193,7 +213,7 @@ class World:
         ]
 
     def is_gone(self, row: Entry) -> bool:
-        if row.path in self.here():
+        if row.path in self.here() or self.is_locked(row.path):
             return False
         return row.device != ELSEWHERE or any(
             one.device == ELSEWHERE and one.path in self.here() for one in self.before.values()
@@ -208,7 +228,7 @@ class World:
         for given_id, path, cells in self.listed(source)[: limit or None]:
             content = self.seen(path)
             key, old = self.find(name, given_id, path, used)
-            self.listing[key] = content is not None
+            self.listing[key] = content is not None or self.is_locked(path)
             stored = self.before.get(old) if old is not None else None
             if content is None:
                 continue
@@ -220,6 +240,20 @@ class World:
                 embedded.add(content)
             self.store(name, key, old, stored, path, content, cells)
         return embedded
+
+    def clashes(self, source: str, limit: int) -> bool:
+        """Whether the run should stop: an id of the CSV is that of another image, which only other sources list."""
+        stored = [
+            (self.rows.get(key or 0), path, self.seen(path)) for key, path, _ in self.listed(source)[: limit or None]
+        ]
+        return any(
+            row
+            and content
+            and row.path != path
+            and row.content != content
+            and str(self.root / source) not in row.sources
+            for row, path, content in stored
+        )
 
     def find(self, name: str, given_id: int | None, path: str, used: set[int]) -> tuple[int, int | None]:
         """The id of a row, and the id under which it was stored, None for a new one."""
@@ -336,11 +370,17 @@ def play(world: World, settings: Settings, days: int, embedded: list[int]) -> No
             rows = all_rows(settings)
             collection.upsert({**rows[key], "_device": ELSEWHERE} for key in elsewhere)
         world.write_tables()
+        if world.random.random() < 0.2:
+            world.lock(world.disk / "a")
         for source in world.random.sample(["disk", "one.csv", "two.csv"], world.random.randrange(1, 3)):
             if not world.listed(source):
                 continue  # refused: a source without rows
             prunes = world.random.random() < 0.4
             limit = 0 if prunes else world.random.choice([0, 0, 2])
+            if world.clashes(source, limit):
+                with pytest.raises(InputError, match="--ids from-path"):
+                    run_insert(world.root / source, settings, limit=limit)
+                continue
             expected = world.insert(source, limit)
             embedded.clear()
             refuses = prunes and not world.prune(source)
@@ -352,6 +392,7 @@ def play(world: World, settings: Settings, days: int, embedded: list[int]) -> No
                 run_insert(world.root / source, settings, **options)
             assert sum(embedded) == len(expected)
             assert as_stored(settings, names) == as_expected(world)
+        world.unlock(world.disk / "a")
     world.mount()
     if collection.exists():
         world.before = world.rows
