@@ -80,7 +80,7 @@ def test_two_dots_behind_a_link_lead_where_the_system_goes(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("text", "position", "reason"),
     [
-        ("lable == 1", 1, "no column 'lable'; the columns are: label, year, price, sold, taken, `Größe (cm)`, 描述"),
+        ("lable == 1", 1, "'lable'; the columns are: path, id, label, year, price, sold, taken, `Größe (cm)`"),
         ("label == 1", 7, "'label' holds text, not 1"),
         ("year == 'x'", 6, "'year' holds whole numbers"),
         ("year == 99999999999999999999", 6, "64 bits"),
