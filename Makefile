@@ -77,6 +77,7 @@ evaluate: .venv/installed  ## figures for CSV=… with labels; also CAPTIONS=…
 
 card: .venv/installed  ## writes what builtin reaches into its model card; DATA=… is the folder of the evaluation sets
 	$(BIN)/python -W ignore -m benchmarks.card --data $(DATA)
+	$(BIN)/python -W ignore -m benchmarks.languages --data $(DATA)
 
 bench-files: .venv/installed  ## 200 hostile and odd files among 2,000 good ones; CSVs of up to a million rows
 	$(BIN)/python -W ignore -m benchmarks.hostile

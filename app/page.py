@@ -84,19 +84,19 @@ class Page:
 
     def on_load(self, request: gr.Request) -> View:
         """Answer the address with which the page was opened."""
-        return self._respond(SearchState.from_url(str(request.query_params)))
+        return self._respond(SearchState.from_url(str(request.query_params)), reader=_language(request))
 
-    def on_ask(self, event: gr.EventData) -> View:
+    def on_ask(self, event: gr.EventData, request: gr.Request) -> View:
         """Answer a question: the address of the page, and a new text, image or filter form, or more results."""
-        view = self._respond(_state(event), event)
+        view = self._respond(_state(event), event, _language(request))
         view["turn"] = _whole_number(event, "turn")
         return view
 
-    def on_export(self, event: gr.EventData) -> str:
+    def on_export(self, event: gr.EventData, request: gr.Request) -> str:
         """Return the results that the page shows as a file: its name, a line break, its content."""
         state = _state(event)
         try:
-            results = self._find(state, 0, state.shown)
+            results = self._find(state, 0, state.shown, _language(request))
         except SearchError as error:
             raise gr.Error(str(error)) from error
         folded = state.fold is not None
@@ -105,14 +105,14 @@ class Page:
         names = list(results.hits[0].fields) if results.hits else []
         return f"results.csv\n{to_csv(results.hits, names, folded)}"
 
-    def _respond(self, state: SearchState, event: gr.EventData | None = None) -> View:
+    def _respond(self, state: SearchState, event: gr.EventData | None = None, reader: str = "") -> View:
         """Answer a state, or what an event makes of it. Every error becomes a view."""
         overview = Overview()
         try:
             overview = self._library.overview()
             if event is not None:
                 state = self._change(state, event, overview)
-            return self._answer(state, overview, _whole_number(event, "offset"))
+            return self._answer(state, overview, _whole_number(event, "offset"), reader)
         except UnreadableImage as error:
             return error_view(self._share(state, overview), "error_image", reason=str(error))
         except StoreLocked:  # the collection did not exist when the page started, and an insert is making it
@@ -146,7 +146,7 @@ class Page:
         fold = (state.fold or FOLD) if form.get("fold") is True else None
         return state.with_filter(condition, clean_cosine(form.get("min_score")), fold)
 
-    def _answer(self, state: SearchState, overview: Overview, offset: int) -> View:
+    def _answer(self, state: SearchState, overview: Overview, offset: int, reader: str) -> View:
         """Search for a state, or show what there is while nothing is searched for.
 
         Raises:
@@ -160,17 +160,17 @@ class Page:
         if any(self._images.get(key) is None for key, _ in state.images):
             return error_view(shared, "error_image_gone")
         if not offset:
-            return results_view(shared, state, self._find(state, 0, state.shown))
-        results = self._find(state, offset, PAGE)
+            return results_view(shared, state, self._find(state, 0, state.shown, reader))
+        results = self._find(state, offset, PAGE, reader)
         state = replace(state, shown=offset + len(results.hits))
         return results_view({**shared, "url": state.url}, state, results, offset)
 
-    def _find(self, state: SearchState, offset: int, limit: int) -> Results:
+    def _find(self, state: SearchState, offset: int, limit: int, reader: str) -> Results:
         if state.error is not None:
             raise state.error
         uploaded = [Part(image=self._images.get(key), weight=weight) for key, weight in state.images]
         parts = (*state.parts, *uploaded)
-        query = Query(parts, limit, offset, state.filter, state.min_score, state.fold)
+        query = Query(parts, limit, offset, state.filter, state.min_score, state.fold, reader=reader)
         return self._library.searcher().search(query)
 
     def _share(self, state: SearchState, overview: Overview) -> Shared:
@@ -216,6 +216,11 @@ def script() -> str:
 def _state(event: gr.EventData) -> SearchState:
     url = getattr(event, "address", "")
     return SearchState.from_url(url if isinstance(url, str) else "")
+
+
+def _language(request: gr.Request) -> str:
+    """Return the code of the browser's first language, 'de'."""
+    return str(request.headers.get("accept-language", ""))[:2].lower()
 
 
 def _whole_number(event: gr.EventData | None, name: str) -> int:

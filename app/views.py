@@ -111,7 +111,7 @@ class ResultsView(Shared):
 
     appended: whether the cards follow those that the page shows.
     more: offset of the next page of results, 0 if there is none.
-    cut: whether a text was longer than the model reads.
+    notes: keys of remarks on the texts of the query, with the values of their placeholders.
     """
 
     kind: Literal["results", "nothing"]
@@ -120,7 +120,7 @@ class ResultsView(Shared):
     more: int
     embed_ms: float
     search_ms: float
-    cut: bool
+    notes: list[tuple[str, dict[str, str]]]
 
 
 class ErrorView(Shared):
@@ -184,7 +184,8 @@ def results_view(shared: Shared, state: SearchState, results: Results, offset: i
         **shared, "collection": {**shared["collection"], "rows": results.rows},
         "kind": "results" if reached else "nothing", "cards": [_card(hit, state) for hit in results.hits],
         "appended": offset > 0, "more": reached if results.has_more and reached < MAX_SHOWN else 0,
-        "cut": bool(results.notes), "embed_ms": _milliseconds(results.embed_seconds),
+        "notes": [(note.key, dict(note.values)) for note in results.notes],
+        "embed_ms": _milliseconds(results.embed_seconds),
         "search_ms": _milliseconds(results.search_seconds),
     }  # fmt: skip
 

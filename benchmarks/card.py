@@ -42,17 +42,17 @@ def measure(data: Path) -> str:
     return "\n\n".join(parts)
 
 
-def put(card: str, printed: str) -> str:
-    """Return the card with `printed` between its two marks.
+def put(card: str, printed: str, mark: str = BEGIN) -> str:
+    """Return the card with `printed` between a mark and the end after it.
 
     Raises:
         ValueError: the card has no marks.
     """
-    before, begin, rest = card.partition(BEGIN)
+    before, begin, rest = card.partition(mark)
     _, end, after = rest.partition(END)
     if not (begin and end):
-        raise ValueError(f"the model card has no '{BEGIN}' with '{END}' after it: put both where the tables belong")
-    return f"{before}{BEGIN}\n\n{printed}\n\n{END}{after}"
+        raise ValueError(f"the model card has no '{mark}' with '{END}' after it: put both where the tables belong")
+    return f"{before}{mark}\n\n{printed}\n\n{END}{after}"
 
 
 def main() -> None:

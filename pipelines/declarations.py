@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
     from .milvus.collection import Collection
     from .models.clip import ClipModel
+    from .models.multilingual import MultilingualTower
     from .settings import Settings
 
 
@@ -32,7 +33,7 @@ def build_insert(model: ClipModel, collection: Collection, settings: Settings) -
     )  # fmt: skip
 
 
-def build_text_embedding(model: ClipModel) -> RuntimePipeline:
+def build_text_embedding(model: ClipModel | MultilingualTower) -> RuntimePipeline:
     """Declare how texts are embedded, all in one model call: n texts → float32[n, dim] of unit length."""
     from . import ops, pipe
 

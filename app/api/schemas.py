@@ -76,6 +76,8 @@ class SearchOptions(BaseModel):
         None, gt=0, le=1, description="Merge near-duplicates of at least this cosine into one hit; 0.95 folds copies."
     )
 
+    language: str = Field("", max_length=20, description="Of the texts, as `de`; by default told from their words.")
+
     def to_query(self, line: str, *parts: Part) -> Query:
         """Return the query of a line of the query language and of further parts.
 
@@ -83,7 +85,9 @@ class SearchOptions(BaseModel):
             InputError: the line cannot be read, there is nothing to search for, or the hits lie too deep.
         """
         texts = parse_query(line) if line.strip() or not parts else ()
-        return Query((*texts, *parts), self.k, self.offset, self.filter or None, self.min_score, self.fold)
+        return Query(
+            (*texts, *parts), self.k, self.offset, self.filter or None, self.min_score, self.fold, self.language
+        )
 
 
 class DownloadOptions(SearchOptions):
@@ -177,7 +181,9 @@ class SearchResponse(BaseModel):
     hits: list[HitOut]
     has_more: bool
     rows: int = Field(description="Images in the collection.")
-    notes: list[str] = Field(description="Remarks, for example that a text is longer than the model reads.")
+    notes: list[str] = Field(
+        description="Remarks: a text was longer than the model reads, or how one that is not English was read."
+    )
     seconds: Seconds
 
     @classmethod
@@ -185,7 +191,13 @@ class SearchResponse(BaseModel):
         """Convert results of `pipelines`."""
         seconds = Seconds(total=results.seconds, embed=results.embed_seconds, search=results.search_seconds)
         hits = [HitOut.of(hit) for hit in results.hits]
-        return cls(hits=hits, has_more=results.has_more, rows=results.rows, notes=list(results.notes), seconds=seconds)
+        return cls(
+            hits=hits,
+            has_more=results.has_more,
+            rows=results.rows,
+            notes=[str(note) for note in results.notes],
+            seconds=seconds,
+        )
 
 
 class ColumnOut(BaseModel):

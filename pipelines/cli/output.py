@@ -187,7 +187,7 @@ def print_models(as_json: bool) -> None:
     if as_json:
         print(json.dumps(models, indent=2))
         return
-    shown = ("name", "dim", "flickr30k", "coco", "licence", "weights")
+    shown = ("name", "languages", "dim", "flickr30k", "coco", "licence", "weights")
     _print_table([["" if row[name] is None else str(row[name]) for name in shown] for row in models], shown)
     print("\nflickr30k, coco: how often a caption finds its image first, in percent (text→image recall@1,")
     print("zero-shot; docs/openclip_retrieval_results.csv of open_clip). Missing weights are downloaded on first use.")
@@ -200,7 +200,8 @@ def _model_row(spec: ModelSpec) -> dict[str, Any]:
     state = "shipped" if spec.weights.path else "missing" if path is None else str(path)
     flickr, coco = spec.quality or (None, None)
     return {
-        "name": spec.name, "dim": spec.dim, "pixels": spec.image_size, "activation": spec.activation,
+        "name": spec.name, "languages": " ".join(spec.languages),
+        "dim": spec.dim, "pixels": spec.image_size, "activation": spec.activation,
         "flickr30k": flickr, "coco": coco, "licence": spec.licence.split(" (")[0], "weights": state,
         "repository": spec.weights.repository, "revision": revision_of(spec), "sha256": spec.weights.sha256,
     }  # fmt: skip

@@ -29,6 +29,7 @@ class SearchOptions:
         None, "Leave out hits below this cosine. Scores of different models are not comparable, so off by default."
     )
     fold: float | None = option(None, "Show near duplicates, of at least this cosine, as one hit; 0.95 folds copies.")
+    language: str = option("", "Language of the words, as de or zh. Default: told from their letters and words.")
     csv: bool = option(False, "Print CSV instead of a table.")
 
 
@@ -63,7 +64,9 @@ def search(options: SearchOptions, settings: Settings, output: Output) -> None:
         raise InputError("give --json or --csv, not both")
     from ..query import Query
 
-    query = Query(_parts(options), options.k, options.offset, options.filter, options.min_score, options.fold)
+    query = Query(
+        _parts(options), options.k, options.offset, options.filter, options.min_score, options.fold, options.language
+    )
     from ..search.searcher import Searcher
     from .output import print_hits
 

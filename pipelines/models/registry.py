@@ -10,6 +10,7 @@ import difflib
 from pathlib import Path
 
 from ..errors import InputError
+from .languages import MULTILINGUAL
 from .model_id import is_folder_name, resolve_name
 from .spec import Architecture, ModelSpec, Quality, Weights, read_folder
 
@@ -48,6 +49,7 @@ BUILTIN = ModelSpec(
     weights=Weights("builtin.safetensors", path=Path(__file__).with_name("builtin.safetensors")),
     licence="Apache-2.0 (trained on research data sets, see models/BUILTIN.md)",
     note="small demo model, shipped with the package; finds everyday things, not fine detail",
+    languages=MULTILINGUAL,
 )
 
 _MODELS = (

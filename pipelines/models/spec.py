@@ -81,6 +81,7 @@ class Quality(NamedTuple):
 class ModelSpec:
     """A model as the registry or a model folder describes it.
 
+    `languages` are those of the texts that it was trained on, or that a text tower of its own reads.
     `activation` cannot be read from a weights file: OpenAI trained with QuickGELU (x·sigmoid(1.702x)), LAION and
     DataComp with the exact GELU. With the wrong one the embeddings look plausible and search gets worse.
     """
@@ -94,6 +95,7 @@ class ModelSpec:
     note: str = ""
     mean: tuple[float, float, float] = CLIP_MEAN
     std: tuple[float, float, float] = CLIP_STD
+    languages: tuple[str, ...] = ("en",)
 
     @property
     def dim(self) -> int:

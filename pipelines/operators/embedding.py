@@ -11,13 +11,14 @@ import numpy as np
 from ..images.preprocess import resize_and_crop
 from ..models.clip import ClipModel, load_model
 from ..models.model_id import resolve_name
+from ..models.multilingual import MultilingualTower
 
 
 class ClipEmbedding:
     """Embeds one item, or a list in one model call. Embeddings are not normalised.
 
     Args:
-        model_name: a loaded model, or the name of one, 'clip_vit_base_patch32' for example.
+        model_name: a loaded model or text tower, or the name of a model, 'clip_vit_base_patch32' for example.
         modality: 'image' or 'text'.
         device: 'auto', 'cpu', 'cuda', 'mps', or a number as for the hub's operator: 0 is 'cuda:0', -1 the CPU.
         weights: a weights file to use instead of the registry's.
@@ -25,18 +26,18 @@ class ClipEmbedding:
     """
 
     def __init__(
-        self, model_name: str | os.PathLike[str] | ClipModel, modality: str, device: str | int | None = "auto",
-        weights: str = "", runtime: str = "auto",
+        self, model_name: str | os.PathLike[str] | ClipModel | MultilingualTower, modality: str,
+        device: str | int | None = "auto", weights: str = "", runtime: str = "auto",
     ) -> None:  # fmt: skip
         if modality not in ("image", "text"):
             raise ValueError(f"modality is 'image' or 'text', not '{modality}'")
         self._is_text = modality == "text"
         if isinstance(device, int):
             device = f"cuda:{device}" if device >= 0 else "cpu"
-        if not isinstance(model_name, ClipModel):
+        if isinstance(model_name, (str, os.PathLike)):
             # The same arguments as `model_of` gives: one model in memory serves both.
             model_name = load_model(resolve_name(model_name), weights, device or "auto", runtime, 0)
-        self._model = model_name
+        self._model: Any = model_name
 
     def __call__(self, items: Any) -> np.ndarray:
         """A text, or an image as uint8[h, w, 3] RGB → float32[dim]; a list of n → float32[n, dim].
@@ -49,7 +50,7 @@ class ClipEmbedding:
 
     def _embed(self, items: Sequence[Any]) -> np.ndarray:
         if self._is_text:
-            return self._model.embed_texts(list(items))
+            return np.asarray(self._model.embed_texts(list(items)))
         present = [index for index, item in enumerate(items) if item.size]
         embeddings = np.full((len(items), self._model.spec.dim), np.nan, np.float32)
         if present:

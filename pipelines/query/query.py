@@ -88,6 +88,8 @@ class Query:
     filter: only search images whose columns match; a text is read by `parse_filter`.
     min_score: leave out hits below this cosine. Off by default: cosines are not comparable between models, nor
         between texts (CLIP: about 0.2 to 0.35 for a good hit) and images (0.7 and more).
+    language: the language of the texts, as `de`; '' tells it from their letters and words.
+    reader: the language of the person who asks; it decides on words that several languages have.
     fold: fold an image into a better hit, which then counts it, if their cosine is at least this; 0.95 folds
         resized and recompressed copies. Off by default.
 
@@ -101,6 +103,8 @@ class Query:
     filter: Filter | str | None = None
     min_score: float | None = None
     fold: float | None = None
+    language: str = ""
+    reader: str = ""
 
     def __post_init__(self) -> None:
         self._check_types()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import threading
 from collections import OrderedDict
@@ -17,11 +18,15 @@ from ..errors import InputError, ModelMismatch, UnreadableQuery
 from ..forks import refuse_fork
 from ..models.clip import ClipModel, load_model, model_of
 from ..models.model_id import is_same_model, may_be_same_name, name_of, note_on_recipe
+from ..models.multilingual import load_multilingual
 from ..models.registry import get_model
+from ..models.spec import ModelSpec
 from ..models.tokenizer import tokenize
-from ..query import ImageSource, Part
+from ..query import ImageSource, Query
 from ..settings import Settings
 from .batcher import Batcher
+from .reading import TextInput, read_query
+from .results import Note
 
 if TYPE_CHECKING:
     from towhee.runtime.runtime_pipeline import RuntimePipeline
@@ -69,13 +74,13 @@ class QueryEmbedder:
     def __init__(self, settings: Settings, stored_model_id: str) -> None:
         self._settings, self._stored_model_id = settings, stored_model_id
         self._lock = threading.Lock()
-        self._known: OrderedDict[str, np.ndarray] = OrderedDict()
-        self._together: Batcher[list[str], np.ndarray] = Batcher(self._embed_lists)
+        self._known: OrderedDict[TextInput, np.ndarray] = OrderedDict()
+        self._together: Batcher[list[TextInput], np.ndarray] = Batcher(self._embed_lists)
         if not may_be_same_name(name_of(stored_model_id), settings.model):
             raise self._mismatch(get_model(settings.model).name)
 
-    def embed(self, parts: Sequence[Part], fetch_vectors: Callable[[list[int | str]], np.ndarray]) -> np.ndarray:
-        """Embed a query: one model call for all its texts, one for all its images, none for ids.
+    def embed(self, query: Query, fetch_vectors: Callable[[list[int | str]], np.ndarray]) -> np.ndarray:
+        """Embed a query: one call of each text tower for all its texts, one call for all its images, none for ids.
 
         Args:
             fetch_vectors: ids of n images of the collection → float32[n, dim], their stored embeddings.
@@ -89,7 +94,8 @@ class QueryEmbedder:
             InputError: the parts cancel each other out.
         """
         refuse_fork()  # before a lock that another thread of the parent may have held
-        texts = [part.text for part in parts if part.text]
+        parts = query.parts
+        texts, _ = read_query(query, self._spec)
         images = [part.image for part in parts if part.image is not None]
         ids = [part.id for part in parts if part.id is not None]
         found = {
@@ -100,14 +106,17 @@ class QueryEmbedder:
         kinds = ("text" if part.text else "id" if part.image is None else "image" for part in parts)
         return combine(np.stack([next(found[kind]) for kind in kinds]), [part.weight for part in parts])
 
-    def notes(self, parts: Sequence[Part]) -> tuple[str, ...]:
-        """Return one note if a text is longer than the model reads."""
-        longest, length = max((part.text for part in parts), key=len), self._context_length
-        if len(longest.encode(errors="replace")) <= length - 2 or not tokenize([longest], length + 1)[0, -1]:
-            return ()  # a token is at least one byte
-        return (f"the model reads {length - 2} tokens, some {length * 3 // 4} words: the end of the text was left out",)
+    def notes(self, query: Query) -> tuple[Note, ...]:
+        """Return how texts that are not English were read, and whether one is longer than the model reads."""
+        texts, notes = read_query(query, self._spec)
+        longest = max((text.words for text in texts if text.tower == "english"), key=len, default="")
+        length = self._spec.architecture.context_length
+        # a token is at least one byte
+        if len(longest.encode(errors="replace")) > length - 2 and tokenize([longest], length + 1)[0, -1]:
+            notes.append(Note("text_cut", {"tokens": str(length - 2), "words": str(length * 3 // 4)}))
+        return tuple(notes)
 
-    def _embed_texts(self, texts: list[str]) -> list[np.ndarray]:
+    def _embed_texts(self, texts: list[TextInput]) -> list[np.ndarray]:
         """Embed texts, or take recent embeddings: so all pages of a query use exactly the same vector.
 
         The last digits of a text's embedding can depend on the other texts of the same model call.
@@ -125,9 +134,14 @@ class QueryEmbedder:
                 self._known.popitem(last=False)
         return [known[text] for text in texts]
 
-    def _embed_lists(self, lists: list[list[str]]) -> list[np.ndarray]:
-        """Embed the texts of several queries in one model call."""
-        (embeddings,) = run(self._text_pipeline, [text for texts in lists for text in texts])
+    def _embed_lists(self, lists: list[list[TextInput]]) -> list[np.ndarray]:
+        """Embed the texts of several queries in one call of each tower."""
+        texts = [text for texts in lists for text in texts]
+        embeddings = np.empty((len(texts), self._spec.dim), np.float32)
+        for tower in {text.tower for text in texts}:
+            rows = [row for row, text in enumerate(texts) if text.tower == tower]
+            pipeline = self._text_pipeline if tower == "english" else self._multilingual_pipeline
+            (embeddings[rows],) = run(pipeline, [texts[row].words for row in rows])
         ends = np.cumsum([len(texts) for texts in lists])
         return np.split(embeddings, ends[:-1])
 
@@ -140,12 +154,19 @@ class QueryEmbedder:
         return np.asarray(embeddings)
 
     @cached_property
-    def _context_length(self) -> int:
-        return get_model(self._settings.model).architecture.context_length
+    def _spec(self) -> ModelSpec:
+        spec = get_model(self._settings.model)
+        # The multilingual tower fits the weights that ship with it.
+        return dataclasses.replace(spec, languages=("en",)) if self._settings.weights else spec
 
     @cached_property
     def _text_pipeline(self) -> RuntimePipeline:
         return build_text_embedding(self._load_model())
+
+    @cached_property
+    def _multilingual_pipeline(self) -> RuntimePipeline:
+        self._load_model()  # which checks that the collection is of these weights
+        return build_text_embedding(load_multilingual())
 
     @cached_property
     def _image_pipeline(self) -> RuntimePipeline:

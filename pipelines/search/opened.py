@@ -85,7 +85,7 @@ class Opened:
         """Answer a query; see `Searcher.search`."""
         start = time.perf_counter()
         expression = self._expression(query)
-        embedding = self.embedder.embed(query.parts, self._fetch_vectors)
+        embedding = self.embedder.embed(query, self._fetch_vectors)
         embedded = time.perf_counter()
         folds = query.fold is not None
 
@@ -98,7 +98,7 @@ class Opened:
         found = time.perf_counter()
         ranked = enumerate(zip(page.rows, page.folded, strict=True), query.offset + 1)
         hits = [self._hit(rank, row, folded) for rank, (row, folded) in ranked]
-        notes, rows = self.embedder.notes(query.parts), self.count()
+        notes, rows = self.embedder.notes(query), self.count()
         seconds = time.perf_counter() - start
         return Results(hits, seconds, embedded - start, found - embedded, page.has_more, rows, notes)
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 _OWN = ("rank", "id", "score", "path", "folded")
 # Excel, LibreOffice and Google Sheets take a cell that starts with one of these for a formula (OWASP, "CSV Injection").
@@ -31,6 +31,29 @@ class Hit:
     folded: int = 0
 
 
+class Note(NamedTuple):
+    """A remark on a search: the key of its text in the page's locales, and the values of the text's placeholders."""
+
+    key: str
+    values: Mapping[str, str]
+
+    def __str__(self) -> str:
+        return _NOTES[self.key].format(**self.values)
+
+    def __hash__(self) -> int:
+        return hash((self.key, *self.values.items()))
+
+
+_NOTES = {
+    "text_cut": "the model reads {tokens} tokens, some {words} words: the end of the text was left out",
+    "note_translated": "“{text}” was searched as “{english}”",
+    "note_multilingual": "“{text}” was read by the multilingual text tower",
+    "note_english_only": "“{text}” looks {language}, and {model} reads English: ask in English, or index into another "
+    "collection with --model builtin, which reads 15 languages",
+    "note_unknown_language": "“{text}” looks {language}, which {model} does not read: ask in English",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Results:
     """One page of hits, best first.
@@ -38,7 +61,7 @@ class Results:
     seconds: the time of the whole search; `embed_seconds` of them made the embedding, `search_seconds` were Milvus's.
     has_more: whether there is a next page.
     rows: images in the collection, counted at most half a minute ago.
-    notes: remarks for the user, for example that a text was too long for the model.
+    notes: remarks for the user, for example that a text was too long for the model, or which text tower read it.
     """
 
     hits: list[Hit]
@@ -47,7 +70,7 @@ class Results:
     search_seconds: float = 0.0
     has_more: bool = False
     rows: int = 0
-    notes: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
 
 
 def record(hit: Hit, with_folded: bool = False) -> dict[str, Any]:

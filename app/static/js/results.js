@@ -31,7 +31,8 @@ function render(answer) {
 function describe() {
   const query = subject();
   const { rows, model, advice } = view.collection;
-  const notice = view.cut ? text("text_cut") : advice ? text("demo_notice", { model }) : "";
+  const remarks = (view.notes ?? []).map(([key, values]) => text(key, values)).join(" ");
+  const notice = remarks ? remarks : advice ? text("demo_notice", { model }) : "";
   const found = view.kind === "results";
   document.title = query ? `${query} – ${text("title")}` : text("title");
   fill(document.getElementById("header"), { rows: rows ? plural("rows", rows) : "", model: model && ` · ${model}` });
@@ -39,7 +40,7 @@ function describe() {
     status: found ? plural("status_found", rows, { shown: numbers.format(cards.length), query })
       : view.kind === "start" ? text("status_start") : "",
     timing: found ? text(view.embed_ms ? "timing" : "timing_stored", { embed: view.embed_ms, search: view.search_ms }) : "",
-    notice, advice: view.cut ? "" : advice, command: view.command,
+    notice, advice: remarks ? "" : advice, command: view.command,
     message: { nothing: () => text("nothing_title", { query }), empty: () => text("empty_title"), error: () => text(view.problem, view.details) }[view.kind]?.(),
     hint: { nothing: text("nothing_hint"), empty: text("empty_hint"), error: view.message }[view.kind],
   });

@@ -1,0 +1,1 @@
+"""What `builtin` finds in sixteen languages."""

@@ -1,0 +1,136 @@
+"""Which language a text is in, by its letters and words, and its everyday words in English."""
+
+from __future__ import annotations
+
+import gzip
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+# The languages of `builtin`, and English names for these and for those that only letters tell.
+NAMES = {
+    "ar": "Arabic", "de": "German", "en": "English", "es": "Spanish", "fr": "French", "it": "Italian", "ja": "Japanese",
+    "ko": "Korean", "nl": "Dutch", "pl": "Polish", "pt": "Portuguese", "ru": "Russian", "th": "Thai", "tr": "Turkish",
+    "zh": "Chinese", "el": "Greek", "he": "Hebrew", "hi": "Hindi", "hy": "Armenian", "ka": "Georgian",
+}  # fmt: skip
+MULTILINGUAL = ("ar", "de", "en", "es", "fr", "it", "ja", "ko", "nl", "pl", "pt", "ru", "th", "tr", "zh")
+_LATIN = ("de", "es", "fr", "it", "nl", "pl", "pt", "tr")
+# First word of a letter's Unicode name. Kana come first: Japanese has Chinese characters as well.
+_SCRIPTS = {
+    "HIRAGANA": "ja", "KATAKANA": "ja", "HANGUL": "ko", "CJK": "zh", "CYRILLIC": "ru", "ARABIC": "ar", "THAI": "th",
+    "GREEK": "el", "HEBREW": "he", "DEVANAGARI": "hi", "ARMENIAN": "hy", "GEORGIAN": "ka",
+}  # fmt: skip
+_UNSPACED = ("ja", "th", "zh")  # no spaces between words
+_LONGEST_ENTRY = 4  # words
+_LONGEST_UNSPACED = 12  # characters
+
+
+class Reading(NamedTuple):
+    """What is known of a text.
+
+    language: its code; '' if its letters are Latin and its words unknown, as those of names.
+    english: the text in English words; '' if one of its words is not in the glossary.
+    """
+
+    language: str
+    english: str = ""
+
+
+def read_text(text: str, language: str = "", reader: str = "") -> Reading:
+    """Tell the language of a text, and translate it word by word if it has everyday words only.
+
+    Args:
+        language: the language, if it is known.
+        reader: the language of the person who asks; it decides on words that English has as well ("Kind", "chat").
+    """
+    language = language[:2].lower() or _by_letters(text, reader) or _by_words(_words(text), reader)
+    return Reading(language, text if language == "en" else _translate(text, language))
+
+
+def _by_letters(text: str, reader: str) -> str:
+    """Return the language of letters that are not Latin, '' for Latin ones."""
+    letters = Counter(unicodedata.name(letter, "").split(" ")[0] for letter in text if letter.isalpha())
+    found = [language for script, language in _SCRIPTS.items() if letters[script]]
+    if found and found[0] == "zh" and reader == "ja":
+        return "ja"
+    if found and (found[0] in (*_UNSPACED, "ko") or letters["LATIN"] * 2 <= letters.total()):
+        return found[0]
+    return ""
+
+
+def _by_words(words: list[str], reader: str) -> str:
+    """Return the language that knows most of the words: English, unless others know more of them."""
+    is_english = [_is_english(word) for word in words]
+    if all(is_english) and reader not in _LATIN:
+        return "en"
+    counts = {code: sum(word in _vocabulary()[code] for word in words) for code in (reader, *_LATIN) if code in _LATIN}
+    if words and counts.get(reader) == len(words):
+        return reader
+    best = max(counts, key=counts.__getitem__)
+    if counts[best] > sum(is_english):
+        return best
+    return "en" if 2 * sum(is_english) >= len(words) else ""
+
+
+def _is_english(word: str) -> bool:
+    """Return whether English has this word, or the one without its ending."""
+    known = _english()
+    return word in known or any(
+        word.endswith(end) and word.removesuffix(end) in known for end in ("s", "es", "ed", "ing")
+    )
+
+
+def _translate(text: str, language: str) -> str:
+    entries = _glossary().get(language, {})
+    if language == "zh" and not set(text) - set("".join(_glossary()["ja"])):
+        entries = {**_glossary()["ja"], **entries}
+    if language in _UNSPACED:
+        tokens, separator, longest = (
+            [letter for letter in text.casefold() if not letter.isspace()],
+            "",
+            _LONGEST_UNSPACED,
+        )
+    else:
+        tokens, separator, longest = text.casefold().split(), " ", _LONGEST_ENTRY
+    found: list[str] = []
+    start = 0
+    while start < len(tokens):
+        sizes = range(min(longest, len(tokens) - start), 0, -1)
+        size = next((size for size in sizes if separator.join(tokens[start : start + size]) in entries), 0)
+        if not size:
+            return ""
+        found.append(entries[separator.join(tokens[start : start + size])])
+        start += size
+    return " ".join(found)
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"[^\W\d_]+", text.casefold())
+
+
+@cache
+def _english() -> frozenset[str]:
+    return frozenset(_read("english_words.txt.gz").split("\n"))
+
+
+@cache
+def _glossary() -> Mapping[str, dict[str, str]]:
+    entries: dict[str, dict[str, str]] = {code: {} for code in MULTILINGUAL}
+    for line in _read("glossary.tsv.gz").split("\n"):
+        language, term, english = line.split("\t")
+        entries[language][term] = english
+    return entries
+
+
+@cache
+def _vocabulary() -> Mapping[str, frozenset[str]]:
+    """Return the single words of the glossary's entries."""
+    return {code: frozenset(word for term in _glossary()[code] for word in term.split()) for code in _LATIN}
+
+
+def _read(name: str) -> str:
+    return gzip.decompress(Path(__file__).with_name(name).read_bytes()).decode()

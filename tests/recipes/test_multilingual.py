@@ -1,0 +1,56 @@
+"""The recipe of the multilingual tower: the glossary, the codes of the file, and the heads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pipelines.models.multilingual import MULTILINGUAL_FILE, load_multilingual
+from recipes.builtin import glossary, multilingual, multilingual_file
+
+ENGLISH = {"1": ("dog", frozenset({"dog", "animal"})), "2": ("cat", frozenset({"cat", "animal"}))}
+GERMAN = {"1": ("hund", frozenset({"hund", "tier"})), "2": ("katze", frozenset({"katze", "tier"}))}
+
+
+def test_names_are_translated_by_names_and_keywords_by_those_they_come_with() -> None:
+    assert glossary.align(GERMAN, ENGLISH, load_multilingual().encode) == {
+        "hund": "dog", "katze": "cat", "tier": "animal",
+    }  # fmt: skip
+
+
+def test_evenly_spaced_values_come_back_exactly_and_others_are_refused() -> None:
+    matrix = (np.random.default_rng(0).integers(0, 200, (64, 32)) * 0.01 - 0.7).astype(np.float32)
+    tensors = multilingual_file.as_codes("m", matrix)
+    assert tensors["m"].dtype == np.uint8
+    np.testing.assert_allclose(tensors["m"] * tensors["m.step"] + tensors["m.low"], matrix, atol=1e-5)
+    with pytest.raises(ValueError, match="8-bit"):
+        multilingual_file.as_codes("m", np.random.default_rng(0).random((64, 32)))
+
+
+def test_a_head_learns_where_texts_belong() -> None:
+    random = np.random.default_rng(0)
+    vectors = multilingual.unit(random.standard_normal((200, 512)))
+    targets = multilingual.unit(vectors @ random.standard_normal((512, 256)))
+    head = multilingual.train([multilingual.Pairs(vectors, targets, 1.0)], steps=120, seed=0)
+    with torch.inference_mode():
+        placed = multilingual.unit(head(512**0.5 * torch.from_numpy(vectors)).numpy())
+    assert (placed * targets).sum(axis=1).mean() > 0.5
+
+
+def test_too_large_a_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="limit"):
+        multilingual_file.save({"a": np.zeros(8, np.uint8)}, {}, tmp_path / "f", 64_000_000)
+
+
+def test_the_shipped_file_holds_the_head_that_the_recipe_makes() -> None:
+    from safetensors import safe_open
+
+    with safe_open(MULTILINGUAL_FILE, "numpy") as file:
+        names = file.keys()
+        shapes = {name: file.get_slice(name).get_shape() for name in names}
+    made = multilingual.SentenceHead().tensors()
+    assert {name: list(value.shape) for name, value in made.items()} == {name: shapes[name] for name in made}
+    assert shapes["words.project"] == [512, multilingual.PROJECTED]
