@@ -26,7 +26,7 @@ OPEN_PATHS = frozenset({"/healthz", "/readyz"})
 # Wrong passwords of one client: ten at once, then one every six seconds.
 _ATTEMPTS, _ATTEMPTS_PER_SECOND = 10, 1 / 6
 # Addresses whose answers cost a model call, a search or disk space.
-_COSTLY = re.compile(r"/api/(search|similar/[^/]*)|/gradio_api/(queue/join|upload)/?")
+_COSTLY = re.compile(r"/api/(search(/form)?|similar/[^/]*)|/gradio_api/(queue/join|upload)/?")
 _CLIENTS = 10_000
 # Clients of a trusted proxy that does not name them share the limits of so many.
 _PEOPLE = 10

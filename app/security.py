@@ -26,7 +26,7 @@ Check = Callable[[Scope], ASGIApp | None]
 
 MAX_UPLOAD_BYTES = 25 * 2**20
 MAX_BODY_BYTES = 2**20
-UPLOAD_PATHS = ("/gradio_api/upload", "/api/search")
+UPLOAD_PATHS = ("/gradio_api/upload", "/api/search", "/api/search/form")
 EVENT_PATH = "/gradio_api/queue/join"
 
 # Gradio's page evaluates its templates and sets inline styles: without the 'unsafe' values it stays blank.
@@ -51,7 +51,7 @@ _PAGE_PATHS = re.compile(
     r"/|/(config|theme\.css|robots\.txt|manifest\.json|favicon\.ico)|/(assets|static|thumb|image)/.*"
     r"|/gradio_api/(info|startup-events|login_check|app_id|upload|upload_progress|cancel|reset)/?"
     r"|/gradio_api/queue/(join|data)|/gradio_api/heartbeat/\w+"
-    r"|/api/(search|info|openapi\.json)|/api/similar/[^/]+|/(healthz|readyz|metrics)",
+    r"|/api/(search(/form)?|info|openapi\.json)|/api/similar/[^/]+|/(healthz|readyz|metrics)",
     re.DOTALL,
 )
 

@@ -108,6 +108,7 @@ def build_app(
         title="Image search", version=__version__, summary="Search images by words, by images and by both.",
         docs_url=None, redoc_url=None, openapi_url="/api/openapi.json",
         lifespan=_lifespan(on_start, uploads, readiness),
+        generate_unique_id_function=lambda route: route.name,  # clients that are generated name their functions so
         dependencies=[Depends(_Password(scheme_name="password"))] if settings.auth else [],
     )  # fmt: skip
     add_error_handlers(app)

@@ -136,7 +136,7 @@ class SearchForm(SearchOptions):
     model_config = ConfigDict(extra="forbid")
 
     q: Text = ""
-    image: list[UploadFile] = []
+    image: list[Annotated[UploadFile, WithJsonSchema({"type": "string", "format": "binary"})]] = []
     weight: list[Weight] = Field([], description="One for each image, or none.")
 
 

@@ -242,11 +242,11 @@ def classify(error: BaseException) -> type[SearchError] | None:
     from pymilvus.exceptions import MilvusException
 
     text = str(error).lower()
+    transient = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.ABORTED)
     if _grpc_status(error) is grpc.StatusCode.UNAUTHENTICATED:
         return StoreRefused
     if isinstance(error, grpc.RpcError):
         status = _grpc_status(error)
-        transient = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.ABORTED}
         return StoreUnavailable if status in transient else StoreError
     if not isinstance(error, MilvusException):
         return None
@@ -256,7 +256,8 @@ def classify(error: BaseException) -> type[SearchError] | None:
         return CollectionNotFound
     if "auth" in text and ("fail" in text or "check" in text):
         return StoreRefused
-    if error.code in (2, 8) or "fail connecting" in text or "rate limit" in text:
+    # pymilvus gives a status of gRPC as the code when its own time for retries is over.
+    if error.code in (2, 8, *transient) or "fail connecting" in text or "rate limit" in text:
         return StoreUnavailable
     if _is_loading(error):  # a restarted server answers before it has loaded
         return StoreUnavailable

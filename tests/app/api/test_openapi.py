@@ -37,7 +37,8 @@ def document(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
 
 ROUTES = [
-    ("GET", "/api/search"), ("POST", "/api/search"), ("GET", "/api/similar/{id}"), ("GET", "/thumb/{id}"),
+    ("GET", "/api/search"), ("POST", "/api/search"), ("POST", "/api/search/form"),
+    ("GET", "/api/similar/{id}"), ("GET", "/thumb/{id}"),
     ("GET", "/image/{id}"), ("GET", "/api/info"), ("GET", "/readyz"), ("GET", "/healthz"), ("GET", "/metrics"),
 ]  # fmt: skip
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]

@@ -99,6 +99,7 @@ def test_search_by_form_with_images(client: TestClient, collection: Collection) 
     ]
     data = {"q": "at night", "weight": ["-1", "1"], "k": "3"}
     answer = client.post("/api/search", files=files, data=data)
+    assert found(client.post("/api/search/form", files=files, data=data)) == found(answer)
     assert found(answer)[0] == collection.ids["rocket"]
     assert collection.ids["cat"] not in found(answer)
 
@@ -258,9 +259,8 @@ def test_openapi_has_every_route_with_examples(client: TestClient) -> None:
         ("/image/{id}", "get"),
     } <= paths  # fmt: skip
     assert document["components"]["schemas"]["SearchRequest"]["examples"]
-    assert {"application/json", "multipart/form-data"} == set(
-        document["paths"]["/api/search"]["post"]["requestBody"]["content"]
-    )
+    for path, media_type in (("/api/search", "application/json"), ("/api/search/form", "multipart/form-data")):
+        assert list(document["paths"][path]["post"]["requestBody"]["content"]) == [media_type]
 
 
 def test_many_users_get_their_own_answers(client: TestClient, collection: Collection) -> None:
