@@ -79,9 +79,13 @@ card: .venv/installed  ## writes what builtin reaches into its model card; DATA=
 	$(BIN)/python -W ignore -m benchmarks.card --data $(DATA)
 	$(BIN)/python -W ignore -m benchmarks.languages --data $(DATA)
 
-bench-files: .venv/installed  ## 200 hostile and odd files among 2,000 good ones; CSVs of up to a million rows
+bench-files: .venv/installed  ## 200 hostile and odd files among 2,000 good ones; IMAGES=folder compares with Pillow instead
+ifdef IMAGES
+	$(BIN)/python -W ignore -m benchmarks.compare_files $(IMAGES)
+else
 	$(BIN)/python -W ignore -m benchmarks.hostile
 	$(BIN)/python -W ignore -m benchmarks.long_csv
+endif
 
 bench-serve: .venv/installed  ## searches a second over HTTP, 1, 8 and 50 users on 100,000 rows, 30 s each
 	$(BIN)/python -W ignore -m benchmarks.serve

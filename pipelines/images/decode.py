@@ -29,12 +29,12 @@ MAX_PIXELS_STORED = 256_000_000  # that a header may claim
 MAX_PIXELS_DECODED = 128_000_000  # held in memory, 3 bytes each
 STRIP_PIXELS = 4_000_000
 # The formats and modes that OpenCV decodes as exactly as Pillow, and faster.
-OPENCV_FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
+OPENCV_FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "TIFF", "PPM")
 OPENCV_MODES = frozenset({"1", "L", "P", "RGB", "CMYK", "YCbCr", "I;16", "I;16B", "I"})
 # Their decoders take up to 20 bytes a pixel and many seconds. Half as many pixels still fit a phone's 48 megapixels.
 HEAVY_FORMATS = ("JPEG2000", "AVIF", "HEIF")
 # Pillow decodes some of these in Python, up to 3 s a megapixel. TGA comes last: nearly anything may be its start.
-RARE_FORMATS = ("DIB", "PSD", "PCX", "SGI", "QOI", "ICO", "ICNS", "XBM", "DDS", "TGA")
+RARE_FORMATS = ("BMP", "DIB", "PSD", "PCX", "SGI", "QOI", "ICO", "ICNS", "XBM", "DDS", "TGA")
 MAX_PIXELS_SLOW = 4096 * 4096
 MAX_PIXELS_ICON = 2048 * 2048
 MEMORY_FOR_ONE_IMAGE = 2**30  # bytes, of MAX_PIXELS_DECODED with transparency
@@ -222,7 +222,7 @@ def _pixel_limit(image: Image, shrink: int) -> int:
     """The most pixels that an image may have to be decoded at 1/shrink of its size."""
     if image.format in HEAVY_FORMATS:
         return MAX_PIXELS_DECODED // 2
-    if image.format in ("QOI", "DDS"):
+    if image.format in ("QOI", "DDS") or (image.format in ("BMP", "DIB") and image.tile[0][0] == "bmp_rle"):  # type: ignore[attr-defined]
         return MAX_PIXELS_SLOW
     if image.format == "WEBP" and (image.mode == "RGBA" or getattr(image, "is_animated", False)):
         return MAX_PIXELS_DECODED // 3  # libwebp takes 16 bytes a pixel

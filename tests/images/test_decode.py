@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 from zlib import compress, crc32
 
 import numpy as np
@@ -363,6 +364,29 @@ def test_transparency_of_a_heic_is_laid_over_white() -> None:
     pillow_heif.register_heif_opener()
     pixels = decode(hidden_colours((0, 0, 0), "HEIF"))
     assert (pixels[:, 5:35].max() <= 12, pixels[:, 45:].min() >= 250) == (True, True)
+
+
+def bmp(bits: int, pixels: bytes, palette: bytes = b"", compression: int = 0, gap: int = 0) -> bytes:
+    """A BMP of 8×2 pixels, with some unused bytes before them."""
+    offset = 54 + len(palette) + gap
+    header = struct.pack("<IiiHHIIiiII", 40, 8, 2, 1, bits, compression, len(pixels), 0, 0, len(palette) // 4, 0)
+    return b"BM" + struct.pack("<IHHI", offset + len(pixels), 0, 0, offset) + header + palette + bytes(gap) + pixels
+
+
+PALETTE = bytes([0, 0, 0, 0, *RED[::-1], 0, *GREEN[::-1], 0])
+ODD_BMPS = {
+    "16 bits": (bmp(16, struct.pack("<16H", *[31 << 10] * 8, *[31 << 5] * 8)), (0, 255, 0), (255, 0, 0)),
+    "RLE of 4 bits": (bmp(4, b"\x08\x11\0\0\x08\x22\0\0\0\1", PALETTE, compression=2), GREEN, RED),
+    "a gap": (bmp(8, b"\1" * 8 + b"\2" * 8, PALETTE, gap=21), GREEN, RED),
+}
+
+
+@pytest.mark.parametrize("kind", ODD_BMPS)
+def test_an_odd_bmp_keeps_its_colours(kind: str) -> None:
+    data, above, below = ODD_BMPS[kind]
+    pixels = decode(data)
+    assert (pixels[0] == above).all(), pixels[0]
+    assert (pixels[1] == below).all(), pixels[1]
 
 
 # --- RAW -------------------------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import struct
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -277,6 +278,13 @@ def test_a_truncated_image_of_a_rare_format_is_refused(form: str) -> None:
     image = photograph(64, 64)
     data = psd(image) if form == "PSD" else encode(image.convert("1") if form == "XBM" else image, form)
     assert refusal(data[: len(data) // 2])
+
+
+def test_a_bmp_of_rle_may_have_fewer_pixels_than_one_without() -> None:
+    header = struct.pack("<IiiHHIIiiII", 40, 5000, 5000, 1, 8, 1, 4, 0, 0, 2, 0)
+    assert refusal(b"BM" + struct.pack("<IHHI", 66, 0, 0, 62) + header + bytes(8) + b"\0\1\0\1") == (
+        "too many pixels (5000×5000)"
+    )
 
 
 # --- Formats of one package more -------------------------------------------------------------------------------------
