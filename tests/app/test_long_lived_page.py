@@ -42,7 +42,7 @@ def turns(client: TestClient, status: int, at_most: float) -> dict[str, Any]:
 def page_of(library: Library, folder: Path) -> Callable[[str], Any]:
     """Return what opens the page at an address and returns its view."""
     page = Page(library, QueryImages(folder))
-    return lambda address: page.on_load(cast(gr.Request, SimpleNamespace(query_params=address)))
+    return lambda address: page.on_load(cast(gr.Request, SimpleNamespace(query_params=address, headers={})))
 
 
 def test_page_and_api_follow_a_collection_that_was_replaced(uri: str, photos: Photos, tmp_path: Path) -> None:

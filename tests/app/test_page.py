@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 from types import SimpleNamespace
+from typing import cast
 
+import gradio as gr
 import pytest
 
 from app import search_state
@@ -14,10 +16,12 @@ from app.page import STATIC, Page, _check_upload, catalogue
 from app.query_images import QueryImages
 from pipelines.errors import UnreadableImage
 from pipelines.query import Part
+from pipelines.search import results
 
 TEXTS = catalogue()
 # Texts that are the same in English: notation.
 SAME = {("zh", "quoted")}
+REQUEST = cast(gr.Request, SimpleNamespace(headers={"accept-language": "de-DE,de;q=0.9"}))
 
 
 def test_only_uploads_are_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -62,7 +66,7 @@ def test_each_language_is_written_in_its_script(language: str) -> None:
 
 
 def test_the_catalogue_has_exactly_the_texts_that_the_code_names() -> None:
-    python = [STATIC.parent / "page.py", STATIC.parent / "views.py"]
+    python = [STATIC.parent / "page.py", STATIC.parent / "views.py", Path(results.__file__)]  # the last has the notes
     files = [*STATIC.rglob("*.js"), *STATIC.glob("*.html"), *python]
     code = "".join(path.read_text(encoding="utf-8") for path in files)
     asked = set(re.findall(r'data-(?:text|title|label|placeholder)="(\w+)"', code))
@@ -87,7 +91,7 @@ def test_a_question_parses_its_text_once(library: Library, tmp_path: Path, monke
 
     monkeypatch.setattr(search_state, "parse_query", counted)
     page = Page(library, QueryImages(tmp_path))
-    view = page.on_ask(SimpleNamespace(address="", turn=1, text="a cat"))  # type: ignore[arg-type]
+    view = page.on_ask(SimpleNamespace(address="", turn=1, text="a cat"), REQUEST)  # type: ignore[arg-type]
     assert (view["kind"], view["url"], len(view["cards"])) == ("results", "?q=a+cat", 5)  # type: ignore[typeddict-item]
     assert parsed == ["a cat"]
 
@@ -101,8 +105,14 @@ class BrokenLibrary:
 
 def test_an_unexpected_error_is_a_reference_into_the_log(caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
     page = Page(BrokenLibrary(), QueryImages(tmp_path))  # type: ignore[arg-type]
-    view = page.on_ask(SimpleNamespace(address="?q=a+cat", turn=3))  # type: ignore[arg-type]
+    view = page.on_ask(SimpleNamespace(address="?q=a+cat", turn=3), REQUEST)  # type: ignore[arg-type]
     assert (view["kind"], view["problem"], view["turn"]) == ("error", "error_internal", 3)
     assert "secret" not in str(view)
     assert view["details"]["reference"] in caplog.text
     assert "secret detail" in caplog.text
+
+
+def test_the_view_says_how_a_text_was_read_and_the_readers_language_decides(library: Library, tmp_path: Path) -> None:
+    page = Page(library, QueryImages(tmp_path))
+    view = page.on_ask(SimpleNamespace(address="", turn=1, text="Kind"), REQUEST)  # type: ignore[arg-type]
+    assert view["notes"] == [("note_translated", {"text": "Kind", "english": "child"})]  # type: ignore[typeddict-item]

@@ -43,6 +43,18 @@ TRIES = 5
 HANGS_MS = 10_000
 
 
+def test_the_page_says_how_a_text_was_read_that_is_not_english(page: Page, site: Site) -> None:
+    open_page(page, site, kind="start")
+    ask(page, "猫")
+    assert page.inner_text(".notice").strip() == "“猫” was searched as “cat”."
+    found = labels(page)
+    ask(page, "ein Hund spielt im Schnee")
+    assert "was read by the multilingual text tower" in page.inner_text(".notice")
+    ask(page, "cat")
+    assert labels(page) == found
+    assert "searched as" not in page.inner_text(".notice")
+
+
 def test_enter_searches_and_shows_thumbnails(page: Page, site: Site) -> None:
     open_page(page, site, kind="start")
     ask(page, "a cat")
