@@ -10,7 +10,7 @@ from ..errors import MissingFile, UnreadableFile
 from .read import is_remote, is_web, open_store, store_errors
 
 GONE, PRESENT = "gone", "present"
-UNMOUNTED = "the disk that held it is not mounted"
+UNMOUNTED = "their disk may not be mounted"
 _UNLISTABLE = "cannot be listed"
 _NOT_THERE = (FileNotFoundError, NotADirectoryError)
 

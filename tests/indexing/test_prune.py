@@ -162,7 +162,7 @@ def test_nothing_on_a_disk_that_is_not_mounted_is_gone(settings: Settings, photo
     photos.csv.write_text(photos.csv.read_text() + f"50,{tmp_path}/home/00000.jpg,x,1\n")
     done = run_insert(photos.csv, settings, rejects=str(tmp_path / "r.csv"), prune=yes)
     assert did(done) == {"metadata_updated": 1, "rejected": 12}
-    assert done.kept == {"the disk that held it is not mounted": 12}
+    assert done.kept == {"their disk may not be mounted": 12}
     pruned = prune_collection(collection_of(settings), GoneFiles(collection_of(settings)), yes)
     assert (pruned.removed, pruned.kept) == (0, done.kept)
     assert collection_of(settings).count() == 13
@@ -188,7 +188,7 @@ def test_rows_of_an_unknown_disk_are_gone_if_other_files_of_their_source_are_the
     shutil.rmtree(tmp_path / "other")
     pruned = prune_collection(collection_of(lite), GoneFiles(collection_of(lite)), yes)
     assert [row["path"] for row in pruned.rows] == [str(photos.paths[3])]
-    assert pruned.kept == {"the disk that held it is not mounted": 2}
+    assert pruned.kept == {"their disk may not be mounted": 2}
 
 
 def test_lost_addresses_are_gone_and_silent_ones_are_not(lite: Settings, web_server: WebServer, tmp_path: Path) -> None:
