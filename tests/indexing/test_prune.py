@@ -6,7 +6,9 @@ import csv
 import dataclasses
 import os
 import shutil
-from collections.abc import Callable
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import fsspec
@@ -248,3 +250,34 @@ def test_the_command_prune_removes_what_is_gone_whatever_source_listed_it(
     assert "removed 1 rows; they are listed in pruned-" in done.out
     (file,) = (tmp_path / "cwd").glob("pruned-*.csv")
     assert file.read_text().splitlines()[1] == f"0,{photos.paths[0]},{photos.csv}; {photos.folder}"
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A folder in which a small disk is mounted."""
+    mount_point = tmp_path / "disk"
+    mount_point.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(mount_point)]
+    if sys.platform != "linux" or os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("needs the right to mount a disk")
+    yield mount_point
+    for path in (mount_point, tmp_path / "elsewhere"):
+        subprocess.run(["umount", str(path)], capture_output=True)
+
+
+def test_a_disk_that_is_mounted_elsewhere_has_moved_and_one_that_is_not_mounted_is_not_gone(
+    lite: Settings, disk: Path, tmp_path: Path
+) -> None:
+    draw_images(disk / "photos", 4)
+    run_insert(disk / "photos", lite)
+    before = set(all_rows(lite))
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    subprocess.run(["mount", "--move", disk, elsewhere], check=True)
+    pruned = prune_collection(collection_of(lite), GoneFiles(collection_of(lite)), yes)
+    assert (pruned.removed, pruned.kept) == (0, {"their disk may not be mounted": 4})
+    assert did(run_insert(elsewhere / "photos", lite)) == {"moved": 4}
+    assert set(all_rows(lite)) == before
+    subprocess.run(["umount", elsewhere], check=True)
+    pruned = prune_collection(collection_of(lite), GoneFiles(collection_of(lite)), yes)
+    assert (pruned.removed, pruned.kept) == (0, {"their disk may not be mounted": 4})
