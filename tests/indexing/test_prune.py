@@ -25,6 +25,12 @@ from tests.support.program import CommandResult
 from tests.support.web_server import WebServer
 
 
+@pytest.fixture(autouse=True)
+def _lists_in_a_folder_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "lists").mkdir()
+    monkeypatch.chdir(tmp_path / "lists")
+
+
 def yes(gone: int, total: int) -> bool:
     return True
 
@@ -114,10 +120,7 @@ def test_most_rows_gone_need_yes(photos: Photos, lite: Settings, capsys: pytest.
     }  # fmt: skip
 
 
-def test_every_prune_leaves_a_list_and_overwrites_none(
-    settings: Settings, photos: Photos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_every_prune_leaves_a_list_and_overwrites_none(settings: Settings, photos: Photos) -> None:
     run_insert(photos.csv, settings)
     for number in (3, 5):
         photos.paths[number].unlink()
@@ -126,7 +129,7 @@ def test_every_prune_leaves_a_list_and_overwrites_none(
             assert list(csv.DictReader(file)) == [
                 {"id": str(number), "path": str(photos.paths[number]), "source": str(photos.csv)}
             ]
-    assert len(list(tmp_path.glob("pruned-*.csv"))) == 2
+    assert len(list(Path().glob("pruned-*.csv"))) == 2
 
 
 @pytest.mark.skipif(os.name == "nt", reason="a folder in use cannot be removed there")
