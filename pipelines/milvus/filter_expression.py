@@ -215,7 +215,7 @@ def _literal(field: Field, value: Value) -> str:
         if field.type is FieldType.FLOAT:
             return repr(float(value))
         if field.type is FieldType.INT and value == int(value):
-            if abs(value) >= 2**63:
+            if not -(2**63) <= value < 2**63:
                 raise InputError(f"{value:g} has more than 64 bits")
             return str(int(value))
     raise InputError(f"column '{field.name}' holds {_KINDS[field.type]}, not {format_value(value)}")
