@@ -57,8 +57,8 @@ class Patience(NamedTuple):
 # An insert goes on when the server is back. A search says within three seconds that the server is gone. A server that
 # was killed loads its collections half a minute after it answers again: a search waits for that, a probe tells it.
 PATIENT = Patience()
-SEARCHING = Patience(gone=0.5, loading=60.0, answer=2.0)
-PROBING = Patience(gone=0.0, loading=0.0, answer=1.5)
+SEARCHING = Patience(gone=0.5, loading=60.0, answer=1.5)
+PROBING = Patience(gone=0.0, loading=0.0, answer=1.0)
 _patience: ContextVar[Patience] = ContextVar("patience", default=PATIENT)
 
 _clients: dict[tuple[str, str], MilvusClient] = {}
@@ -275,8 +275,8 @@ def _is_only_slow(function: Callable[..., Any], error: BaseException) -> bool:
     """Whether a server that gave no answer in time is there and busy."""
     import grpc
 
-    if _grpc_status(error) is not grpc.StatusCode.DEADLINE_EXCEEDED:
-        return False
+    if not isinstance(error, grpc.RpcError) or _grpc_status(error) is not grpc.StatusCode.DEADLINE_EXCEEDED:
+        return False  # MilvusException: another connection was tried, in vain
     with suppress(Exception):
         function.__self__.get_server_version(timeout=_ALIVE_SECONDS)  # type: ignore[attr-defined]
         return True
