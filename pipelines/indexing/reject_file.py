@@ -11,6 +11,7 @@ from pathlib import Path
 from ..errors import InputError
 from ..fields import SOURCE
 from ..files import write_atomically
+from ..milvus.schema import split_sources
 from ..sources.reject_list import HEADER, Rejected, read_rejects
 from ..sources.source import WHOLE, Row, Shard
 
@@ -107,7 +108,7 @@ class RejectFile:
         return rows
 
     def _source_of(self, row: Row) -> str:
-        return str(row.fields.get(SOURCE, self._source))
+        return next(iter(split_sources(str(row.fields.get(SOURCE, self._source)))), "")
 
     def _is_device(self) -> bool:
         return os.path.exists(self._path) and not os.path.isfile(self._path)

@@ -9,6 +9,10 @@ import pytest
 
 from pipelines import Settings, run_insert
 from pipelines.errors import InputError
+from pipelines.fields import SOURCE
+from pipelines.indexing.reject_file import RejectFile
+from pipelines.milvus.schema import join_sources
+from pipelines.sources.source import Row
 from tests.support.insert import all_rows, collection_of, did, read_rejects
 from tests.support.photos import Photos, write_csv
 from tests.support.program import CommandResult
@@ -140,6 +144,14 @@ def test_lists_of_before_and_torn_ones_are_recognised(lite: Settings, photos: Ph
     photos.paths[3].write_bytes(data)
     assert did(run_insert(listed, lite)) == {"inserted": 1, "rejected": 1}
     assert all_rows(lite)[3]["label"] == "label0"
+
+
+def test_a_row_of_several_sources_is_listed_for_the_first() -> None:
+    rejects = RejectFile("list.csv", "/new.csv")
+    rejects.add(Row(1, "/a.jpg", 0, {SOURCE: join_sources(["/one.csv", "/two"])}), "torn")
+    rejects.add(Row(2, "/b.jpg", 0, {}), "torn")
+    rejects.finish(is_whole=True)
+    assert [row["source"] for row in read_rejects(Path("list.csv"))] == ["/one.csv", "/new.csv"]
 
 
 def test_a_list_may_be_a_link_or_a_device(lite: Settings, photos: Photos) -> None:
