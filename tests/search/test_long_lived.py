@@ -64,7 +64,7 @@ def test_a_model_that_was_named_and_no_longer_fits_is_one_line(
     run_insert(photos.csv, replace(settings, model=turned), reembed=True)
     for ask in (lambda: searcher.by_text("a dog"), lambda: searcher.similar_to(3)):
         with pytest.raises(
-            ModelMismatch, match=rf"made by {turned}@\w+, this is builtin: search with --model"
+            ModelMismatch, match=rf"made by {turned}@\S+, this is builtin: search with --model"
         ) as error:
             ask()
         assert "\n" not in str(error.value)
