@@ -28,7 +28,7 @@ EXAMPLES = 8
 OVERVIEW_SECONDS = 60.0
 # Values, ranges and samples come from this many rows, the most that one call to a server returns.
 _SAMPLED_ROWS = 16_384
-_SMALLEST_ID = -(2**63) + 1
+_LARGEST_ID = 2**63 - 1
 
 
 class Example(TypedDict):
@@ -132,7 +132,7 @@ def _describe(opened: Opened) -> Overview:
     keys = [ID, PATH, *(column.key for column in fields)]
     rows = [
         {ID: row[ID], PATH: row[PATH], **{column.name: row[column.key] for column in fields}}
-        for row in opened.collection.query(f"{ID} >= {_SMALLEST_ID}", keys, limit=_SAMPLED_ROWS)
+        for row in opened.collection.query(f"{ID} <= {_LARGEST_ID}", keys, limit=_SAMPLED_ROWS)
     ]
     columns = describe_columns(fields, rows, opened.is_lite)
     count = opened.collection.count(strong=False)

@@ -90,7 +90,9 @@ def prune_source(
     """
     stored = np.fromiter((key for rows in _scan(collection, source) for key in _ids(rows)), np.int64)
     unseen = np.setdiff1d(stored, np.array(listing.present, np.int64))
-    doubtful = np.intersect1d(stored, [*listing.missing, *(() if is_folder else listing.remote)])
+    # NumPy takes an empty list for numbers with a point, in which ids of 64 bits are no longer distinct.
+    looked_for = np.array([*listing.missing, *(() if is_folder else listing.remote)], np.int64)
+    doubtful = np.intersect1d(stored, looked_for)
     pruned, let_go = Pruned(), []
     for rows in _in_parts(collection, np.setdiff1d(unseen, doubtful)):
         states = gone.states(rows) if is_folder else dict.fromkeys(_ids(rows), GONE)

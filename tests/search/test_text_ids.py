@@ -80,17 +80,3 @@ def test_rejected_rows_are_listed_and_tried_again_under_their_texts(
     table.rename(photos.folder / "away.csv")
     run_insert("rejected.csv", lite)
     assert sorted(str(row["_key"]) for row in all_rows(lite).values()) == ["", "007"]
-
-
-def test_the_smallest_and_largest_numbers_are_ids_too(lite: Settings, photos: Photos) -> None:
-    ids = [-(2**63), -1, 0, 2**63 - 1]
-    table = write_csv(photos.folder / "extreme.csv", ["id", "path"], list(zip(ids, photos.paths, strict=False)))
-    assert did(run_insert(table, lite)) == {"inserted": 4}
-    assert did(run_insert(table, lite)) == {"unchanged": 4}
-    searcher = Searcher(lite)
-    assert sorted(hit.id for hit in searcher.by_text("red", 10).hits) == ids
-    for number in ids:
-        assert len(searcher.similar_to(number, 10).hits) == 3
-        (hit,) = searcher.by_text("red", 10, filter=f"id == {number}").hits
-        assert hit.id == number
-    assert len(searcher.by_text("red", 10, filter=f"id >= {ids[0]}").hits) == 4
