@@ -50,7 +50,7 @@ def test_a_public_address_is_public(address: str) -> None:
     assert is_public(address)
 
 
-SPECIAL = list(csv.DictReader((Path(__file__).parent / "special_addresses.csv").open(encoding="utf-8")))
+SPECIAL = list(csv.DictReader((Path(__file__).parent / "special_addresses.csv").read_text("utf-8").splitlines()))
 
 
 @pytest.mark.parametrize("row", SPECIAL, ids=lambda row: row["block"])
