@@ -236,6 +236,10 @@ def chunked(items: Sequence[T], size: int = ROWS_PER_CALL) -> Iterator[Sequence[
     return (items[start : start + size] for start in range(0, len(items), size))
 
 
+# A server says "context done" when it gives up a question whose asker did.
+_GONE = ("fail connecting", "rate limit", "context done", "context canceled")
+
+
 def classify(error: BaseException) -> type[SearchError] | None:
     """Return this project's error for one of pymilvus's (MilvusException, grpc.RpcError), None for any other."""
     import grpc
@@ -257,7 +261,7 @@ def classify(error: BaseException) -> type[SearchError] | None:
     if "auth" in text and ("fail" in text or "check" in text):
         return StoreRefused
     # pymilvus gives a status of gRPC as the code when its own time for retries is over.
-    if error.code in (2, 8, *transient) or "fail connecting" in text or "rate limit" in text:
+    if error.code in (2, 8, *transient) or any(words in text for words in _GONE):
         return StoreUnavailable
     if _is_loading(error):  # a restarted server answers before it has loaded
         return StoreUnavailable

@@ -160,7 +160,7 @@ def test_lightbox(page: Page, site: Site) -> None:
     page.click(f"{card('rocket')} .image")
     page.wait_for_function("document.querySelector('dialog img').naturalWidth === 640")  # the image itself
     fields = page.locator("dialog dd").all_inner_texts()
-    assert fields == ["2011", HOSTILE_KIND, "no", "no. 11"]
+    assert fields == ["2011", HOSTILE_KIND, "no", "no. 11", "2020-06-12"]
     save_screenshot(page, "desktop-lightbox")
     page.keyboard.press("Escape")
     page.wait_for_selector("dialog:not([open])", state="attached")

@@ -312,7 +312,7 @@ def bad_csv(folder: Path, text: str) -> Path:
         ("", "bad.csv is empty"),
         ("id,fle\n1,a.jpg\n", "bad.csv, row 1: there is no column 'path' (the columns are: id, fle)"),
         ("id,path\n1,a.jpg\n1,b.jpg\n", "bad.csv, rows 2 and 3, column 'id': the same id 1 twice"),
-        ("id,path\nseven,a.jpg\n", "bad.csv, row 2, column 'id': 'seven' is not a whole number"),
+        ("id,path\nseven,a.jpg\nseven,b.jpg\n", "bad.csv, rows 2 and 3, column 'id': the same id seven twice"),
     ],
 )
 def test_a_wrong_csv_is_status_2_one_line_and_no_work(

@@ -15,6 +15,7 @@ class TcpProxy:
         self._to = port
         self._forwards = threading.Event()
         self._connections: list[socket.socket] = []
+        self._lock = threading.Lock()
         self._listener: socket.socket | None = None
         self.port = 0
         self.open()
@@ -38,20 +39,26 @@ class TcpProxy:
                 self._listener.shutdown(socket.SHUT_RDWR)
             self._listener.close()
             self._listener = None
-        for connection in self._connections:
-            with contextlib.suppress(OSError):
-                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-                connection.shutdown(socket.SHUT_RDWR)
+        with self._lock:
+            for connection in self._connections:
+                with contextlib.suppress(OSError):
+                    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                    connection.shutdown(socket.SHUT_RDWR)
                 connection.close()
-        self._connections.clear()
+            self._connections.clear()
         self._forwards.set()  # threads that waited meet a closed connection
 
     def _accept(self, listener: socket.socket) -> None:
         with contextlib.suppress(OSError):
             while True:
                 client, _ = listener.accept()
-                server = socket.create_connection(("127.0.0.1", self._to))
-                self._connections += [client, server]
+                with self._lock:
+                    if self._listener is not listener:
+                        client.close()
+                        return
+                    self._connections.append(client)
+                    server = socket.create_connection(("127.0.0.1", self._to))
+                    self._connections.append(server)
                 for pair in ((client, server), (server, client)):
                     threading.Thread(target=self._pump, args=pair, daemon=True).start()
 
