@@ -141,6 +141,7 @@ def _open_lite(path: str) -> MilvusClient:
     # and stall it for seconds. It reads this variable once, when milvus_lite is first imported.
     os.environ.setdefault("MILVUS_LITE_MEMTABLE_MEMORY_LIMIT_BYTES", str(8 << 20))
     from pymilvus import MilvusClient
+    from pymilvus.client.cache import GlobalCache
 
     from . import lite_fast_path
 
@@ -157,6 +158,7 @@ def _open_lite(path: str) -> MilvusClient:
         place = open_mirror(path) if is_read_only(path) else path
         client = MilvusClient(place)
         note_start(place)
+        GlobalCache.schema.clear()  # known by the server's address, which may have been that of a closed file's
         return client
     except SearchError:
         raise

@@ -146,6 +146,7 @@ def test_tls_checks_the_name_and_not_the_address(tmp_path: Path, monkeypatch) ->
         port = secure.server.server_port
         assert "no secure connection" in reason_for(f"https://localhost:{port}/files/ok")
         monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "cert.pem"))
+        http._client(True).close()  # of other tests
         http._client.cache_clear()
         try:
             assert read_file(f"https://localhost:{port}/files/ok", True) == b"image"

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pymilvus.client.cache import GlobalCache
 
 from pipelines.errors import StoreError
 from pipelines.fields import Field, FieldType
@@ -85,3 +86,14 @@ def test_what_a_source_calls_a_column_decides_its_key() -> None:
         "xdf__taken",
     ]
     assert replace(FIELDS[3], key="").key == "featured"
+
+
+def test_a_file_does_not_get_the_columns_of_another_that_had_its_address(tmp_path: Path) -> None:
+    collection = Collection(str(tmp_path / "images.db"), "images")
+    collection.create(4, ())
+    # What pymilvus remembers by address. A server started later may get the address of one that was stopped.
+    GlobalCache.schema.set("127.0.0.1:1", "", "images", {"fields": [{"name": "year", "nullable": True}]})
+    close_all()
+    assert collection.fields() == ()
+    assert len(GlobalCache.schema) == 0
+    close_all()
