@@ -75,6 +75,10 @@ class CheckedTransport(httpx.BaseTransport):
         )
         return httpx.Response(answer.status, headers=answer.headers, stream=_Body(answer), extensions=answer.extensions)
 
+    def close(self) -> None:
+        """Closes all connections."""
+        self._pool.close()
+
 
 class _Body(httpx.SyncByteStream):
     def __init__(self, response: httpcore.Response) -> None:
