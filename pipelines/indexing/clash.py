@@ -1,4 +1,4 @@
-"""Equal ids in two sources: rows that would replace another source's pictures are found before any work is done."""
+"""Equal ids in two sources: rows that would replace another source's images are found before any work is done."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _CHUNK_ROWS = 1000
 
 
 def refuse_clash(collection: Collection, source: Source, name: str, gone: GoneFiles) -> None:
-    """Check that no id that a source gives belongs to another picture of another source.
+    """Check that no id that a source gives belongs to another image of another source.
 
     A row is no clash if it has the same path or content, if it replaces nothing, as its file is not there, or if all
     sources of the stored row are gone: then this is the same source, moved or renamed.
@@ -43,7 +43,7 @@ def refuse_clash(collection: Collection, source: Source, name: str, gone: GoneFi
     for row, stored in _shared_rows(collection, source, shared):
         names = schema.split_sources(stored[schema.SOURCE]) or ("",)
         is_there = is_remote(row.path) or os.path.exists(row.path)
-        if name in names or not is_there or _is_same_picture(row, stored):
+        if name in names or not is_there or _is_same_image(row, stored):
             continue
         others = [other for other in names if _may_exist(other, stored, gone)]
         if not others:
@@ -74,7 +74,7 @@ def _shared_rows(collection: Collection, source: Source, ids: set[int]) -> Itera
         yield from ((row, stored[row.id]) for row in rows if row.id in stored)
 
 
-def _is_same_picture(row: Row, stored: Mapping[str, Any]) -> bool:
+def _is_same_image(row: Row, stored: Mapping[str, Any]) -> bool:
     if row.path == stored[PATH]:
         return True
     if is_remote(row.path):
@@ -85,5 +85,5 @@ def _is_same_picture(row: Row, stored: Mapping[str, Any]) -> bool:
 
 
 def _may_exist(source: str, stored: Mapping[str, Any], gone: GoneFiles) -> bool:
-    """Whether a source of a stored row is there; a CSV on a disk that is not mounted, with its pictures, may be."""
+    """Whether a source of a stored row is there; a CSV on a disk that is not mounted, with its images, may be."""
     return not source or gone.has_source(source, stored) or gone.state(stored) == UNMOUNTED

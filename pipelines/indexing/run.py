@@ -101,7 +101,7 @@ def run_insert(
         exclude: patterns with gitignore's rules for what to leave out of a folder.
         include_hidden: also take hidden files, thumbnails and bins of a folder.
         ids: `given` takes the ids of a table's column `id`, `from-path` derives them from the paths.
-        replace: let ids of this source replace other pictures that other sources gave the same ids.
+        replace: let ids of this source replace other images that other sources gave the same ids.
         on_progress: gets the summary so far and the total number of rows.
         on_copied: gets the numbers of copied and of all rows, while a collection is copied to take new columns.
 

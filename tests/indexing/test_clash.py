@@ -1,4 +1,4 @@
-"""Equal ids in two sources: the run stops before any work, unless it is the same source or the same picture."""
+"""Equal ids in two sources: the run stops before any work, unless it is the same source or the same image."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ CLASH = r"^id 1 is .*00001.jpg in .*photos.csv and .*other.csv: .*--ids from-pat
 
 @pytest.fixture
 def other(photos: Photos) -> Path:
-    """List another picture under an id of the first table."""
+    """List another image under an id of the first table."""
     return write_csv(photos.folder / "other.csv", ["id", "path"], [[1, photos.paths[5]], [100, photos.paths[6]]])
 
 
-def test_another_picture_under_the_same_id_stops_the_run_before_any_work(
+def test_another_image_under_the_same_id_stops_the_run_before_any_work(
     settings: Settings, photos: Photos, other: Path
 ) -> None:
     run_insert(photos.csv, settings, limit=5)
@@ -66,7 +66,7 @@ def test_a_moved_renamed_or_edited_source_is_the_same_one(lite: Settings, photos
     assert rows[3]["path"] == str(moved / "photos" / "00003.jpg")
 
 
-def test_one_picture_may_be_in_two_sources(lite: Settings, photos: Photos) -> None:
+def test_one_image_may_be_in_two_sources(lite: Settings, photos: Photos) -> None:
     run_insert(photos.csv, lite)
     copy = shutil.copyfile(photos.paths[1], photos.folder / "copy.jpg")
     second = write_csv(photos.folder / "two.csv", ["id", "path"], [[0, photos.paths[0]], [1, copy]])
