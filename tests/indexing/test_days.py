@@ -483,7 +483,7 @@ def test_a_thousand_days(lite: Settings, bytes_of: dict[str, bytes], embedded: l
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("seed", [0, 1, 2, 3, 4, 10, 11, 12, 20, 21])
 def test_ten_days_on_a_server(
     milvus_server: str, bytes_of: dict[str, bytes], embedded: list[int], tmp_path: Path, seed: int
 ) -> None:
