@@ -10,15 +10,17 @@ import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import CodeType, FunctionType
+from urllib.parse import urlsplit
 
 import pytest
 
 from pipelines import Settings
-from pipelines.milvus.connection import close_all
+from pipelines.milvus.connection import close, close_all
 from tests.support.milvus_server import SharedServer, shared_folder
 from tests.support.photos import Photos, draw_images, write_csv
 from tests.support.program import ROOT, CommandResult, program_env
 from tests.support.requirements import require_or_skip
+from tests.support.tcp_proxy import TcpProxy
 
 # Several workers share the cores, and threads of one small model step would wait for each other at every operation.
 # Set here, because PyTorch reads it when it is first imported; programs that the tests start inherit it.
@@ -153,3 +155,12 @@ def command(tmp_path: Path) -> Callable[..., CommandResult]:
         return CommandResult(done.returncode, done.stdout, done.stderr)
 
     return run
+
+
+@pytest.fixture
+def proxy(milvus_server: str) -> Iterator[TcpProxy]:
+    """Return a proxy in front of the server, by which a test can make it vanish, hang and come back."""
+    proxy = TcpProxy(urlsplit(milvus_server).port or 0)
+    yield proxy
+    close(f"http://127.0.0.1:{proxy.port}")
+    proxy.close()

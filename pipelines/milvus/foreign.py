@@ -82,7 +82,8 @@ class ForeignCollection(Collection):
         own = {field.name: field for field in schema.read_fields(description)}
         if description.get("enable_dynamic_field"):
             own = {**self._dynamic_fields(), **own}
-        path = next((name for name in PATH_FIELDS if name in own or self._has_field(description, name)), "")
+        there = {*own, *schema.field_names(description)}
+        path = next((name for name in PATH_FIELDS if name in there), "")
         own.pop(path, None)
         return Layout(vectors[0]["name"], int(vectors[0]["params"]["dim"]), path, tuple(own.values()))
 
@@ -138,7 +139,3 @@ class ForeignCollection(Collection):
             for name, types in kinds.items()
             if name != schema.ID and len(types) == 1 and (kind := next(iter(types))) in _TYPES
         }
-
-    @staticmethod
-    def _has_field(description: Mapping[str, Any], name: str) -> bool:
-        return name in schema.field_names(description)

@@ -5,12 +5,11 @@ from __future__ import annotations
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
-from urllib.parse import urlsplit
 
 import gradio as gr
 import pytest
@@ -22,7 +21,6 @@ from app.page import Page
 from app.query_images import QueryImages
 from app.server import build_app
 from pipelines import Settings, run_insert
-from pipelines.milvus.connection import close
 from tests.support.models import write_turned_builtin
 from tests.support.photos import Photos, write_csv
 from tests.support.tcp_proxy import TcpProxy
@@ -99,14 +97,6 @@ def test_a_file_that_is_gone_and_back_turns_the_probe(lite: Settings, photos: Ph
         few = write_csv(photos.folder / "few.csv", ["id", "path", "colour"], [[40, photos.paths[0], "red"]])
         run_insert(few, replace(lite, collection="other"))  # other collections change nothing
         assert len(client.get("/api/search?q=a&k=12").json()["hits"]) == 12
-
-
-@pytest.fixture
-def proxy(milvus_server: str) -> Iterator[TcpProxy]:
-    proxy = TcpProxy(urlsplit(milvus_server).port or 0)
-    yield proxy
-    close(f"http://127.0.0.1:{proxy.port}")
-    proxy.close()
 
 
 # The aim is 3 s, and the first request after the server is back. A real server that hangs again and again took 6 s

@@ -5,28 +5,18 @@ from __future__ import annotations
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
-from urllib.parse import urlsplit
 
 import pytest
 
 from pipelines import Searcher, Settings, run_insert
 from pipelines.errors import StoreUnavailable
 from pipelines.milvus.collection import Collection
-from pipelines.milvus.connection import close
 from tests.support.photos import Photos
 from tests.support.tcp_proxy import TcpProxy
 
 AT_MOST = 3.0
-
-
-@pytest.fixture
-def proxy(milvus_server: str) -> Iterator[TcpProxy]:
-    proxy = TcpProxy(urlsplit(milvus_server).port or 0)
-    yield proxy
-    close(f"http://127.0.0.1:{proxy.port}")
-    proxy.close()
 
 
 @pytest.fixture
