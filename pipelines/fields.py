@@ -17,6 +17,8 @@ from .errors import InputError
 
 ID = "id"
 PATH = "path"
+# Names that count as the path where nothing is named exactly so.
+PATH_COLUMNS = ("Path", "filepath", "file_path", "filename", "file", "image", "image_path", "img", "url", "photo")
 EMBEDDING = "embedding"
 LABEL = "label"
 SOURCE = "_source"  # names of what lists the row

@@ -1,141 +1,42 @@
-"""A collection: its rows and its description."""
+"""A collection: its rows, read, written and searched."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Collection as Sized
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from ..errors import CollectionNotFound, InputError, StoreError
-from ..fields import Field
+from ..errors import InputError, StoreError
 from ..query import MAX_LIMIT
-from ..settings import split_credentials
 from . import schema
-from .connection import call, chunked, connect, is_open, normalise_uri, server_version
-from .filter_expression import list_literal
-from .index import (
-    AUTO,
-    EXACT_SEGMENT_ROWS,
-    Index,
-    cosine,
-    index_params,
-    is_server,
-    load_collection,
-    read_index,
-    replace_index,
-    resolve,
-    search_params,
-    unindexed_rows,
-    wait_for_index,
-)
+from .calls import call, chunked
+from .definition import Definition
+from .index import AUTO, Index, cosine, is_server, resolve, search_params
+from .index_build import EXACT_SEGMENT_ROWS, replace_index, unindexed_rows, wait_for_index
 from .lite import is_lite, writing
-from .lite_damage import refuse_damage
+from .lite_search import search_lite
+from .literals import SMALLEST, ids_on_server
+from .moment import Moment
 from .schema import CollectionInfo
-
-if TYPE_CHECKING:
-    from pymilvus import MilvusClient
 
 SCAN_ROWS = 4000  # with vectors: 8 MB at 512 dimensions
 
 
-class Collection:
+class Collection(Definition):
     """One collection of a Milvus. Connects on first use. Threads can share it."""
 
     path_key = schema.PATH  # the field that holds the paths
 
     def __init__(self, uri: str | os.PathLike[str], name: str, token: str = "") -> None:
-        self.uri, self.token = split_credentials(os.fspath(uri), token)
-        self.name = name
-        self._client: MilvusClient | None = None
-        self._loaded = False
+        super().__init__(uri, name, token)
+        self._moment = Moment()
 
-    def __deepcopy__(self, memo: object) -> Collection:
-        """Return this collection itself: Towhee deep-copies what a pipeline's declaration holds."""
-        return self
-
-    @cached_property
-    def _address(self) -> str:
-        return normalise_uri(self.uri)  # once: the working directory may change
-
-    @property
-    def client(self) -> MilvusClient:
-        """The process's client for this Milvus; another one, if it was closed meanwhile."""
-        if self._client is None or not is_open(self._client):
-            self._client, self._loaded = connect(self._address, self.token), False
-        return self._client
-
-    @cached_property
-    def has_null(self) -> bool:
-        """Whether this Milvus can store NULL: Milvus Lite, and servers from 2.5 on."""
-        return is_lite(self.uri) or server_version(self.client) >= (2, 5)
-
-    def exists(self) -> bool:
-        """Return whether the collection exists. Does not create a Milvus Lite file.
-
-        Raises:
-            StoreError: its files are damaged.
-        """
-        if is_lite(self.uri) and not os.path.exists(self._address):
-            return False
-        client = self.client
-        refuse_damage(self._address, self.name)
-        return bool(call(client.has_collection, self.name))
-
-    def create(self, dim: int, fields: tuple[Field, ...], requested: Index | None = None) -> None:
-        """Create an empty collection for embeddings of `dim` dimensions."""
-        definition = schema.build_schema(self.client, dim, fields, self.has_null)
-        params = index_params(self.client, resolve(self.uri, requested or Index(), rows=0))
-        with writing(self.uri):
-            try:
-                call(self.client.create_collection, self.name, schema=definition, index_params=params)
-            except StoreError:
-                if not self.exists():  # else a first try created it, and its answer was lost
-                    raise
-        self.forget()
-
-    def load(self) -> None:
-        """Make the collection searchable: Milvus Lite releases every collection when it starts.
-
-        Raises:
-            CollectionNotFound: the collection does not exist.
-        """
-        client = self.client
-        if self._loaded:
-            return
-        self.describe()
-        load_collection(client, self.uri, self.name)
-        self._loaded = True
-
-    def describe(self) -> dict[str, Any]:
-        """Return Milvus's own description of the collection.
-
-        Raises:
-            CollectionNotFound: the collection does not exist.
-        """
-        if not self.exists():
-            message = f"there is no collection '{self.name}' in {self.uri}"
-            raise CollectionNotFound(message, uri=self.uri, collection=self.name)
-        return call(self.client.describe_collection, self.name)
-
-    def fields(self) -> tuple[Field, ...]:
-        """Return the columns stored beside each image.
-
-        Raises:
-            StoreError: a newer version of this program made the collection.
-        """
-        return schema.read_fields(self.describe())
-
-    def version(self) -> int:
-        """Return the version of the collection's schema."""
-        return schema.read_version(self.describe())
-
-    def dim(self) -> int:
-        """Return the dimension of the stored embeddings."""
-        return schema.read_dim(self.describe())
+    def read_as_of_now(self) -> None:
+        """Let strong reads see what was written before this call, and by this object, but not each time what is new."""
+        if not is_lite(self.uri):
+            self._moment.move(self.client)
 
     def model(self, strong: bool = True) -> str:
         """Return the id of the model that made the embeddings, '' for an empty collection. `strong` as in `query`.
@@ -147,14 +48,6 @@ class Collection:
             raise StoreError(f"collection '{self.name}' was not made by this program; choose another collection")
         rows = self.query("", [schema.MODEL], strong, limit=1)
         return str(rows[0][schema.MODEL]) if rows else ""
-
-    def refuse_older_program(self) -> None:
-        """Raise StoreError if a version before 0.1 made the collection: its rows lack what a second run compares."""
-        if schema.HASH not in schema.field_names(self.describe()):
-            raise StoreError(
-                f"collection '{self.name}' was made by an earlier version of this program: "
-                "insert into another collection, or drop this one"
-            )
 
     def info(self, strong: bool = True) -> CollectionInfo:
         """Return everything that `info` shows. `strong` as in `query`."""
@@ -173,6 +66,22 @@ class Collection:
             waiting,
         )
 
+    def precisions(self, until: str | None = None) -> list[str]:
+        """Return what the model computed the embeddings in: 'fp32', 'bf16', …; none where nothing tells it.
+
+        Args:
+            until: look no further once this one is found. The first row answers at once; what differs from it is
+                looked for in all rows.
+        """
+        found: list[str] = []
+        while until not in found and self.is_own and self.version() > 1:
+            others = " and ".join(f'{schema.PRECISION} != "{one}"' for one in found)
+            rows = self.query(others, [schema.PRECISION], limit=1)
+            if not rows:
+                break
+            found.append(rows[0][schema.PRECISION])
+        return sorted(filter(None, found))
+
     def count(self, expression: str = "", strong: bool = True) -> int:
         """Count the rows that match a filter expression. `strong` as in `query`."""
         rows = self.query(expression, ["count(*)"], strong)
@@ -184,7 +93,8 @@ class Collection:
         """Return the rows that match a filter expression, without a vector search.
 
         Args:
-            strong: see every acknowledged write. On a server this takes 0.2 s; without it milliseconds.
+            strong: see every acknowledged write, or those until `read_as_of_now`. On a server this takes 0.2 s, after
+                that call the first time only; without it milliseconds.
         """
         self.load()
         names = self._stored_names(output_fields)
@@ -198,17 +108,12 @@ class Collection:
         names, options = self._stored_names([schema.ID, *output_fields]), self._consistency(strong)
         found: dict[int, dict[str, Any]] = {}
         for part in chunked(ids):
-            rows = call(self.client.get, self.name, ids=list(part), output_fields=names, **options)
+            if SMALLEST in part and is_server(self.uri):
+                expression = ids_on_server(names[0], part)
+                rows = call(self.client.query, self.name, filter=expression, output_fields=names, **options)
+            else:
+                rows = call(self.client.get, self.name, ids=list(part), output_fields=names, **options)
             found.update((row[schema.ID], row) for row in self._decoded(rows))
-        return found
-
-    def rows_of_contents(self, hashes: Sized[str], output_fields: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
-        """Return content hash → rows with this content, ordered by id, without unknown hashes."""
-        found: dict[str, list[dict[str, Any]]] = {}
-        for part in chunked(sorted(hashes)):
-            rows = self.query(f"{schema.HASH} in {list_literal(part)}", [schema.ID, schema.HASH, *output_fields])
-            for row in sorted(rows, key=lambda row: row[schema.ID]):
-                found.setdefault(row[schema.HASH], []).append(row)
         return found
 
     def scan(self, expression: str, output_fields: Sequence[str]) -> Iterator[list[dict[str, Any]]]:
@@ -247,19 +152,25 @@ class Collection:
         if limit > MAX_LIMIT:  # a server returns no more
             raise InputError(f"only the first {MAX_LIMIT} hits of a query can be reached, not {limit}")
         self.load()
-        hits = call(
-            self.client.search,
-            self.name,
-            list(np.asarray(embeddings, np.float32)),
-            limit=limit,
-            filter=expression,
-            # Always named: without names Milvus Lite returns every field, the vector too, and a server none.
-            output_fields=self._stored_names(output_fields) or [schema.ID],
-            search_params={"params": search_params(self.uri, self.index.type, limit, bool(expression))},
-        )
+        queries = np.asarray(embeddings, np.float32)
+        # Always named: without names Milvus Lite returns every field, the vector too, and a server none.
+        names = self._stored_names(output_fields) or [schema.ID]
+        params = search_params(self.uri, self.index.type, limit, bool(expression))
+        hits: Any = None
+        if is_lite(self.uri) and self.is_own:
+            hits = search_lite(self.address, self.name, queries, limit, expression, names, params)
+        if hits is None:
+            hits = call(
+                self.client.search, self.name, list(queries), limit=limit, filter=expression, output_fields=names,
+                search_params={"params": params},
+            )  # fmt: skip
         metric = self.index.metric if self.index.metric == "L2" and self._is_unit else ""
         found = []
         for part in hits:
+            if not output_fields:
+                scored = zip(part.ids, part.distances, strict=True)
+                found.append([[key, cosine(metric, distance)] for key, distance in scored])
+                continue
             rows = self._decoded([{schema.ID: hit[schema.ID], **hit["entity"]} for hit in part])
             scores = [cosine(metric, hit["distance"]) for hit in part]
             cells = [list(map(row.get, output_fields)) for row in rows]
@@ -275,27 +186,34 @@ class Collection:
         unique = list({row[schema.ID]: row for row in rows}.values())  # Milvus 2.3 would store all rows of an id
         with writing(self.uri):
             for part in chunked(unique):
-                call(self.client.upsert, self.name, [schema.encode(row, self._with_sentinel) for row in part])
+                call(self.client.upsert, self.name, [schema.encode(row, self.with_sentinel) for row in part])
+        self._moment.follow(self.client)
         return len(unique)
+
+    def stored_vector(self, vector: np.ndarray) -> np.ndarray:
+        """float32[dim] → float32[dim] as it comes back from the collection."""
+        return vector
 
     def delete(self, ids: Sequence[int]) -> None:
         """Delete rows by id; ignores unknown ids."""
         with writing(self.uri):
             for part in chunked(ids):
-                call(self.client.delete, self.name, ids=list(part))
+                if SMALLEST in part and is_server(self.uri):
+                    call(self.client.delete, self.name, filter=ids_on_server(schema.ID, part))
+                else:
+                    call(self.client.delete, self.name, ids=list(part))
+        self._moment.follow(self.client)
 
     def flush(self) -> None:
         """Seal what was written: it is then durable, fast to search, and counted."""
         with writing(self.uri):
             call(self.client.flush, self.name)
 
-    @cached_property
-    def index(self) -> Index:
-        """The present vector index."""
-        return read_index(self.client, self.name)
-
-    def optimize(self, requested: Index | None = None) -> None:
+    def optimize(self, requested: Index | None = None, wait: bool = True) -> None:
         """Change to the requested index, or to the one that suits the number of rows now.
+
+        Args:
+            wait: until a server has built the indexes of all sealed rows.
 
         Raises:
             StoreError: the index cannot be built; the collection keeps the present one.
@@ -306,30 +224,11 @@ class Collection:
         if target != self.index:
             with writing(self.uri):
                 try:
-                    replace_index(self.client, self.name, self.index, target)
+                    replace_index(self.client, self.uri, self.name, self.index, target)
                 finally:
                     self.__dict__.pop("index", None)  # to be read again
-        if is_server(self.uri) and self.index.type != "FLAT":
+        if wait and is_server(self.uri) and self.index.type != "FLAT":
             wait_for_index(self.client, self.name)
-
-    def drop(self) -> None:
-        """Remove the collection and all its rows."""
-        with writing(self.uri, takes_space=False):
-            call(self.client.drop_collection, self.name)
-        self.forget()
-
-    def rename(self, name: str) -> None:
-        """Give the collection another name."""
-        with writing(self.uri):
-            call(self.client.rename_collection, self.name, name)
-        self.name = name
-        self.forget()
-
-    def forget(self) -> None:
-        """Ask Milvus again for what this object knows of the collection, because it was changed."""
-        self._loaded = False
-        for name in ("index", "is_own", "_with_sentinel"):
-            self.__dict__.pop(name, None)
 
     @property
     def _is_unit(self) -> bool:
@@ -341,18 +240,8 @@ class Collection:
         return list(names)
 
     def _decoded(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        return [schema.decode(row, self._with_sentinel) for row in rows] if self._with_sentinel else list(rows)
-
-    @cached_property
-    def _with_sentinel(self) -> tuple[Field, ...]:
-        """The columns whose empty cells are a sentinel, because this Milvus has no NULL."""
-        return tuple(field for field in self.fields() if field.has_gaps and not field.nullable)
-
-    @cached_property
-    def is_own(self) -> bool:
-        """Whether this program made the collection."""
-        return schema.MODEL in schema.field_names(self.describe())
+        return [schema.decode(row, self.with_sentinel) for row in rows] if self.with_sentinel else list(rows)
 
     def _consistency(self, strong: bool) -> dict[str, Any]:
         """A server answers from a second ago unless asked for strong consistency; Milvus Lite is always current."""
-        return {"consistency_level": "Strong"} if strong and not is_lite(self.uri) else {}
+        return self._moment.consistency() if strong and not is_lite(self.uri) else {}

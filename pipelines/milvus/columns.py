@@ -21,12 +21,15 @@ def merge(
     """Return the columns that hold both the rows of a collection and those of a source, the collection's first.
 
     A column of both gets the type that was asked for, else the one that can hold the values of both: whole numbers
-    become numbers, any other two types become text.
+    become numbers, any other two types become text. A column of a table is no longer read from the files.
     """
     new = {field.name: field for field in source}
     merged = []
     for field in stored:
         other = new.pop(field.name, field)
+        if field.from_file is not other.from_file:
+            merged.append(dataclasses.replace(other if field.from_file else field, key=""))
+            continue
         type = other.type if field.name in types else _wider(field, other)
         merged.append(dataclasses.replace(field, type=type, key=""))
     return (*merged, *new.values())
@@ -49,12 +52,14 @@ def converter(stored: Sequence[Field], columns: Sequence[Field], types: Mapping[
 
     Args:
         stored: the columns that the row has.
-        columns: those that it shall have: the same ones in this order, then new ones, which become empty.
+        columns: those that it shall have: the same ones in this order, then new ones, which become empty, as do those
+            that were read from the files and are a table's now.
         types: types that were asked for, by column. A cell that does not fit becomes empty (see `narrowed`).
     """
-    same = [(old.key, new.key) for old, new in zip(stored, columns, strict=False) if old.type is new.type]
-    changed = [(old, new) for old, new in zip(stored, columns, strict=False) if old.type is not new.type]
-    empty = {field.key: field.default for field in columns[len(stored) :]}
+    kept = _kept(stored, columns)
+    same = [(old.key, new.key) for old, new in kept if old.type is new.type]
+    changed = [(old, new) for old, new in kept if old.type is not new.type]
+    empty = {field.key: field.default for field in set(columns) - {new for _, new in kept}}
 
     def convert(row: Mapping[str, Any]) -> dict[str, Any]:
         cells = {new: row[old] for old, new in same}
@@ -69,9 +74,14 @@ def narrowed(
     """Return the stored columns some of whose cells may not fit the types that were asked for."""
     return {
         old: types[new.name]
-        for old, new in zip(stored, columns, strict=False)
+        for old, new in _kept(stored, columns)
         if new.name in types and new.type not in (old.type, FieldType.TEXT)
     }
+
+
+def _kept(stored: Sequence[Field], columns: Sequence[Field]) -> list[tuple[Field, Field]]:
+    """The stored columns whose cells stay, each with the column that holds them."""
+    return [pair for pair in zip(stored, columns, strict=False) if pair[0].from_file is pair[1].from_file]
 
 
 def convert_row(row: Mapping[str, Any], convert: Convert) -> dict[str, Any]:

@@ -13,11 +13,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..errors import InputError, StoreError
-from ..fields import Field, FieldType
+from ..fields import PATH, PATH_COLUMNS, Field, FieldType
 from . import schema
+from .calls import call
 from .collection import Collection
 
-PATH_FIELDS = ("path", "filepath", "file_path", "filename", "image_path", "image", "file", "url", "uri")
 _SAMPLE = 100  # rows that tell the columns of a dynamic field, and the length of the embeddings
 _TYPES: dict[type, FieldType] = {bool: FieldType.BOOL, int: FieldType.INT, float: FieldType.FLOAT, str: FieldType.TEXT}
 
@@ -83,7 +83,7 @@ class ForeignCollection(Collection):
         if description.get("enable_dynamic_field"):
             own = {**self._dynamic_fields(), **own}
         there = {*own, *schema.field_names(description)}
-        path = next((name for name in PATH_FIELDS if name in there), "")
+        path = next((name for name in (PATH, *PATH_COLUMNS, "uri") if name in there), "")
         own.pop(path, None)
         return Layout(vectors[0]["name"], int(vectors[0]["params"]["dim"]), path, tuple(own.values()))
 
@@ -129,7 +129,7 @@ class ForeignCollection(Collection):
 
     def _dynamic_fields(self) -> dict[str, Field]:
         self.load()
-        rows = self.client.query(self.name, filter="", output_fields=["*"], limit=_SAMPLE)
+        rows = call(self.client.query, self.name, filter="", output_fields=["*"], limit=_SAMPLE)
         kinds: dict[str, set[type]] = {}
         for row in rows:
             for name, value in row.items():

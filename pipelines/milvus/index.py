@@ -1,4 +1,4 @@
-"""The vector index of a collection: how it is chosen, built, replaced and searched.
+"""The vector index of a collection: its types and parameters, how one is chosen and how it is searched.
 
 Milvus Lite gets FLAT below 5,000 rows. Above, it gets IVF_FLAT with a single list: this is an exact scan too, with
 and without filters, but in C++, at a fifth of FLAT's latency. HNSW is no faster there (the engine's own loop over the
@@ -16,21 +16,13 @@ squared distance) is 2 - 2 × cosine.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 
-from ..errors import InputError, StoreError, StoreFull, StoreReadOnly
-from ..fields import EMBEDDING
-from .connection import call
-from .lite import delete_index_files, is_lite, writing
-
-if TYPE_CHECKING:
-    from pymilvus import MilvusClient
-    from pymilvus.milvus_client import IndexParams
+from ..errors import InputError
+from .lite import is_lite
 
 FLAT_BELOW = 5_000
 # FLAT searches 50,000 embeddings of 512 dimensions about as fast as a text is embedded.
@@ -38,11 +30,6 @@ SERVER_FLAT_BELOW = 50_000
 # A server probes at most this many lists. Rows that a filter leaves out cost nothing, so all lists are probed then.
 ALL_LISTS = 65_536
 MAX_EF = 32_768
-# Rows from which a server builds an index for a segment, and seconds to wait until it has.
-INDEXED_SEGMENT_ROWS = 1_024
-INDEX_SECONDS = 300
-# A temporary index of up to 16 lists is probed whole.
-EXACT_SEGMENT_ROWS = 16 * 39 + 38
 # One list needs no training, so no segment is ever too small for it.
 LITE_NLIST = 1
 SERVER_NLIST = 1024
@@ -56,9 +43,6 @@ AUTO = "AUTO"
 LITE_TYPES = ("FLAT", "IVF_FLAT", "IVF_SQ8", "HNSW", "HNSW_SQ", "AUTOINDEX")
 # Milvus Lite accepts other names too, and then can never load the collection again: so they are checked here.
 SERVER_TYPES = ("HNSW", "FLAT", "IVF_FLAT", "IVF_SQ8", "IVF_PQ", "SCANN", "DISKANN", "AUTOINDEX")
-# Servers accept these, but some never finish them (2.3's own package, for one): they are built with a deadline.
-SLOW_BUILDS = frozenset({"DISKANN"})
-SLOW_BUILD_SECONDS = 900
 # Build parameters and their ranges, from https://milvus.io/docs/v2.3.x/index.md
 _HNSW_RANGES = {"M": (4, 64), "efConstruction": (8, 512)}
 _NLIST = {"nlist": (1, 65_536)}
@@ -188,69 +172,6 @@ def _defaults(uri: str, index_type: str) -> dict[str, int]:
     return {}
 
 
-def index_params(client: MilvusClient, index: Index) -> IndexParams:
-    """Return the parameters that `create_collection` and `create_index` take."""
-    params = client.prepare_index_params()
-    # pymilvus flattens these, and Milvus Lite reads only a nested 'params': so they are given in both forms.
-    given = {**index.params, "wanted": index.wanted} if index.wanted else index.params
-    build = {**given, "params": dict(given)} if given else {}
-    params.add_index(EMBEDDING, index_type=index.type, metric_type=index.metric, params=build)
-    return params
-
-
-def read_index(client: MilvusClient, collection: str) -> Index:
-    """Return the present index of a collection."""
-    names = call(client.list_indexes, collection)
-    return Index.described(call(client.describe_index, collection, names[0]) or {} if names else {})
-
-
-def build_index(client: MilvusClient, collection: str, index: Index) -> None:
-    """Build an index and wait for it. A build of minutes breaks the call; the retry then finds the index built."""
-    options = {"timeout": SLOW_BUILD_SECONDS} if index.type in SLOW_BUILDS else {}
-    try:
-        call(client.create_index, collection, index_params(client, index), **options)
-    except StoreError as error:
-        if "already exist" not in str(error):
-            raise
-
-
-def load_collection(client: MilvusClient, uri: str, collection: str) -> None:
-    """Load a collection with its index, and repair an index that a killed process left missing or damaged."""
-    if not call(client.list_indexes, collection):  # the process was killed while it replaced the index
-        build_index(client, collection, resolve(uri, Index(), rows=0))
-    try:
-        call(client.load_collection, collection)
-    except StoreError as error:
-        # An index file that was half written stops every load. Milvus Lite builds a deleted one again.
-        if not is_lite(uri) or not delete_index_files(uri, collection):
-            raise
-        try:
-            call(client.load_collection, collection)
-        except StoreError:
-            raise error from None
-    if is_lite(uri):  # rows replayed from the log are searched one by one in Python, 50 µs each
-        with suppress(StoreFull, StoreReadOnly), writing(uri):  # a disk too full to write on can still be read
-            call(client.flush, collection)
-
-
-def replace_index(client: MilvusClient, collection: str, current: Index, new: Index) -> None:
-    """Build another index in place of the current one, and load the collection again.
-
-    Raises:
-        StoreError: the new index cannot be built; the collection has the current one again.
-    """
-    _drop_index(client, collection)
-    try:
-        build_index(client, collection, new)
-    except StoreError as error:
-        with suppress(StoreError):
-            _drop_index(client, collection)
-        build_index(client, collection, current)
-        raise StoreError(f"index {new} could not be built ({error}); the collection keeps {current}") from error
-    finally:
-        call(client.load_collection, collection)
-
-
 def search_params(uri: str, index_type: str, limit: int, filtered: bool) -> dict[str, int]:
     """Return the parameters of a search for up to `limit` hits.
 
@@ -265,23 +186,6 @@ def search_params(uri: str, index_type: str, limit: int, filtered: bool) -> dict
     if index_type == "DISKANN":
         return {"search_list": max(128, reach)}
     return {}
-
-
-def unindexed_rows(client: MilvusClient, collection: str, at_least: int) -> int:
-    """Count a server's rows in loaded, sealed segments of `at_least` rows that have no index of their own yet."""
-    segments = call(client.list_loaded_segments, collection)
-    return sum(
-        segment.num_rows
-        for segment in segments
-        if segment.num_rows >= at_least and str(segment.state).endswith("Sealed") and not segment.index_name
-    )
-
-
-def wait_for_index(client: MilvusClient, collection: str) -> None:
-    """Wait until a server has built the index of every segment that gets one; it says "Finished" long before."""
-    deadline = time.monotonic() + INDEX_SECONDS
-    while unindexed_rows(client, collection, INDEXED_SEGMENT_ROWS) and time.monotonic() < deadline:
-        time.sleep(1)
 
 
 def cosine(metric: str, distance: float) -> float:
@@ -303,8 +207,3 @@ def is_cloud(uri: str) -> bool:
     """Return True for Zilliz Cloud, which has one index type."""
     host = urlsplit(uri).hostname or ""
     return host.endswith((".zillizcloud.com", ".zilliz.com", ".zilliz.com.cn"))
-
-
-def _drop_index(client: MilvusClient, collection: str) -> None:
-    call(client.release_collection, collection)
-    call(client.drop_index, collection, EMBEDDING)

@@ -68,8 +68,8 @@ def check_openable(path: Path) -> None:
                     f"{path} is open in this process already, by other means than pymilvus: close it there first"
                 ) from None
             raise StoreLocked(
-                f"{path} is open in another process{command}: stop that process (a search page, for "
-                "example), or use a Milvus server, which several processes can share"
+                f"{path} is open in another process{command}: stop that process, or use a Milvus server, which several "
+                "processes can share; a search page indexes by itself (serve SOURCE --watch, or Add images on the page)"
             ) from None
 
 

@@ -31,6 +31,11 @@ def server_address(path: str) -> str:
     return f"http://127.0.0.1:{entry[2]}" if entry else ""
 
 
+def lite_collection(path: str, name: str) -> Any:
+    """Milvus Lite's own object for a collection of a file that is open in this process."""
+    return _manager()._servers[_key(path)][1].get_collection(name)
+
+
 def note_start(path: str) -> None:
     """Remember that this program, and no other user of pymilvus, started the server of a file."""
     _started.add(path)

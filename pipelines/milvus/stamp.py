@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from functools import lru_cache
 from typing import NamedTuple
 
-from ..errors import CollectionNotFound
+from ..errors import CollectionNotFound, StoreError, StoreUnavailable
+from .calls import call
 from .collection import Collection
-from .connection import call
-from .index import read_index
+from .index_build import read_index
 from .lite import is_lite, lite_path
 
 
@@ -44,6 +45,35 @@ def stamp_of(collection: Collection) -> Stamp | None:
         return None
     fields = [(field["name"], int(field["type"])) for field in description["fields"]]
     return Stamp("", f"{description['collection_id']} {fields}", index)
+
+
+def rows_stamp(collection: Collection) -> str:
+    """Return a text that changes whenever rows do. On a server an update changes it when it is flushed.
+
+    Milvus Lite appends each write to a log, and writes its manifest when it seals what the log holds. A server puts
+    what is flushed into new segments, whose ids it never gives again. Its number of flushed rows tells less: it holds
+    those that were replaced until they are compacted away, and can be the same before and after an update.
+    """
+    if is_lite(collection.uri):
+        folder = os.path.join(collection.address, "collections", collection.name)
+        try:
+            with os.scandir(os.path.join(folder, "wal")) as entries:
+                log = sorted((entry.name, entry.stat().st_size) for entry in entries)
+            return f"{_identity(os.path.join(folder, 'manifest.json'))} {log}"
+        except OSError:  # a file of the log was sealed in this moment
+            return f"{time.monotonic()}"
+    return f"{collection.count(strong=False)} {_flushed(collection)}"
+
+
+def _flushed(collection: Collection) -> str:
+    """What a server says of the rows that are flushed: its segments, or only their rows if it keeps those to itself."""
+    try:
+        segments = call(collection.client.list_persistent_segments, collection.name)
+    except StoreUnavailable:
+        raise
+    except StoreError:  # not every cloud tells them
+        return str(call(collection.client.get_collection_stats, collection.name))
+    return str(sorted((segment.segment_id, segment.num_rows) for segment in segments))
 
 
 def _stamp_of_files(path: str, name: str) -> Stamp | None:

@@ -60,18 +60,21 @@ def test_a_collection_is_copied_to_a_server_and_back(
     assert run_insert(photos.csv, there).unchanged == 12
 
 
+@pytest.mark.long
 def test_a_file_is_copied_to_a_file_with_empty_cells_and_progress(
     lite: Settings, second: Settings, photos: Photos
 ) -> None:
     photos.csv.write_text(photos.csv.read_text().replace("label0,2010", ","))
     run_insert(photos.csv, lite)
     seen: list[int] = []
-    assert copy_collection(collection_of(lite), collection_of(second), lambda done: seen.append(done.rows)).verified
-    assert seen == [12]
+    summary = copy_collection(collection_of(lite), collection_of(second), lambda done: seen.append(done.rows))
+    assert (summary.verified, seen) == (True, [12])
+    assert summary.rows_per_second == round(12 / summary.seconds, 1)  # of all that the copy took
     assert all_rows(second)[0]["year"] is None
     assert equal(all_rows(lite), all_rows(second))
 
 
+@pytest.mark.long
 def test_an_interrupted_copy_continues(lite: Settings, second: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     source, target = collection_of(lite), collection_of(second)
     many_rows(source, 3500)
@@ -98,6 +101,7 @@ def many_rows(collection: Collection, count: int, model_id: str = "m@1") -> None
     )
 
 
+@pytest.mark.long
 def test_a_difference_after_the_copy_is_found(
     lite: Settings, second: Settings, photos: Photos, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -116,6 +120,7 @@ def test_a_difference_after_the_copy_is_found(
     assert not summary.verified
 
 
+@pytest.mark.long
 def test_a_copy_keeps_what_only_the_target_has(lite: Settings, second: Settings, photos: Photos) -> None:
     """Its columns, its rows, and the other sources of a row; a second copy changes nothing."""
     run_insert(photos.csv, second)
@@ -134,6 +139,7 @@ def test_a_copy_keeps_what_only_the_target_has(lite: Settings, second: Settings,
     assert copy_collection(collection_of(lite), collection_of(second)).copied == 0
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("damage", ["cell", "row"])
 def test_a_copy_that_harms_what_the_target_held_is_not_verified(
     damage: str, lite: Settings, second: Settings, photos: Photos, monkeypatch: pytest.MonkeyPatch
@@ -156,6 +162,7 @@ def test_a_copy_that_harms_what_the_target_held_is_not_verified(
     assert not summary.verified
 
 
+@pytest.mark.long
 def test_a_copy_that_cannot_be_right_is_refused(
     lite: Settings, second: Settings, photos: Photos, tmp_path: Path
 ) -> None:
@@ -173,6 +180,7 @@ def test_a_copy_that_cannot_be_right_is_refused(
         copy_collection(collection_of(lite), foreign)
 
 
+@pytest.mark.long
 def test_a_copy_keeps_the_model_id_of_its_target(lite: Settings, second: Settings) -> None:
     """The folder of the model was moved: the weights decide, and all rows keep one model id."""
     source, target = collection_of(lite), collection_of(second)

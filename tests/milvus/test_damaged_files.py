@@ -40,6 +40,7 @@ def folder(lite: Settings, photos: Photos) -> Path:
     return Path(lite.uri, "collections", "images")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("harm", [cut, overwrite, Path.unlink])
 @pytest.mark.parametrize(
     ("name", "lost"),

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from pipelines.errors import InputError
-from pipelines.milvus.filter_expression import text_literal, to_expression
+from pipelines.milvus.filter_expression import to_expression
+from pipelines.milvus.literals import text_literal
 from pipelines.query import Contains, Under
 from tests.support.filters import FIELDS, parse_checked
 

@@ -12,13 +12,15 @@ import pytest
 from fastapi.testclient import TestClient
 from pymilvus import DataType, MilvusClient
 
+from app.application import build_app
 from app.library import Library
-from app.server import build_app
 from pipelines import Searcher, Settings, run_insert
 from pipelines.errors import CollectionNotFound, InputError, StoreError
 from pipelines.images.decode import decode
 from pipelines.milvus.connection import close, connect
 from pipelines.models.clip import load_model
+from pipelines.query import Query
+from pipelines.search.facets import Value
 from tests.support.photos import Photos, write_csv
 from tests.support.program import CommandResult
 
@@ -83,6 +85,12 @@ def test_a_collection_of_the_quickstart_is_searched(
     assert {hit.id for hit in some} == {5, 7, 9, 11}
     under = searcher.by_text("a red square", limit=12, filter=f'path under "{photos.folder}"').hits
     assert len(under) == 12
+    listed = searcher.search(Query(filter='colour == "red"', order="size:desc", limit=4))
+    assert ([hit.id for hit in listed.hits], listed.total) == ([11, 9, 7, 5], 6)
+    assert [hit.path for hit in listed.hits] == [str(photos.paths[int(hit.id)]) for hit in listed.hits]
+    inside = searcher.search(Query(filter=f'path under "{photos.folder}"', order="name", limit=12)).hits
+    assert [hit.path for hit in inside] == sorted(map(str, photos.paths))
+    assert searcher.facets().columns[0].values == (Value("blue", 6), Value("red", 6))
     assert searcher.similar_to(3, limit=2).hits[0].id != 3
     assert searcher.by_image(photos.paths[6], limit=1).hits[0].id == 6
 
@@ -94,10 +102,13 @@ def test_a_collection_without_paths_takes_them_from_a_csv(
     paths = write_csv(tmp_path / "paths.csv", ["id", "path"], list(enumerate(photos.paths)))
     hits = Searcher(replace(settings, paths=str(paths))).by_image(photos.paths[2], limit=3).hits
     assert (hits[0].id, hits[0].path) == (2, str(photos.paths[2]))
+    first = Searcher(replace(settings, paths=str(paths))).search(Query(order="path", limit=1)).hits[0]
+    assert first.path == str(photos.paths[0])
     assert hits[0].score == pytest.approx(1, abs=0.01)  # the cosine, though the metric type is L2
     assert Searcher(settings).by_image(photos.paths[2], limit=1).hits[0].path == ""
 
 
+@pytest.mark.long
 def test_the_page_and_the_api_show_it(
     settings: Settings, client: MilvusClient, photos: Photos, embeddings: np.ndarray
 ) -> None:

@@ -107,7 +107,12 @@ def built(settings: Settings, requested: Index) -> Index:
     return Index("FLAT", requested.metric, requested.params, wanted=requested.type)
 
 
-@pytest.mark.parametrize("metric", ["cosine", "ip", "l2"])
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("uri", "metric"),
+    [("lite", "cosine"), ("lite", "ip"), ("lite", "l2"), ("server", "ip"), ("server", "l2")],
+    indirect=["uri"],
+)
 def test_a_new_collection_gets_the_requested_index_and_scores_are_cosines(
     settings: Settings, photos: Photos, metric: str
 ) -> None:
@@ -123,6 +128,7 @@ def test_a_new_collection_gets_the_requested_index_and_scores_are_cosines(
     assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
 
 
+@pytest.mark.long
 def test_an_existing_collection_changes_its_index_and_keeps_it(settings: Settings, photos: Photos) -> None:
     run_insert(photos.csv, settings)
     changed = run_insert(photos.csv, settings, index=choose_index(settings.uri, "ivf_sq8", "ip", ("nlist=2",)))
@@ -133,6 +139,7 @@ def test_an_existing_collection_changes_its_index_and_keeps_it(settings: Setting
     assert Searcher(settings).by_image(str(photos.paths[3]), limit=1).hits[0].id == 3
 
 
+@pytest.mark.long
 def test_an_index_that_cannot_be_built_leaves_the_old_one(
     lite: Settings, photos: Photos, monkeypatch: pytest.MonkeyPatch
 ) -> None:

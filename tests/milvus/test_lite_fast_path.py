@@ -132,7 +132,8 @@ class History:
     def check(self) -> None:
         """Compares every read with the untouched one."""
         self.collection._wait_for_bg()  # its files may be deleted otherwise, while the untouched segments are read
-        plain, queries = Untouched(self.collection), self.random.standard_normal((2, DIM)).tolist()
+        plain, count = Untouched(self.collection), int(self.random.integers(1, 3))
+        queries = self.random.standard_normal((count, DIM)).tolist()
         assert self.collection.num_entities == plain.num_entities
         for names in (None, PARTITIONS[1:2], PARTITIONS[:2]):
             for expr in FILTERS:
@@ -166,7 +167,9 @@ def test_the_installed_version_is_known() -> None:
     assert lite_fast_path.apply()
 
 
-@pytest.mark.parametrize("index", INDEXES)
+@pytest.mark.parametrize(
+    "index", [name if name in ("none", "flat") else pytest.param(name, marks=pytest.mark.long) for name in INDEXES]
+)
 @pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_random_histories_read_alike(tmp_path: Path, seed: int, index: str) -> None:
     history = History(tmp_path / "m.db", seed, index=index)
@@ -176,6 +179,7 @@ def test_random_histories_read_alike(tmp_path: Path, seed: int, index: str) -> N
     history.db.close()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("dynamic", [False, True])
 def test_string_keys_and_dynamic_fields_read_alike(tmp_path: Path, dynamic: bool) -> None:
     history = History(tmp_path / "m.db", 10, "text", "ivf_flat", dynamic)
@@ -185,6 +189,7 @@ def test_string_keys_and_dynamic_fields_read_alike(tmp_path: Path, dynamic: bool
     history.db.close()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("keys", ["int", "text"])
 def test_a_reopened_file_reads_alike(tmp_path: Path, keys: str) -> None:
     history = History(tmp_path / "m.db", 20, keys, "ivf_flat")

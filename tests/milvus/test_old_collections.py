@@ -9,12 +9,17 @@ import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from filelock import FileLock
 
 from pipelines import Searcher, Settings, run_insert
+from pipelines.errors import ModelMismatch
 from pipelines.milvus.connection import close_all
-from tests.support.insert import did
+from pipelines.models.clip import load_model
+from pipelines.query import Query
+from tests.support.insert import all_rows, collection_of, did, vectors
+from tests.support.models import write_turned_builtin
 from tests.support.old_collections import DATA, WRITTEN_AT, write_random_vit
 
 SOURCES = {"csv": "images/photos.csv", "folder": "images"}
@@ -56,6 +61,9 @@ def check(folder: Path, name: str, settings: Settings) -> None:
         | {"column_score" if column == "score" else column: value for column, value in hit.fields.items()}
         for hit in hits
     ] == expected
+    listed = Searcher(settings).search(Query(order="path", limit=5))
+    assert {hit.id: hit.fields for hit in listed.hits} == {hit.id: hit.fields for hit in hits}
+    assert (listed.total, Searcher(settings).facets().total) == (5, 5)
     first = run_insert(source, settings)
     assert (did(first), first.copied) == ({"unchanged": 5}, 5)
     assert run_insert(source, settings).copied == 0
@@ -72,9 +80,37 @@ def check(folder: Path, name: str, settings: Settings) -> None:
     assert len(Searcher(settings).by_text("a beach", limit=10).hits) == 6
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["builtin_csv", "builtin_folder"])
 def test_a_collection_of_builtin_is_searched_and_inserted_into(old: Path, name: str) -> None:
     check(old, name, Settings(uri=f"{name}.db"))
+
+
+def test_a_collection_gets_what_the_files_tell_without_an_embedding(old: Path) -> None:
+    settings = Settings(uri="builtin_folder.db")
+    before = vectors(settings)
+    summary = run_insert(SOURCES["folder"], settings, metadata=True)
+    assert (did(summary), summary.copied, summary.read["width"]) == ({"metadata_updated": 5}, 5, 5)
+    assert all(np.array_equal(before[key], vector) for key, vector in vectors(settings).items())
+    hits = Searcher(settings).by_text("a beach", filter="width > 0 and modified >= 2023").hits
+    assert len(hits) == 5
+
+
+@pytest.mark.long
+def test_the_recipe_of_a_models_folder_is_written_into_rows_that_lack_one(old: Path) -> None:
+    folder = write_turned_builtin(old / "mine", turns=0)
+    settings = Settings(uri="builtin_csv.db", model=folder)
+    without = load_model(folder).model_id.rpartition("-")[0]
+    rows = [{**row, "_model": without} for row in all_rows(settings).values()]
+    collection_of(settings).client.upsert(settings.collection, rows)
+    first = run_insert(SOURCES["csv"], settings)
+    assert (did(first), first.copied) == ({"unchanged": 5}, 5)
+    assert collection_of(settings).model() == load_model(folder).model_id
+    card = old / "mine" / "model.json"
+    card.write_text(json.dumps({**json.loads(card.read_text()), "mean": [0.5, 0.5, 0.5]}))
+    load_model.cache_clear()
+    with pytest.raises(ModelMismatch, match=r"its model\.json was edited since"):
+        run_insert(SOURCES["csv"], settings)
 
 
 @pytest.mark.slow

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pymilvus import DataType
+from pymilvus.client import type_info
 from pymilvus.client.cache import GlobalCache
 
 from pipelines.errors import StoreError
@@ -33,6 +35,17 @@ def test_the_sources_of_a_row_are_read_as_they_were_written(names: list[str]) ->
 def test_one_source_is_written_as_it_was_in_version_1() -> None:
     assert schema.join_sources(["/photos"]) == "/photos"
     assert schema.split_sources("") == ()
+
+
+def test_pymilvus_looks_up_each_type_of_field_once(tmp_path: Path) -> None:
+    assert not Collection(str(tmp_path / "s.db"), "images").client.list_collections()
+    for dtype in DataType:
+        if dtype in type_info.TYPE_INFO:
+            assert type_info.get_type_info(dtype) is type_info.TYPE_INFO[dtype] is type_info.get_type_info(int(dtype))
+    assert type_info.is_scalar_type(DataType.VARCHAR)
+    assert not type_info.is_scalar_type(DataType.FLOAT_VECTOR)
+    assert type_info.is_scalar_type.cache_info().hits + type_info.get_type_info.cache_info().hits > 0
+    close_all()
 
 
 def test_a_collection_of_a_newer_version_is_refused_in_one_line() -> None:

@@ -16,7 +16,8 @@ import pytest
 
 from pipelines.fields import Field, FieldType
 from pipelines.milvus.collection import Collection
-from pipelines.milvus.index import AUTO, EXACT_SEGMENT_ROWS, Index, replace_index, unindexed_rows
+from pipelines.milvus.index import AUTO, Index
+from pipelines.milvus.index_build import EXACT_SEGMENT_ROWS, replace_index, unindexed_rows
 
 pytestmark = pytest.mark.slow
 
@@ -143,9 +144,8 @@ def test_a_requested_index_is_built_when_there_are_enough_rows(rows_of: dict[str
 def test_a_small_hnsw_collection_of_version_0_1_becomes_exact_at_the_next_insert(rows_of: dict[str, Rows]) -> None:
     rows = rows_of["auto 1000"]
     collection = rows.collection
-    replace_index(
-        collection.client, collection.name, collection.index, Index("HNSW", "COSINE", {"M": 16, "efConstruction": 200})
-    )
+    hnsw = Index("HNSW", "COSINE", {"M": 16, "efConstruction": 200})
+    replace_index(collection.client, collection.uri, collection.name, collection.index, hnsw)
     fresh = Rows(Collection(collection.uri, collection.name), rows.vectors, rows.labels)
     assert fresh.collection.index.type == "HNSW"
     fresh.append(1)

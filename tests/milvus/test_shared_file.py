@@ -52,6 +52,7 @@ def test_a_notebook_that_opened_the_file_first_shares_it(lite: Settings, photos:
     assert json.loads(done.out) == [all_of_them, all_of_them, without, without]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("first", ["link/shared.db", "shared.db"])
 def test_operators_and_a_client_of_the_same_process_see_each_others_rows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: str

@@ -3,7 +3,7 @@
 Milvus Lite 3.2 looks at every primary key in Python for each search, query and count, to find the newest version of
 each row and whether it was deleted; and it holds the vectors twice, in its index and in the segment. `live_rows`
 computes the first once for all readers, `reads` are the functions that walked the keys, and `segment` reads vectors
-from their file when they are asked for.
+from their file when they are asked for. `exact` searches where nothing may be missed, with the help of `codes`.
 
 `apply` replaces the functions of the installed Milvus Lite. It does so only for versions it was compared with
 (`tests/milvus/test_lite_fast_path.py` does, on random histories); any other version works untouched. The same change is
@@ -15,7 +15,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from importlib import metadata
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 KNOWN_VERSIONS = frozenset({"3.2.2"})
 
@@ -37,6 +40,13 @@ def apply() -> bool:
     return True
 
 
+def read_columns(collection: Any, names: list[str]) -> list[pa.Table] | None:
+    """Return whole columns of a collection of Milvus Lite, in parts; None where its functions are not replaced."""
+    from . import reads
+
+    return reads.read_columns(collection, names) if untouched else None
+
+
 def _replace() -> None:
     from milvus_lite.adapter.grpc.servicer import MilvusServicer
     from milvus_lite.engine import collection
@@ -44,7 +54,7 @@ def _replace() -> None:
     from milvus_lite.storage.delta_index import DeltaIndex
     from milvus_lite.storage.memtable import MemTable
 
-    from . import live_rows, reads
+    from . import live_rows, reads, search
     from .segment import LazySegment
 
     replacements: list[tuple[Any, str, Any]] = [
@@ -55,7 +65,7 @@ def _replace() -> None:
         (collection.Collection, "_num_entities", reads.num_entities),
         (collection.Collection, "query", reads.query),
         (collection.Collection, "get", reads.get),
-        (collection, "execute_search_with_index", reads.execute_search_with_index),
+        (collection, "execute_search_with_index", search.execute_search_with_index),
         (collection, "Segment", LazySegment),
         (MilvusServicer, "Query", reads.answer_query),
         *((module, "faiss", reads.Faiss()) for module in (faiss_hnsw, faiss_hnsw_sq, faiss_ivf_flat, faiss_ivf_sq8)),

@@ -32,6 +32,7 @@ class MemtableRows(NamedTuple):
     seqs: np.ndarray  # uint64[rows]
     deletes: dict[Any, int]  # deleted keys and their sequence numbers
     indexes: Mapping[str, Any] = MappingProxyType({})
+    exact_indexes: Mapping[str, Any] = MappingProxyType({})
     scalar_indexes: Mapping[str, Any] = MappingProxyType({})
     vector_names: frozenset[str] = frozenset()
 

@@ -1,4 +1,4 @@
-"""Milvus Lite's search, query, get and count on `live_rows`; each reads only the columns that were asked for."""
+"""Milvus Lite's query, get and count on `live_rows`; each reads only the columns that were asked for."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from milvus_lite.adapter.grpc import servicer
 from milvus_lite.engine.projection import build_projection_plan, decode_meta, project_record
-from milvus_lite.index.brute_force import BruteForceIndex
 from milvus_lite.search.filter import evaluate_mask
 
 from . import untouched
@@ -20,40 +19,8 @@ from .live_rows import LiveRows, Source
 
 Row = dict[str, Any]
 
-
-def execute_search_with_index(
-    query_vectors: np.ndarray, segments: Any, memtable: Any, delta_index: Any, top_k: int, metric_type: str,
-    pk_field: str, vector_field: str, **options: Any,
-) -> list[list[Row]]:  # fmt: skip
-    """The same function of `milvus_lite.search.executor_indexed`: the nearest rows of each source, then of all."""
-    if not isinstance(delta_index, LiveRows):
-        request = (query_vectors, segments, memtable, delta_index, top_k, metric_type, pk_field, vector_field)
-        answer: list[list[Row]] = untouched["execute_search_with_index"](*request, **options)
-        return answer
-    found: list[list[tuple[float, int, int]]] = [[] for _ in query_vectors]
-    sources = delta_index.sources(memtable, options["partition_names"]) if top_k > 0 else []
-    for at, source in enumerate(sources):
-        mask = _matching(source, options["compiled_filter"], options["indexed_filter_plan"])
-        mask = _both(mask, source.segment.null_mask(vector_field))
-        if mask is not None and not mask.any():
-            continue
-        index = source.segment.indexes.get(vector_field)
-        if index is None:
-            index = BruteForceIndex.build(source.segment.vector_data(vector_field)[0], metric_type)
-        valid = None if mask is None or mask.all() else mask
-        rows, distances = index.search(query_vectors, top_k, valid_mask=valid, params=options["search_params"])
-        for hits, row_ids, nearest in zip(found, rows.tolist(), distances.tolist(), strict=True):
-            end = row_ids.index(-1) if -1 in row_ids else top_k
-            hits.extend(zip(nearest[:end], [at] * end, row_ids[:end], strict=True))
-    best = [sorted(hits)[:top_k] for hits in found]
-    fields, project = options["output_fields"], options["project_record_fn"]
-    names = None if fields is None or "*" in fields else [pk_field, "$meta", *fields]
-    records = iter(_read_rows([s.segment for s in sources], [hit[1:] for hits in best for hit in hits], names))
-    return [[_hit(distance, next(records), pk_field, project) for distance, _, _ in hits] for hits in best]
-
-
-def _hit(distance: float, record: Row, pk_field: str, project: Any) -> Row:
-    return {"id": record[pk_field], "distance": distance, "entity": project(record)}
+# `take` costs as much as reading so many cells one after the other.
+_FEW_ROWS = 32
 
 
 def query(
@@ -119,6 +86,15 @@ def num_entities(self: Any, partition_names: list[str] | None) -> int:
     return _count(live.sources(self._memtable, partition_names))
 
 
+def read_columns(collection: Any, names: list[str]) -> list[pa.Table] | None:
+    """Whole columns of the live rows; None for a collection that was opened before `apply`. It replaces no function."""
+    sources = _select(collection, None, None, None)
+    if sources is None:
+        return None
+    tables = [(segment.scalars.select(names), mask) for segment, mask in sources]
+    return [table if mask is None else table.filter(pa.array(mask)) for table, mask in tables]
+
+
 def answer_query(self: Any, request: Any, context: Any) -> Any:
     """`MilvusServicer.Query`: counts the rows that match a filter without reading them; all else is untouched."""
     sources = None
@@ -146,35 +122,35 @@ def _select(collection: Any, expr: str | None, partitions: Any, timezone: str | 
     if not isinstance(live, LiveRows):
         return None
     sources = live.sources(collection._memtable, partitions)
-    return [Source(source.segment, _matching(source, compiled, plan)) for source in sources]
+    return [Source(source.segment, matching(source, compiled, plan)) for source in sources]
 
 
 def _count(sources: list[Source]) -> int:
     return sum(segment.num_rows if mask is None else int(mask.sum()) for segment, mask in sources)
 
 
-def _matching(source: Source, compiled: Any, plan: Any) -> np.ndarray | None:
+def matching(source: Source, compiled: Any, plan: Any) -> np.ndarray | None:
     """The live rows that match a compiled filter (None: no filter)."""
     segment, mask = source
     if compiled is None:
         return mask
     if plan is not None and plan.required_fields <= segment.scalar_indexes.keys():
-        return _both(mask, plan.evaluate(segment.scalar_indexes).astype(bool, copy=False))
-    return _both(mask, evaluate_mask(compiled, _table_with(segment, compiled.fields)))
+        return both(mask, plan.evaluate(segment.scalar_indexes).astype(bool, copy=False))
+    return both(mask, evaluate_mask(compiled, _table_with(segment, compiled.fields)))
 
 
-def _both(mask: np.ndarray | None, other: np.ndarray | None) -> np.ndarray | None:
+def both(mask: np.ndarray | None, other: np.ndarray | None) -> np.ndarray | None:
     return other if mask is None else mask if other is None else mask & other
 
 
 def _project(collection: Any, segments: Sequence[Any], picks: Any, plan: Any) -> list[Row]:
     """The picked rows as a projection plan of Milvus Lite wants them."""
     if plan.include_all_dynamic or plan.explicit_dynamic_fields:
-        return [project_record(row, collection._schema, plan) for row in _read_rows(segments, picks, None)]
-    return _read_rows(segments, picks, [*plan.response_schema_fields, collection._pk_name])
+        return [project_record(row, collection._schema, plan) for row in read_rows(segments, picks, None)]
+    return read_rows(segments, picks, [*plan.response_schema_fields, collection._pk_name])
 
 
-def _read_rows(segments: Sequence[Any], picks: Any, names: Sequence[str] | None) -> list[Row]:
+def read_rows(segments: Sequence[Any], picks: Any, names: Sequence[str] | None) -> list[Row]:
     """Reads columns `names` (None: all) of `picks`, int[n, 2] of segment and row, with dynamic fields unpacked."""
     which, rows = np.asarray(picks, np.intp).reshape(-1, 2).T
     records: list[Row] = [{}] * len(rows)
@@ -183,11 +159,18 @@ def _read_rows(segments: Sequence[Any], picks: Any, names: Sequence[str] | None)
         table = _table_with(segments[at], names)
         stored = set(table.column_names) - {"_seq"}
         columns = [name for name in dict.fromkeys(table.column_names if names is None else names) if name in stored]
-        chosen = table.select(columns).take(rows[places]).to_pylist()
-        for place, record in zip(places.tolist(), chosen, strict=True):
+        for place, record in zip(places.tolist(), _records(table, columns, rows[places]), strict=True):
             record.update(decode_meta(record.get("$meta")))
             records[place] = record
     return records
+
+
+def _records(table: pa.Table, names: Sequence[str], rows: np.ndarray) -> list[Row]:
+    if len(rows) > _FEW_ROWS:
+        records: list[Row] = table.select(names).take(rows).to_pylist()
+        return records
+    columns = [table.column(name) for name in names]
+    return [{name: column[row].as_py() for name, column in zip(names, columns, strict=True)} for row in rows.tolist()]
 
 
 def _table_with(segment: Any, names: Iterable[str] | None) -> pa.Table:

@@ -14,6 +14,8 @@ import pyarrow.parquet as pq
 from milvus_lite.index.factory import load_index_from_spec
 from milvus_lite.storage.segment import Segment
 
+from .exact import Exact
+
 # Segments that keep their file open, of the 1,024 files a process may usually open. Further ones are read whole.
 MAX_OPEN_FILES = 256
 
@@ -27,6 +29,7 @@ class LazySegment(Segment):  # type: ignore[misc, unused-ignore]
 
     _with_open_file: ClassVar[WeakSet[LazySegment]] = WeakSet()
     _table: pa.Table | None
+    exact_indexes: dict[str, Exact | None]
 
     def __init__(self) -> None:
         """Left empty: `load` makes a segment."""
@@ -39,6 +42,7 @@ class LazySegment(Segment):  # type: ignore[misc, unused-ignore]
         self._pk_field, self._vector_field = pk_field, vector_field or ""
         self.index, self.indexes, self.scalar_indexes, self.sparse_indexes = None, {}, {}, {}
         self._vector_data_by_field, self.vector_null_mask = {}, None
+        self.exact_indexes = {}
         self._file, self._table, self._reading = pa.OSFile(file_path), None, threading.Lock()
         parquet = _parquet(self._file, file_path)
         self.schema = parquet.schema_arrow
@@ -89,10 +93,16 @@ class LazySegment(Segment):  # type: ignore[misc, unused-ignore]
     def attach_index(self, index: Any, field_name: str | None = None) -> None:
         """Attaches an index and forgets the vectors, of which the index has its own copy."""
         super().attach_index(index, field_name)
+        self.exact_indexes[field_name or self._vector_field] = Exact.of(index)
         if not self._keeps_table:
             with self._reading:
                 self._table = None
             self._vector_data_by_field.clear()
+
+    def release_index(self, field_name: str | None = None) -> None:
+        """Forget an index, or all."""
+        super().release_index(field_name)
+        self.exact_indexes = {name: kept for name, kept in self.exact_indexes.items() if name in self.indexes}
 
     def build_or_load_index(self, spec: Any, index_dir: str) -> None:
         """As in Milvus Lite, but a stored index is loaded without reading the vectors."""

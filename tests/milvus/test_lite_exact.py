@@ -1,0 +1,84 @@
+"""The exact search of Milvus Lite's indexes finds what faiss finds."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from pipelines.milvus import lite_fast_path
+
+lite_fast_path.apply()
+
+from milvus_lite.index.faiss_ivf_flat import FaissIvfFlatIndex  # noqa: E402
+
+from pipelines.milvus.lite_fast_path import exact  # noqa: E402
+from pipelines.milvus.lite_fast_path.codes import Codes  # noqa: E402
+from pipelines.milvus.lite_fast_path.exact import Exact, Nearest  # noqa: E402
+
+ROWS, DIM = 12_000, 48
+
+
+def vectors(kind: str, queries: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows and queries: random, near duplicates, with some large numbers, or all near but one."""
+    random = np.random.default_rng(0)
+    made = random.standard_normal((ROWS + queries, DIM)).astype(np.float32)
+    if kind == "duplicates":
+        made = made[random.integers(0, 300, len(made))] + 0.01 * made
+    if kind == "large":
+        made[:, :2] += [3, -2]
+        made[:, 2] *= 3
+    if kind == "near":
+        made = 0.01 * made + 1
+        made[7] = -1
+    return made[:ROWS], made[ROWS:]
+
+
+def search(searched: Exact, queries: np.ndarray, top_k: int, mask: np.ndarray | None) -> Nearest:
+    found = [each() for each in searched.searches(queries, top_k, mask)]
+    rows, distances = (np.concatenate(part, axis=1) for part in zip(*found, strict=True))
+    order = np.lexsort((rows, distances))[:, :top_k]
+    return np.take_along_axis(rows, order, 1), np.take_along_axis(distances, order, 1)
+
+
+@pytest.mark.parametrize("kind", ["random", "duplicates", "large", "near"])
+@pytest.mark.parametrize("metric", ["COSINE", "IP"])
+@pytest.mark.parametrize("codes", [False, True])
+def test_finds_what_faiss_finds(kind: str, metric: str, codes: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exact, "_BLOCK_ROWS", 5_000)
+    stored, asked = vectors(kind, exact.LEAST_BESIDE_CODES)
+    index = FaissIvfFlatIndex.build(stored, metric, {"nlist": 1})
+    searched = Exact.of(index)
+    assert searched is not None
+    if codes:
+        searched.make_codes()
+    random = np.random.default_rng(1)
+    late = np.arange(ROWS) >= 0.9 * ROWS  # some blocks have none of them
+    few = random.random(ROWS) < 0.001
+    for count in (1, exact.LEAST_QUERIES - 1, exact.LEAST_QUERIES, exact.LEAST_BESIDE_CODES):
+        for top_k in (1, 12, 300):
+            for mask in (None, late, few, random.random(ROWS) < 0.5):
+                rows, distances = search(searched, asked[:count], top_k, mask)
+                right, expected = index.search(asked[:count], top_k, mask)
+                np.testing.assert_allclose(distances, expected, rtol=2e-5, atol=2e-5)
+                assert np.array_equal(rows < 0, right < 0)
+                for mine, its, far in zip(rows, right, expected, strict=True):
+                    gaps = np.diff(far[its >= 0]) > 1e-4  # where ranks do not depend on the last digits
+                    clear = np.append(gaps, False)[:-1] & np.append(True, gaps)[:-1] if len(gaps) else []
+                    assert np.array_equal(mine[: len(clear)][clear], its[: len(clear)][clear])
+
+
+def test_an_index_of_another_kind_is_left_to_milvus_lite() -> None:
+    stored, _ = vectors("random", 0)
+    for metric, lists in (("L2", 1), ("COSINE", 4)):
+        assert Exact.of(FaissIvfFlatIndex.build(stored, metric, {"nlist": lists})) is None
+
+
+def test_codes_name_the_nearest_rows_and_know_when_they_do() -> None:
+    for kind, least in (("random", 0.95), ("large", 0.95), ("near", 0)):
+        made, queries = vectors(kind, 100)
+        made /= np.linalg.norm(made, axis=1, keepdims=True)
+        queries /= np.linalg.norm(queries, axis=1, keepdims=True)
+        rows, _, certain = Codes(made).search(queries, 10, 100)
+        right = np.argsort(-(queries.astype(np.float64) @ made.T.astype(np.float64)), axis=1)[:, :10]
+        assert certain.mean() >= least, kind
+        assert np.array_equal(rows[certain], right[certain])
