@@ -1,28 +1,26 @@
 """Read a weights file as float32 tensors under OpenAI's names, without running anything in it.
 
-Safetensors, files of `torch.save` and OpenAI's TorchScript archives are read; the names may be those of OpenAI,
-open_clip, a training run or Hugging Face's `CLIPModel`.
+Safetensors, files of `torch.save` and OpenAI's TorchScript archives are read; `names` lists the layouts.
 """
 
 from __future__ import annotations
 
 import pickle
 import re
-import zipfile
-from collections import OrderedDict
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from ..errors import ModelError
+from .architecture import Architecture
+from .names import with_own_names
 from .registry import list_models
-from .spec import Architecture
-
-State = dict[str, torch.Tensor]
+from .torch_files import State, read_torch
 
 SCALE = ".scale"
+# So often the bytes of a file may be parts of tensors: some towers share an embedding.
+MOST_SHARED = 4
 
 
 def load_state_dict(path: Path) -> State:
@@ -35,162 +33,41 @@ def load_state_dict(path: Path) -> State:
         ModelError: the file is damaged or of another kind.
     """
     try:
-        state = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
+        state = _read_safetensors(path) if path.suffix == ".safetensors" else read_torch(path)
+        _check_sizes(state, path.stat().st_size)
+        return _in_own_form(state)
     except Exception as error:
         reason = " ".join(str(error).split())[:160] or type(error).__name__
         if isinstance(error, pickle.UnpicklingError):  # torch's own message advises to switch the check off
             reason = "it is damaged, or a pickle of more than tensors, which is never loaded"
         raise ModelError(f"{path} holds no weights that can be read: {reason}") from error
+
+
+def _in_own_form(state: State) -> State:
+    """Return the tensors as float32 under this program's names."""
     scales = {name: state.pop(name) for name in [*state] if name.endswith(SCALE) and name[: -len(SCALE)] in state}
     for name, scale in scales.items():
         weight = name[: -len(SCALE)]
+        if torch.broadcast_shapes(state[weight].shape, scale.shape) != state[weight].shape:
+            raise ValueError(f"'{name}' does not fit '{weight}'")
         state[weight] = state[weight].float() * scale.float()
-    return {name: tensor.float() for name, tensor in _with_openai_names(state).items()}
+    return {name: tensor.float() for name, tensor in with_own_names(state).items()}
+
+
+def _check_sizes(state: State, file_size: int) -> None:
+    """Refuse tensors that claim more than the file holds: views of the same few bytes, made whole as float32."""
+    total = sum(tensor.numel() * tensor.element_size() for tensor in state.values() if tensor.dtype != torch.float32)
+    if total > MOST_SHARED * file_size:
+        raise ValueError(f"its tensors claim {total:,} bytes, and the file has {file_size:,}")
+    odd = [name for name, one in state.items() if one.layout is not torch.strided or one.device.type != "cpu"]
+    if odd:
+        raise ValueError(f"the numbers of '{odd[0]}' are not all there")
 
 
 def _read_safetensors(path: Path) -> State:
     from safetensors.torch import load_file
 
     return dict(load_file(path))
-
-
-def _read_torch(path: Path) -> State:
-    if _is_torchscript(path):
-        return _read_torchscript(path)
-    loaded: Any = torch.load(path, map_location="cpu", weights_only=True)
-    if not isinstance(loaded, dict):
-        raise ValueError("it is no state dict")
-    state = loaded.get("state_dict", loaded)
-    return {name: value for name, value in state.items() if isinstance(value, torch.Tensor)}
-
-
-# --- TorchScript: how OpenAI publishes CLIP --------------------------------------------------------------------------
-# `torch.jit.load` runs the archive's own `__setstate__` code, which may write files. On disk the archive is a zip of
-# raw tensors and one pickle that names them; here that pickle may build tensors and empty modules only.
-
-_DTYPES = {
-    "FloatStorage": torch.float32, "HalfStorage": torch.float16, "BFloat16Storage": torch.bfloat16,
-    "DoubleStorage": torch.float64, "LongStorage": torch.int64, "IntStorage": torch.int32,
-    "ShortStorage": torch.int16, "CharStorage": torch.int8, "ByteStorage": torch.uint8, "BoolStorage": torch.bool,
-}  # fmt: skip
-
-
-def _is_torchscript(path: Path) -> bool:
-    """Return whether the file is a TorchScript archive, as opposed to a zip that `torch.save` wrote."""
-    if not zipfile.is_zipfile(path):
-        return False
-    with zipfile.ZipFile(path) as archive:
-        return any(name.endswith("/constants.pkl") for name in archive.namelist())
-
-
-def _read_torchscript(path: Path) -> State:
-    """Return parameters and buffers under the names that `state_dict` gives them.
-
-    Raises:
-        pickle.UnpicklingError: the archive builds something other than modules and tensors.
-    """
-    with zipfile.ZipFile(path) as archive:
-        pickled = min((name for name in archive.namelist() if name.endswith("/data.pkl")), key=len)
-        with archive.open(pickled) as file:
-            return dict(_tensors(_Unpickler(file, archive, pickled.removesuffix(".pkl")).load()))
-
-
-class _Module:
-    """Stands for every module of the archive and holds its attributes."""
-
-
-def _rebuild_tensor(storage: torch.Tensor, offset: int, size: Any, stride: Any, *_: object) -> torch.Tensor:
-    return storage.as_strided(size, stride, offset)  # checks the bounds
-
-
-def _first(value: Any, *_: object) -> Any:
-    return value
-
-
-_BUILDERS = {
-    ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
-    ("collections", "OrderedDict"): OrderedDict,
-    ("torch.jit._pickle", "restore_type_tag"): _first,
-    ("torch", "device"): _first,
-    **{("torch.jit._pickle", f"build_{kind}list"): _first for kind in ("int", "bool", "double", "tensor")},
-}
-
-
-class _Unpickler(pickle.Unpickler):
-    def __init__(self, file: Any, archive: zipfile.ZipFile, folder: str) -> None:
-        super().__init__(file)
-        self._archive, self._folder = archive, folder
-
-    def find_class(self, module: str, name: str) -> Any:
-        if module.split(".")[0] == "__torch__":
-            return _Module
-        if module == "torch" and name in _DTYPES:
-            return _DTYPES[name]
-        if (module, name) not in _BUILDERS:
-            raise pickle.UnpicklingError(f"{module}.{name} is no part of a model's weights")
-        return _BUILDERS[module, name]
-
-    def persistent_load(self, pid: Any) -> torch.Tensor:
-        _, dtype, key, _, _ = pid
-        data = self._archive.read(f"{self._folder}/{key}")
-        return torch.frombuffer(bytearray(data), dtype=dtype) if data else torch.empty(0, dtype=dtype)
-
-
-def _tensors(module: Any, prefix: str = "") -> Iterator[tuple[str, torch.Tensor]]:
-    for name, value in vars(module).items():
-        if isinstance(value, torch.Tensor):
-            yield prefix + name, value
-        elif isinstance(value, _Module):
-            yield from _tensors(value, f"{prefix}{name}.")
-
-
-# --- Names and sizes -------------------------------------------------------------------------------------------------
-
-# Hugging Face's names → OpenAI's, inside a block ("layers.3.") and outside.
-_HF_BLOCK = {
-    "layer_norm1": "ln_1", "layer_norm2": "ln_2", "mlp.fc1": "mlp.c_fc", "mlp.fc2": "mlp.c_proj",
-    "self_attn.out_proj": "attn.out_proj",
-}  # fmt: skip
-_HF_NAMES = {
-    "vision_model.embeddings.class_embedding": "visual.class_embedding",
-    "vision_model.embeddings.patch_embedding.weight": "visual.conv1.weight",
-    "vision_model.embeddings.position_embedding.weight": "visual.positional_embedding",
-    "vision_model.pre_layrnorm.weight": "visual.ln_pre.weight",  # misspelt there
-    "vision_model.pre_layrnorm.bias": "visual.ln_pre.bias",
-    "vision_model.post_layernorm.weight": "visual.ln_post.weight",
-    "vision_model.post_layernorm.bias": "visual.ln_post.bias",
-    "text_model.embeddings.token_embedding.weight": "token_embedding.weight",
-    "text_model.embeddings.position_embedding.weight": "positional_embedding",
-    "text_model.final_layer_norm.weight": "ln_final.weight",
-    "text_model.final_layer_norm.bias": "ln_final.bias",
-    "logit_scale": "logit_scale",
-}
-_HF_LAYER = re.compile(r"(vision|text)_model\.encoder\.layers\.(\d+)\.(.+)\.(weight|bias)")
-
-
-def _with_openai_names(state: State) -> State:
-    # open_clip's checkpoints put "module." in front of every name, and "text." in front of the text tower's.
-    state = {name.removeprefix("module.").removeprefix("text."): tensor for name, tensor in state.items()}
-    return _from_hugging_face(state) if "visual_projection.weight" in state else state
-
-
-def _from_hugging_face(state: State) -> State:
-    renamed = {_HF_NAMES[name]: tensor for name, tensor in state.items() if name in _HF_NAMES}
-    # Hugging Face's projections are linear layers, OpenAI's are matrices to multiply by.
-    renamed["visual.proj"] = state["visual_projection.weight"].T
-    renamed["text_projection"] = state["text_projection.weight"].T
-    for name, tensor in state.items():
-        match = _HF_LAYER.fullmatch(name)
-        if match is None:
-            continue
-        tower, number, part, kind = match.groups()
-        block = f"{'visual.' if tower == 'vision' else ''}transformer.resblocks.{number}"
-        if part in _HF_BLOCK:
-            renamed[f"{block}.{_HF_BLOCK[part]}.{kind}"] = tensor
-        elif part == "self_attn.q_proj":  # OpenAI's query, key and value are one matrix
-            parts = [state[name.replace("q_proj", f"{which}_proj")] for which in "qkv"]
-            renamed[f"{block}.attn.in_proj_{kind}"] = torch.cat(parts)
-    return renamed
 
 
 def guess_model(state: State) -> str:

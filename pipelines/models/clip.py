@@ -1,64 +1,98 @@
-"""A loaded CLIP, which turns images and texts into embeddings, and the choice of the runtime that runs it."""
+"""A loaded CLIP, which turns images and texts into embeddings."""
 
 from __future__ import annotations
 
-import importlib.util
 import os
-import shutil
 import sys
-from collections.abc import Sequence
-from functools import lru_cache
-from importlib.metadata import version
+from collections.abc import Callable, Sequence
+from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Protocol
+from typing import Any
 
 import numpy as np
 
 from ..errors import InputError, ModelError
 from ..forks import refuse_fork
 from ..settings import Settings
+from .file_tokenizer import FileTokenizer, tokenizer_of
+from .fingerprint import fingerprint
+from .hub_config import check_config
 from .model_id import make_model_id, resolve_name
+from .multilingual import load_multilingual
+from .reading import read_words
 from .registry import get_model, list_models
-from .spec import ModelSpec
+from .runtime import Runtime, choose_runtime, open_runtime
+from .spec import ModelSpec, with_own_weights
+from .text_models import get_text_model
 from .tokenizer import tokenize
-from .weights import fingerprint, locate
-
-RUNTIMES = ("auto", "pytorch", "openvino")
+from .weights import locate, place_of
 
 
 @lru_cache(maxsize=4)
 def load_model(
-    name: str | os.PathLike[str], weights: str = "", device: str = "auto", runtime: str = "auto", threads: int = 0
-) -> ClipModel:
+    name: str | os.PathLike[str], weights: str = "", device: str = "auto", runtime: str = "auto", threads: int = 0,
+    precision: str = "auto", model_url: str = "",
+) -> ClipModel:  # fmt: skip
     """Load a model, once per process.
 
     Args:
         threads: for the CPU; 0 takes one per core that this process may use. PyTorch has one number for the process.
+        model_url: of the server, for the runtime 'triton'.
 
     Raises:
-        InputError: the name is unknown, or the runtime does not run here.
-        ModelError: the weights are missing, damaged or of another model, or the device does not exist.
+        InputError: the name is unknown, or the runtime does not run here, or not in this precision.
+        ModelMismatch: the server runs another model.
+        ModelError: the weights are missing, damaged or of another model, the device does not exist, or no server
+            answers.
     """
-    return ClipModel(get_model(resolve_name(name)), weights, device, runtime, threads)
+    return ClipModel(get_model(resolve_name(name)), weights, device, runtime, threads, precision, model_url)
+
+
+@lru_cache(maxsize=2)
+def _load_text_model(name: str, model: str, *how: Any) -> ClipModel:
+    return ClipModel(get_text_model(name, model), "", *how)
 
 
 def model_of(settings: Settings) -> ClipModel:
     """Load the model that these settings name (see `resolve_model`). Raises as `load_model` does."""
-    return load_model(settings.model, settings.weights, settings.device, settings.runtime, settings.threads)
+    return load_model(settings.model, settings.weights, *_how(settings))
+
+
+def text_model_of(settings: Settings) -> ClipModel:
+    """Load what reads texts by these settings: their text model, if they name one, else the model itself."""
+    if settings.text_model:
+        return _load_text_model(settings.text_model, settings.model, *_how(settings))
+    return model_of(settings)
+
+
+def _how(settings: Settings) -> tuple[str, str, int, str, str]:
+    return settings.device, settings.runtime, settings.threads, settings.precision, settings.model_url
 
 
 class ClipModel:
     """Both towers of a CLIP on one device. Thread-safe."""
 
+    model_id: str  # stored in every row of a collection
+
     def __init__(
-        self, spec: ModelSpec, weights: str = "", device: str = "auto", runtime: str = "auto", threads: int = 0
-    ) -> None:
-        self.spec = spec
-        path = locate(spec, weights)
-        sha256 = fingerprint(path)
-        _check_identity(spec, path, sha256)
-        self.model_id = make_model_id(spec.name, sha256, spec.recipe)  # stored in every row of a collection
-        self.runtime = _open_runtime(spec, path, sha256, runtime, device, threads)
+        self, spec: ModelSpec, weights: str = "", device: str = "auto", runtime: str = "auto", threads: int = 0,
+        precision: str = "auto", model_url: str = "",
+    ) -> None:  # fmt: skip
+        self.spec, self._precision = spec, precision
+        self.runtime: Runtime
+        if choose_runtime(runtime, device, model_url) == "triton":
+            from .triton_runtime import TritonRuntime
+
+            if weights:
+                raise InputError("--weights goes where the model is exported: image-search export-model --weights FILE")
+            self._path = place_of(spec)  # beside which its tokenizer is; the weights may be elsewhere
+            self.runtime = remote = TritonRuntime(spec, model_url, precision)
+            self.model_id = remote.model_id
+            return
+        self._path, sha256 = find_weights(spec, weights)
+        self.spec = with_own_weights(spec) if weights else spec
+        self.model_id = make_model_id(spec.name, sha256, spec.recipe)
+        self.runtime = open_runtime(spec, self._path, sha256, runtime, device, threads, precision)
 
     def __deepcopy__(self, memo: object) -> ClipModel:
         """Return this model itself: Towhee deep-copies what a pipeline's declaration holds."""
@@ -67,12 +101,30 @@ class ClipModel:
     @property
     def description(self) -> str:
         """Runtime, precision and device in words: 'openvino fp32 on cpu'."""
-        return f"{self.runtime.name} {self.runtime.precision} on {self.runtime.device}"
+        advice = " (--precision int8 would be faster)" if self._is_slow else ""
+        return f"{self.runtime.name} {self.runtime.precision} on {self.runtime.device}{advice}"
+
+    @property
+    def _is_slow(self) -> bool:
+        """Whether this CPU has nothing faster than float32 that could be trusted blindly."""
+        return self._precision == "auto" and (self.runtime.name, self.runtime.precision) == ("openvino", "fp32")
 
     @property
     def default_batch_size(self) -> int:
         """Images per call for which this kind of device is fast and has enough memory."""
         return self.runtime.default_batch_size
+
+    def prepare_texts(self) -> None:
+        """Do beforehand what the first text would wait for."""
+        self.runtime.prepare_texts()
+
+    def calibrate(self, read_images: Callable[[], np.ndarray]) -> None:
+        """Prepare int8 with images that `read_images` returns, uint8[n, size, size, 3]; does nothing elsewhere.
+
+        Raises:
+            InputError: there are too few images, or int8 would lose too much of the embeddings.
+        """
+        self.runtime.calibrate(read_images)
 
     def embed_images(self, images: np.ndarray) -> np.ndarray:
         """uint8[n, size, size, 3] RGB → float32[n, dim], not normalised."""
@@ -80,13 +132,56 @@ class ClipModel:
         return self.runtime.embed_images(images)
 
     def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
-        """n texts → float32[n, dim], not normalised. Texts of more than 77 tokens are truncated."""
+        """n texts → float32[n, dim], not normalised. Texts that are too long for the model are truncated."""
         if not texts:
             return np.empty((0, self.spec.dim), np.float32)
         refuse_fork()
-        tokens = tokenize(texts, self.spec.architecture.context_length)
+        if self._tokenizer is not None:
+            return self.runtime.embed_texts(self._tokenizer(texts))
+        tokens = tokenize(texts, self.spec.context_length)
         # Attention is causal and the embedding is read at the end of text, so the zeros after it change nothing.
         return self.runtime.embed_texts(tokens[:, : tokens.argmax(axis=1).max() + 1])
+
+    def is_cut(self, text: str) -> bool:
+        """Return whether a text has more tokens than the model reads."""
+        length = self.spec.context_length
+        if len(text.encode(errors="replace")) <= length - 2:  # a token is at least one byte
+            return False
+        return self._tokenizer.is_cut(text) if self._tokenizer else bool(tokenize([text], length + 1)[0, -1])
+
+    def embed_any(self, texts: Sequence[str], language: str = "") -> np.ndarray:
+        """Like `embed_texts`, but each text is read by the tower that reads its language, or translated for it.
+
+        Args:
+            language: that of the texts, '' to tell it from each.
+        """
+        read = [read_words(text, self.spec, language) for text in texts]
+        embeddings = np.empty((len(texts), self.spec.dim), np.float32)
+        for tower, embed in (("own", self.embed_texts), ("multilingual", _embed_multilingual)):
+            rows = [row for row, one in enumerate(read) if one.tower == tower]
+            if rows:
+                embeddings[rows] = embed([read[row].words for row in rows])
+        return embeddings
+
+    @cached_property
+    def _tokenizer(self) -> FileTokenizer | None:
+        return tokenizer_of(self.spec, self._path) if self.spec.has_own_tokenizer else None
+
+
+def find_weights(spec: ModelSpec, weights: str = "") -> tuple[Path, str]:
+    """Return a model's weights file and its SHA-256, downloaded where it is not here.
+
+    Raises:
+        ModelError: the weights are missing, or known to be those of another model.
+    """
+    path = locate(spec, weights)
+    sha256 = fingerprint(path)
+    _check_identity(spec, path, sha256)
+    is_known = check_config(spec, path) or sha256 == spec.weights.sha256
+    if weights and not is_known:
+        taken = f"{spec.activation} is taken, as {spec.name} has it"
+        print(f"nothing beside {path} says its activation: {taken}", file=sys.stderr)
+    return path, sha256
 
 
 def _check_identity(spec: ModelSpec, path: Path, sha256: str) -> None:
@@ -98,66 +193,5 @@ def _check_identity(spec: ModelSpec, path: Path, sha256: str) -> None:
         raise ModelError(f"{path} is not the file that model.json beside it was written for: train again")
 
 
-class Runtime(Protocol):
-    """Both towers of one model on one device. Thread-safe."""
-
-    name: str
-    device: str
-    precision: str
-    default_batch_size: int
-
-    def embed_images(self, images: np.ndarray) -> np.ndarray:
-        """uint8[n, size, size, 3] RGB → float32[n, dim], not normalised."""
-        ...
-
-    def embed_texts(self, tokens: np.ndarray) -> np.ndarray:
-        """int64[n, length], each row with its end of text → float32[n, dim], not normalised."""
-        ...
-
-
-def choose_runtime(runtime: str = "auto", device: str = "auto") -> str:
-    """Return 'pytorch' or 'openvino': by default OpenVINO on CPUs, where it is faster, and PyTorch elsewhere.
-
-    Raises:
-        InputError: the runtime is unknown or does not run here.
-    """
-    if runtime not in RUNTIMES:
-        raise InputError(f"there is no runtime '{runtime}'; known runtimes: {', '.join(RUNTIMES)}")
-    installed = importlib.util.find_spec("openvino") is not None
-    on_cpu = device == "cpu" or (device == "auto" and not _gpu_possible())
-    if runtime == "auto":
-        return "openvino" if installed and on_cpu else "pytorch"
-    if runtime == "openvino" and not installed:
-        raise InputError("the runtime 'openvino' is not installed: pip install openvino")
-    if runtime == "openvino" and device not in ("auto", "cpu"):
-        raise InputError(f"the runtime 'openvino' runs on the CPU, not on '{device}': use --runtime pytorch")
-    return runtime
-
-
-def _open_runtime(spec: ModelSpec, path: Path, sha256: str, runtime: str, device: str, threads: int) -> Runtime:
-    if choose_runtime(runtime, device) == "openvino":
-        from .openvino_runtime import OpenVinoRuntime
-
-        try:
-            return OpenVinoRuntime(spec, path, sha256, threads)
-        except OSError as error:
-            problem = f"the folder for converted models cannot be written ({error})"
-            remedy = "name another one by IMAGE_SEARCH_CACHE"
-            if runtime == "openvino":
-                raise ModelError(f"{problem}: {remedy}, or use --runtime pytorch") from error
-            print(f"{problem}; PyTorch runs the model, which is slower: {remedy}", file=sys.stderr)
-    from .pytorch_runtime import PyTorchRuntime
-
-    return PyTorchRuntime(spec, path, device, threads=threads)
-
-
-def _gpu_possible() -> bool:
-    """Return whether to ask PyTorch for a GPU: that question costs its import, more than a second."""
-    if version("torch").endswith("+cpu"):
-        return False
-    return (
-        sys.platform == "darwin"
-        or shutil.which("nvidia-smi") is not None
-        or os.path.exists("/proc/driver/nvidia")
-        or os.path.exists("/dev/kfd")  # AMD
-    )
+def _embed_multilingual(texts: Sequence[str]) -> np.ndarray:
+    return load_multilingual().embed_texts(texts)

@@ -18,6 +18,30 @@ NAMES = {
     "zh": "Chinese", "el": "Greek", "he": "Hebrew", "hi": "Hindi", "hy": "Armenian", "ka": "Georgian",
 }  # fmt: skip
 MULTILINGUAL = ("ar", "de", "en", "es", "fr", "it", "ja", "ko", "nl", "pl", "pt", "ru", "th", "tr", "zh")
+# The languages that XLM-R was trained on (Conneau et al. 2020, table 6), and those of Crossmodal-3600 (Thapliyal et al.
+# 2022), in which SigLIP 2 was measured.
+XLM_R = (
+    "af", "am", "ar", "as", "az", "be", "bg", "bn", "br", "bs", "ca", "cs", "cy", "da", "de", "el", "en", "eo", "es",
+    "et", "eu", "fa", "fi", "fr", "fy", "ga", "gd", "gl", "gu", "ha", "he", "hi", "hr", "hu", "hy", "id", "is", "it",
+    "ja", "jv", "ka", "kk", "km", "kn", "ko", "ku", "ky", "la", "lo", "lt", "lv", "mg", "mk", "ml", "mn", "mr", "ms",
+    "my", "ne", "nl", "no", "om", "or", "pa", "pl", "ps", "pt", "ro", "ru", "sa", "sd", "si", "sk", "sl", "so", "sq",
+    "sr", "su", "sv", "sw", "ta", "te", "th", "tl", "tr", "ug", "uk", "ur", "uz", "vi", "xh", "yi", "zh",
+)  # fmt: skip
+CROSSMODAL = (
+    "ar", "bn", "cs", "da", "de", "el", "en", "es", "fa", "fi", "fr", "he", "hi", "hr", "hu", "id", "it", "ja", "ko",
+    "mi", "nl", "no", "pl", "pt", "qu", "ro", "ru", "sv", "sw", "te", "th", "tl", "tr", "uk", "vi", "zh",
+)  # fmt: skip
+# The languages of sentence-transformers' multilingual models, by their documentation, and of M-CLIP's, by their cards.
+DISTILLED = (
+    "ar", "bg", "ca", "cs", "da", "de", "el", "en", "es", "et", "fa", "fi", "fr", "gl", "gu", "he", "hi", "hr", "hu",
+    "hy", "id", "it", "ja", "ka", "ko", "ku", "lt", "lv", "mk", "mn", "mr", "ms", "my", "nl", "no", "pl", "pt", "ro",
+    "ru", "sk", "sl", "sq", "sr", "sv", "th", "tr", "uk", "ur", "vi", "zh",
+)  # fmt: skip
+M_CLIP = (
+    "af", "am", "ar", "az", "bg", "bn", "bs", "ca", "cs", "da", "de", "el", "en", "es", "et", "fr", "hi", "hr", "hu",
+    "id", "is", "it", "ja", "mk", "ml", "mr", "nl", "pl", "pt", "ro", "ru", "sl", "sq", "sr", "sv", "sw", "te", "tk",
+    "tl", "tr", "ug", "uk", "ur", "uz", "vi", "xh", "zh",
+)  # fmt: skip
 _LATIN = ("de", "es", "fr", "it", "nl", "pl", "pt", "tr")
 # First word of a letter's Unicode name. Kana come first: Japanese has Chinese characters as well.
 _SCRIPTS = {
@@ -53,6 +77,8 @@ def read_text(text: str, language: str = "", reader: str = "") -> Reading:
 
 def _by_letters(text: str, reader: str) -> str:
     """Return the language of letters that are not Latin, '' for Latin ones."""
+    if text.isascii():
+        return ""
     letters = Counter(unicodedata.name(letter, "").split(" ")[0] for letter in text if letter.isalpha())
     found = [language for script, language in _SCRIPTS.items() if letters[script]]
     if found and found[0] == "zh" and reader == "ja":

@@ -1,8 +1,9 @@
 """The model id that every row of a collection carries: `name@fingerprint`, or `/folder@fingerprint-recipe`.
 
 The fingerprint is the start of the SHA-256 of the weights file. The recipe stands for all else that decides an
-embedding (`ModelSpec.recipe`): in a model folder anybody can edit it. Only embeddings of equal weights by equal recipes
-are comparable. Ids of version 0.1 have no recipe, and are taken as equal to the folder's present one.
+embedding (`ModelSpec.recipe`): in a model folder or on the hub anybody can edit it. Only embeddings of equal weights by
+equal recipes are comparable. Ids of version 0.1 have no recipe, and are taken as equal to the folder's present one;
+the first insert, which copies the rows, writes that into them.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ import dataclasses
 import os
 
 from ..settings import DEFAULT_MODEL, Settings
+
+HUB = "hf:"
 
 
 def name_of(model_id: str) -> str:
@@ -25,12 +28,17 @@ def fingerprint_of(model_id: str) -> str:
 
 def make_model_id(name: str, sha256: str, recipe: str) -> str:
     """Return the id of a model with these weights. The recipe of a registered model is fixed by its name."""
-    return f"{name}@{sha256[:12]}" + (f"-{recipe}" if is_folder_name(name) else "")
+    return f"{name}@{sha256[:12]}" + (f"-{recipe}" if is_folder_name(name) or is_hub_name(name) else "")
+
+
+def is_hub_name(name: str) -> bool:
+    """Return whether a model name is a repository of the Hugging Face hub: `hf:ORGANISATION/NAME`."""
+    return name.startswith(HUB)
 
 
 def is_folder_name(name: str) -> bool:
     """Return whether a model name is a path: `./my-model`, `/models/mine`, `~/mine`."""
-    return name.startswith((".", "~")) or "/" in name or os.sep in name
+    return not is_hub_name(name) and (name.startswith((".", "~")) or "/" in name or os.sep in name)
 
 
 def resolve_name(name: str | os.PathLike[str]) -> str:
@@ -47,8 +55,11 @@ def resolve_model(settings: Settings, stored_model_id: str = "") -> Settings:
 
 
 def may_be_same_name(one: str, other: str) -> bool:
-    """Return whether two names can mean one model. Folders move, so two folders always can: their weights decide."""
-    return one == other or (is_folder_name(one) and is_folder_name(other))
+    """Return whether two names can mean one model.
+
+    Folders move, and may be copies of a repository, so that two of these always can: their weights decide.
+    """
+    return one == other or all(is_folder_name(name) or is_hub_name(name) for name in (one, other))
 
 
 def is_same_model(one: str, other: str) -> bool:
@@ -66,6 +77,12 @@ def note_on_recipe(stored_model_id: str, model_id: str) -> str:
     stored, ours = (one.rpartition("@")[2].partition("-") for one in (stored_model_id, model_id))
     is_edited = stored[0] == ours[0] and stored[2] and ours[2] and stored[2] != ours[2]
     return " (its model.json was edited since)" if is_edited else ""
+
+
+def with_recipe(stored_model_id: str, model_id: str) -> str:
+    """Return the stored id of the same model, with a recipe even if it is one of version 0.1."""
+    stored, recipe = (one.rpartition("@")[2].partition("-")[2] for one in (stored_model_id, model_id))
+    return f"{stored_model_id}-{recipe}" if recipe and not stored else stored_model_id
 
 
 def is_compatible(stored_model_id: str, model_id: str) -> bool:

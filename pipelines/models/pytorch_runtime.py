@@ -1,8 +1,9 @@
-"""Run a model with PyTorch: in half precision on GPUs and on CPUs with bf16 matrix instructions, else in float32."""
+"""Run a model with PyTorch; by default in half precision on GPUs and on CPUs with bf16 matrix instructions."""
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,25 +11,28 @@ import torch
 
 from ..errors import ModelError
 from ..threads import usable_cores
+from .networks import build_network, image_tower, text_tower
 from .spec import ModelSpec
-from .towers import TextTower, build_network, image_tower
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class PyTorchRuntime:
     """Both towers on one device. The two may run at the same time; each serves one call at a time."""
 
     def __init__(
-        self, spec: ModelSpec, path: Path, device: str = "auto", dtype: torch.dtype | None = None, threads: int = 0
+        self, spec: ModelSpec, path: Path, device: str = "auto", precision: str = "auto", threads: int = 0
     ) -> None:
         limit_threads(threads)
         self.name, self.device = "pytorch", choose_device(device)
-        self.dtype = dtype or fast_dtype(self.device)
-        self.precision = {torch.float32: "fp32", torch.float16: "fp16", torch.bfloat16: "bf16"}[self.dtype]
+        self.dtype = DTYPES.get(precision) or fast_dtype(self.device)
+        self.precision = next(name for name, dtype in DTYPES.items() if dtype == self.dtype)
         # The intermediate results of a batch should fit into a CPU's cache; a GPU needs work for all of its cores.
         self.default_batch_size = 256 if self.device.startswith("cuda") else 32
         network = build_network(spec, path)
-        self._images = image_tower(network, spec, self.dtype).to(self.device)
-        self._texts = TextTower(network, self.dtype).to(self.device)
+        has_images = spec.family != "text"
+        self._images = image_tower(network, spec, self.dtype).to(self.device) if has_images else torch.nn.Identity()
+        self._texts = text_tower(network, spec, self.dtype).to(self.device)
         self._image_lock, self._text_lock = threading.Lock(), threading.Lock()
 
     def embed_images(self, images: np.ndarray) -> np.ndarray:
@@ -40,6 +44,12 @@ class PyTorchRuntime:
         """int64[n, length] → float32[n, dim], not normalised."""
         with self._text_lock:
             return _run(self._texts, tokens, self.device)
+
+    def prepare_texts(self) -> None:
+        """Do nothing: this runtime compiles nothing."""
+
+    def calibrate(self, read_images: Callable[[], np.ndarray]) -> None:
+        """Do nothing: this runtime has no int8."""
 
 
 def limit_threads(threads: int) -> None:

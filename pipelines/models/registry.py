@@ -6,25 +6,71 @@ Quality: `docs/openclip_retrieval_results.csv` of open_clip, columns "image retr
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 from pathlib import Path
+from typing import Any
 
 from ..errors import InputError
-from .languages import MULTILINGUAL
-from .model_id import is_folder_name, resolve_name
-from .spec import Architecture, ModelSpec, Quality, Weights, read_folder
+from .architecture import Architecture, TextEncoder
+from .hub_config import CHINESE_CLIP_CONTEXT, XLM_R_BASE
+from .hub_models import read_any_folder, read_repository
+from .languages import CROSSMODAL, MULTILINGUAL, XLM_R
+from .model_id import is_folder_name, is_hub_name, resolve_name
+from .spec import ModelSpec, Quality, Weights
+from .text_models import list_text_models
 
 # Columns: embed_dim, image_resolution, vision_layers, vision_width, vision_patch_size, then width, heads and layers of
 # the text tower.
 _VIT_B_32 = Architecture(512, 224, 12, 768, 32, 512, 8, 12)
 _VIT_B_16 = Architecture(512, 224, 12, 768, 16, 512, 8, 12)
 _VIT_L_14 = Architecture(768, 224, 24, 1024, 14, 768, 12, 12)
+_XLM_R_VIT_B_32 = Architecture(512, 224, 12, 768, 32, 768, 12, 12, vocab_size=250002)
+_PE_CORE_S = Architecture(512, 384, 12, 384, 16, 512, 8, 12, 32)
+_CHINESE_VIT_B_16 = Architecture(512, 224, 12, 768, 16, 768, 12, 12, CHINESE_CLIP_CONTEXT, 21128)
 _VIT_L_14_336 = Architecture(768, 336, 24, 1024, 14, 768, 12, 12)
 _RN50 = Architecture(1024, 224, (3, 4, 6, 3), 64, None, 512, 8, 12)
 _RN101 = Architecture(512, 224, (3, 4, 23, 3), 64, None, 512, 8, 12)
 _RN50X4 = Architecture(640, 288, (4, 6, 10, 6), 80, None, 640, 10, 12)
 _RN50X16 = Architecture(768, 384, (6, 8, 18, 8), 96, None, 768, 12, 12)
 _RN50X64 = Architecture(1024, 448, (3, 15, 36, 10), 128, None, 1024, 16, 12)
+
+
+def _siglip2_sizes(image_resolution: int, patch: int) -> Architecture:
+    return Architecture(768, image_resolution, 12, 768, patch, 768, 12, 12, 64, 256000)
+
+
+# 10⁹ multiplications and additions for one image, and 10⁶ bytes of the parameters in float32, which the tests count.
+_COSTS = {
+    _VIT_B_32: (8.2, 605), _VIT_B_16: (32.7, 598), _VIT_L_14: (156.4, 1710), _VIT_L_14_336: (368.5, 1712),
+    _XLM_R_VIT_B_32: (8.2, 1464), _CHINESE_VIT_B_16: (32.7, 753), _siglip2_sizes(256, 32): (11.5, 1507),
+    _siglip2_sizes(224, 16): (35.4, 1501), _siglip2_sizes(256, 16): (46.8, 1501),
+    _siglip2_sizes(384, 16): (112.1, 1502), _PE_CORE_S: (31.3, 349), _RN50: (11.6, 408),
+    _RN101: (19.0, 479), _RN50X4: (41.2, 713), _RN50X16: (145.7, 1164), _RN50X64: (520.3, 2493),
+}  # fmt: skip
+# What each model is good for, in the order in which they are listed.
+_TAKEN_FOR = {
+    "builtin": "a first try, without a download: everyday things, not fine detail",
+    "clip_vit_base_patch32_laion2b": "English; the default",
+    "xlm-roberta-base-ViT-B-32": "many languages, at the cost of the default",
+    "siglip2-base-patch32-256": "many languages, newer, at little more cost",
+    "clip_vit_base_patch16_laion2b": "English, better and slower",
+    "siglip2-base-patch16-224": "many languages, newer, four times the work",
+    "siglip2-base-patch16-256": "the same, finer detail",
+    "siglip2-base-patch16-384": "the same, finest detail; a GPU helps",
+    "clip_vit_large_patch14_laion2b": "English, the best here; a GPU helps",
+    "PE-Core-S-16-384": "English, fine detail from a small download",
+    "chinese-clip-vit-base-patch16": "Chinese; Towhee's tutorial in Chinese",
+    "clip_vit_base_patch32": "Towhee's tutorials; takes a --text-model",
+    "clip_vit_base_patch16": "Towhee's tutorials",
+    "clip_vit_large_patch14": "Towhee's tutorials; takes a --text-model",
+    "clip_vit_large_patch14_336": "Towhee's tutorials",
+    "clip_vit_base_patch32_datacomp": "collections made with it",
+    "clip_vit_base_patch16_datacomp": "collections made with it",
+    "clip_resnet_r50": "collections made with it", "clip_resnet_r101": "collections made with it",
+    "clip_resnet_r50x4": "collections made with it", "clip_resnet_r50x16": "collections made with it",
+    "clip_resnet_r50x64": "collections made with it",
+}  # fmt: skip
 
 
 def _openai(name: str, file: str, architecture: Architecture, quality: Quality, sha256: str) -> ModelSpec:
@@ -43,17 +89,40 @@ def _open_clip(
     return ModelSpec(name, architecture, weights, licence="MIT", quality=quality, activation="gelu")
 
 
+def _on_hub(
+    name: str, architecture: Architecture, licence: str, repository: str, *files: str, quality: Quality | None = None,
+    **values: Any,
+) -> ModelSpec:  # fmt: skip
+    """Describe a repository of which neither a commit nor a SHA-256 is pinned: the first download records the commit.
+
+    A user may put its files into a folder of the model's name in the cache.
+    """
+    first, *others = files
+    weights = Weights(f"{name}/{first}", repository=repository, hub_file=first, others=tuple(others))
+    return ModelSpec(name, architecture, weights, licence, quality, **values)
+
+
+def _siglip2(name: str, image_resolution: int, patch: int) -> ModelSpec:
+    """Describe one of SigLIP 2's base models, in transformers' layout."""
+    return _on_hub(
+        name, _siglip2_sizes(image_resolution, patch), "Apache-2.0", f"google/{name}", "model.safetensors",
+        family="siglip", activation="gelu_tanh", mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5), squash=True, bilinear=True,
+        cleaning="lower", languages=CROSSMODAL,
+    )  # fmt: skip
+
+
 BUILTIN = ModelSpec(
     name="builtin",
     architecture=Architecture(256, 160, (2, 2, 2, 2), 32, None, 256, 4, 4),
     weights=Weights("builtin.safetensors", path=Path(__file__).with_name("builtin.safetensors")),
     licence="Apache-2.0 (trained on research data sets, see models/BUILTIN.md)",
-    note="small demo model, shipped with the package; finds everyday things, not fine detail",
     languages=MULTILINGUAL,
+    gflops=1.0,
+    megabytes=62,
+    second_tower=True,
 )
 
-_MODELS = (
-    BUILTIN,
+_DOWNLOADED = (
     _openai("clip_vit_base_patch32", "ViT-B-32.pt", _VIT_B_32, Quality(58.78, 30.44),
             "40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af"),
     _openai("clip_vit_base_patch16", "ViT-B-16.pt", _VIT_B_16, Quality(62.16, 33.09),
@@ -76,6 +145,23 @@ _MODELS = (
                "laion/CLIP-ViT-B-16-DataComp.XL-s13B-b90K", "05fa70d888b3dcddcaeb5906c71e35e736bc8d42",
                "783dcd825e1a3532faa77a2537bbc041353779a7579d904e547a61d5aa18ac24",
                hub_file="open_clip_pytorch_model.safetensors"),
+    _on_hub("clip_vit_large_patch14_laion2b", _VIT_L_14, "MIT", "laion/CLIP-ViT-L-14-laion2B-s32B-b82K",
+            "open_clip_model.safetensors", "open_clip_pytorch_model.bin", quality=Quality(75.52, 46.51),
+            activation="gelu", mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)),
+    _on_hub("xlm-roberta-base-ViT-B-32", _XLM_R_VIT_B_32, "MIT",
+            "laion/CLIP-ViT-B-32-xlm-roberta-base-laion5B-s13B-b90k", "open_clip_model.safetensors",
+            "open_clip_pytorch_model.bin", quality=Quality(64.48, 37.78), activation="gelu",
+            text=dataclasses.replace(XLM_R_BASE, head=(640, 512)), cleaning="whitespace", languages=XLM_R),
+    _siglip2("siglip2-base-patch32-256", 256, 32),
+    _siglip2("siglip2-base-patch16-224", 224, 16),
+    _siglip2("siglip2-base-patch16-256", 256, 16),
+    _siglip2("siglip2-base-patch16-384", 384, 16),
+    _on_hub("PE-Core-S-16-384", _PE_CORE_S, "Apache-2.0", "timm/PE-Core-S-16-384", "open_clip_model.safetensors",
+            "open_clip_pytorch_model.bin", family="pe", activation="gelu", mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5),
+            squash=True, bilinear=True),
+    _on_hub("chinese-clip-vit-base-patch16", _CHINESE_VIT_B_16, "Apache-2.0",
+            "OFA-Sys/chinese-clip-vit-base-patch16", "model.safetensors", "pytorch_model.bin", squash=True,
+            text=TextEncoder(21128, CHINESE_CLIP_CONTEXT, pooling="first"), languages=("zh",)),
     _openai("clip_resnet_r50", "RN50.pt", _RN50, Quality(57.36, 28.54),
             "afeb0e10f9e5a86da6080e35cf09123aca3b358a0c3e3b6c78a7b63bc04b6762"),
     _openai("clip_resnet_r101", "RN101.pt", _RN101, Quality(58.04, 30.69),
@@ -89,23 +175,42 @@ _MODELS = (
 )  # fmt: skip
 
 
+def _with_facts(spec: ModelSpec) -> ModelSpec:
+    gflops, megabytes = _COSTS.get(spec.architecture, (spec.gflops, spec.megabytes))
+    if spec.weights.url:  # OpenAI keeps all but the vocabulary in float16
+        vocabulary = spec.architecture.vocab_size * spec.architecture.transformer_width
+        megabytes = (megabytes + vocabulary * 4 // 10**6) // 2
+    return dataclasses.replace(spec, gflops=gflops, megabytes=megabytes, note=_TAKEN_FOR[spec.name])
+
+
+_MODELS = tuple(sorted(map(_with_facts, (BUILTIN, *_DOWNLOADED)), key=lambda spec: [*_TAKEN_FOR].index(spec.name)))
+
+
 def list_models() -> tuple[ModelSpec, ...]:
-    """Return all models, `builtin` first."""
+    """Return all models: those first that most people should take."""
     return _MODELS
 
 
 def get_model(name: str) -> ModelSpec:
-    """Look a model up by name. A path (`./my-model`) is a folder that `image-search train` wrote.
+    """Look a model up by name.
+
+    A path (`./my-model`) is a folder that `image-search train` wrote, or one with the files of a repository of the
+    Hugging Face hub; `hf:ORG/NAME` is such a repository.
 
     Raises:
         InputError: there is no such model; the message names the most similar one.
         ModelError: the folder holds no model, or a damaged one.
     """
+    if is_hub_name(name):
+        return read_repository(name)
     if is_folder_name(name):
-        return read_folder(Path(resolve_name(name)))
+        return read_any_folder(Path(resolve_name(name)))
     specs = {spec.name: spec for spec in _MODELS}
     if name in specs:
         return specs[name]
+    text_model = next((spec for spec in list_text_models() if spec.name == name), None)
+    if text_model is not None:
+        raise InputError(f"{name} reads texts only: index with --model {text_model.fits[0]}, search with --text-model")
     similar = difflib.get_close_matches(name.lower(), specs, n=1, cutoff=0.4)
     hints = [f"did you mean {similar[0]}?"] if similar else []
     if Path(name).is_dir():

@@ -1,23 +1,16 @@
-"""What describes a model: its sizes, preprocessing, weights file and licence; in the registry or in a model folder.
-
-A model folder, written by `image-search train`, holds the weights and a JSON card with what tensors cannot tell.
-"""
+"""What describes a model: its sizes, preprocessing, weights file and licence."""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from ..errors import InputError, ModelError
-
-WEIGHTS_FILE = "model.safetensors"
-NEXT_FILE = "next.safetensors"  # while new weights take the place of others
-CARD_FILE = "model.json"
+from ..images.fit import Fit
+from .architecture import Architecture, TextEncoder
 
 # Mean and standard deviation of the images CLIP was trained on, RGB, for values in 0..1.
 # Source: `_transform` in clip/clip.py of github.com/openai/CLIP.
@@ -28,29 +21,12 @@ RESIZE, TOKENIZER = "bicubic, antialiased, centre crop", "CLIP's BPE, lower case
 
 
 @dataclass(frozen=True)
-class Architecture:
-    """Sizes of a `towhee.models.clip.CLIP`.
-
-    `vision_layers` is the number of transformer layers of a ViT, or the four stage depths of a ResNet.
-    """
-
-    embed_dim: int
-    image_resolution: int
-    vision_layers: int | tuple[int, int, int, int]
-    vision_width: int
-    vision_patch_size: int | None
-    transformer_width: int
-    transformer_heads: int
-    transformer_layers: int
-    context_length: int = 77
-    vocab_size: int = 49408
-
-
-@dataclass(frozen=True)
 class Weights:
     """A weights file: one on this disk (`path`), one on the Hugging Face hub (`hub_file`), or one at a `url`.
 
     file: its name in the cache folder; a file that the user put there comes before any download.
+    others: names that the file may have on the hub instead.
+    beside: a second file with the tensors that the first one lacks.
     sha256: '' where no SHA-256 is published.
     revision: commit of the hub's repository; '' where none is published, then `main` is resolved and recorded.
     """
@@ -62,6 +38,8 @@ class Weights:
     repository: str = ""
     revision: str = ""
     hub_file: str = ""
+    others: tuple[str, ...] = ()
+    beside: str = ""
 
     @property
     def source(self) -> str:
@@ -77,13 +55,26 @@ class Quality(NamedTuple):
     coco: float
 
 
+Family = Literal["clip", "siglip", "pe", "text"]
+Activation = Literal["quick_gelu", "gelu", "gelu_tanh"]
+# What is done to a text before a tokenizer of a file reads it; '' is nothing.
+Cleaning = Literal["", "whitespace", "lower", "canonicalize"]
+
+
 @dataclass(frozen=True)
 class ModelSpec:
-    """A model as the registry or a model folder describes it.
+    """All that a model needs, as the registry, a model folder or the hub describes it.
 
-    `languages` are those of the texts that it was trained on, or that a text tower of its own reads.
     `activation` cannot be read from a weights file: OpenAI trained with QuickGELU (x·sigmoid(1.702x)), LAION and
     DataComp with the exact GELU. With the wrong one the embeddings look plausible and search gets worse.
+
+    text: a text encoder in the place of CLIP's; it has a tokenizer of its own, in a file beside the weights.
+    squash, bilinear: see `Fit`.
+    languages: those that it was trained on, or that the text tower of `second_tower` reads.
+    second_tower: `builtin` has another text tower for all languages but English.
+    note: what to take it for, or what it was trained from.
+    gflops, megabytes: of one image, and of the download; 0 where nobody counted.
+    fits: of a model of the family "text", which is a text encoder alone: the models whose images it searches.
     """
 
     name: str
@@ -91,11 +82,20 @@ class ModelSpec:
     weights: Weights
     licence: str
     quality: Quality | None = None
-    activation: Literal["quick_gelu", "gelu"] = "quick_gelu"
+    activation: Activation = "quick_gelu"
     note: str = ""
     mean: tuple[float, float, float] = CLIP_MEAN
     std: tuple[float, float, float] = CLIP_STD
     languages: tuple[str, ...] = ("en",)
+    family: Family = "clip"
+    text: TextEncoder | None = None
+    squash: bool = False
+    bilinear: bool = False
+    cleaning: Cleaning = ""
+    second_tower: bool = False
+    fits: tuple[str, ...] = ()
+    gflops: float = 0
+    megabytes: int = 0
 
     @property
     def dim(self) -> int:
@@ -108,71 +108,43 @@ class ModelSpec:
         return self.architecture.image_resolution
 
     @property
+    def fit(self) -> Fit:
+        """How an image becomes the model's input."""
+        return Fit(self.image_size, self.squash, self.bilinear)
+
+    @property
+    def context_length(self) -> int:
+        """Tokens of a text that the model reads."""
+        return self.text.context_length if self.text else self.architecture.context_length
+
+    @property
+    def has_own_tokenizer(self) -> bool:
+        """Whether texts are read by a tokenizer in a file beside the weights, not by CLIP's."""
+        return self.text is not None or self.family == "siglip"
+
+    @property
     def recipe(self) -> str:
         """Start of a SHA-256 of all but the weights that decides an embedding."""
         values = {**card_values(self), "resize": RESIZE, "tokenizer": TOKENIZER}
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]
 
 
-def read_folder(folder: Path) -> ModelSpec:
-    """Read a model folder. The model's name is the absolute path, by which a collection finds it again.
-
-    Raises:
-        InputError: there is no such folder.
-        ModelError: a file is missing or invalid.
-    """
-    if not folder.is_dir():
-        raise InputError(f"there is no model folder {folder}; if it was moved, say where it is now: --model PATH")
-    how = "it must be a folder that `image-search train` wrote"
-    path = folder / CARD_FILE
-    for file in (path, folder / WEIGHTS_FILE):
-        if not file.is_file():
-            raise ModelError(f"{folder} holds no {file.name}: {how}; is the training finished?")
-    try:
-        card = json.loads(path.read_text(encoding="utf-8"))
-        weights = NEXT_FILE if card.get("weights") == NEXT_FILE else WEIGHTS_FILE
-        return ModelSpec(
-            name=str(folder),
-            weights=Weights(weights, sha256=str(card["sha256"]), path=folder / weights),
-            licence=str(card["licence"]),
-            note=f"trained from {card.get('base', 'nothing')}",
-            **model_values(card),
-        )
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        reason = f"no {error}" if isinstance(error, KeyError) else " ".join(str(error).split())[:160]
-        raise ModelError(f"{path} does not describe a model: {reason}; {how}") from error
-
-
-def model_values(card: Mapping[str, Any]) -> dict[str, Any]:
-    """Read architecture, activation, mean and deviation from JSON, as arguments of `ModelSpec`.
-
-    Raises:
-        KeyError, TypeError, ValueError: a value is missing or invalid.
-    """
-    sizes = dict(card["architecture"])
-    if isinstance(sizes.get("vision_layers"), list):
-        sizes["vision_layers"] = tuple(sizes["vision_layers"])
-    for name, value in sizes.items():
-        parts = value if isinstance(value, tuple) else (value,)
-        absent = name == "vision_patch_size" and value is None
-        if not absent and not all(type(part) is int and part > 0 for part in parts):
-            raise ValueError(f"architecture.{name} must be a positive whole number")
-    if card["activation"] not in ("quick_gelu", "gelu"):
-        raise ValueError("activation must be quick_gelu or gelu")
-    return {
-        "architecture": Architecture(**sizes), "activation": card["activation"],
-        "mean": _channels(card, "mean"), "std": _channels(card, "std"),
-    }  # fmt: skip
+def with_own_weights(spec: ModelSpec) -> ModelSpec:
+    """Return the model as it is with weights of the user's own: `builtin`'s second tower fits only those it ships."""
+    return dataclasses.replace(spec, languages=("en",), second_tower=False) if spec.second_tower else spec
 
 
 def card_values(spec: ModelSpec) -> dict[str, Any]:
-    """Return the JSON values from which `model_values` restores a model."""
-    return {
-        "architecture": dataclasses.asdict(spec.architecture), "activation": spec.activation,
-        "mean": list(spec.mean), "std": list(spec.std),
+    """Return the JSON values of all but the weights that decides an embedding; those that no CLIP has only if set.
+
+    `model_values` of a model folder restores a CLIP from them.
+    """
+    beyond_clip = {
+        "family": spec.family, "text": spec.text and dataclasses.asdict(spec.text), "squash": spec.squash,
+        "bilinear": spec.bilinear, "cleaning": spec.cleaning,
     }  # fmt: skip
-
-
-def _channels(card: Mapping[str, Any], name: str) -> tuple[float, float, float]:
-    red, green, blue = (float(value) for value in card[name])
-    return red, green, blue
+    return {
+        "architecture": spec.architecture.values(), "activation": spec.activation,
+        "mean": list(spec.mean), "std": list(spec.std),
+        **{name: value for name, value in beyond_clip.items() if value and value != "clip"},
+    }  # fmt: skip

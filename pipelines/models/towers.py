@@ -1,4 +1,4 @@
-"""The CLIP network of a weights file, and its two towers arranged to do only the work that reaches the embedding.
+"""CLIP's two towers, arranged to do only the work that reaches the embedding.
 
 The network is `towhee.models.clip.CLIP`. The towers compute what it computes: of the last block only one position per
 item is read (the class token of an image, the end-of-text token of a text; `clip/model.py` of
@@ -8,149 +8,63 @@ Matrices are multiplied in `dtype`, sums and norms stay in float32.
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from pathlib import Path
+import dataclasses
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
-from torch.overrides import TorchFunctionMode
 
-from ..errors import ModelError
 from ..towhee_compat import import_clip
-from .checkpoints import guess_model, load_state_dict
-from .spec import ModelSpec
+from .architecture import Architecture
+from .blocks import Blocks, Pixels, activation_of, split_heads
+from .spec import Activation, ModelSpec
 
 
-def build_network(spec: ModelSpec, weights_path: Path) -> Any:
-    """Build the network in float32 on the CPU, in the registry's sizes (several in Towhee's own table are wrong).
+def clip_network(spec: ModelSpec) -> Any:
+    """Return Towhee's network, in the registry's sizes (several in Towhee's own table are wrong).
 
-    Raises:
-        ModelError: the tensors are those of another model, which the message names where it is a known one.
+    If the model has a text encoder of its own, only the image tower.
     """
-    network = empty_network(spec)
-    state = load_state_dict(weights_path)
-    expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
-    wrong = [name for name, shape in expected.items() if name not in state or tuple(state[name].shape) != shape]
-    wrong = [name for name in wrong if not name.endswith("num_batches_tracked")]
-    if wrong:
-        raise ModelError(
-            f"{weights_path} does not hold {spec.name}: {len(wrong)} tensors are missing or of another size, "
-            f"'{wrong[0]}' first; {guess_model(state)}"
-        )
-    network.load_state_dict({name: state[name] for name in expected if name in state}, strict=False, assign=True)
-    return network.eval().requires_grad_(False)
-
-
-def empty_network(spec: ModelSpec) -> Any:
-    """Build the network without weights: allocated, but not filled with random numbers, which would take seconds."""
-    with _NoRandomNumbers():
-        network = import_clip().CLIP(**asdict(spec.architecture))
+    clip, sizes = import_clip(), spec.architecture
+    plain = dataclasses.replace(sizes, vision_heads=0, mlp_width=0).values()
+    network = _OnlyImages(clip, sizes) if spec.text else clip.CLIP(**plain)
     set_activation(network, spec.activation)
-    return network.eval().requires_grad_(False)
+    if sizes.vision_heads:  # Towhee's own number is one head per 64 of the width; it changes no tensor's size
+        for block in network.visual.transformer.resblocks:
+            block.attn.num_heads, block.attn.head_dim = sizes.vision_heads, sizes.vision_width // sizes.vision_heads
+    return network
 
 
-def set_activation(network: Any, activation: str) -> None:
-    """Set the activation of the blocks: Towhee's have QuickGELU, 'gelu' replaces it by the exact GELU."""
-    if activation == "gelu":
+class _OnlyImages(nn.Module):
+    """The image tower of a CLIP whose texts another network reads."""
+
+    def __init__(self, clip: Any, sizes: Architecture) -> None:
+        super().__init__()
+        layers, width = sizes.vision_layers, sizes.vision_width
+        heads = sizes.vision_heads or width // 64
+        if isinstance(layers, tuple):
+            heads = sizes.vision_heads or width * 32 // 64
+            self.visual = clip.ModifiedResNet(layers, sizes.embed_dim, heads, sizes.image_resolution, width)
+        else:
+            self.visual = clip.VisionTransformer(
+                sizes.image_resolution, sizes.vision_patch_size, width, layers, heads, sizes.embed_dim
+            )
+
+
+def set_activation(network: Any, activation: Activation) -> None:
+    """Set the activation of the blocks; Towhee's have QuickGELU."""
+    if activation != "quick_gelu":
         for module in network.modules():
             if hasattr(module, "gelu"):
-                module.gelu = nn.GELU()
+                module.gelu = activation_of(activation)
 
 
-class _NoRandomNumbers(TorchFunctionMode):
-    """While this mode is on, torch leaves memory as it is where it would draw random numbers."""
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func is torch.randn:
-            func = torch.empty
-        if getattr(func, "__name__", "") in ("normal_", "uniform_"):
-            return args[0] if args else kwargs["tensor"]
-        return func(*args, **(kwargs or {}))
-
-
-def image_tower(network: Any, spec: ModelSpec, dtype: torch.dtype = torch.float32) -> nn.Module:
-    """Return the tower for uint8[n, size, size, 3] RGB → float32[n, dim], not normalised.
-
-    It shares the network's weights, like `TextTower`.
-    """
+def clip_image_tower(network: Any, spec: ModelSpec, dtype: torch.dtype) -> nn.Module:
+    """Return the tower for uint8[n, size, size, 3] RGB → float32[n, dim], not normalised."""
     is_vit = spec.architecture.vision_patch_size is not None
     return (VitTower if is_vit else ResNetTower)(network, spec, dtype)
-
-
-class _Pixels(nn.Module):
-    """uint8[n, size, size, 3] → the normalised float32[n, 3, size, size] that the network was trained on."""
-
-    def __init__(self, spec: ModelSpec) -> None:
-        super().__init__()
-        self.mean: Tensor
-        self.std: Tensor
-        self.register_buffer("mean", torch.tensor(spec.mean).view(1, 3, 1, 1) * 255)
-        self.register_buffer("std", torch.tensor(spec.std).view(1, 3, 1, 1) * 255)
-
-    def forward(self, pixels: Tensor) -> Tensor:
-        return (pixels.permute(0, 3, 1, 2).float() - self.mean) / self.std
-
-
-class _Blocks(nn.Module):
-    """Residual attention blocks over float32[n, length, width]; the last one computes one position only."""
-
-    def __init__(self, transformer: Any, dtype: torch.dtype) -> None:
-        super().__init__()
-        self._all: Any = nn.ModuleList(transformer.resblocks)
-        self.dtype = dtype
-        for block in self._all:
-            block.attn.to(dtype)
-            block.mlp.to(dtype)
-
-    def forward(self, x: Tensor, causal: bool = False) -> Tensor:
-        for block in self._all[:-1]:
-            normed = block.ln_1(x).to(self.dtype)
-            # Three products instead of one split in three: in OpenVINO the split costs more than it saves.
-            query, key, value = (functional.linear(normed, *part) for part in _projections(block))
-            x = self._rest(block, x, query, key, value, causal=causal)
-        return x
-
-    def last(self, x: Tensor, at: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Run the last block at one position per item.
-
-        Args:
-            at: int64[n], the positions.
-            mask: bool[n, length], True where a position may be read.
-
-        Returns:
-            float32[n, width].
-        """
-        block = self._all[-1]
-        normed = block.ln_1(x).to(self.dtype)
-        index = at.view(-1, 1, 1).expand(-1, 1, x.shape[-1])
-        of_query, of_key, of_value = _projections(block)
-        query = functional.linear(normed.gather(1, index), *of_query)
-        key, value = functional.linear(normed, *of_key), functional.linear(normed, *of_value)
-        mask = None if mask is None else mask[:, None, None, :]
-        return self._rest(block, x.gather(1, index), query, key, value, mask)[:, 0]
-
-    def _rest(
-        self, block: Any, x: Tensor, query: Tensor, key: Tensor, value: Tensor,
-        mask: Tensor | None = None, causal: bool = False,
-    ) -> Tensor:  # fmt: skip
-        heads = block.attn.num_heads
-        query, key, value = (_split_heads(part, heads) for part in (query, key, value))
-        mixed = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask, is_causal=causal)
-        x = x + block.attn.out_proj(mixed.transpose(1, 2).flatten(2)).float()
-        x = x + block.mlp(block.ln_2(x).to(self.dtype)).float()
-        return x
-
-
-def _projections(block: Any) -> tuple[tuple[Tensor, Tensor], ...]:
-    """Return weight and bias of query, key and value."""
-    return tuple(zip(block.attn.in_proj_weight.chunk(3), block.attn.in_proj_bias.chunk(3), strict=True))
-
-
-def _split_heads(x: Tensor, heads: int) -> Tensor:
-    return torch.unflatten(x, 2, (heads, x.shape[2] // heads)).transpose(1, 2)
 
 
 class VitTower(nn.Module):
@@ -159,9 +73,9 @@ class VitTower(nn.Module):
     def __init__(self, network: Any, spec: ModelSpec, dtype: torch.dtype) -> None:
         super().__init__()
         self.visual, self.dtype = network.visual, dtype
-        self.pixels = _Pixels(spec)
+        self.pixels = Pixels(spec)
         self.patches = network.visual.conv1.to(dtype)
-        self.blocks = _Blocks(network.visual.transformer, dtype)
+        self.blocks = Blocks(network.visual.transformer, dtype)
 
     def forward(self, pixels: Tensor) -> Tensor:
         visual = self.visual
@@ -184,7 +98,7 @@ class TextTower(nn.Module):
         super().__init__()
         self.tokens, self.final = network.token_embedding, network.ln_final
         self.positions, self.projection = network.positional_embedding, network.text_projection
-        self.blocks = _Blocks(network.transformer, dtype)
+        self.blocks = Blocks(network.transformer, dtype)
 
     def forward(self, tokens: Tensor) -> Tensor:
         ends = tokens.argmax(dim=-1)  # the end of text has the highest id
@@ -201,7 +115,7 @@ class ResNetTower(nn.Module):
     def __init__(self, network: Any, spec: ModelSpec, dtype: torch.dtype) -> None:
         super().__init__()
         self.dtype = dtype
-        self.pixels = _Pixels(spec)
+        self.pixels = Pixels(spec)
         self.visual = network.visual.eval()
         _fuse_batch_norms(self.visual)
         self.visual.to(dtype, memory_format=torch.channels_last)
@@ -220,7 +134,7 @@ class ResNetTower(nn.Module):
         pool = self.visual.attnpool
         x = torch.cat([x.mean(dim=1, keepdim=True), x], dim=1) + pool.positional_embedding
         query, key, value = (
-            _split_heads(part, pool.num_heads) for part in (pool.q_proj(x[:, :1]), pool.k_proj(x), pool.v_proj(x))
+            split_heads(part, pool.num_heads) for part in (pool.q_proj(x[:, :1]), pool.k_proj(x), pool.v_proj(x))
         )
         mixed = functional.scaled_dot_product_attention(query, key, value)
         embeddings: Tensor = pool.c_proj(mixed.transpose(1, 2).flatten(1))

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
 import re
 import sys
 from contextlib import AbstractContextManager
 from pathlib import Path
 
 from ..errors import ModelError
-from ..files import write_atomically
 from ..settings import cache_dir
+from .fingerprint import fingerprint
+from .hub_files import commit_of, download_failed, fetch_from_hub, find_on_hub, unavailable
 from .spec import ModelSpec
 
-# Hashing a smaller file takes less time than reading the note about it.
-REMEMBER_BYTES = 64 * 2**20
-BLOCK = 1 << 20
 TIMEOUT_S = 30
 
 
@@ -46,56 +41,36 @@ def locate(spec: ModelSpec, weights: str = "") -> Path:
 
 def find(spec: ModelSpec) -> Path | None:
     """Return the weights file if it is on this machine: shipped, in the cache folder, or in the hub's shared cache."""
-    candidates = [spec.weights.path or _placed(spec)]
-    if spec.weights.hub_file:
-        # From the documented layout of the cache, because importing the code that downloads takes 0.3 s.
-        from huggingface_hub.constants import HF_HUB_CACHE
+    found = spec.weights.path or _placed(spec)
+    if found.is_file() or not spec.weights.hub_file:
+        return found if found.is_file() else None
+    names = (spec.weights.hub_file, *spec.weights.others)
+    return next(filter(None, (find_on_hub(spec.weights, name) for name in names)), None)
 
-        repository = f"models--{spec.weights.repository.replace('/', '--')}"
-        snapshot = Path(HF_HUB_CACHE).expanduser() / repository / "snapshots" / revision_of(spec)
-        candidates.append(snapshot / spec.weights.hub_file)
-    return next((path for path in candidates if path.is_file()), None)
+
+def place_of(spec: ModelSpec) -> Path:
+    """Return where the weights file is, or would be if it was here."""
+    return find(spec) or _placed(spec)
+
+
+def fetch_beside(spec: ModelSpec, path: Path, file: str) -> Path | None:
+    """Return the file of this name beside a weights file, downloaded if the weights are the hub's; None without one.
+
+    The weights themselves need not be here: another machine may run the model.
+
+    Raises:
+        ModelError: it cannot be downloaded.
+    """
+    beside = path.parent / file
+    if beside.is_file():
+        return beside
+    is_hubs = spec.weights.hub_file and path == place_of(spec) and not (path == _placed(spec) and path.is_file())
+    return fetch_from_hub(spec.name, spec.weights, file) if is_hubs else None
 
 
 def revision_of(spec: ModelSpec) -> str:
     """Return the commit that the registry pins or the first download recorded, else 'main'; '' off the hub."""
-    if spec.weights.revision or not spec.weights.hub_file:
-        return spec.weights.revision
-    try:
-        return _revision_note(spec).read_text() or "main"
-    except OSError:
-        return "main"
-
-
-def fingerprint(path: Path) -> str:
-    """Return the SHA-256 of a file in hexadecimal. That of a large file is remembered until the file changes."""
-    status = path.stat()
-    if status.st_size < REMEMBER_BYTES:
-        return sha256_of(path)
-    state = [str(path.resolve()), status.st_size, status.st_mtime_ns]
-    note = cache_dir() / "fingerprints" / f"{hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:20]}.json"
-    try:
-        *known, sha256 = json.loads(note.read_text())
-        if known == state:
-            return str(sha256)
-    except (OSError, ValueError):
-        pass
-    sha256 = sha256_of(path)
-    try:
-        note.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(note, lambda part: part.write_text(json.dumps([*state, sha256])))
-    except OSError:  # a read-only cache: the file is hashed each time
-        pass
-    return sha256
-
-
-def sha256_of(path: Path) -> str:
-    """Compute the SHA-256 of a file, in hexadecimal."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
+    return commit_of(spec.weights) if spec.weights.hub_file else spec.weights.revision
 
 
 def _placed(spec: ModelSpec) -> Path:
@@ -103,45 +78,13 @@ def _placed(spec: ModelSpec) -> Path:
     return cache_dir() / spec.weights.file
 
 
-def _revision_note(spec: ModelSpec) -> Path:
-    return cache_dir() / "revisions" / spec.name
-
-
-def _unavailable(spec: ModelSpec, reason: str) -> ModelError:
-    return ModelError(
-        f"{spec.name}: {reason}; run the command again, or fetch {spec.weights.source} by other means and "
-        f"put it at {_placed(spec)} (or name it with --weights), or use --model builtin, which needs no download"
-    )
-
-
-def _failed(spec: ModelSpec, error: Exception) -> ModelError:
-    """Turn an error of httpx or huggingface_hub into one line with the way out."""
-    response = getattr(error, "response", None)
-    if response is None:
-        return _unavailable(spec, f"cannot be downloaded ({' '.join(str(error).split()) or type(error).__name__})")
-    token = " (if it asks for a token, set HF_TOKEN)" if response.status_code in (401, 403) else ""
-    return _unavailable(spec, f"the server answers {response.status_code} {response.reason_phrase}{token}")
-
-
 def _fetch_from_hub(spec: ModelSpec) -> Path:
-    from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
-
-    repository, file = spec.weights.repository, spec.weights.hub_file
-    try:
-        # Asked for first, because `hf_hub_download` retries for 25 s without a connection.
-        metadata = get_hf_file_metadata(hf_hub_url(repository, file, revision=revision_of(spec)))
-        commit = spec.weights.revision or metadata.commit_hash or "main"
-        if not sys.stderr.isatty():  # on a terminal the hub's own bar shows it
-            print(f"downloading {spec.name} ({(metadata.size or 0) >> 20} MB)", file=sys.stderr)
-        path = Path(hf_hub_download(repository, file, revision=commit))
-        if not spec.weights.revision:
-            note = _revision_note(spec)
-            note.parent.mkdir(parents=True, exist_ok=True)
-            note.write_text(commit)
-            print(f"{spec.name}: main of {repository} is {commit}, recorded in {note}", file=sys.stderr)
-        return path
-    except Exception as error:  # the version decides the classes: those of httpx, httpx2, the hub, or OSError
-        raise _failed(spec, error) from error
+    for file in (spec.weights.hub_file, *spec.weights.others):
+        path = fetch_from_hub(spec.name, spec.weights, file)
+        if path is not None:
+            return path
+    repository = spec.weights.repository
+    raise unavailable(spec.name, spec.weights, f"the server answers 404 Not Found: {repository} holds no such file")
 
 
 def _verify(spec: ModelSpec, path: Path) -> Path:
@@ -157,7 +100,9 @@ def _verify(spec: ModelSpec, path: Path) -> Path:
         return path
     for file in {path, stored}:
         file.unlink()
-    raise _unavailable(spec, f"arrived damaged (SHA-256 {found[:12]}…, not {expected[:12]}…) and was removed")
+    raise unavailable(
+        spec.name, spec.weights, f"arrived damaged (SHA-256 {found[:12]}…, not {expected[:12]}…) and was removed"
+    )
 
 
 def _download(spec: ModelSpec, target: Path) -> Path:
@@ -172,7 +117,7 @@ def _download(spec: ModelSpec, target: Path) -> Path:
                 _append(spec.weights.url, part)
                 _verify(spec, part).replace(target)
     except httpx.HTTPError as error:
-        raise _failed(spec, error) from error
+        raise download_failed(spec.name, spec.weights, error) from error
     except OSError as error:
         raise ModelError(f"{part} cannot be written: {error.strerror or error}") from error
     return target

@@ -14,13 +14,14 @@ import torch
 
 from pipelines.errors import ModelError
 from pipelines.models import registry
+from pipelines.models.architecture import Architecture
 from pipelines.models.checkpoints import load_state_dict
 from pipelines.models.clip import ClipModel
+from pipelines.models.networks import build_network
 from pipelines.models.pytorch_runtime import PyTorchRuntime
 from pipelines.models.registry import BUILTIN, get_model
-from pipelines.models.spec import Architecture, Weights
+from pipelines.models.spec import Weights
 from pipelines.models.tokenizer import tokenize
-from pipelines.models.towers import build_network
 from tests.support.models import IMAGES, RESNET, TEXTS, VIT, random_network, spec_of
 
 
@@ -75,7 +76,7 @@ def test_the_same_weights_give_the_same_embeddings_from_every_kind_of_file(
         expected_images = network.encode_image((pixels - mean) / std).numpy()
         tokens = torch.from_numpy(tokenize(TEXTS, architecture.context_length))
         expected_texts = network.encode_text(tokens, device="cpu").numpy()
-    model = PyTorchRuntime(spec_of(architecture), save_as(form, network, tmp_path), "cpu", torch.float32)
+    model = PyTorchRuntime(spec_of(architecture), save_as(form, network, tmp_path), "cpu", "fp32")
     images = model.embed_images(IMAGES)
     np.testing.assert_allclose(images, expected_images, atol=1e-4, rtol=1e-4)
     np.testing.assert_allclose(model.embed_texts(tokens.numpy()), expected_texts, atol=1e-4, rtol=1e-4)
@@ -91,6 +92,31 @@ def test_int8_tensors_are_multiplied_by_their_scales(tmp_path: Path) -> None:
     state = load_state_dict(tmp_path / "w.safetensors")
     assert state["a"].tolist() == [[-63.5, 32.0], [0.0, 254.0]]
     assert sorted(state) == ["a", "norm.scale"]  # a tensor that only happens to have such a name stays
+
+
+@pytest.mark.parametrize(
+    "tensors",
+    [
+        {"a": torch.ones(2, 3), "a.scale": torch.ones(5, 1)},
+        {
+            "vision_model.encoder.layers.0.self_attn.q_proj.weight": torch.ones(2, 3),
+            "vision_model.encoder.layers.0.self_attn.k_proj.weight": torch.ones(4),
+        },
+        {"visual_projection.weight": torch.ones(2, 2), "vision_model.head.probe": torch.ones(())},
+        {"embeddings.word_embeddings.weight": torch.ones(1), "text_projection": torch.ones(3)},
+        {"visual.trunk.pos_embed": torch.ones(1), "visual.trunk.attn_pool.q.weight": torch.ones(())},
+    ],
+)
+def test_tensors_that_do_not_fit_together_are_refused_in_one_line(
+    tensors: dict[str, torch.Tensor], tmp_path: Path
+) -> None:
+    from safetensors.torch import save_file
+
+    save_file(tensors, tmp_path / "w.safetensors")
+    with pytest.raises(ModelError) as caught:
+        build_network(spec_of(VIT), tmp_path / "w.safetensors")
+    assert str(tmp_path / "w.safetensors") in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 class Malicious:
@@ -182,6 +208,7 @@ def test_a_file_that_is_not_the_models_is_refused_in_one_line(name: str, damage:
         assert "does not hold tiny: 12 tensors are missing" in str(caught.value)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("held", ["clip_vit_base_patch16", "clip_vit_base_patch32", "clip_resnet_r50"])
 def test_a_file_of_another_model_is_refused_with_the_name_of_the_model_that_it_seems_to_hold(
     held: str, tmp_path: Path
@@ -201,7 +228,7 @@ def build_shapes(architecture: Architecture) -> dict[str, tuple[int, ...]]:
     """Names and sizes of a model's tensors."""
     from pipelines.towhee_compat import import_clip
 
-    network = import_clip().CLIP(**dataclasses.asdict(architecture))
+    network = import_clip().CLIP(**architecture.values())
     return {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
 
 

@@ -10,20 +10,22 @@ import pytest
 import torch
 
 from pipelines.errors import InputError, ModelError
-from pipelines.models import clip, pytorch_runtime
-from pipelines.models.clip import ClipModel, Runtime, choose_runtime
+from pipelines.models import pytorch_runtime, runtime
+from pipelines.models.clip import ClipModel
+from pipelines.models.fingerprint import fingerprint
 from pipelines.models.openvino_runtime import OpenVinoRuntime
 from pipelines.models.pytorch_runtime import PyTorchRuntime
 from pipelines.models.registry import BUILTIN
+from pipelines.models.runtime import Runtime, choose_runtime
 from pipelines.models.tokenizer import tokenize
-from pipelines.models.weights import fingerprint, locate
+from pipelines.models.weights import locate
 from tests.support.images import photograph
 from tests.support.models import cosines, odd_texts
 
 
 @pytest.fixture(scope="module")
 def exact() -> PyTorchRuntime:
-    return PyTorchRuntime(BUILTIN, locate(BUILTIN), "cpu", torch.float32)
+    return PyTorchRuntime(BUILTIN, locate(BUILTIN), "cpu", "fp32")
 
 
 @pytest.fixture(scope="module")
@@ -36,10 +38,10 @@ def photographs() -> np.ndarray:
 def fast(request: pytest.FixtureRequest) -> Runtime:
     if request.param == "openvino":
         return OpenVinoRuntime(BUILTIN, locate(BUILTIN), fingerprint(locate(BUILTIN)))
-    dtype = torch.bfloat16 if request.param.endswith("bf16") else torch.float32
-    return PyTorchRuntime(BUILTIN, locate(BUILTIN), "cpu", dtype)
+    return PyTorchRuntime(BUILTIN, locate(BUILTIN), "cpu", request.param.split()[1])
 
 
+@pytest.mark.long
 def test_every_runtime_agrees_with_pytorch_in_float32(
     fast: Runtime, exact: PyTorchRuntime, photographs: np.ndarray
 ) -> None:
@@ -52,7 +54,7 @@ def test_every_runtime_agrees_with_pytorch_in_float32(
 
 @pytest.mark.parametrize("kind", ["openvino", "pytorch"])
 def test_a_text_tower_cut_at_the_end_of_the_text_equals_towhees_whole_one(kind: str) -> None:
-    from pipelines.models.towers import build_network
+    from pipelines.models.networks import build_network
 
     texts = ["dog", "", "a dog on a sofa " * 40, *odd_texts(200)[::25]]
     with torch.inference_mode():
@@ -100,9 +102,9 @@ def test_gpus_and_new_cpus_compute_in_half_precision(monkeypatch: pytest.MonkeyP
 def test_the_runtime_is_chosen_by_device_and_by_what_is_installed(
     asked: str, device: str, gpu: bool, installed: bool, chosen: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(clip, "_gpu_possible", lambda: gpu)
+    monkeypatch.setattr(runtime, "_gpu_possible", lambda: gpu)
     if not installed:
-        monkeypatch.setattr(clip.importlib.util, "find_spec", lambda name: None)
+        monkeypatch.setattr(runtime.importlib.util, "find_spec", lambda name: None)
     assert choose_runtime(asked, device) == chosen
 
 
@@ -111,7 +113,7 @@ def test_a_runtime_that_cannot_run_is_refused_with_the_way_out(monkeypatch: pyte
         choose_runtime("onnx")
     with pytest.raises(InputError, match="runs on the CPU, not on 'cuda': use --runtime pytorch"):
         choose_runtime("openvino", "cuda")
-    monkeypatch.setattr(clip.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(runtime.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(InputError, match="not installed: pip install openvino"):
         choose_runtime("openvino", "cpu")
 

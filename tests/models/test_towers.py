@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import torch
 
+from pipelines.models.architecture import Architecture
 from pipelines.models.pytorch_runtime import PyTorchRuntime
 from pipelines.models.registry import get_model
-from pipelines.models.spec import Architecture, ModelSpec
+from pipelines.models.spec import ModelSpec
 from pipelines.models.tokenizer import tokenize
 from recipes.torchvision_compat import import_torchvision
 from tests.support.images import photograph
@@ -31,7 +32,7 @@ def assert_equal(
     spec: ModelSpec, weights: str, images: np.ndarray, embeddings: torch.Tensor, texts: torch.Tensor
 ) -> None:
     """The unit vectors of PyTorch in float32 are within 1e-5 of the reference's in every element."""
-    model = PyTorchRuntime(spec, Path(weights), "cpu", torch.float32)
+    model = PyTorchRuntime(spec, Path(weights), "cpu", "fp32")
     tokens = tokenize(TEXTS, spec.architecture.context_length)
     for ours, theirs in ((model.embed_images(images), embeddings.numpy()), (model.embed_texts(tokens), texts.numpy())):
         assert cosines(ours, theirs).min() >= 0.99999
@@ -125,8 +126,7 @@ def test_the_wrong_activation_would_be_noticed(tmp_path: Path) -> None:
     """What the tests above rest on: the two activations differ by more than they allow."""
     weights = save(hugging_face(VIT77, "gelu"), tmp_path / "model.safetensors")
     exact, quick = (
-        PyTorchRuntime(spec_of(VIT77, activation=kind), Path(weights), "cpu", torch.float32)
-        for kind in ("gelu", "quick_gelu")
+        PyTorchRuntime(spec_of(VIT77, activation=kind), Path(weights), "cpu", "fp32") for kind in ("gelu", "quick_gelu")
     )
     assert cosines(exact.embed_images(IMAGES), quick.embed_images(IMAGES)).max() < 0.99999
     assert cosines(exact.embed_texts(tokenize(TEXTS)), quick.embed_texts(tokenize(TEXTS))).max() < 0.99999

@@ -17,10 +17,13 @@ import pytest
 
 from pipelines.errors import ModelError
 from pipelines.models import weights
+from pipelines.models.fingerprint import fingerprint, sha256_of
 from pipelines.models.registry import BUILTIN
 from pipelines.models.spec import Weights
-from pipelines.models.weights import fingerprint, locate
+from pipelines.models.weights import locate
+from tests.support import families
 from tests.support.hub_server import HubServer
+from tests.support.photos import Photos
 from tests.support.program import CommandResult, program_env, run_code
 
 DATA = bytes(range(256)) * 8192  # 2 MB, so that a cut falls between two blocks
@@ -57,10 +60,9 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 def test_a_large_file_is_hashed_once_until_it_changes(
     tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(weights, "REMEMBER_BYTES", 1)
+    monkeypatch.setattr("pipelines.models.fingerprint.REMEMBER_BYTES", 1)
     hashed: list[Path] = []
-    real = weights.sha256_of
-    monkeypatch.setattr(weights, "sha256_of", lambda path: hashed.append(path) or real(path))
+    monkeypatch.setattr("pipelines.models.fingerprint.sha256_of", lambda path: hashed.append(path) or sha256_of(path))
     path = tmp_path / "w.safetensors"
     path.write_bytes(b"one")
     assert fingerprint(path) == fingerprint(path) == hashlib.sha256(b"one").hexdigest()
@@ -210,7 +212,7 @@ class Hub:
         self.server = server
         self.placed = folder / "cache" / "tiny.safetensors"
         self.home = folder / "hf"
-        self.note = folder / "cache" / "revisions" / "tiny"
+        self.note = folder / "cache" / "revisions" / REPOSITORY
         self.snapshots = self.home / "hub" / "models--someone--tiny-clip" / "snapshots"
         self.environment = {
             "IMAGE_SEARCH_CACHE": str(folder / "cache"), "HF_HOME": str(self.home), "HF_ENDPOINT": server.url,
@@ -248,6 +250,7 @@ def test_a_file_of_the_hub_is_downloaded_once_into_the_shared_cache(hub: Hub) ->
     assert hub.server.ranges == [None]
 
 
+@pytest.mark.long
 def test_a_broken_transfer_from_the_hub_is_resumed(hub: Hub) -> None:
     hub.server.data = DATA * 8  # 16 MiB; huggingface_hub keeps what arrived in steps of 10 MiB
     hub.server.cut_after = 12 * 2**20
@@ -332,3 +335,49 @@ def test_a_model_of_the_registry_without_a_network_is_refused_by_the_command(
         assert (done.status, done.out, done.err.count("\n")) == (3, "", 1), done.err
         for part in (name, source, f"put it at {hub.placed.parent}/", "--model builtin"):
             assert part in done.err
+
+
+def test_a_repository_of_the_hub_is_a_model_by_its_name(
+    hub: Hub, tmp_path: Path, photos: Photos, command: Callable[..., CommandResult]
+) -> None:
+    """Its description, tokenizer and weights come by their names, and the next run asks nobody."""
+    families.chinese_clip(tmp_path / "original")
+    hub.server.files = {path.name: path.read_bytes() for path in (tmp_path / "original").iterdir()}
+    hub.server.requests.clear()
+    name = f"hf:{REPOSITORY}"
+    done = command("insert", photos.csv, "--model", name, "--uri", "x.db", env=hub.environment)
+    assert (done.status, f"model {name}@" in done.out) == (0, True), done.err
+    assert f"{name}: main of {REPOSITORY} is {hub.server.commit}, recorded in " in done.err
+    assert "vocab.txt" not in {request.path.rpartition("/")[2] for request in hub.server.requests}
+    found = command("search", "猫在沙发上", "--uri", "x.db", "--json", env=hub.environment)
+    assert (found.status, len(json.loads(found.out)), found.err) == (0, 10, "")
+    assert "vocab.txt" in {request.path.rpartition("/")[2] for request in hub.server.requests}
+    hub.server.requests.clear()
+    again = command("search", "狗", "--uri", "x.db", env={**hub.environment, "HF_HUB_OFFLINE": "1"})
+    assert (again.status, hub.server.requests) == (0, []), again.err
+
+
+def test_a_tokenizer_comes_without_the_weights_if_another_machine_runs_the_model(hub: Hub) -> None:
+    hub.server.files = {"vocab.txt": b"[PAD]"}
+    code = LOCATE.replace("import locate", "import fetch_beside, place_of")
+    code = code.replace("locate(spec)", "fetch_beside(spec, place_of(spec), 'vocab.txt')")
+    values = {"file": "tiny.safetensors", "repository": REPOSITORY, "hub_file": HUB_FILE}
+    done = run_code(code, json.dumps(values), env=hub.environment)
+    assert Path(done.out.strip()).read_bytes() == b"[PAD]", done.err
+    assert {request.path.rpartition("/")[2] for request in hub.server.requests} == {"vocab.txt"}
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("hf:nothing", "hf:nothing names no repository: write hf:ORGANISATION/NAME"),
+        ("hf:someone/nothing", "hf:someone/nothing: the repository has no open_clip_config.json and no config.json"),
+    ],
+)
+def test_a_repository_that_holds_no_model_is_refused(
+    name: str, message: str, hub: Hub, command: Callable[..., CommandResult], photos: Photos
+) -> None:
+    hub.server.files = {"README.md": b"# A data set"}
+    done = command("insert", photos.csv, "--model", name, env=hub.environment)
+    assert (done.out, done.err.count("\n")) == ("", 1)
+    assert message in done.err

@@ -1,0 +1,88 @@
+"""Perception Encoder (Bolya et al. 2025, "PE core"), in the sizes whose grid of patches is the one trained on.
+
+The image tower is a ViT with rotary position embeddings beside the learnt ones, pooled by attention; texts are read as
+by CLIP. Checked against open_clip, which takes the image tower from timm.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .blocks import AttentionPool, Blocks, Pixels, resblocks
+from .spec import ModelSpec
+
+EPSILON = 1e-5
+_POOL_HEADS = 8
+_TEMPERATURE = 10000.0
+
+
+class PeNetwork(nn.Module):
+    """The parameters of both towers, under the names that OpenAI gave those of CLIP, where CLIP has them."""
+
+    def __init__(self, spec: ModelSpec) -> None:
+        super().__init__()
+        sizes = spec.architecture
+        width = sizes.transformer_width
+        self.visual = _Visual(spec)
+        self.token_embedding = nn.Embedding(sizes.vocab_size, width)
+        self.positional_embedding = nn.Parameter(torch.empty(sizes.context_length, width))
+        self.transformer = resblocks(spec, width, sizes.transformer_heads, sizes.transformer_layers, EPSILON)
+        self.ln_final = nn.LayerNorm(width, EPSILON)
+        self.text_projection = nn.Parameter(torch.empty(width, sizes.embed_dim))
+
+
+class _Visual(nn.Module):
+    def __init__(self, spec: ModelSpec) -> None:
+        super().__init__()
+        sizes = spec.architecture
+        width, patch, layers = sizes.vision_width, sizes.vision_patch_size, sizes.vision_layers
+        assert patch is not None
+        assert isinstance(layers, int)
+        self.side = sizes.image_resolution // patch
+        self.heads = sizes.vision_heads or width // 64
+        self.conv1 = nn.Conv2d(3, width, patch, stride=patch, bias=False)
+        self.class_embedding = nn.Parameter(torch.empty(width))
+        self.positional_embedding = nn.Parameter(torch.empty(self.side**2 + 1, width))
+        self.ln_pre, self.ln_post = nn.LayerNorm(width, EPSILON), nn.LayerNorm(width, EPSILON)
+        self.transformer = resblocks(spec, width, self.heads, layers, EPSILON)
+        self.attn_pool = AttentionPool(width, _POOL_HEADS, 4 * width, spec.activation, EPSILON)
+        self.head = nn.Linear(width, sizes.embed_dim)
+
+
+class PeImageTower(nn.Module):
+    """uint8[n, size, size, 3] RGB → float32[n, dim], not normalised."""
+
+    def __init__(self, network: Any, spec: ModelSpec, dtype: torch.dtype) -> None:
+        super().__init__()
+        visual = network.visual
+        self.visual, self.dtype = visual, dtype
+        self.pixels = Pixels(spec)
+        self.patches = visual.conv1.to(dtype)
+        angles = rotary_angles(visual.side, spec.architecture.vision_width // visual.heads)
+        self.blocks = Blocks(visual.transformer, dtype, angles)
+        visual.attn_pool.to_dtype(dtype)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        visual = self.visual
+        patches = self.patches(self.pixels(pixels).to(self.dtype)).flatten(2).transpose(1, 2).float()
+        first = visual.class_embedding.expand(patches.shape[0], 1, -1)
+        x = visual.ln_pre(torch.cat([first, patches], dim=1) + visual.positional_embedding)
+        x = visual.ln_post(self.blocks(x, whole=True))
+        embeddings: Tensor = visual.head(visual.attn_pool(x))
+        return embeddings
+
+
+def rotary_angles(side: int, head_dim: int) -> Tensor:
+    """Return float32[1 + side², head_dim]: 0 for the class token, then for each patch its column's and row's angles.
+
+    Columns and rows count from 1 (`RotaryEmbeddingCat` in timm, with grid_offset 1 and grid_indexing xy). Each angle
+    serves two neighbouring dimensions.
+    """
+    bands = _TEMPERATURE ** -(torch.arange(head_dim // 4) / (head_dim // 4))
+    places = torch.arange(1, side + 1).float()[:, None] * bands
+    columns, rows = places.expand(side, -1, -1), places[:, None].expand(-1, side, -1)
+    angles = torch.cat([columns, rows], dim=2).flatten(0, 1).repeat_interleave(2, dim=1)
+    return torch.cat([torch.zeros(1, head_dim), angles])
