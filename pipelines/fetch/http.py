@@ -16,7 +16,7 @@ from typing import IO
 import httpcore
 import httpx
 
-from ..errors import MissingFile, UnreadableFile
+from ..errors import MissingFile, TooLarge, UnreadableFile
 from .network import CheckedTransport, deadline
 
 MAX_REDIRECTS = 5
@@ -47,10 +47,6 @@ class _Interrupted(Exception):
         self.pause = pause
 
 
-class _TooLarge(UnreadableFile):
-    """The file is larger than it may be."""
-
-
 def find(url: str, allow_private: bool = False) -> None:
     """Asks whether a server has a file, and reads nothing of it. (Some servers answer HEAD with 404 for any file.)
 
@@ -58,7 +54,7 @@ def find(url: str, allow_private: bool = False) -> None:
         MissingFile: the server has no such file.
         UnreadableFile: nobody can say, with the reason.
     """
-    with suppress(_TooLarge):
+    with suppress(TooLarge):
         download(url, io.BytesIO(), 0, allow_private)
 
 
@@ -117,7 +113,7 @@ def _save(response: httpx.Response, target: IO[bytes], max_bytes: int) -> None:
     if response.status_code != 200:
         raise (MissingFile if response.status_code in GONE else UnreadableFile)(status)
     announced = response.headers.get("content-length", "")
-    too_large = _TooLarge(f"larger than {max_bytes >> 20} MiB")
+    too_large = TooLarge(f"larger than {max_bytes >> 20} MiB")
     if announced.isdecimal() and int(announced) > max_bytes:
         raise too_large
     received = 0

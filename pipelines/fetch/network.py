@@ -16,7 +16,7 @@ from typing import Any
 import httpcore
 import httpx
 
-from ..errors import UnreadableFile
+from ..errors import PrivateAddress, UnreadableFile
 
 CONNECTIONS = 64
 KEEPALIVE_SECONDS = 15.0
@@ -36,8 +36,8 @@ _NOT_PUBLIC_IPV4 = [
 ]  # fmt: skip
 _PUBLIC_IPV6 = ipaddress.IPv6Network("2000::/3")  # all that is given out (RFC 4291)
 _NOT_PUBLIC_IPV6 = [ipaddress.IPv6Network(text) for text in ("2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20")]
-# An IPv4 address in the last 32 bits: NAT64 (RFC 6052), mapped, translated (RFC 2765) and compatible addresses.
-_WRAPPING = [ipaddress.IPv6Network(text) for text in ("64:ff9b::/96", "::ffff:0:0/96", "::ffff:0:0:0/96")]
+# An IPv4 address in the last 32 bits, by which networks without IPv4 reach it: NAT64 (RFC 6052).
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 
 
 class Deadline(threading.local):
@@ -128,7 +128,7 @@ class _Network(httpcore.SyncBackend):
         allowed = [address for address in addresses if self._allow_private or is_public(address)]
         if not allowed:
             named = host if host == addresses[0] else f"{host} ({addresses[0]})"
-            raise UnreadableFile(f"{named} is a private address; --allow-private-urls lets it be fetched")
+            raise PrivateAddress(f"{named} is a private address; --allow-private-urls lets it be fetched")
         return allowed
 
 
@@ -158,13 +158,13 @@ class _Stream(httpcore.NetworkStream):
 
 
 def is_public(address: str) -> bool:
-    """False for every address that is not meant for the whole internet, also if an IPv6 one wraps it."""
-    ip = ipaddress.ip_address(address.partition("%")[0])
+    """False for every address that is not meant for the whole internet, also if NAT64 wraps it.
+
+    No host has any other kind of IPv6 address that wraps an IPv4 one, so all of them are refused.
+    """
+    ip = ipaddress.ip_address(address)
     if isinstance(ip, ipaddress.IPv4Address):
         return not any(ip in network for network in _NOT_PUBLIC_IPV4)
-    if any(ip in network for network in _WRAPPING):
+    if ip in _NAT64:
         return is_public(str(ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)))
-    inner = ip.sixtofour or (ip.teredo and ip.teredo[1])
-    if inner:
-        return is_public(str(inner))
     return ip in _PUBLIC_IPV6 and not any(ip in network for network in _NOT_PUBLIC_IPV6)

@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO, Any, TypeGuard
 
-from ..errors import UnreadableFile, UnreadableImage
+from ..errors import TooLarge, UnreadableFile, UnreadableImage
+from .near_path import hint
 
 MAX_BYTES = 64 * 2**20  # of an image
 MAX_CSV_BYTES = 16 * 2**30
@@ -25,7 +26,6 @@ STORE_PACKAGES = {
 }  # fmt: skip
 
 _REASONS: dict[type[Exception], str] = {
-    FileNotFoundError: "no such file",
     PermissionError: "no permission to read it",
     IsADirectoryError: "a folder, not a file",
 }
@@ -79,6 +79,8 @@ def read_file(path: str | os.PathLike[str], allow_private: bool = False) -> byte
     """
     try:
         return _read_remote(path, allow_private) if is_remote(path) else _read_local(path)
+    except UnreadableImage:
+        raise
     except UnreadableFile as error:
         raise UnreadableImage(str(error)) from error
 
@@ -92,8 +94,10 @@ def _read_local(path: str | os.PathLike[str]) -> bytes:
             if not stat.S_ISREG(status.st_mode):
                 raise UnreadableFile("not a regular file")
             if status.st_size > MAX_BYTES:
-                raise UnreadableFile(f"larger than {MAX_BYTES >> 20} MiB")
+                raise TooLarge(f"larger than {MAX_BYTES >> 20} MiB")
             return file.read(MAX_BYTES)
+    except FileNotFoundError as error:
+        raise UnreadableFile("no such file" + hint(os.fsdecode(path))) from error
     except (OSError, ValueError) as error:  # ValueError: a null byte in the path
         reason = _REASONS.get(type(error)) or getattr(error, "strerror", None) or str(error)
         raise UnreadableFile(reason) from error
@@ -119,7 +123,7 @@ def _read_remote(url: str, allow_private: bool) -> bytes:
             return b""
         raise UnreadableFile(_store_reason(error)) from error
     if len(data) > MAX_BYTES:
-        raise UnreadableFile(f"larger than {MAX_BYTES >> 20} MiB")
+        raise TooLarge(f"larger than {MAX_BYTES >> 20} MiB")
     return bytes(data)
 
 

@@ -6,20 +6,33 @@ JPEG 2000. A file of 200 KB with 20,000 scans of 121 megapixels holds libjpeg fo
 
 from __future__ import annotations
 
+import math
 import re
 import struct
+from typing import TYPE_CHECKING
 
-from ..errors import UnreadableImage
+from ..errors import TooLarge, UnreadableImage
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 # A scan passes over all blocks of the image. Cameras and encoders write one to twelve; 20 over the largest image take
 # about as long as decoding it twice.
 MAX_SCANNED_PIXELS = 20 * 128_000_000
 MAX_SCANS = 1_000
+QUICK_SCANNED_PIXELS = 2 * 128_000_000  # two to three seconds
 # Strips or tiles, and other lists of numbers: Pillow makes a Python number of each when it opens the file.
 MAX_TIFF_VALUES = 500_000
 MAX_TIFF_DIRECTORIES = 1_000
 # Each layer has a packet for each tile, resolution and component. Encoders write one to fifty layers.
 MAX_JPEG2000_PACKETS = 1_000_000
+# Values may claim all of the file's bytes so many times: Pillow copies them for each tag.
+MAX_TIFF_CLAIM = 4
+_TILE_WIDTH, _TILE_HEIGHT = 322, 323
+# All tiles together. Those at the right and below may reach far beyond the image.
+MAX_TILED_PIXELS = 4 * 128_000_000
+_PLAIN_TIFF = ("raw", "tiff_lzw", "tiff_adobe_deflate", "packbits")
+_SUBDIRECTORIES = (0x8769, 0x8825, 0xA005)  # EXIF, GPS, interoperability
 _BYTES = (1, 2, 6, 7)  # types of TIFF that stay bytes in Python
 _SIZ = re.compile(rb"\xff\x4f\xff\x51.{4}(.{32})(.{2})", re.DOTALL)
 _COD = re.compile(rb"\xff\x52.{4}(.{2})(?:.)(.)", re.DOTALL)
@@ -37,26 +50,59 @@ def refuse_costly(data: bytes) -> None:
         _check_jpeg2000(data)
 
 
-def refuse_many_scans(data: bytes, pixels: int) -> None:
-    """Refuse a JPEG with too many scans for so many pixels. Inside a scan no byte 0xff comes before 0xda.
+def scanned_pixels(data: bytes, pixels: int) -> int:
+    """Return how many pixels all scans of a JPEG pass over. Inside a scan no byte 0xff comes before 0xda.
 
     Raises:
-        UnreadableImage: with their number.
+        UnreadableImage: they are too many, with the number of scans.
     """
     scans = data.count(b"\xff\xda")
     if scans > MAX_SCANS or scans * pixels > max(MAX_SCANNED_PIXELS, 3 * pixels):
         raise UnreadableImage(f"too many scans ({scans:,}) for {pixels:,} pixels")
+    return scans * pixels
+
+
+def refuse_large_tiles(image: Image) -> None:
+    """Refuse an opened TIFF whose tiles reach far beyond the image: 480 KB of them take minutes.
+
+    Raises:
+        UnreadableImage: with their pixels.
+    """
+    tags = image.tag_v2  # type: ignore[attr-defined]
+    sides = zip(image.size, (tags.get(_TILE_WIDTH, 0), tags.get(_TILE_HEIGHT, 0)), strict=True)
+    pixels = math.prod(-(-side // tile) * tile if isinstance(tile, int) and tile else side for side, tile in sides)
+    if pixels > MAX_TILED_PIXELS:
+        raise TooLarge(f"too many pixels in its tiles ({pixels:,})")
+
+
+def is_quick(image: Image, scanned: int) -> bool:
+    """Return whether an opened image takes a few seconds at most, because nothing but its pixels decides on that.
+
+    Args:
+        scanned: of a JPEG, see `scanned_pixels`.
+    """
+    if image.format in ("JPEG", "MPO"):
+        return scanned <= QUICK_SCANNED_PIXELS
+    if image.format == "TIFF":
+        return image.info.get("compression") in _PLAIN_TIFF and _TILE_WIDTH not in image.tag_v2  # type: ignore[attr-defined]
+    if image.format in ("BMP", "DIB", "PPM"):
+        return bool(image.tile[0][0] == "raw")  # type: ignore[attr-defined]
+    return image.format in ("PNG", "WEBP", "GIF")
 
 
 def _check_tiff(data: bytes) -> None:
-    """Follow the directories of a TIFF (TIFF 6.0, section 2) or BigTIFF."""
+    """Follow the directories of a TIFF (TIFF 6.0, section 2) or BigTIFF, those of EXIF and GPS too."""
     order = "<" if data.startswith(b"II") else ">"
     is_big = b"+" in data[2:4]
     number, entry = struct.Struct(order + "IQ"[is_big]), struct.Struct(order + ("HHI", "HHQ")[is_big])
     entries, size = struct.Struct(order + "HQ"[is_big]), (12, 20)[is_big]
     seen: set[int] = set()
-    (position,) = number.unpack_from(data, (4, 8)[is_big]) if len(data) >= 16 else (0,)
-    while position and position + entries.size <= len(data) and position not in seen:
+    waiting = [*number.unpack_from(data, (4, 8)[is_big])] if len(data) >= 16 else []
+    claimed = 0
+    while waiting:
+        position = waiting.pop()
+        if not 0 < position <= len(data) - entries.size or position in seen:
+            continue
         seen.add(position)
         if len(seen) > MAX_TIFF_DIRECTORIES:
             raise UnreadableImage(f"too many directories (over {MAX_TIFF_DIRECTORIES:,})")
@@ -66,7 +112,12 @@ def _check_tiff(data: bytes) -> None:
             tag, kind, count = entry.unpack_from(data, at)
             if kind not in _BYTES and MAX_TIFF_VALUES < count <= len(data):  # more are damage, found later
                 raise UnreadableImage(f"too many strips, tiles or other values ({count:,} in tag {tag})")
-        (position,) = number.unpack_from(data, end) if end + number.size <= len(data) else (0,)
+            claimed += min(count, len(data))
+            if tag in _SUBDIRECTORIES:
+                waiting += number.unpack_from(data, at + entry.size)
+        if claimed > MAX_TIFF_CLAIM * len(data):
+            raise UnreadableImage("too many values: its directories claim the same bytes again and again")
+        waiting += number.unpack_from(data, end) if end + number.size <= len(data) else []
 
 
 def _check_jpeg2000(data: bytes) -> None:

@@ -6,82 +6,49 @@ JPEG is shrunk while it is decoded, and Pillow decodes what OpenCV gets wrong (t
 
 from __future__ import annotations
 
-import io
-import os
-import re
-import warnings
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..errors import OutOfMemory, UnreadableImage
-from .cost import refuse_costly, refuse_many_scans
+from ..errors import OutOfMemory, TooLarge, UnreadableImage
+from .cost import is_quick, refuse_large_tiles, scanned_pixels
+from .fit import Fit, as_fit
+from .formats import HEAVY_FORMATS, OPENCV_FORMATS, open_image
 from .jpegxl import is_jpegxl, read_jpegxl
 from .orientation import orientation_of, read_png_chunks, turn_upright
-from .preprocess import resize_and_crop
+from .preprocess import fit_image
 from .raw import decode_raw, is_raw
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-MAX_PIXELS_STORED = 256_000_000  # that a header may claim
 MAX_PIXELS_DECODED = 128_000_000  # held in memory, 3 bytes each
 STRIP_PIXELS = 4_000_000
-# The formats and modes that OpenCV decodes as exactly as Pillow, and faster.
-OPENCV_FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "TIFF", "PPM")
+# The modes that OpenCV decodes as exactly as Pillow, and faster.
 OPENCV_MODES = frozenset({"1", "L", "P", "RGB", "CMYK", "YCbCr", "I;16", "I;16B", "I"})
-# Their decoders take up to 20 bytes a pixel and many seconds. Half as many pixels still fit a phone's 48 megapixels.
-HEAVY_FORMATS = ("JPEG2000", "AVIF", "HEIF")
-# Pillow decodes some of these in Python, up to 3 s a megapixel. TGA comes last: nearly anything may be its start.
-RARE_FORMATS = ("BMP", "DIB", "PSD", "PCX", "SGI", "QOI", "ICO", "ICNS", "XBM", "DDS", "TGA")
-MAX_PIXELS_SLOW = 4096 * 4096
-MAX_PIXELS_ICON = 2048 * 2048
+MAX_PIXELS_SLOW = 4096 * 4096  # where Pillow decodes in Python
 MEMORY_FOR_ONE_IMAGE = 2**30  # bytes, of MAX_PIXELS_DECODED with transparency
-
-_TEXT = rb"(\xef\xbb\xbf)?[ \t\r\n]*"  # a byte-order mark and spaces
-_UNSUPPORTED = "this format is not supported"
-# A pattern for the first bytes of a file that Pillow does not open → the reason to give. The first that fits counts.
-_REASONS = {
-    _TEXT + rb"<": "markup (HTML, SVG or XML), not an image",
-    _TEXT + rb"%PDF": "a PDF, not an image",
-    _TEXT + rb"%!PS": "PostScript, not an image",
-    _TEXT + rb"version https://git-lfs": "a Git LFS pointer, not the image itself: git lfs pull",
-    rb"PK\x03\x04": "a ZIP archive or an office document, not an image",
-    rb"\x1f\x8b": "a gzip archive, not an image",
-    rb"\x1a\x45\xdf\xa3": "a video, not an image",
-    rb"II\xbc": f"JPEG XR: {_UNSUPPORTED}",
-    rb"8BPS": "a Photoshop document of a kind that is not supported (16 bits, PSB), or damaged at its start",
-    rb"\0\0\x01\0": "an icon (ICO) that is damaged",
-    rb"icns": "an icon (ICNS) that is damaged",
-    rb"qoif": "a QOI damaged at its start",
-    rb"DDS ": "a texture (DDS) of a kind that is not supported, or damaged at its start",
-    rb"#\?RADIANCE": f"Radiance HDR: {_UNSUPPORTED}",
-    rb"\x76\x2f\x31\x01": f"OpenEXR: {_UNSUPPORTED}",
-    rb"PF\n": "floating-point pixels are not supported",
-    rb"II\*\0|MM\0\*": "a TIFF of a kind that is not supported (a camera's RAW, floating-point pixels), or damaged",
-    rb"\xff\xd8": "a JPEG of a kind that is not supported (12 bits, JPEG-LS), or damaged at its start",
-    rb"\x89PNG": "a PNG damaged at its start",
-    rb"GIF8": "a GIF damaged at its start",
-    rb"BM": "a BMP damaged at its start, or no image",
-    rb"RIFF.{4}WEBP": "a WebP damaged at its start",
-    rb"RIFF": "a video or sound (RIFF), not an image",
-    rb".{4}ftypavi[fs]": "an AVIF damaged at its start",
-    rb".{4}ftyp(hei[cxms]|hev[cx]|m[is]f1)": "HEIC needs one more package (pip install pillow-heif), or it is damaged",
-    rb".{4}ftyp": "a video, not an image",
-    rb"": "not an image of a known format, or damaged at its start",
-}
-# The images inside an icon: width and height of a PNG or of a JPEG 2000.
-_IN_ICON = re.compile(rb"(?:\x89PNG\r\n\x1a\n.{4}IHDR|\xff\x4f\xff\x51.{4})(.{4})(.{4})", re.DOTALL)
+# What Pillow 12 decodes by code with holes that 13 closes (SECURITY.md): the first two always, else what OpenCV leaves.
+_UNSAFE_IN_PILLOW = ("JPEG2000", "ICNS", "JPEG", "MPO", "TIFF")
 
 
-def decode(data: bytes, size: int | None = None, exact: bool = False) -> np.ndarray:
+class SlowImage(Exception):
+    """The image may take long to decode, and only quick ones were asked for."""
+
+
+def decode(
+    data: bytes, size: int | Fit | None = None, exact: bool = False, edge: int | None = None, only_quick: bool = False,
+    only_safe: bool = False,
+) -> np.ndarray:  # fmt: skip
     """Decodes one image, upright (EXIF), transparency over white.
 
     Args:
         data: the bytes of the image's file.
-        size: edge of a model's square input, in pixels; the image is then resized and cropped to it.
+        size: a model's square input, or its edge in pixels; the image is then resized and cropped to it.
         exact: never shrink a JPEG while it is decoded.
+        edge: long side, in pixels, below which a whole JPEG is not shrunk while it is decoded.
+        only_quick: decode no image that may take long.
+        only_safe: decode none by a decoder with a known hole, as an image of strangers might want.
 
     Returns:
         uint8[height, width, 3] RGB, or uint8[size, size, 3].
@@ -89,43 +56,55 @@ def decode(data: bytes, size: int | None = None, exact: bool = False) -> np.ndar
     Raises:
         UnreadableImage: with the reason.
         OutOfMemory: the image is good as far as anybody can tell.
+        SlowImage: see `only_quick`.
     """
+    fit = None if size is None else as_fit(size)
     try:
-        return _decode(data, size, exact)
+        return _decode(data, fit, exact, edge, only_quick, only_safe)
     except MemoryError:
         pass  # another thread may have held the memory
     try:
-        return _decode(data, size, exact)
+        return _decode(data, fit, exact, edge, only_quick, only_safe)
     except MemoryError as error:
         if _has_memory():
             raise UnreadableImage("damaged: it asks for more memory than an image needs") from error
         raise OutOfMemory("there is not enough memory to decode an image: close other programs") from error
 
 
-def _decode(data: bytes, size: int | None, exact: bool, orientation: int = 1) -> np.ndarray:
+def _decode(
+    data: bytes, fit: Fit | None, exact: bool, edge: int | None, only_quick: bool, only_safe: bool, orientation: int = 1
+) -> np.ndarray:
     """The image, turned by this orientation where the file names none."""
     if is_raw(data):
-        return decode_raw(data, size, MAX_PIXELS_DECODED // 2, lambda jpeg, turn: _decode(jpeg, size, exact, turn))
+        if only_quick:
+            raise SlowImage
+        limit = MAX_PIXELS_DECODED // 2
+        return decode_raw(data, fit, limit, lambda jpeg, turn: _decode(jpeg, fit, exact, edge, False, only_safe, turn))
     if is_jpegxl(data):
+        if only_quick:
+            raise SlowImage
         upright = _decode_jpegxl(data)
-        return upright if size is None else resize_and_crop(upright, size)
-    image = _open(data)
+        return upright if fit is None else fit_image(upright, fit)
+    image = open_image(data)
     width, height = image.size
-    shrink = 1 if exact else _jpeg_shrink(image, size)
+    shrink = 1 if exact else _jpeg_shrink(image, fit.size if fit else None, edge)
     if width * height > _pixel_limit(image, shrink):
-        raise UnreadableImage(f"too many pixels ({width}×{height})")
-    if image.format in ("JPEG", "MPO"):
-        refuse_many_scans(data, width * height)
+        raise TooLarge(f"too many pixels ({width}×{height})")
+    if image.format == "TIFF":
+        refuse_large_tiles(image)
+    scanned = scanned_pixels(data, width * height) if image.format in ("JPEG", "MPO") else 0
+    if only_quick and not is_quick(image, scanned):
+        raise SlowImage
     is_whole = image.format != "PNG" or read_png_chunks(image, data)
     pixels = _decode_opencv(data, shrink, _maxval(image)) if is_whole and _opencv_is_right(image) else None
     if pixels is None:
-        pixels = _decode_pillow(image, shrink)
+        pixels = _decode_pillow(image, shrink, only_safe)
     pixels = turn_upright(pixels, orientation_of(image, orientation))
-    if size is None:
+    if fit is None:
         return pixels
     turned = (pixels.shape[0] > pixels.shape[1]) != (height > width)
     original = (height, width) if turned else (width, height)
-    return resize_and_crop(pixels, size, original)
+    return fit_image(pixels, fit, original)
 
 
 def decode_pillow(image: Image) -> np.ndarray:
@@ -136,7 +115,7 @@ def decode_pillow(image: Image) -> np.ndarray:
     """
     width, height = image.size
     if width * height > MAX_PIXELS_DECODED:
-        raise UnreadableImage(f"too many pixels ({width}×{height})")
+        raise TooLarge(f"too many pixels ({width}×{height})")
     try:
         loaded = image.copy()
     except Exception as error:  # opened from a damaged or closed file
@@ -144,78 +123,16 @@ def decode_pillow(image: Image) -> np.ndarray:
     return turn_upright(_decode_pillow(loaded, 1), orientation_of(loaded))
 
 
-def _open(data: bytes) -> Image:
-    """Opens the image without decoding it, and refuses one that claims too many pixels."""
-    from PIL import Image, JpegImagePlugin
-
-    if not data:
-        raise UnreadableImage("the file is empty")
-    formats = _prepare_libraries()
-    try:
-        if data.startswith(b"\xff\xd8\xff"):
-            # Image.open's pixel limit would refuse a 200-megapixel phone image, which shrinks well.
-            image: Image.Image = JpegImagePlugin.JpegImageFile(io.BytesIO(data))
-        else:
-            _check_icon(data)  # opening an ICO decodes it
-            refuse_costly(data)
-            image = Image.open(io.BytesIO(data), formats=formats)
-    except Image.DecompressionBombError:
-        raise UnreadableImage("too many pixels") from None
-    except (MemoryError, UnreadableImage):
-        raise
-    except Exception as error:
-        reason = next(reason for start, reason in _REASONS.items() if re.match(start, data[:512], re.DOTALL))
-        raise UnreadableImage(reason) from error
-    width, height = image.size
-    if width * height > MAX_PIXELS_STORED:
-        raise UnreadableImage(f"too many pixels ({width}×{height})")
-    return image
-
-
-def limit_opencv(threads: int) -> None:
-    """Sets how many threads OpenCV uses in this process."""
-    _prepare_libraries()
-    import cv2
-
-    cv2.setNumThreads(threads)
-
-
-@lru_cache(maxsize=1)
-def _prepare_libraries() -> tuple[str, ...]:
-    """Silences warnings, once a process, and returns the formats this Pillow can open (HEIC with pillow-heif)."""
-    from PIL import Image
-
-    warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")  # of damaged metadata; they name no file
-    warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # MAX_PIXELS_STORED limits it
-    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # read when cv2 is first imported
-    try:
-        import pillow_heif
-    except ImportError:
-        pass
-    else:
-        pillow_heif.register_heif_opener()
-    Image.init()
-    # No other format may be opened: for EPS, Pillow starts Ghostscript.
-    return tuple(name for name in OPENCV_FORMATS + HEAVY_FORMATS + RARE_FORMATS if name in Image.OPEN)
-
-
-def _check_icon(data: bytes) -> None:
-    """Refuses an icon that holds a huge image: its own header does not tell."""
-    if data.startswith((b"\0\0\1\0", b"icns")):
-        for sides in _IN_ICON.findall(data):
-            width, height = (int.from_bytes(side, "big") for side in sides)
-            if width * height > MAX_PIXELS_ICON:
-                raise UnreadableImage(f"too many pixels ({width}×{height})")
-
-
-def _jpeg_shrink(image: Image, size: int | None) -> int:
+def _jpeg_shrink(image: Image, size: int | None, edge: int | None) -> int:
     """1, 2, 4 or 8: the factor by which libjpeg can shrink the image to no less than twice the requested size.
 
-    Twice the size keeps the result within half a level of the full decode on average (SSIM 0.997).
+    Twice the size keeps the result within half a level of the full decode on average (SSIM 0.997). For people to look
+    at, the long side `edge` itself is enough.
     """
-    if size is None or image.format not in ("JPEG", "MPO"):
+    side, least = (max(image.size), edge) if size is None else (min(image.size), 2 * size)
+    if least is None or image.format not in ("JPEG", "MPO"):
         return 1
-    return next((factor for factor in (8, 4, 2) if min(image.size) >= 2 * size * factor), 1)
+    return next((factor for factor in (8, 4, 2) if side >= least * factor), 1)
 
 
 def _pixel_limit(image: Image, shrink: int) -> int:
@@ -261,12 +178,14 @@ def _decode_opencv(data: bytes, shrink: int, maxval: int) -> np.ndarray | None:
     return pixels
 
 
-def _decode_pillow(image: Image, shrink: int) -> np.ndarray:
+def _decode_pillow(image: Image, shrink: int, only_safe: bool = False) -> np.ndarray:
     """uint8[height, width, 3] RGB, as stored (a TIFF: upright, and without its orientation).
 
     Raises:
-        UnreadableImage: Pillow fails, too.
+        UnreadableImage: Pillow fails, too; or this kind of image is not `only_safe`.
     """
+    if only_safe and image.format in _UNSAFE_IN_PILLOW:
+        raise UnreadableImage(f"damaged, or a kind of {image.format} that is not searched for: save it as PNG")
     width, height = image.size
     try:
         image.draft(None, (width // shrink, height // shrink))  # shrinks a JPEG

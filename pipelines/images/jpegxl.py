@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..errors import UnreadableImage
+from ..errors import TooLarge, UnreadableImage
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -34,7 +35,7 @@ def read_jpegxl(data: bytes, max_pixels: int) -> Image:
         raise UnreadableImage("JPEG XL needs one more package (pip install imagecodecs)") from None
     width, height = claimed_size(data)
     if width * height > max_pixels:
-        raise UnreadableImage(f"too many pixels ({width}×{height})")
+        raise TooLarge(f"too many pixels ({width}×{height})")
     try:
         pixels = np.asarray(jpegxl_decode(data, index=0, numthreads=1))
         if pixels.dtype.kind == "f":
@@ -48,6 +49,17 @@ def read_jpegxl(data: bytes, max_pixels: int) -> Image:
 
 def claimed_size(data: bytes) -> tuple[int, int]:
     """Width and height in the header (ISO/IEC 18181-1, SizeHeader), before the image is turned."""
+    return _read_size_header(data)[:2]
+
+
+def upright_size(data: bytes) -> tuple[int, int]:
+    """Width and height of the image as it is shown (the same, ImageMetadata)."""
+    width, height, orientation = _read_size_header(data)
+    return (height, width) if orientation >= 5 else (width, height)
+
+
+def _read_size_header(data: bytes) -> tuple[int, int, int]:
+    """Width, height and orientation."""
     start = 0 if data.startswith(_CODESTREAM) else _find_codestream(data)
     bits = int.from_bytes(data[start + 2 : start + 16], "little")
 
@@ -63,22 +75,39 @@ def claimed_size(data: bytes) -> tuple[int, int]:
 
     height = side()
     ratio = take(3)
-    if not ratio:
-        return side(), height
-    across, down = _RATIOS[ratio - 1]
-    return height * across // down, height
+    if ratio:
+        across, down = _RATIOS[ratio - 1]
+    width = height * across // down if ratio else side()
+    has_orientation = not take(1) and take(1)  # all_default, then extra_fields
+    return width, height, take(3) + 1 if has_orientation else 1
+
+
+def read_boxes(data: bytes) -> dict[bytes, bytes]:
+    """The boxes of a container, by their kind; of several of a kind the first. Without a container there are none."""
+    found: dict[bytes, bytes] = {}
+    if data.startswith(_CONTAINER):
+        for kind, start, end in _boxes(data):
+            found.setdefault(kind, data[start:end])
+    return found
 
 
 def _find_codestream(data: bytes) -> int:
     """Where the codestream begins in a container."""
+    for kind, start, _ in _boxes(data):
+        if kind in (b"jxlc", b"jxlp"):
+            return start + 4 * (kind == b"jxlp")
+    raise UnreadableImage("a JPEG XL that is damaged: there is no image in it")
+
+
+def _boxes(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """Kind, start and end of the content of each box."""
     at = 0
     while at + 8 <= len(data):
         length, kind, header = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8], 8
         if length == 1:
             length, header = int.from_bytes(data[at + 8 : at + 16], "big"), 16
-        if kind in (b"jxlc", b"jxlp"):
-            return at + header + 4 * (kind == b"jxlp")
-        if length < header:
+        end = at + length if length else len(data)  # 0: up to the end of the file
+        yield kind, at + header, end
+        if end < at + header:
             break
-        at += length
-    raise UnreadableImage("a JPEG XL that is damaged: there is no image in it")
+        at = end

@@ -3,35 +3,60 @@
 from __future__ import annotations
 
 import io
+import re
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from .exif import read_exif
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 _TAG = 0x0112
+_WANTED = frozenset({_TAG})
 # Orientation → how `cv2.flip` turns the image upright; those from 5 on are transposed first (EXIF 2.32, page 37).
 _FLIPS = {2: 1, 3: -1, 4: 0, 6: 1, 7: -1, 8: 0}
+_IN_XMP = re.compile(rb'tiff:Orientation(?:="|>)([0-9])')
 _METADATA_CHUNKS = (b"eXIf", b"tEXt", b"zTXt", b"iTXt")
 _IEND = b"\0\0\0\0IEND\xaeB`\x82"
 
 
 def orientation_of(image: Image, default: int = 1) -> int:
     """The orientation of an opened image, 1 (upright) to 8; the default where it is missing, illegal or damaged."""
-    from PIL import Image
-
     try:
-        _decode_raw_profiles(image)
-        # Not image.getexif(): a PNG's would decode the whole image to see what stands behind its pixels.
-        value = Image.Image.getexif(image).get(_TAG)
+        value = _read_value(image)
     except MemoryError:
         raise
     except Exception:  # Pillow raises nearly anything on damaged metadata
         return default
+    return _checked(value, default)
+
+
+def orientation_in(exif: bytes, xmp: bytes) -> int:
+    """The orientation that EXIF, or else XMP, tells, 1 to 8; 1 where there is none."""
+    return _checked(_find(exif, xmp), 1)
+
+
+def _checked(value: object, default: int) -> int:
     if isinstance(value, (bytes, tuple)) and value:  # of the type BYTE, or several values
         value = value[0]
     return int(value) if isinstance(value, int) and 1 <= value <= 8 else default
+
+
+def _read_value(image: Image) -> object:
+    if image.format == "TIFF":  # its directories were checked, and Pillow takes the tag away when it turns the image
+        return image.getexif().get(_TAG)
+    _decode_raw_profiles(image)
+    return _find(image.info.get("exif", b""), image.info.get("xmp", b""))
+
+
+def _find(exif: bytes, xmp: bytes) -> object:
+    tags, _ = read_exif(exif, _WANTED, frozenset())
+    if _TAG in tags:
+        return tags[_TAG]
+    match = _IN_XMP.search(xmp)
+    return int(match[1]) if match else None
 
 
 def turn_upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
@@ -75,7 +100,11 @@ def _read_late_chunks(image: Image, metadata: bytes) -> None:
 
 
 def _decode_raw_profiles(image: Image) -> None:
-    """Decodes what older versions of ImageMagick write into a PNG. Pillow itself reads 'Raw profile type exif'."""
-    for name, key in (("Raw profile type APP1", "exif"), ("Raw profile type xmp", "xmp")):
+    """Decodes what older versions of ImageMagick write into a PNG."""
+    for name, key in (
+        ("Raw profile type exif", "exif"),
+        ("Raw profile type APP1", "exif"),
+        ("Raw profile type xmp", "xmp"),
+    ):
         if name in image.info and key not in image.info:
             image.info[key] = bytes.fromhex("".join(image.info[name].split("\n")[3:]))

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import UnreadableImage
+from ..errors import TooLarge, UnreadableImage
 from ..fetch.read import MAX_BYTES
 from .decode import decode_pillow
 
@@ -53,7 +53,7 @@ def _read_open_file(file: Any) -> bytes:
     if not isinstance(data, bytes):
         raise UnreadableImage("the file is open as text: open it with mode 'rb'")
     if len(data) > MAX_BYTES:
-        raise UnreadableImage(f"larger than {MAX_BYTES >> 20} MiB")
+        raise TooLarge(f"larger than {MAX_BYTES >> 20} MiB")
     return data
 
 

@@ -1,14 +1,25 @@
-"""CLIP's image preprocessing: antialiased bicubic resize and centre crop, within one level of PIL's."""
+"""The models' image preprocessing: antialiased resize and centre crop, within one level of PIL's."""
 
 from __future__ import annotations
 
 import numpy as np
 
+from .fit import Fit
+
 # Beyond this aspect ratio the crop is cut out before resizing: 1×10,000 pixels would become 224×2,240,000.
 MAX_ASPECT = 8
 
 
-def resize_and_crop(image: np.ndarray, size: int, original: tuple[int, int] | None = None) -> np.ndarray:
+def fit_image(image: np.ndarray, fit: Fit, original: tuple[int, int] | None = None) -> np.ndarray:
+    """Make an image the input of a model. Arguments and result are those of `resize_and_crop`."""
+    if fit.squash:
+        return np.ascontiguousarray(_resize(image, fit.size, fit.size, fit.bilinear))
+    return resize_and_crop(image, fit.size, original, fit.bilinear)
+
+
+def resize_and_crop(
+    image: np.ndarray, size: int, original: tuple[int, int] | None = None, bilinear: bool = False
+) -> np.ndarray:
     """Scales the short side to `size` and cuts out the square in the middle.
 
     Args:
@@ -26,13 +37,14 @@ def resize_and_crop(image: np.ndarray, size: int, original: tuple[int, int] | No
     new_width, new_height = int(size * full_width / short), int(size * full_height / short)
     left, top = round((new_width - size) / 2), round((new_height - size) / 2)
     if max(new_width, new_height) > MAX_ASPECT * size:
-        return _resize_box(image, size, left * width / new_width, top * height / new_height)
-    if (height, width) != (new_height, new_width):
-        image = _resize(image, new_width, new_height)
+        return _resize_box(image, size, left * width / new_width, top * height / new_height, bilinear)
+    image = _resize(image, new_width, new_height, bilinear)
     return np.ascontiguousarray(image[top : top + size, left : left + size])
 
 
-def _resize(image: np.ndarray, width: int, height: int) -> np.ndarray:
+def _resize(image: np.ndarray, width: int, height: int, bilinear: bool) -> np.ndarray:
+    if image.shape[:2] == (height, width):
+        return image
     # OpenCV has no antialiased bicubic resize; torch's is within one level of PIL's and releases the GIL. This is the
     # operator behind `functional.interpolate`, called directly to write channels interleaved, as the image has them:
     # interpolate returns them one after the other, and interleaving takes half as long as the resize.
@@ -40,14 +52,17 @@ def _resize(image: np.ndarray, width: int, height: int) -> np.ndarray:
 
     pixels = torch.from_numpy(np.require(image, requirements=["C", "W"])[None]).permute(0, 3, 1, 2)
     resized = torch.empty((1, height, width, 3), dtype=torch.uint8).permute(0, 3, 1, 2)
-    torch.ops.aten._upsample_bicubic2d_aa.out(pixels, (height, width), False, None, None, out=resized)
+    aten = torch.ops.aten
+    resize = aten._upsample_bilinear2d_aa if bilinear else aten._upsample_bicubic2d_aa
+    resize.out(pixels, (height, width), False, None, None, out=resized)
     return resized.permute(0, 2, 3, 1)[0].numpy()
 
 
-def _resize_box(image: np.ndarray, size: int, left: float, top: float) -> np.ndarray:
+def _resize_box(image: np.ndarray, size: int, left: float, top: float, bilinear: bool) -> np.ndarray:
     from PIL import Image
 
     height, width = image.shape[:2]
     edge = min(width, height)
     box = (left, top, min(left + edge, width), min(top + edge, height))
-    return np.array(Image.fromarray(image).resize((size, size), Image.Resampling.BICUBIC, box=box))
+    how = Image.Resampling.BILINEAR if bilinear else Image.Resampling.BICUBIC
+    return np.array(Image.fromarray(image).resize((size, size), how, box=box))

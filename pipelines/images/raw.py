@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
-from ..errors import UnreadableImage
+from ..errors import TooLarge, UnreadableImage
+from .fit import Fit
+from .jpeg import open_jpeg
 from .orientation import turn_upright
-from .preprocess import resize_and_crop
+from .preprocess import fit_image
 
 # CR2, CRW, RW2, ORF, RAF, CR3, X3F, MRW.
 _START = re.compile(
@@ -32,13 +35,13 @@ def is_raw(data: bytes) -> bool:
 
 
 def decode_raw(
-    data: bytes, size: int | None, max_pixels: int, decode_jpeg: Callable[[bytes, int], np.ndarray]
+    data: bytes, fit: Fit | None, max_pixels: int, decode_jpeg: Callable[[bytes, int], np.ndarray]
 ) -> np.ndarray:
     """Decodes a RAW, upright.
 
     Args:
         data: the bytes of the file.
-        size: edge of a model's square input, in pixels; the image is then resized and cropped to it.
+        fit: a model's square input, to which the image is then resized and cropped.
         max_pixels: that the sensor may have, unless the preview is large enough.
         decode_jpeg: decodes the preview, to the same size. It takes the orientation to use where the JPEG names none.
 
@@ -48,29 +51,45 @@ def decode_raw(
     Raises:
         UnreadableImage: with the reason.
     """
+    with _opened(data) as raw:
+        half = min(raw.sizes.width, raw.sizes.height) // 2
+        pixels = _decode_preview(raw, min(fit.size if fit else half, half), decode_jpeg)
+        if pixels is None:
+            pixels = _develop(raw, max_pixels)
+    return pixels if fit is None or pixels.shape[:2] == (fit.size, fit.size) else fit_image(pixels, fit)
+
+
+def raw_size(data: bytes) -> tuple[int, int]:
+    """Return width and height of a RAW's image, upright.
+
+    Raises:
+        UnreadableImage: with the reason.
+    """
+    with _opened(data) as raw:
+        width, height = raw.sizes.width, raw.sizes.height
+        return (height, width) if raw.sizes.flip & 4 else (width, height)
+
+
+@contextmanager
+def _opened(data: bytes) -> Iterator[Any]:
     try:
         import rawpy
     except ImportError:
         raise UnreadableImage("a camera's RAW needs one more package (pip install rawpy)") from None
     try:
         with rawpy.imread(io.BytesIO(data)) as raw:
-            half = min(raw.sizes.width, raw.sizes.height) // 2
-            pixels = _decode_preview(raw, min(size or half, half), decode_jpeg)
-            if pixels is None:
-                pixels = _develop(raw, max_pixels)
+            yield raw
     except (rawpy.LibRawUnsufficientMemoryError, rawpy.LibRawTooBigError) as error:
         raise MemoryError from error
     except (rawpy.LibRawError, rawpy.NotSupportedError, OSError) as error:
         reason = error.args[0] if error.args else type(error).__name__
         text = reason.decode(errors="replace") if isinstance(reason, bytes) else str(reason)
         raise UnreadableImage(f"a camera's RAW that LibRaw cannot read: {text}") from error
-    return pixels if size is None or pixels.shape[:2] == (size, size) else resize_and_crop(pixels, size)
 
 
 def _decode_preview(raw: Any, shortest: int, decode_jpeg: Callable[[bytes, int], np.ndarray]) -> np.ndarray | None:
     """The preview, None if its short side is smaller than `shortest` or it is damaged."""
     import rawpy
-    from PIL.JpegImagePlugin import JpegImageFile
 
     orientation = _ORIENTATION[raw.sizes.flip & 7]
     try:
@@ -78,7 +97,7 @@ def _decode_preview(raw: Any, shortest: int, decode_jpeg: Callable[[bytes, int],
         if preview.format == rawpy.ThumbFormat.BITMAP:
             is_large = min(preview.data.shape[:2]) >= shortest
             return turn_upright(_rgb(preview.data), orientation) if is_large else None
-        is_large = min(JpegImageFile(io.BytesIO(preview.data)).size) >= shortest
+        is_large = min(open_jpeg(preview.data).size) >= shortest
         return decode_jpeg(preview.data, orientation) if is_large else None
     except rawpy.LibRawUnsufficientMemoryError:
         raise
@@ -89,7 +108,7 @@ def _decode_preview(raw: Any, shortest: int, decode_jpeg: Callable[[bytes, int],
 def _develop(raw: Any, max_pixels: int) -> np.ndarray:
     width, height = raw.sizes.raw_width, raw.sizes.raw_height
     if width * height > max_pixels:
-        raise UnreadableImage(f"too many pixels ({width}×{height})")
+        raise TooLarge(f"too many pixels ({width}×{height})")
     return _rgb(raw.postprocess(half_size=True, use_camera_wb=True))
 
 

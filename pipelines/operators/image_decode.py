@@ -13,7 +13,12 @@ import numpy as np
 
 from ..errors import UnreadableImage
 from ..fetch.read import is_remote, read_file
-from ..images.decode import decode, limit_opencv
+from ..fields import Field
+from ..images.convert import PATIENT_MEMORY, PATIENT_SECONDS, Converter
+from ..images.decode import SlowImage, decode
+from ..images.fit import Fit
+from ..images.formats import limit_opencv
+from ..images.metadata import read_metadata
 from ..images.pixels import read_object
 from ..threads import resolve_threads
 
@@ -25,6 +30,9 @@ log = logging.getLogger(__name__)
 
 # See `images.pixels.read_object`.
 Source = Any
+Decoded = tuple[np.ndarray, str, dict[str, Any]]  # pixels, reason, metadata
+
+_NO_PIXELS = np.empty((0, 0, 3), np.uint8)
 
 
 class ImageDecode:
@@ -35,25 +43,31 @@ class ImageDecode:
 
     Args:
         mode: 'rgb' or 'bgr', the order of the channels.
-        size: decode to a model's square input of this edge, in pixels; a large JPEG is then never held in full.
+        size: decode to a model's square input, or to its edge in pixels; a large JPEG is then never held in full.
         reasons: also return why an image could not be decoded, '' for the others. Without, the reason is logged.
         workers: threads for a list and for OpenCV; 0 takes one per core that this process may use. OpenCV and the
             resize release the GIL.
         exact: decode a large JPEG in full before resizing, as the reference implementation does.
         allow_private: also fetch URLs at private, loopback and link-local addresses.
+        metadata: also return the values of these columns, by their keys, after the reasons; {} for what has none.
+        pixels: False decodes nothing: every image is one without pixels.
+        deadline: with a `size`, decode images that may take long in processes, which are ended after PATIENT_SECONDS.
     """
 
     def __init__(
-        self, mode: str = "rgb", size: int | None = None, reasons: bool = False, workers: int = 0,
-        allow_private: bool = False, exact: bool = False,
+        self, mode: str = "rgb", size: int | Fit | None = None, reasons: bool = False, workers: int = 0,
+        allow_private: bool = False, exact: bool = False, metadata: Sequence[Field] | None = None, pixels: bool = True,
+        deadline: bool = False,
     ) -> None:  # fmt: skip
         if mode.lower() not in ("rgb", "bgr"):
             raise ValueError(f"mode is 'rgb' or 'bgr', not '{mode}'")
         self._bgr = mode.lower() == "bgr"
         self._size, self._exact = size, exact
-        self._reasons = reasons
+        self._reasons, self._pixels = reasons, pixels
+        self._metadata = None if metadata is None else [(field.key, field.name, field.default) for field in metadata]
         self._allow_private = allow_private
         workers = resolve_threads(workers)
+        self._slow = Converter(workers, PATIENT_SECONDS, PATIENT_MEMORY) if deadline and size else None
         self._pool = ThreadPoolExecutor(workers, "decode", limit_opencv, (workers,))
         # The thread that fetched an image decodes it at once: at most FETCHES files are in memory, whatever the batch
         # size, and local images do not wait for a slow server.
@@ -63,22 +77,31 @@ class ImageDecode:
         self._submitting = threading.Lock()  # the images of two lists in turns would make both lists late
 
     def __call__(self, source: Source | Sequence[Source]) -> Any:
-        """A path, a URL or a file's bytes → uint8[h, w, 3]; a list → a list. With `reasons`, a pair (images, reasons).
+        """A path, a URL or a file's bytes → uint8[h, w, 3]; a list → a list.
 
-        Pixels, Pillow images, tensors and open files are accepted as well (`images.pixels.read_object`).
+        With `reasons` and `metadata` a tuple: images, reasons, metadata. Pixels, Pillow images, tensors and open files
+        are accepted as well (`images.pixels.read_object`).
         """
         if not isinstance(source, (list, tuple)):
-            image, reason = self._decode(source)
-            return (image, reason) if self._reasons else image
+            return self._wanted(*self._decode(source))
         with self._submitting:
             pending = [(self._fetchers if is_remote(one) else self._pool).submit(self._decode, one) for one in source]
         decoded = [future.result() for future in pending]
-        images = [image for image, _ in decoded]
-        return (images, [reason for _, reason in decoded]) if self._reasons else images
+        return self._wanted(*map(list, zip(*decoded, strict=True)) if decoded else ([], [], []))
 
-    def _decode(self, source: Source) -> tuple[np.ndarray, str]:
+    def flush(self) -> None:
+        """End the processes for slow images, which the next such image starts again: `pipeline.flush()` calls this."""
+        if self._slow is not None:
+            self._slow.close()
+
+    def _wanted(self, images: Any, reasons: Any, metadata: Any) -> Any:
+        asked = [(images, True), (reasons, self._reasons), (metadata, self._metadata is not None)]
+        values = tuple(value for value, is_asked in asked if is_asked)
+        return values if len(values) > 1 else images
+
+    def _decode(self, source: Source) -> Decoded:
         try:
-            pixels = self._read_pixels(source)
+            pixels, metadata = self._read(source)
         except UnreadableImage as error:
             reason = str(error)
         except MemoryError:
@@ -86,18 +109,32 @@ class ImageDecode:
         except Exception as error:  # whatever a decoder raises, it costs only this image
             reason = f"cannot be decoded: {type(error).__name__}"
         else:
-            return (np.ascontiguousarray(pixels[..., ::-1]) if self._bgr else pixels), ""
+            return (np.ascontiguousarray(pixels[..., ::-1]) if self._bgr else pixels), "", metadata
         if not self._reasons:
             name = os.fspath(source) if isinstance(source, (str, os.PathLike)) else "image"
             log.warning("%s: %s", name, reason)
-        return np.empty((0, 0, 3), np.uint8), reason
+        return _NO_PIXELS, reason, {}
 
-    def _read_pixels(self, source: Source) -> np.ndarray:
+    def _read(self, source: Source) -> tuple[np.ndarray, dict[str, Any]]:
         source = read_object(source)
         if isinstance(source, np.ndarray):
-            return source
+            return source, {}
         if is_remote(source):
             data = read_file(source, self._allow_private)
             with self._decoding:
-                return decode(data, self._size, exact=self._exact)
-        return decode(source if isinstance(source, bytes) else read_file(source), self._size, exact=self._exact)
+                return self._read_bytes(data)
+        return self._read_bytes(source if isinstance(source, bytes) else read_file(source))
+
+    def _read_bytes(self, data: bytes) -> tuple[np.ndarray, dict[str, Any]]:
+        pixels = self._read_pixels(data) if self._pixels else _NO_PIXELS
+        if not self._metadata:
+            return pixels, {}
+        found = read_metadata(data)
+        return pixels, {key: found.get(name, default) for key, name, default in self._metadata}
+
+    def _read_pixels(self, data: bytes) -> np.ndarray:
+        try:
+            return decode(data, self._size, exact=self._exact, only_quick=self._slow is not None)
+        except SlowImage:
+            assert self._slow is not None
+            return decode(self._slow(data, "PPM", size=self._size, exact=self._exact).data)

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from ..fields import EMBEDDING
+from ..milvus.calls import call
 from ..milvus.collection import Collection
-from ..milvus.connection import call
 from ..milvus.lite import writing
 
 log = logging.getLogger(__name__)
@@ -75,11 +75,13 @@ class MilvusUpsert:
     def __init__(self, collection: Collection) -> None:
         self._collection = collection
 
-    def __call__(self, rows: Sequence[Mapping[str, Any]], embeddings: np.ndarray) -> list[bool]:
-        """Rows without embedding, float32[n, dim] → which rows were written: those with a finite embedding."""
+    def __call__(
+        self, rows: Sequence[Mapping[str, Any]], metadata: Sequence[Mapping[str, Any]], embeddings: np.ndarray
+    ) -> list[bool]:
+        """Rows without embedding, what their files say, float32[n, dim] → which were written: those that are finite."""
         finite = [_is_finite(embedding) for embedding in embeddings]
-        complete = zip(rows, embeddings, finite, strict=True)
-        self._collection.upsert({**row, EMBEDDING: embedding} for row, embedding, good in complete if good)
+        complete = zip(rows, metadata, embeddings, finite, strict=True)
+        self._collection.upsert({**row, **own, EMBEDDING: embedding} for row, own, embedding, good in complete if good)
         return finite
 
 

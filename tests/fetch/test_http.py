@@ -48,6 +48,7 @@ def test_a_bad_answer_is_refused_with_a_reason(web_server: WebServer, path: str,
     assert reason in reason_for(f"{web_server.url}/{path}")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("path", "limit"), [("silent", "0.5 s"), ("drips", "1 s"), ("trickles", "1 s")])
 def test_a_slow_server_is_given_up_in_time(
     web_server: WebServer, path: str, limit: str, monkeypatch: pytest.MonkeyPatch

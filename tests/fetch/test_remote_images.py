@@ -22,6 +22,7 @@ def test_private_addresses_are_allowed_by_a_setting(monkeypatch) -> None:
         assert Settings.from_env().allow_private_urls is expected
 
 
+@pytest.mark.long
 def test_insert_fetches_images_in_parallel_and_a_bad_url_costs_one_row(
     lite: Settings, photos: Photos, tmp_path: Path
 ) -> None:
@@ -61,13 +62,14 @@ def test_a_folder_in_a_bucket_is_indexed(lite: Settings, bucket: str, photos: Ph
     assert counts(run_insert(f"{bucket}/photos", lite)) == (0, 0, 12, 0)
 
 
+@pytest.mark.long
 def test_the_page_shows_remote_images(
     lite: Settings, web_server: WebServer, bucket: str, photos: Photos, tmp_path: Path
 ) -> None:
     fastapi_client = pytest.importorskip("fastapi.testclient").TestClient
+    from app.application import build_app
     from app.library import Library
     from app.media import Thumbnails
-    from app.server import build_app
 
     fsspec.filesystem("memory").pipe("/bucket/a.jpg", photos.paths[0].read_bytes())
     rows = [[1, f"{web_server.url}/files/ok"], [2, f"{bucket}/a.jpg"]]

@@ -75,6 +75,7 @@ def test_every_orientation_of_a_png_comes_out_upright_by_opencv_and_by_pillow(or
     assert colours_at_corners(pixels) == UPRIGHT
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("orientation", [3, 5, 6, 8])
 def test_a_large_jpeg_that_is_shrunk_while_decoding_is_turned_and_cropped_like_a_small_one(orientation: int) -> None:
     data = encode(photograph(1600, 1200), "JPEG", orientation, quality=90)

@@ -15,7 +15,8 @@ from PIL import Image
 
 from benchmarks import hostile_files
 from pipelines.errors import UnreadableImage
-from pipelines.images.decode import MAX_PIXELS_STORED, decode
+from pipelines.images.decode import decode
+from pipelines.images.formats import MAX_PIXELS_STORED
 from pipelines.operators.image_decode import ImageDecode
 from tests.support.images import encode, jpeg_claiming, photograph, png_bomb, quadrants, webp_claiming
 from tests.support.program import run_code
@@ -377,6 +378,7 @@ def test_low_memory_stops_the_run_and_rejects_no_image(mode: str) -> None:
     [
         (hostile_files.jpeg_of_scans, 100, 2_000, "too many scans (2,006) for 1,000,000 pixels"),
         (hostile_files.tiff_of_strips, 1, 600_000, "too many strips, tiles or other values (600,000 in tag 273)"),
+        (hostile_files.tiff_of_long_tiles, 9, 60_000, "too many pixels in its tiles (62,899,200,000)"),
         (hostile_files.jpeg2000_of_layers, 50, 65_535, "too many packets"),
     ],
 )
@@ -386,6 +388,24 @@ def test_what_makes_a_small_file_costly_is_limited(
     assert reason in refusal(make(many))
     reason = ImageDecode(reasons=True)(make(few))[1]
     assert "too many" not in reason  # it may lack what its header says
+
+
+@pytest.mark.parametrize("form", ["JPEG2000", "ICNS", "TIFF", "JPEG", "MPO"])
+def test_no_decoder_with_a_known_hole_sees_an_image_of_strangers(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the last three only what OpenCV leaves to Pillow; the first two are Pillow's."""
+    data = encode(photograph(64, 64), form, 6 if form == "TIFF" else 0)
+    if form in ("JPEG", "MPO"):
+        monkeypatch.setattr("pipelines.images.decode._decode_opencv", lambda *_: None)
+    assert decode(data).size
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", None)
+    with pytest.raises(UnreadableImage, match="that is not searched for: save it as PNG"):
+        decode(data, only_safe=True)
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "GIF", "TIFF", "AVIF", "BMP", "QOI"])
+def test_the_usual_formats_of_strangers_are_decoded(form: str) -> None:
+    data = encode(photograph(64, 64), form)
+    assert np.array_equal(decode(data, only_safe=True), decode(data))
 
 
 def test_the_scans_of_a_large_jpeg_are_fewer() -> None:

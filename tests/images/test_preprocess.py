@@ -53,6 +53,7 @@ def levels(normalised: np.ndarray) -> np.ndarray:
     return (normalised.transpose(1, 2, 0) * SPEC.std + SPEC.mean) * 255
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("reference", [hugging_face, open_clip])
 @pytest.mark.parametrize("form", ["JPEG", "PNG"])
 def test_without_a_shrink_the_crop_is_the_references(reference: Callable[[Image.Image], np.ndarray], form: str) -> None:
@@ -63,6 +64,7 @@ def test_without_a_shrink_the_crop_is_the_references(reference: Callable[[Image.
         assert difference.max() <= 8, size
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("size", LARGE)
 def test_a_large_jpeg_that_is_shrunk_while_decoding_stays_near_the_reference(size: tuple[int, int]) -> None:
     data = encode(photograph(*size), "JPEG", quality=92)
@@ -127,6 +129,7 @@ def test_with_a_shrink_the_image_looks_the_same() -> None:
         assert structural_similarity(got, expected, channel_axis=2) >= 0.98, image.size
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("factor", [2, 4, 8])
 @pytest.mark.parametrize("off", [-1, 0, 1])
 def test_at_each_threshold_of_the_jpeg_shrink_the_image_stays_the_same(factor: int, off: int) -> None:
@@ -139,5 +142,5 @@ def test_at_each_threshold_of_the_jpeg_shrink_the_image_stays_the_same(factor: i
 def test_a_jpeg_is_shrunk_from_twice_the_requested_size_on(short: int, expected: int) -> None:
     """448 is twice CLIP's 224: at 2 × 448 the half of it still has 448."""
     image = Image.open(io.BytesIO(encode(Image.new("RGB", (short + 10, short)), "JPEG")))
-    assert _jpeg_shrink(image, 224) == expected
-    assert _jpeg_shrink(image, None) == 1
+    assert _jpeg_shrink(image, 224, None) == expected
+    assert _jpeg_shrink(image, None, None) == 1

@@ -22,5 +22,5 @@ def test_upsert_operator_leaves_out_rows_without_a_finite_embedding(lite: Settin
     collection.create(4, ())
     row = {"path": "a.jpg", "_mtime_ns": 0, "_size": 0, "_model": "m", "_hash": "", "_source": ""}
     embeddings = np.array([[1, 0, 0, 0], [np.nan] * 4], np.float32)
-    assert MilvusUpsert(collection)([{"id": 1, **row}, {"id": 2, **row}], embeddings) == [True, False]
+    assert MilvusUpsert(collection)([{"id": 1, **row}, {"id": 2, **row}], [{}, {}], embeddings) == [True, False]
     assert collection.count() == 1

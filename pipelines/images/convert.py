@@ -1,0 +1,161 @@
+"""From an image's file to a smaller one, in a process of its own: a slow or hostile file ends with that process.
+
+A thread that decodes cannot be ended. Limits by format (`cost.py`) refuse what is known to be slow; the limits on time
+and memory here end what is not.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+from ..errors import TooLarge, UnreadableImage
+from .fit import Fit, as_fit
+from .worker import LARGEST, Encoded, read_parts, write_parts
+
+# Of the processor: a busy machine refuses no good image. With all else that it takes, a bomb ends within ten seconds.
+SECONDS, MEMORY = 9.0, 2**30  # bytes
+# Where nobody waits for the answer. On one core 12 megapixels of lossless JPEG 2000 take five seconds, and 64 may come.
+PATIENT_SECONDS, PATIENT_MEMORY = 60.0, 2**31
+# So many times as long on the clock. Windows has no clock of the processor that ends a process.
+_ON_THE_CLOCK = 6 if hasattr(signal, "setitimer") else 1
+_COMPUTED_TOO_LONG = -getattr(signal, "SIGPROF", 0)
+_CODE = "from pipelines.images.worker import work; work(%d)"
+
+
+class Converter:
+    """Decodes and encodes images in a few processes, which start with the first image. Threads can share it.
+
+    Args:
+        processes: how many images are decoded at the same time.
+        seconds: of the processor that one image may take, and `_ON_THE_CLOCK` times as long in all.
+        memory: bytes that one process may take.
+        only_safe: see `decode`.
+    """
+
+    def __init__(
+        self, processes: int = 2, seconds: float = SECONDS, memory: int = MEMORY, only_safe: bool = False
+    ) -> None:
+        self._seconds, self._memory, self._only_safe = seconds, memory, only_safe
+        self._free: queue.LifoQueue[_Process | None] = queue.LifoQueue()
+        for _ in range(processes):
+            self._free.put(None)
+        atexit.register(self.close)
+
+    def __call__(
+        self, data: bytes, format_name: str, box: tuple[int, int] = LARGEST, *, size: int | Fit | None = None,
+        exact: bool = False, edge: int | None = None,
+    ) -> Encoded:  # fmt: skip
+        """Decode an image and encode it again.
+
+        Args:
+            format_name: PNG, JPEG, WEBP or PPM.
+            box: what it is shrunk to fit into, in pixels.
+            size, exact, edge: see `decode`.
+
+        Raises:
+            UnreadableImage: with the reason; also if it takes more time or memory than an image may.
+        """
+        fit = None if size is None else as_fit(size)
+        how = {"exact": exact, "edge": edge, "only_safe": self._only_safe}
+        options = {"format_name": format_name, "box": box, "fit": fit, "how": how, "seconds": self._seconds}
+        process = self._free.get()
+        try:
+            process = process or _Process(self._memory)
+            encoded = process.convert(data, options)
+        except _Ended as error:
+            process = None
+            raise UnreadableImage(str(error)) from None
+        finally:
+            self._free.put(process)
+        return Encoded(encoded, f"image/{format_name.lower()}")
+
+    def warm_up(self) -> None:
+        """Start a process, so that the first image does not wait for it."""
+        process = self._free.get()
+        try:
+            process = process or _Process(self._memory)
+        finally:
+            self._free.put(process)
+
+    def close(self) -> None:
+        """End all processes that are idle. The next image starts them again."""
+        idle = []
+        with contextlib.suppress(queue.Empty):
+            while True:
+                idle.append(self._free.get_nowait())
+        for process in idle:
+            if process:
+                process.end()
+            self._free.put(None)
+
+
+class _Ended(Exception):
+    """The process ended over an image."""
+
+
+class _Process:
+    """One process that converts images until it is ended, or its own end of the pipe is closed."""
+
+    def __init__(self, memory: int) -> None:
+        roots = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
+        environment = {"PYTHONPATH": os.pathsep.join(filter(None, roots)), "OPENBLAS_NUM_THREADS": "1"}
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", _CODE % memory], env={**os.environ, **environment},
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._input, self._output = self._process.stdin, self._process.stdout
+        if read_parts(self._output) is None:
+            self.end()
+            raise UnreadableImage("the process that decodes images cannot be started")
+
+    def convert(self, data: bytes, options: dict[str, Any]) -> bytes:
+        """Return the encoded image.
+
+        Raises:
+            UnreadableImage: with the reason.
+            _Ended: there is no answer in time, or none at all.
+        """
+        late = threading.Event()
+
+        def kill() -> None:
+            late.set()
+            self._process.kill()
+
+        seconds = options["seconds"]  # of the processor: see `_end_after`
+        timer = threading.Timer(seconds * _ON_THE_CLOCK, kill)
+        timer.start()
+        try:
+            write_parts(self._input, json.dumps(options).encode(), data)
+            answer = read_parts(self._output)
+        except OSError:
+            answer = None
+        finally:
+            timer.cancel()
+        if answer is None or late.is_set():
+            too_long = self.end() == _COMPUTED_TOO_LONG or late.is_set()
+            raise _Ended(f"it takes more than {seconds:g} s to decode" if too_long else "no decoder survives it")
+        reason, encoded = answer
+        if reason:
+            kind, _, text = reason.decode().partition(" ")
+            raise (TooLarge if kind == TooLarge.__name__ else UnreadableImage)(text)
+        return encoded
+
+    def end(self) -> int:
+        """End the process; return its status."""
+        self._process.kill()
+        for end in (self._input, self._output):
+            with contextlib.suppress(OSError):
+                end.close()
+        return self._process.wait()

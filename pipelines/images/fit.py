@@ -1,0 +1,22 @@
+"""How an image becomes the input of a model: settings alone, so that they load at once."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Fit(NamedTuple):
+    """How an image becomes the square input of a model, `size` pixels on each side.
+
+    squash: scale both sides to `size`, whatever the image's shape, instead of cutting out the square in the middle.
+    bilinear: instead of bicubic.
+    """
+
+    size: int
+    squash: bool = False
+    bilinear: bool = False
+
+
+def as_fit(size: int | Fit) -> Fit:
+    """Return a size as CLIP fits images to it; a `Fit` as it is."""
+    return size if isinstance(size, Fit) else Fit(size)
