@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,13 +14,15 @@ from ..fetch.read import is_remote
 from ..fields import ID, PATH
 from ..milvus import schema
 from ..milvus.collection import Collection
-from ..milvus.filter_expression import text_literal
+from ..milvus.index import is_server
+from ..milvus.literals import text_literal
 from ..sources.csv_source import CsvSource
 from ..sources.source import Row, Source
 from .contents import hash_files
 from .gone import GoneFiles
 
 _CHUNK_ROWS = 1000
+_LARGEST = 2**63 - 1
 
 
 def refuse_clash(collection: Collection, source: Source, name: str, gone: GoneFiles) -> None:
@@ -41,11 +43,10 @@ def refuse_clash(collection: Collection, source: Source, name: str, gone: GoneFi
     if not shared:
         return
     for row, stored in _shared_rows(collection, source, shared):
-        names = schema.split_sources(stored[schema.SOURCE]) or ("",)
         is_there = is_remote(row.path) or os.path.exists(row.path)
-        if name in names or not is_there or _is_same_image(row, stored):
+        if not is_there or _is_same_image(row, stored):
             continue
-        others = [other for other in names if _may_exist(other, stored, gone)]
+        others = [other for other in _sources(stored) if _may_exist(other, stored, gone)]
         if not others:
             continue
         where = f"row {row.line} of {name}" if name else f"row {row.line} of the DataFrame"
@@ -56,13 +57,22 @@ def refuse_clash(collection: Collection, source: Source, name: str, gone: GoneFi
         )
 
 
+def refuse_lost_id(collection: Collection, source: Source) -> None:
+    """Raise InputError if a source gives the one id that a server stores and does not find again."""
+    if isinstance(source, CsvSource) and is_server(collection.uri) and (source.given_ids == _LARGEST).any():
+        raise InputError(f"a Milvus server does not find the id {_LARGEST} again: give that row another id")
+
+
 def _shared_ids(collection: Collection, given: np.ndarray, name: str) -> set[int]:
-    """Those of int64[n] ids that rows of other sources have."""
-    of_others = f"{schema.SOURCE} != {text_literal(name)}"
-    if not collection.query(of_others, [ID], limit=1):
-        return set()
-    stored = np.fromiter((row[ID] for rows in collection.scan(of_others, []) for row in rows), np.int64)
-    return set(np.intersect1d(given, stored).tolist())
+    """Those of int64[n] ids that rows of other sources have, and of this one not."""
+    shared: set[int] = set()
+    if not collection.query(f"{schema.SOURCE} != {text_literal(name)}", [ID], limit=1):
+        return shared
+    for start in range(0, len(given), _CHUNK_ROWS):
+        # Not strong again: after a strong read these see the latest writes too.
+        stored = collection.get(given[start : start + _CHUNK_ROWS].tolist(), [schema.SOURCE], strong=False)
+        shared.update(key for key, row in stored.items() if name not in _sources(row))
+    return shared
 
 
 def _shared_rows(collection: Collection, source: Source, ids: set[int]) -> Iterator[tuple[Row, Mapping[str, Any]]]:
@@ -72,6 +82,11 @@ def _shared_rows(collection: Collection, source: Source, ids: set[int]) -> Itera
         rows = [row for row in rows if row.id in ids]
         stored = collection.get([row.id for row in rows], names) if rows else {}
         yield from ((row, stored[row.id]) for row in rows if row.id in stored)
+
+
+def _sources(stored: Mapping[str, Any]) -> Sequence[str]:
+    """The names of a row's sources; that of a DataFrame is ''."""
+    return schema.split_sources(stored[schema.SOURCE]) or ("",)
 
 
 def _is_same_image(row: Row, stored: Mapping[str, Any]) -> bool:

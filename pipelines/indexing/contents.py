@@ -11,7 +11,9 @@ from functools import lru_cache
 from typing import Any
 
 from ..milvus import schema
+from ..milvus.calls import chunked
 from ..milvus.collection import Collection
+from ..milvus.literals import list_literal
 from ..threads import resolve_threads
 
 HASH_BYTES = 16
@@ -62,8 +64,14 @@ class Contents:
         self._of_this_run: dict[bytes, int] = {}
 
     def find_rows(self, contents: set[str], names: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
-        """Return content → its stored rows by id, whatever model embedded them. Makes one query."""
-        return {} if self._was_empty else self._collection.rows_of_contents(contents - {""}, names)
+        """Return content → its stored rows by id, whatever model embedded them. Makes one query for 1,000 of them."""
+        found: dict[str, list[dict[str, Any]]] = {}
+        for part in chunked([] if self._was_empty else sorted(contents - {""})):
+            expression = f"{schema.HASH} in {list_literal(part)}"
+            rows = self._collection.query(expression, [schema.ID, schema.HASH, *names])
+            for row in sorted(rows, key=lambda row: row[schema.ID]):
+                found.setdefault(row[schema.HASH], []).append(row)
+        return found
 
     def find_holder(self, content: str, stored: Iterable[Mapping[str, Any]]) -> int | None:
         """Return the id of a row with the content, which this run embeds or is among `stored`."""

@@ -11,6 +11,7 @@ from ..milvus.collection import Collection
 # What the names of a new collection and of the old one end in during the exchange, by what the exchange is for.
 REEMBEDDED = ("__reembed", "__replaced")
 REBUILT = ("__rebuild", "__outdated")
+IMPORTED = ("__import", "__former")
 
 
 def sibling(collection: Collection, suffix: str) -> Collection:
@@ -30,7 +31,7 @@ def exchange(collection: Collection, new: Collection, names: tuple[str, str]) ->
 
 def finish_exchange(collection: Collection) -> None:
     """Complete an exchange that was killed."""
-    for new_name, old_name in (REEMBEDDED, REBUILT):
+    for new_name, old_name in (REEMBEDDED, REBUILT, IMPORTED):
         old, new = sibling(collection, old_name), sibling(collection, new_name)
         if not old.exists():
             continue

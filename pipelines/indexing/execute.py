@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..engine import Profile, run
+from ..errors import ModelUnavailable
 from ..fields import EMBEDDING, ID
 from ..milvus import schema
 from ..milvus.collection import Collection
-from .plan import PLAN_ROWS, Embed, Reuse, Step
+from .plan import PLAN_ROWS
+from .steps import Embed, Reuse, Step
 from .summary import Outcome
+from .takeover import finish, marked
 
 if TYPE_CHECKING:
     from towhee.runtime.runtime_pipeline import RuntimePipeline
@@ -22,6 +26,8 @@ if TYPE_CHECKING:
 # Batches at the same time: one decoding, one in the model, one on its way to Milvus. This number, and not the length
 # of the source, bounds the memory: Towhee's own queues hold 1,000 rows of any size.
 IN_FLIGHT = 3
+# For so long a batch is sent again to a model server that is away: as long as a call waits for Milvus.
+AWAY_SECONDS, RETRY_SECONDS = 180.0, 2.0
 
 
 class Executor:
@@ -30,12 +36,14 @@ class Executor:
     Args:
         pipeline: made by `build_insert`.
         batch_size: images of one call of the pipeline.
+        reading: made by `build_metadata`, None if nothing is read from files that are not embedded.
     """
 
     def __init__(
-        self, collection: Collection, pipeline: RuntimePipeline, batch_size: int, profile: Profile | None = None
-    ) -> None:
-        self._collection = collection
+        self, collection: Collection, pipeline: RuntimePipeline, batch_size: int, profile: Profile | None = None,
+        reading: RuntimePipeline | None = None,
+    ) -> None:  # fmt: skip
+        self._collection, self._reading = collection, reading
         self._pipeline = pipeline
         self._batch_size = batch_size
         self._profile = profile
@@ -67,8 +75,9 @@ class Executor:
             yield self._collect()
 
     def close(self, wait: bool = False) -> None:
-        """End the threads, without starting what is still waiting. May be called again."""
+        """End the threads, without starting what waits, and the pipeline's processes. May be called again."""
         self._pool.shutdown(wait=wait, cancel_futures=True)
+        self._pipeline.flush()
 
     def _start(self, plan: list[Step]) -> Iterator[list[Outcome]]:
         for step in plan:
@@ -90,21 +99,18 @@ class Executor:
         self._duplicates += (step for step in steps if step.embed.content in self._embedding)
         wanted = list({step.holder for step in ready})
         holders = self._collection.get(wanted, [schema.HASH, schema.MODEL, schema.PRECISION, EMBEDDING])
-        entities: list[dict[str, Any]] = []
-        outcomes: list[Outcome] = []
-        replaced: list[int] = []
+        found: list[Reuse] = []
         for step in ready:
             entity, holder = step.embed.entity, holders.get(step.holder, {})
             # The holder may have been rejected, or may have changed since it was looked up.
             if all(holder.get(name) == entity[name] for name in (schema.HASH, schema.MODEL)):
                 embedding = np.asarray(holder[EMBEDDING], np.float32)
-                entities.append({**entity, EMBEDDING: embedding, schema.PRECISION: holder[schema.PRECISION]})
-                outcomes.append(step.embed.outcome(step.kind))
-                replaced += step.embed.match.replaces
+                entity |= {EMBEDDING: embedding, schema.PRECISION: holder[schema.PRECISION]}
+                found.append(step)
             else:
                 self._queue(step.embed)
-        if entities:
-            yield from self._send(self._store, entities, outcomes, replaced)
+        if found:
+            yield from self._send(self._store, found)
 
     def _store_duplicates(self) -> Iterator[list[Outcome]]:
         if self._duplicates:
@@ -134,33 +140,52 @@ class Executor:
         self._embedding.difference_update(contents)
         return outcomes
 
-    def _store(self, entities: list[dict[str, Any]], outcomes: list[Outcome], replaced: list[int]) -> list[Outcome]:
-        self._collection.upsert(entities)
-        self._delete(replaced)
-        return outcomes
+    def _store(self, steps: list[Reuse]) -> list[Outcome]:
+        read = self._read_metadata([step.embed for step in steps if step.reads_file])
+        changed = [step.embed for step in steps if step.kind != "unchanged"]
+        self._collection.upsert(map(marked, changed))
+        finish(self._collection, changed)
+        return [step.embed.outcome(step.kind, read=read.get(step.embed.row.id, ())) for step in steps]
 
-    def _delete(self, ids: list[int]) -> None:
-        if ids:
-            self._collection.delete(ids)
+    def _read_metadata(self, steps: list[Embed]) -> dict[int, list[str]]:
+        """Put what the files tell into the entities. Return id → the columns of which its file tells a value."""
+        if self._reading is None or not steps:
+            return {}
+        (metadata,) = run(self._reading, [step.row.path for step in steps], profile=self._profile)
+        for step, own in zip(steps, metadata, strict=True):
+            step.entity.update(own)
+        return {step.row.id: _told(own) for step, own in zip(steps, metadata, strict=True)}
 
     def _embed(self, batch: list[Embed]) -> list[Outcome]:
         """Run the pipeline on one batch, which embeds and stores it. Rows whose image broke are deleted."""
-        entities, paths = [step.entity for step in batch], [step.row.path for step in batch]
-        reasons, written = run(self._pipeline, entities, paths, profile=self._profile)
-        outcomes = list(map(_outcome, batch, reasons, written))
-        self._delete([key for step, outcome in zip(batch, outcomes, strict=True) for key in _lost(step, outcome.done)])
+        entities, paths = list(map(marked, batch)), [step.row.path for step in batch]
+        reasons, metadata, written = self._run(entities, paths)
+        outcomes = list(map(_outcome, batch, reasons, metadata, written))
+        finish(self._collection, [step for step, was_written in zip(batch, written, strict=True) if was_written])
+        broken = [step.before for step, outcome in zip(batch, outcomes, strict=True) if outcome.done == "broken"]
+        if ids := [row[ID] for row in broken if row is not None]:
+            self._collection.delete(ids)
         return outcomes
 
+    def _run(self, entities: list[Any], paths: list[str]) -> list[Any]:
+        """Run the pipeline, again while the model's server is away. Only its last step changes anything."""
+        until = time.monotonic() + AWAY_SECONDS
+        while True:
+            try:
+                return run(self._pipeline, entities, paths, profile=self._profile)
+            except ModelUnavailable:
+                if time.monotonic() >= until:
+                    raise
+                time.sleep(RETRY_SECONDS)
 
-def _lost(step: Embed, done: str) -> tuple[int, ...]:
-    """Ids of the rows that are to be deleted after a step: of a broken file, or now stored under another id."""
-    if done == "broken" and step.before is not None:
-        return (step.before[ID],)
-    return step.match.replaces if done else ()
+
+def _told(metadata: Mapping[str, Any]) -> list[str]:
+    return [key for key, value in metadata.items() if value not in (None, "")]
 
 
-def _outcome(step: Embed, reason: str, written: bool) -> Outcome:
+def _outcome(step: Embed, reason: str, metadata: Mapping[str, Any], written: bool) -> Outcome:
     if written:
-        return step.outcome("inserted" if step.before is None else "updated")
+        step.entity.update(metadata)
+        return step.outcome("inserted" if step.before is None else "updated", read=_told(metadata))
     done = "broken" if step.has_other_image else ""
     return step.outcome(done, reason or "the model gives no finite embedding for it")

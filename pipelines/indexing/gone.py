@@ -17,24 +17,33 @@ from ..fetch.read import is_remote
 from ..fields import ID, PATH
 from ..milvus import schema
 from ..milvus.collection import Collection
-from ..milvus.filter_expression import text_literal
+from ..milvus.literals import text_literal
 
 LOOKS = 32  # at the same time, as images are fetched
 _SAMPLE_ROWS = 1000
+MAYBE_MOVED = "they may be files that have moved, and are still being written"
 
 
 class GoneFiles:
-    """Looks for the files of stored rows, which have PATH, SOURCE and, since version 2, DEVICE."""
+    """Looks for the files of stored rows.
+
+    They have PATH, SOURCE and, since version 2, DEVICE; MTIME_NS and SIZE, too, where `keep_moved` is used.
+    """
 
     def __init__(self, collection: Collection, allow_private: bool = False) -> None:
         self._collection = collection
         self._presence = Presence(allow_private)
         self._devices: dict[tuple[int, str], set[int]] = {}
         self._noted: dict[int, set[int]] = {}
+        self._moved: set[tuple[int, int]] = set()
 
     def note_device(self, stored: int, now: int) -> None:
         """Note that a file that lay on a disk with one number is found on one with another: what is stored changes."""
         self._noted.setdefault(stored, set()).add(now)
+
+    def keep_moved(self, files: Iterable[Mapping[str, Any]]) -> None:
+        """Keep the rows of files that may have become one of these, which nobody has read yet."""
+        self._moved |= {(file[schema.MTIME_NS], file[schema.SIZE]) for file in files}
 
     def states(self, rows: Iterable[Mapping[str, Any]]) -> dict[int, str]:
         """Return id → GONE, PRESENT or the reason why the file counts as neither."""
@@ -64,6 +73,8 @@ class GoneFiles:
     def _judge(self, row: Mapping[str, Any], state: str, device: int) -> str:
         if state != GONE or is_remote(row[PATH]):
             return state
+        if (row.get(schema.MTIME_NS), row.get(schema.SIZE)) in self._moved:
+            return MAYBE_MOVED
         stored = row.get(schema.DEVICE, -1)
         if device == stored != -1:
             return GONE

@@ -13,7 +13,7 @@ from ..fetch.read import is_remote
 from ..fields import ID, PATH
 from ..milvus import schema
 from ..milvus.collection import Collection
-from ..milvus.filter_expression import list_literal
+from ..milvus.literals import list_literal
 from ..sources.source import Row, path_id
 from .gone import GoneFiles
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from ..engine import Profile
 from ..fetch.read import is_remote
-from ..fields import ID, PATH
+from ..fields import ID, PATH, Field
+from ..images.metadata import MODIFIED, local_time
 from ..milvus import schema
 from ..milvus.collection import Collection
 from ..sources.source import Row, Source
@@ -18,84 +20,12 @@ from .gone import GoneFiles
 from .identity import Identity, Match
 from .merge import Merger
 from .prune import Listing
-from .summary import Outcome
+from .steps import Embed, Reuse, Step, same
 
 # Rows that are planned together: as many as one look-up in Milvus takes.
 PLAN_ROWS = 1000
 # When one of these changes, the file has to be read again.
 _FILE_FIELDS = (PATH, schema.MTIME_NS, schema.SIZE, schema.MODEL)
-
-
-class Embed(NamedTuple):
-    """A row whose image is new or changed.
-
-    entity: every field to be stored but the embedding. before: the stored row, None for a new one.
-    match: how the row was found. exists: whether its file is there, or may be there.
-    """
-
-    row: Row
-    entity: dict[str, Any]
-    before: Mapping[str, Any] | None
-    match: Match
-    exists: bool
-
-    @property
-    def content(self) -> str:
-        """Hash of the file's bytes, '' without a local file that can be read."""
-        return str(self.entity[schema.HASH])
-
-    @property
-    def keeps_image(self) -> bool:
-        """Whether the stored row has the same image, so that only other fields changed."""
-        before = self.before
-        if before is None or not _same(before, self.entity, (schema.MODEL, schema.HASH)):
-            return False
-        return bool(self.content) or before[PATH] == self.row.path
-
-    @property
-    def has_other_path(self) -> bool:
-        """Whether the row was found, with another path."""
-        return self.match.stored is not None and self.match.stored[PATH] != self.row.path
-
-    @property
-    def has_other_image(self) -> bool:
-        """Whether the file can be read and is no longer the one whose embedding is stored."""
-        is_empty = self.entity[schema.MTIME_NS] != 0 == self.entity[schema.SIZE]
-        return self.before is not None and (is_empty or self.content not in ("", self.before[schema.HASH]))
-
-    def outcome(self, done: str, reason: str = "") -> Outcome:
-        """Return what became of the row."""
-        return Outcome(self.match.listed, done, reason, () if reason else self._changed(), self.row.id)
-
-    def _changed(self) -> tuple[str, ...]:
-        """The columns, by key, that get another value in a row that was stored before."""
-        if self.before is None:
-            return ()
-        return tuple(
-            key for key, value in self.entity.items() if key not in schema.SYSTEM and self.before[key] != value
-        )
-
-
-class Reuse(NamedTuple):
-    """A row whose embedding is known: that of the row `holder`, which has the same content.
-
-    The holder is the row itself if only other fields changed. `embed` is to be done if the holder has no embedding.
-    """
-
-    embed: Embed
-    holder: int
-
-    @property
-    def kind(self) -> str:
-        """What is done by that, as the summary counts it."""
-        before = self.embed.before
-        if before is None or before[ID] != self.holder:
-            return "deduplicated"
-        return "moved" if self.embed.match.moved else "metadata_updated"
-
-
-# A row that needs no work has its outcome at once.
-Step = Outcome | Embed | Reuse
 
 
 class Planner:
@@ -108,25 +38,35 @@ class Planner:
         threads: for hashing files, see `hash_files`.
         precision: of the embeddings that this run makes.
         fills: columns that the source only fills in where they are empty, as a folder does with labels.
+        rest_seconds: how long a file must not have changed to be read.
+        reads: the columns that are read from the files.
+        reads_again: also from files that look untouched.
     """
 
     def __init__(
         self, collection: Collection, model_id: str, source: str = "", checksum: bool = False,
         profile: Profile | None = None, threads: int = 0, precision: str = "", *,
         known: Collection | None = None, gone: GoneFiles | None = None, fills: Sequence[str] = (),
+        reads: Sequence[Field] = (), reads_again: bool = False, rest_seconds: float = 0.0,
     ) -> None:  # fmt: skip
         self._collection, self._known, self._threads = collection, known or collection, threads
+        self._reads, self._reads_again = bool(reads), reads_again
+        self._modified = next((field.key for field in reads if field.name == MODIFIED), "")
+        fields = collection.fields()
+        self._from_file = {field.key: field.default for field in fields if field.from_file}
         self._contents = Contents(collection, model_id)
         self._known_contents = self._contents if self._known is collection else Contents(self._known, model_id)
         self._checksum = checksum
         self._profile = profile
         self._gone = gone = gone or GoneFiles(self._known)
-        self._merger = Merger(collection.fields(), source, model_id, precision, gone, fills)
+        self._merger = Merger(fields, source, model_id, precision, gone, fills)
         self._compared = [*_FILE_FIELDS, schema.SOURCE, schema.KEY, *self._merger.columns]
         self._names = [schema.HASH, schema.DEVICE, *self._compared]
         self._identity = Identity(self._known, self._names, source, gone)
         self.listing = Listing()
         self.replaced: set[int] = set()  # ids of rows that got the id of a CSV
+        self._rest_seconds = rest_seconds
+        self.unfinished: list[Embed] = []  # rows that were passed over because somebody may still write their file
 
     def plans(self, source: Source, first: int) -> Iterator[list[Step]]:
         """Yield a plan for each chunk of the source. The first chunk has at most `first` rows.
@@ -149,8 +89,11 @@ class Planner:
             if reason:
                 steps.append(step.outcome("", reason))
                 self._list(step)
-            elif not self._checksum and _same(step.before, step.entity, self._compared):
+            elif not (self._checksum or self._reads_again) and same(step.before, step.entity, self._compared):
                 steps.append(step.outcome("unchanged"))
+                self._list(step)
+            elif self._rest_seconds and 0 <= _seconds_since_change(step.row.path) < self._rest_seconds:
+                self.unfinished.append(step)
                 self._list(step)
             else:
                 changed.append(step)
@@ -162,6 +105,8 @@ class Planner:
         entity = self._merger.merge(match)
         entity |= {schema.MTIME_NS: mtime_ns, schema.SIZE: size, schema.DEVICE: device}
         stored = match.stored
+        if self._modified and mtime_ns and (stored is None or stored[schema.MTIME_NS] != mtime_ns or self._reads_again):
+            entity[self._modified] = local_time(mtime_ns)
         if stored is not None and stored[PATH] == match.row.path and device not in (-1, stored[schema.DEVICE]):
             self._gone.note_device(stored[schema.DEVICE], device)
         return Embed(match.row, entity, match.stored, match, exists)
@@ -186,7 +131,7 @@ class Planner:
         """Put the content's hash into each entity: the stored one if the file looks untouched."""
         unread = []
         for step in changed:
-            if step.before and not self._checksum and _same(step.before, step.entity, _FILE_FIELDS):
+            if step.before and not self._checksum and same(step.before, step.entity, _FILE_FIELDS):
                 step.entity[schema.HASH] = step.before[schema.HASH]
             elif not is_remote(step.row.path):
                 unread.append(step)
@@ -202,20 +147,30 @@ class Planner:
         for step in self._with_before([self._find_moved(step, alike.get(step.content, ())) for step in changed]):
             self._list(step)
             self.replaced.update(step.match.replaces)
-            if self._checksum and step.content and _same(step.before, step.entity, [schema.HASH, *self._compared]):
+            if self._checksum and not self._reads_again and step.content and self._is_stored(step):
                 steps.append(step.outcome("unchanged"))
             elif step.before and step.keeps_image and not (self._checksum and is_remote(step.row.path)):
-                steps.append(Reuse(step, step.before[ID]))  # of a remote file only fetching would tell
+                # Of a remote file only fetching would tell.
+                steps.append(Reuse(step, step.before[ID], self._reads_again))
             else:
+                if step.has_other_image:
+                    self._forget_metadata(step.entity)
                 others.append(step)
         if self._contents is not self._known_contents:
             alike = self._contents.find_rows({step.content for step in others}, self._names)
         for step in others:
             holder = self._contents.find_holder(step.content, alike.get(step.content, ()))
-            steps.append(step if holder is None else Reuse(step, holder))
+            steps.append(step if holder is None else Reuse(step, holder, self._reads))
             if holder is None and step.content:
                 self._contents.add(step.content, step.row.id)
         return steps
+
+    def _is_stored(self, step: Embed) -> bool:
+        return same(step.before, step.entity, [schema.HASH, *self._compared])
+
+    def _forget_metadata(self, entity: dict[str, Any]) -> None:
+        """Empty what was read from another image."""
+        entity.update((key, empty) for key, empty in self._from_file.items() if key != self._modified)
 
     def _find_moved(self, step: Embed, alike: Sequence[Mapping[str, Any]]) -> Embed:
         """The same step, or that for a stored row whose file has moved."""
@@ -227,10 +182,6 @@ class Planner:
         found = self._embed(match)
         found.entity[schema.HASH] = step.content
         return found
-
-
-def _same(before: Mapping[str, Any] | None, entity: Mapping[str, Any], names: Sequence[str]) -> bool:
-    return before is not None and all(before.get(name) == entity[name] for name in names)
 
 
 def _split_first(chunks: Iterator[list[Row]], count: int) -> Iterator[list[Row]]:
@@ -254,6 +205,15 @@ def _stat(path: str) -> tuple[int, int, int, bool]:
     except ValueError:  # a null character
         return 0, 0, -1, False
     return status.st_mtime_ns, status.st_size, status.st_dev & (2**63 - 1), True
+
+
+def _seconds_since_change(path: str) -> float:
+    """Return how long a file has kept its content, its name and its times. It is negative where clocks differ."""
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError):
+        return math.inf
+    return time.time() - (status.st_mtime if os.name == "nt" else status.st_ctime)  # Windows: that of its creation
 
 
 def _why_unstorable(row: Row) -> str:

@@ -20,7 +20,7 @@ from ..fetch.read import is_remote
 from ..fields import ID, PATH
 from ..milvus import schema
 from ..milvus.collection import Collection
-from ..milvus.filter_expression import text_literal
+from ..milvus.literals import text_literal
 from .gone import GoneFiles
 
 if TYPE_CHECKING:
@@ -197,7 +197,9 @@ def _in_parts(
 
 def _names(collection: Collection) -> list[str]:
     there = schema.field_names(collection.describe())
-    return [name for name in (PATH, schema.SOURCE, schema.DEVICE, schema.KEY) if name in there]
+    return [
+        name for name in (PATH, schema.SOURCE, schema.DEVICE, schema.KEY, schema.MTIME_NS, schema.SIZE) if name in there
+    ]
 
 
 def _ids(rows: Iterable[Mapping[str, Any]]) -> list[int]:

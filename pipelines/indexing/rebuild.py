@@ -17,6 +17,7 @@ from ..milvus import schema
 from ..milvus.collection import Collection
 from ..milvus.columns import as_text, convert_row, converter, merge, narrowed, with_own_names
 from ..milvus.lite import check_room_for_copy
+from ..models.model_id import is_same_model
 from ..sources.column_types import ColumnType
 from ..sources.source import Source
 from .exchange import REBUILT, exchange, sibling
@@ -25,10 +26,11 @@ from .exchange import REBUILT, exchange, sibling
 Copied = Callable[[int, int], None]
 
 
-def columns_for(collection: Collection, source: Source, name: str) -> tuple[Field, ...]:
+def columns_for(collection: Collection, source: Source, name: str, more: Sequence[Field] = ()) -> tuple[Field, ...]:
     """Return the columns that hold the rows of a collection and of a source, as a new collection would store them.
 
     Args:
+        more: further columns.
         name: the name of the source. Its rows need not fit the types that were asked for: they will be replaced.
 
     Raises:
@@ -38,7 +40,7 @@ def columns_for(collection: Collection, source: Source, name: str) -> tuple[Fiel
     if collection.version() == 1:
         stored = with_own_names(stored, source.fields)
     _check_dates(stored, source)
-    columns = schema.as_stored(merge(stored, source.fields, found.types), collection.has_null)
+    columns = schema.as_stored(merge(stored, [*source.fields, *more], found.types), collection.has_null)
     if checked := narrowed(collection.fields(), columns, found.types):
         _refuse_misfits(collection, checked, name)
     return columns
@@ -46,7 +48,7 @@ def columns_for(collection: Collection, source: Source, name: str) -> tuple[Fiel
 
 def _check_dates(stored: Sequence[Field], source: Source) -> None:
     """Dates that may have the day or the month first would make a text of stored dates."""
-    types = {field.name: field.type for field in stored}
+    types = {field.name: field.type for field in stored if not field.from_file}
     for field in source.fields:
         if types.get(field.name) is FieldType.DATE and field.name in source.findings.undecided:
             option = shlex.quote(f"{field.name}=date:dmy")
@@ -72,9 +74,16 @@ def _refuse_misfits(collection: Collection, checked: Mapping[Field, ColumnType],
 
 
 def rebuild(
-    collection: Collection, columns: tuple[Field, ...], types: Mapping[str, ColumnType], on_copied: Copied
+    collection: Collection,
+    columns: tuple[Field, ...],
+    types: Mapping[str, ColumnType],
+    on_copied: Copied,
+    model_id: str,
 ) -> int:
     """Give a collection these columns, of `columns_for`, and the present schema. Return the number of its rows.
+
+    Args:
+        model_id: with which rows of the same model are written.
 
     Raises:
         StoreFull: there is not as much free space as the collection takes.
@@ -86,23 +95,30 @@ def rebuild(
     if not new.exists():
         new.create(collection.dim(), columns, collection.index)
     total = collection.count()
-    _copy(collection, new, types, lambda done: on_copied(done, total))
+    _copy(collection, new, types, lambda done: on_copied(done, total), model_id)
     if new.count() != total:  # the collection lost rows since a first try was killed
         new.drop()
         new.create(collection.dim(), columns, collection.index)
-        _copy(collection, new, types, lambda done: on_copied(done, total))
+        _copy(collection, new, types, lambda done: on_copied(done, total), model_id)
     exchange(collection, new, REBUILT)
     return total
 
 
 def _copy(
-    collection: Collection, new: Collection, types: Mapping[str, ColumnType], on_copied: Callable[[int], None]
+    collection: Collection,
+    new: Collection,
+    types: Mapping[str, ColumnType],
+    on_copied: Callable[[int], None],
+    model_id: str,
 ) -> None:
     convert = converter(collection.fields(), new.fields(), types)
     names = [name for name in schema.field_names(new.describe()) if name not in (schema.ID, schema.EMBEDDING)]
     resumes, done = new.count() > 0, 0
     for rows in collection.scan("", schema.field_names(collection.describe())):
         converted = [convert_row(row, convert) for row in rows]
+        for row in converted:
+            if is_same_model(row[schema.MODEL], model_id):
+                row[schema.MODEL] = model_id
         there = new.get([row[schema.ID] for row in rows], names) if resumes else {}
         new.upsert(row for row in converted if not _is_same(row, there.get(row[schema.ID])))
         done += len(rows)

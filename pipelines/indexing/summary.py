@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..engine import Profile
@@ -24,6 +26,7 @@ class Outcome(NamedTuple):
     row: as the source lists it.
     changed: the columns, by key, that got another value in a row that was stored before.
     id: under which the row is stored, or would be.
+    read: the columns, by key, of which the file told a value.
     """
 
     row: Row
@@ -31,6 +34,7 @@ class Outcome(NamedTuple):
     reason: str = ""
     changed: tuple[str, ...] = ()
     id: int = 0
+    read: tuple[str, ...] = ()
 
     @property
     def kind(self) -> str:
@@ -51,11 +55,13 @@ class Summary:
     rejected: not usable; `rejects_file` says why.
     broken: rejected rows that were stored before their file broke, and no longer are.
     changed: column → number of stored rows in which it got another value.
+    read: column → number of files that were read in this run and tell a value.
     removed: rows that `--prune` removed; not among `rows`.
     kept: reason → number of rows that `--prune` kept because their file could not be seen.
     pruned_file: the CSV that lists the removed rows.
     copied: rows of the collection that were copied, without an embedding, to take new columns; not among `rows`.
     unsupported: files of a folder of kinds that cannot be read; in `rejects_file`, but not among `rows`.
+    unfinished: files that were passed over because somebody still wrote them; not among `rows`.
     unlisted: folders that cannot be listed, with the reason. Nothing below them was pruned.
     notes: what else is to be known about the source.
     runtime: what ran the model, and the batch size.
@@ -74,11 +80,13 @@ class Summary:
     rejected: int = 0
     broken: int = 0
     changed: dict[str, int] = field(default_factory=dict)
+    read: dict[str, int] = field(default_factory=dict)
     removed: int = 0
     kept: dict[str, int] = field(default_factory=dict)
     pruned_file: str = ""
     copied: int = 0
     unsupported: int = 0
+    unfinished: int = 0
     unlisted: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     seconds: float = 0.0
@@ -87,6 +95,22 @@ class Summary:
     rejects_file: str = ""
     runtime: str = ""
     step_seconds: dict[str, float] = field(default_factory=dict)
+
+
+def add_up(first: Summary, parts: Iterable[Summary]) -> Summary:
+    """Return a summary with the counts of all, and of the first what is no count."""
+    total = dataclasses.replace(first)
+    for part in parts:
+        for name, value in vars(part).items():
+            own = getattr(total, name)
+            if isinstance(value, dict):
+                counts = {key: own.get(key, 0) + count for key, count in value.items() if isinstance(count, int)}
+                setattr(total, name, {**own, **value, **counts})
+            elif isinstance(value, list):
+                setattr(total, name, list(dict.fromkeys([*own, *value])))
+            elif isinstance(value, int) and not isinstance(value, bool):
+                setattr(total, name, own + value)
+    return total
 
 
 # Called with the summary so far and the number of rows that are expected.
@@ -112,9 +136,9 @@ class Tally:
             for kind, count in Counter(outcome.kind for outcome in outcomes).items():
                 setattr(self._summary, kind, getattr(self._summary, kind) + count)
             self._rejects.look_at(outcome.row for outcome in outcomes)
-            for row, done, reason, changed, key in outcomes:
-                for column in (read_key(column)[0] for column in changed):
-                    self._summary.changed[column] = self._summary.changed.get(column, 0) + 1
+            _count(self._summary.changed, (outcome.changed for outcome in outcomes))
+            _count(self._summary.read, (outcome.read for outcome in outcomes))
+            for row, done, reason, _, key, _ in outcomes:
                 if reason:
                     self._summary.broken += done == "broken"
                     self.rejected_ids.add(key)
@@ -151,3 +175,10 @@ class Tally:
         for step, duration in profile or ():
             taken[step] += duration
         summary.step_seconds = {step: round(total, 3) for step, total in taken.items()}
+
+
+def _count(counts: dict[str, int], columns: Iterable[tuple[str, ...]]) -> None:
+    """Add how often each column, by key, is among these to the counts by name."""
+    for key, count in Counter(chain.from_iterable(columns)).items():
+        name = read_key(key)[0]
+        counts[name] = counts.get(name, 0) + count

@@ -16,10 +16,8 @@ from typing import Any, NamedTuple
 
 from ..errors import InputError, UnreadableFile
 from ..fetch.read import download_file
-from ..fields import PATH, clean_name
+from ..fields import PATH, PATH_COLUMNS, clean_name
 
-# Columns that count as the path where no column is named exactly so.
-PATH_COLUMNS = ("Path", "filepath", "file_path", "filename", "file", "image", "image_path", "img", "url", "photo")
 _SEPARATOR_LINE = re.compile(r'"?sep=(.)"?\r?\n?', re.IGNORECASE)  # Excel's first line
 _ESCAPED_BYTE = re.compile("[\udc80-\udcff]")  # as the error handler surrogateescape writes bytes that are not text
 

@@ -28,7 +28,7 @@ def convert_file(path: os.PathLike[str], suffix: str, path_column: str) -> tuple
     """A JSON Lines or Parquet file as a CSV without a header.
 
     Raises:
-        InputError: the file is damaged or has no column of paths, or pyarrow is missing.
+        InputError: the file is damaged or has no column of paths.
     """
     write = CONVERTERS[suffix]
     return _convert(str(path), path_column, lambda file: write(path, file))
@@ -86,12 +86,9 @@ def _cell(value: Any) -> str:
 
 
 def _write_parquet(path: os.PathLike[str], file: IO[str]) -> list[str]:
-    try:
-        import pyarrow as pa
-        from pyarrow import parquet
-    except ImportError as error:
-        raise InputError(f"{path}: Parquet needs one more package: pip install pyarrow") from error
     import pandas as pd
+    import pyarrow as pa
+    from pyarrow import parquet
 
     try:
         with parquet.ParquetFile(path) as table:

@@ -5,15 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 
+from benchmarks.hostile_files import qoi_of_differences
 from pipelines import Settings, run_insert
+from pipelines.operators import image_decode
 from tests.support.insert import all_rows, did
 from tests.support.photos import Photos
 from tests.support.program import CommandResult
 
 
-@pytest.mark.parametrize("content", [b"garbage", b"", b"\xff\xd8\xff\xe0 cut off"])
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("uri", "content"),
+    [("lite", b"garbage"), ("lite", b""), ("lite", b"\xff\xd8\xff\xe0 cut off"), ("server", b"garbage")],
+    indirect=["uri"],
+)
 def test_a_file_that_broke_is_no_longer_found(
     content: bytes, settings: Settings, photos: Photos, tmp_path: Path
 ) -> None:
@@ -37,6 +45,17 @@ def test_a_file_that_cannot_be_read_now_is_kept(lite: Settings, photos: Photos, 
     photos.csv.write_text(photos.csv.read_text().replace("label1,2014", f"{'x' * 70_000},2014"))
     assert did(run_insert(photos.csv, lite, rejects=str(tmp_path / "r.csv"))) == {"unchanged": 9, "rejected": 3}
     assert len(all_rows(lite)) == 12
+
+
+def test_a_file_that_takes_too_long_to_decode_is_rejected(
+    lite: Settings, photos: Photos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(image_decode, "PATIENT_SECONDS", 0.3)
+    photos.paths[3].write_bytes(qoi_of_differences(1500))
+    others = set(psutil.Process().children())
+    assert did(run_insert(photos.csv, lite, rejects=str(tmp_path / "r.csv"))) == {"inserted": 11, "rejected": 1}
+    assert "it takes more than 0.3 s to decode" in (tmp_path / "r.csv").read_text()
+    assert set(psutil.Process().children()) == others
 
 
 def test_the_command_says_that_a_file_broke(

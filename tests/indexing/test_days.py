@@ -2,7 +2,7 @@
 
 On a day files are added, deleted, renamed, edited, broken and touched, folders are renamed, lines and columns of CSVs
 come and go, a disk is unmounted and mounted, a folder loses its rights. Then sources are indexed, some with `--prune`
-or `--limit`.
+or `--limit`; some runs are killed and started again.
 """
 
 from __future__ import annotations
@@ -31,10 +31,12 @@ from pipelines.milvus import schema
 from pipelines.operators.embedding import ClipEmbedding
 from pipelines.sources.source import path_id
 from tests.support.insert import all_rows, collection_of
+from tests.support.killed import agree, run_and_kill
 from tests.support.photos import draw_images
 
 CONTENTS, BROKEN = 8, "broken"
 WORDS = ("", "x", "y", "z")
+KILLED = 0.06  # the share of runs that are killed
 ELSEWHERE = 12345  # the number that the disk had when its files were indexed, if it has another one now
 
 
@@ -384,13 +386,16 @@ def play(world: World, settings: Settings, days: int, embedded: list[int]) -> No
             expected = world.insert(source, limit)
             embedded.clear()
             refuses = prunes and not world.prune(source)
-            options = {"limit": limit, "rejects": os.devnull, "prune": (lambda gone, total: True) if prunes else None}
+            options = {"limit": limit, "rejects": os.devnull, "prune": agree if prunes else None}
+            is_again = world.random.random() < KILLED
+            if is_again:
+                run_and_kill(world.root / source, settings, options, at=world.random.randrange(1, 6))
             if refuses:
                 with pytest.raises(InputError, match="nothing was removed"):
                     run_insert(world.root / source, settings, **options)
             else:
                 run_insert(world.root / source, settings, **options)
-            assert sum(embedded) == len(expected)
+            assert sum(embedded) <= len(expected) if is_again else sum(embedded) == len(expected)
             assert as_stored(settings, names) == as_expected(world)
         world.unlock(world.disk / "a")
     world.mount()
@@ -471,6 +476,7 @@ def check_days(
     played()
 
 
+@pytest.mark.long
 def test_fifty_days(lite: Settings, bytes_of: dict[str, bytes], embedded: list[int], tmp_path: Path) -> None:
     check_days(lite.uri, bytes_of, embedded, tmp_path, plays=5, days=10)
 

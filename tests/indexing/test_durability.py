@@ -20,9 +20,10 @@ import pytest
 from pipelines import Searcher, Settings, Summary, run_insert
 from pipelines.errors import SearchError, StoreFull, StoreRefused, StoreUnavailable
 from pipelines.milvus import lite as disk
+from pipelines.milvus.calls import call
 from pipelines.milvus.collection import Collection
-from pipelines.milvus.connection import call, close
-from pipelines.milvus.index import build_index
+from pipelines.milvus.connection import close
+from pipelines.milvus.index_build import build_index
 from tests.support.insert import all_rows, collection_of, did, distinct_copies, vectors
 from tests.support.photos import Photos, write_csv
 from tests.support.program import CommandResult, start_program
@@ -48,7 +49,7 @@ def wait_for_rows(settings: Settings, process: subprocess.Popen[str]) -> None:
 
 def test_killed_runs_lose_and_double_nothing(settings: Settings, photos: Photos, tmp_path: Path) -> None:
     """Killed at random points, images changing in between; then ids and vectors are those of a clean run."""
-    paths = distinct_copies(photos.paths[0], tmp_path / "many", 1500)
+    paths = distinct_copies(photos.paths[0], tmp_path / "many", 800)
     source = write_csv(tmp_path / "many.csv", ["id", "path"], list(enumerate(paths)))
     for kill in range(3 if not settings.uri.startswith("http") else 1):
         process = start_insert(source, settings)
@@ -62,7 +63,7 @@ def test_killed_runs_lose_and_double_nothing(settings: Settings, photos: Photos,
     run_insert(source, clean)
     after, wanted = vectors(settings), vectors(clean)
     assert after.keys() == wanted.keys()
-    assert collection_of(settings).count() == 1500
+    assert collection_of(settings).count() == 800
     assert min(float(after[key] @ wanted[key]) for key in wanted) > 0.999
     close(clean.uri)
 
@@ -161,6 +162,7 @@ def test_a_connection_lost_again_and_again_loses_and_doubles_nothing(
     assert collection_of(settings).count() == 600
 
 
+@pytest.mark.long
 def test_a_full_disk_is_one_line_and_nothing_acknowledged_is_lost(
     lite: Settings, photos: Photos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -223,6 +225,7 @@ def test_after_a_failed_write_nothing_is_written_until_it_is_opened_again(lite: 
     assert collection_of(lite).count() == 11
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("damage", [b"", b"half of an ind"])
 def test_a_damaged_index_file_is_built_again(lite: Settings, photos: Photos, damage: bytes) -> None:
     run_insert(photos.csv, lite)
@@ -310,6 +313,7 @@ def plain_folder(folder: Path) -> str:
     return str(folder / "file" / "search.db")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("make_uri", "message"),
     [

@@ -40,6 +40,7 @@ def test_kinds_that_cannot_be_read_are_listed_and_leave_status_0(command, photos
     }  # fmt: skip
 
 
+@pytest.mark.long
 def test_a_raw_photo_is_indexed_unless_it_stands_beside_its_jpeg(
     lite: Settings, photos: Photos, tmp_path: Path
 ) -> None:

@@ -117,6 +117,7 @@ def test_a_folder_adopts_the_rows_and_ids_of_a_csv(settings: Settings, photos: P
     assert did(run_insert(photos.csv, settings)) == {"unchanged": 12}
 
 
+@pytest.mark.long
 def test_the_ids_of_a_csv_replace_those_of_a_folder(settings: Settings, photos: Photos) -> None:
     run_insert(photos.folder, settings)
     assert did(run_insert(photos.csv, settings)) == {"metadata_updated": 12}
@@ -125,6 +126,7 @@ def test_the_ids_of_a_csv_replace_those_of_a_folder(settings: Settings, photos: 
     assert did(run_insert(photos.csv, settings)) == {"unchanged": 12}
 
 
+@pytest.mark.long
 def test_a_csv_may_have_several_rows_for_one_image(lite: Settings, photos: Photos, tmp_path: Path) -> None:
     """As for captions. A folder that lists the image adopts one of them."""
     rows = [[number, photos.paths[number % 2]] for number in range(6)]
@@ -136,6 +138,7 @@ def test_a_csv_may_have_several_rows_for_one_image(lite: Settings, photos: Photo
     assert did(run_insert(table, lite)) == {"unchanged": 6}
 
 
+@pytest.mark.long
 @pytest.mark.skipif(os.name == "nt", reason="links need a right there")
 @pytest.mark.parametrize("folder_first", [True, False])
 def test_a_file_that_is_listed_by_a_link_and_by_its_real_path_is_one_row(
@@ -151,6 +154,7 @@ def test_a_file_that_is_listed_by_a_link_and_by_its_real_path_is_one_row(
         assert did(run_insert(source, lite)) == {"unchanged": 12}
 
 
+@pytest.mark.long
 def test_a_csv_that_lists_the_old_path_leaves_a_moved_row_alone(lite: Settings, photos: Photos, tmp_path: Path) -> None:
     rejects = str(tmp_path / "r.csv")
     table = write_csv(tmp_path / "list.csv", ["path"], [[path] for path in photos.paths])
@@ -162,6 +166,7 @@ def test_a_csv_that_lists_the_old_path_leaves_a_moved_row_alone(lite: Settings, 
     assert did(run_insert(photos.folder, lite)) == {"unchanged": 12}
 
 
+@pytest.mark.long
 def test_a_change_of_model_keeps_ids_columns_and_sources(lite: Settings, photos: Photos) -> None:
     from tests.indexing.test_rerun import of_another_model
 

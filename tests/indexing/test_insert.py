@@ -87,6 +87,7 @@ def test_a_batch_of_nothing_but_bad_images_is_no_problem(lite: Settings, photos:
     assert collection_of(lite).count() == 0
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("batch_size", [1, 5, 12, 100])
 def test_the_batch_size_does_not_change_the_result(lite: Settings, photos: Photos, batch_size: int) -> None:
     settings = Settings(uri=lite.uri, model="builtin", collection=f"b{batch_size}", batch_size=batch_size)
@@ -131,10 +132,11 @@ def test_progress_reaches_the_end(lite: Settings, photos: Photos) -> None:
     assert seen == sorted(seen)
 
 
+@pytest.mark.long
 def test_new_and_wider_columns_are_taken_without_an_embedding(
     settings: Settings, photos: Photos, tmp_path: Path
 ) -> None:
-    run_insert(photos.csv, settings)
+    run_insert(photos.csv, settings, metadata=False)
     other = write_csv(tmp_path / "o.csv", ["id", "path", "Farbe 1"], [[99, "photos/00001.jpg", "red"]])
     summary = run_insert(other, settings)
     assert did(summary) == {"deduplicated": 1}
@@ -159,7 +161,7 @@ def test_new_and_wider_columns_are_taken_without_an_embedding(
 def test_a_copy_for_new_columns_needs_room(
     lite: Settings, photos: Photos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run_insert(photos.csv, lite)
+    run_insert(photos.csv, lite, metadata=False)
     other = write_csv(tmp_path / "o.csv", ["id", "path", "colour"], [[99, "photos/00001.jpg", "red"]])
     monkeypatch.setattr(disk, "MIN_FREE_BYTES", 1 << 60)
     with pytest.raises(StoreFull, match="has to be copied once"):
@@ -175,6 +177,7 @@ def test_a_shard_leaves_new_columns_to_a_run_without_shard(lite: Settings, photo
     assert collection_of(lite).count() == 12
 
 
+@pytest.mark.long
 def test_a_copy_for_new_columns_that_was_killed_goes_on(
     lite: Settings, photos: Photos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -206,7 +209,7 @@ def test_somebody_elses_collection_is_left_alone(settings: Settings, photos: Pho
 
 
 def test_the_pipeline_itself_can_be_called_and_profiled(lite: Settings, photos: Photos) -> None:
-    run_insert(photos.csv, lite, limit=1)
+    run_insert(photos.csv, lite, limit=1, metadata=False)
     pipeline = build_insert(load_model("builtin"), collection_of(lite), lite)
     row = {
         "id": 500,
@@ -219,7 +222,7 @@ def test_the_pipeline_itself_can_be_called_and_profiled(lite: Settings, photos: 
         "label": "",
         "year": 1,
     }
-    assert run(pipeline, [row], [str(photos.paths[1])]) == [[""], [True]]
+    assert run(pipeline, [row], [str(photos.paths[1])]) == [[""], [{}], [True]]
     view = pipeline.debug([row], [str(photos.paths[1])], profiler=True)
     names = [report["node"] for report in view.profiler.pipes_profiler[0].node_report.values()]
     assert [name.split("-")[0] for name in names[1:-1]] == ["image", "image", "towhee/np", "ann"]
@@ -232,6 +235,7 @@ def test_profile_reports_every_step(lite: Settings, photos: Photos) -> None:
     assert steps["image-text-embedding/clip"] > 0
 
 
+@pytest.mark.long
 def test_decoding_overlaps_with_embedding(lite: Settings, photos: Photos, monkeypatch: pytest.MonkeyPatch) -> None:
     """While one batch is in the model, another is being decoded."""
     from pipelines.operators.embedding import ClipEmbedding

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from pipelines import Settings, run_insert
 from tests.support.insert import all_rows, did
 from tests.support.photos import Photos, write_csv
@@ -41,6 +43,7 @@ def test_a_cell_that_is_emptied_is_empty(settings: Settings, photos: Photos) -> 
     assert cells(settings, "label", "year")["00000.jpg"] == ("", None)
 
 
+@pytest.mark.long
 def test_a_csv_overwrites_the_label_of_a_folder_and_fills_columns(lite: Settings, photos: Photos) -> None:
     run_insert(photos.folder.parent, lite)
     assert set(cells(lite, "label").values()) == {("photos",)}

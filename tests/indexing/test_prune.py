@@ -64,6 +64,7 @@ def test_rows_of_other_sources_are_left_alone(lite: Settings, tmp_path: Path) ->
     assert collection_of(lite).count() == 7
 
 
+@pytest.mark.long
 def test_a_row_stays_until_the_last_source_lets_go_of_it(lite: Settings, photos: Photos, tmp_path: Path) -> None:
     run_insert(photos.csv, lite)
     rows = [[number, photos.paths[number], "x", 1] for number in range(6)]
@@ -92,16 +93,16 @@ def test_a_source_that_vanished_removes_nothing(lite: Settings, photos: Photos, 
 
 
 def test_the_command_asks_and_needs_yes_without_a_terminal(
-    command: Callable[..., CommandResult], photos: Photos, tmp_path: Path
+    quick_command: Callable[..., CommandResult], photos: Photos, tmp_path: Path
 ) -> None:
     db = tmp_path / "s.db"
     arguments = ("insert", photos.folder, "--uri", db, "--model", "builtin")
-    command(*arguments)
+    quick_command(*arguments)
     photos.paths[0].unlink()
-    refused = command(*arguments, "--prune")
+    refused = quick_command(*arguments, "--prune")
     assert (refused.status, refused.err.count("\n")) == (2, 1)
     assert "--yes" in refused.err
-    done = command(*arguments, "--prune", "--yes")
+    done = quick_command(*arguments, "--prune", "--yes")
     assert "1 of 12 rows of" in done.err
     assert "removed 1 rows whose file or line is gone" in done.out
 
@@ -196,6 +197,7 @@ def test_rows_of_an_unknown_disk_are_gone_if_other_files_of_their_source_are_the
     assert pruned.kept == {"their disk may not be mounted": 2}
 
 
+@pytest.mark.long
 def test_lost_addresses_are_gone_and_silent_ones_are_not(lite: Settings, web_server: WebServer, tmp_path: Path) -> None:
     settings = dataclasses.replace(lite, allow_private_urls=True)
     web_server.files |= dict.fromkeys(("a", "b", "c"), web_server.files["ok"])
@@ -220,34 +222,34 @@ def test_lost_objects_of_a_bucket_are_gone(lite: Settings, bucket: str, photos: 
 
 
 def test_a_dry_run_lists_and_changes_nothing(
-    command: Callable[..., CommandResult], photos: Photos, tmp_path: Path
+    quick_command: Callable[..., CommandResult], photos: Photos, tmp_path: Path
 ) -> None:
     insert = ("insert", photos.folder, "--uri", tmp_path / "s.db", "--model", "builtin")
-    command(*insert)
+    quick_command(*insert)
     photos.paths[0].unlink()
     photos.paths[1].rename(photos.folder / "renamed.jpg")
     (photos.folder / "new.jpg").write_bytes(photos.paths[2].read_bytes())
-    done = command(*insert, "--prune", "--dry-run")
+    done = quick_command(*insert, "--prune", "--dry-run")
     assert done.status == 0
     assert done.out == f"id,path,source\n{path_id(str(photos.paths[0]))},{photos.paths[0]},{photos.folder}\n"
-    listed = command("prune", "--uri", tmp_path / "s.db", "--dry-run").out.splitlines()
+    listed = quick_command("prune", "--uri", tmp_path / "s.db", "--dry-run").out.splitlines()
     assert {line.split(",")[1] for line in listed[1:]} == {str(path) for path in photos.paths[:2]}
-    assert "13 rows: 0 inserted, 0 updated" not in command(*insert, "--dry-run").err
-    rows = command("info", "--uri", tmp_path / "s.db", "--json").out
+    assert "13 rows: 0 inserted, 0 updated" not in quick_command(*insert, "--dry-run").err
+    rows = quick_command("info", "--uri", tmp_path / "s.db", "--json").out
     assert '"rows": 12' in rows
 
 
 def test_the_command_prune_removes_what_is_gone_whatever_source_listed_it(
-    command: Callable[..., CommandResult], photos: Photos, tmp_path: Path
+    quick_command: Callable[..., CommandResult], photos: Photos, tmp_path: Path
 ) -> None:
     db = ("--uri", tmp_path / "s.db")
-    command("insert", photos.csv, *db, "--model", "builtin")
-    command("insert", photos.folder, *db)
-    assert command("prune", *db, "--yes").out == "no file is gone\n"
+    quick_command("insert", photos.csv, *db, "--model", "builtin")
+    quick_command("insert", photos.folder, *db)
+    assert quick_command("prune", *db, "--yes").out == "no file is gone\n"
     photos.paths[0].unlink()
-    refused = command("prune", *db)
+    refused = quick_command("prune", *db)
     assert (refused.status, refused.err.count("\n")) == (2, 1)
-    done = command("prune", *db, "--yes")
+    done = quick_command("prune", *db, "--yes")
     assert done.status == 0
     assert "1 of 12 rows of 'images'" in done.err
     assert "removed 1 rows; they are listed in pruned-" in done.out

@@ -65,6 +65,7 @@ def test_renamed_and_copied_files_take_the_embedding_that_is_there(
     assert np.array_equal(after[by_path["copy.jpg"]], before[by_path["00001.jpg"]])
 
 
+@pytest.mark.long
 def test_equal_files_of_one_run_are_embedded_once(settings: Settings, photos: Photos, embedded: list[int]) -> None:
     """Also where the first of them is still on its way, and where it cannot be used."""
     photos.paths[3].write_bytes(b"no image")
@@ -142,7 +143,8 @@ def of_another_model(settings: Settings, dim: int) -> dict[int, dict[str, object
     return fakes
 
 
-@pytest.mark.parametrize("dim", [256, 64])
+@pytest.mark.long
+@pytest.mark.parametrize(("uri", "dim"), [("lite", 256), ("lite", 64), ("server", 64)], indirect=["uri"])
 def test_another_models_rows_are_refused_or_replaced(settings: Settings, photos: Photos, dim: int) -> None:
     """All of the collection, also what another source brought; up to the end the old rows are there."""
     extra = photos.folder / "extra"
@@ -169,6 +171,7 @@ def test_another_models_rows_are_refused_or_replaced(settings: Settings, photos:
     assert did(run_insert(photos.csv, settings, reembed=True)) == {"unchanged": 12}
 
 
+@pytest.mark.long
 def test_a_killed_change_of_model_goes_on(lite: Settings, photos: Photos, monkeypatch: pytest.MonkeyPatch) -> None:
     """Stopped at each step of the exchange, the next run ends with the new collection, and nothing is lost."""
     run_insert(photos.csv, lite)

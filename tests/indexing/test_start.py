@@ -45,9 +45,10 @@ def test_the_model_loads_while_a_new_collection_is_made(
 def test_towhee_is_imported_before_pytorch_beside_it(lite: Settings, photos: Photos) -> None:
     """PyTorch's import puts back the filters of warnings that it found: what Towhee's import says would be printed."""
     code = (
-        "import sys; from pipelines import Settings; from pipelines.indexing import run; warm_up = run.warm_up\n"
-        "def late(model): print('towhee.runtime.operator_manager.operator_loader' in sys.modules); warm_up(model)\n"
-        "run.warm_up = late\n"
+        "import sys; from pipelines import Settings; from pipelines.indexing import run, target\n"
+        "decode = target.decode\n"
+        "def late(*image): print('towhee.runtime.operator_manager.operator_loader' in sys.modules); decode(*image)\n"
+        "target.decode = late\n"
         "run.run_insert(sys.argv[1], Settings(uri=sys.argv[2], model='builtin'))"
     )
     done = run_code(code, photos.csv, lite.uri)
@@ -66,6 +67,7 @@ def test_a_run_with_nothing_new_loads_neither_opencv_nor_pytorch(lite: Settings,
     assert done.out == f"{before.inserted} []\n", done.err
 
 
+@pytest.mark.long
 def test_the_first_images_are_embedded_before_the_other_files_are_read(
     lite: Settings, photos: Photos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -97,9 +99,9 @@ def test_of_two_lists_at_once_one_is_decoded_first(monkeypatch: pytest.MonkeyPat
     order: list[int] = []
     decode = ImageDecode(workers=1)
 
-    def one(source: str) -> tuple[str, str]:
+    def one(source: str) -> tuple[str, str, dict[str, str]]:
         order.append(int(source))
-        return "", ""
+        return "", "", {}
 
     monkeypatch.setattr(decode, "_decode", one)
     together = threading.Barrier(2)

@@ -81,6 +81,7 @@ def test_a_csv_on_the_web_is_read_and_messages_about_it_name_its_url(web_server:
     assert str(caught.value) == f"{base}/twice.csv, rows 2 and 3, column 'path': the same path twice"
 
 
+@pytest.mark.long
 def test_the_temporary_file_of_a_remote_csv_is_removed_with_it(web_server: WebServer) -> None:
     web_server.files["photos.csv"] = b"path\na.jpg\n"
     source = RemoteCsv(f"{web_server.url}/files/photos.csv", allow_private=True)

@@ -11,7 +11,6 @@ import pytest
 from pipelines.errors import InputError
 from pipelines.fields import FieldType
 from pipelines.sources import open_source
-from tests.support.program import run_code
 from tests.support.sources import rows_of
 
 RECORDS = [
@@ -87,20 +86,6 @@ def test_a_mistake_in_json_lines_is_named_by_file_and_row(content: str | bytes, 
 def test_a_parquet_file_that_is_none_is_refused(csv_of) -> None:
     with pytest.raises(InputError, match=r"a\.parquet is not a Parquet file that can be read"):
         open_source(csv_of("path\na.jpg\n", "a.parquet"))
-
-
-def test_parquet_without_pyarrow_names_the_package(tmp_path: Path) -> None:
-    code = """
-import sys
-sys.modules["pyarrow"] = None
-from pipelines.errors import InputError
-from pipelines.sources import open_source
-try:
-    open_source(sys.argv[1])
-except InputError as error:
-    print(error)
-"""
-    assert "pip install pyarrow" in run_code(code, parquet(tmp_path)).out
 
 
 def test_a_named_index_of_a_dataframe_is_a_column_and_any_other_is_none(tmp_path: Path) -> None:

@@ -1,0 +1,147 @@
+"""Bulk load: Milvus itself reads files from its object store into a new collection, which then takes the name."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import time
+import uuid
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..errors import InputError, StoreError
+from ..fetch.read import is_remote, open_store, store_errors
+from ..fields import EMBEDDING, ID
+from ..milvus import schema
+from ..milvus.calls import call
+from ..milvus.collection import Collection
+from ..milvus.index import is_cloud
+from ..milvus.lite import is_lite
+from ..milvus.vector_parts import make_part, write_part
+from .bulk_jobs import CloudJobs, ServerJobs
+from .exchange import IMPORTED, exchange, finish_exchange, sibling
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+BULK_ROWS = 50_000  # 100 MB a file at 512 dimensions
+_POLL_SECONDS = 1.0
+_VISIBLE_SECONDS = 300.0  # after Milvus has said that all files are imported
+
+
+class BulkLoad(Collection):
+    """A collection as the target of a copy. It stays as it is until `flush`, which loads all of its rows anew.
+
+    Args:
+        store: where Milvus reads files: a URL such as s3://bucket/folder, or a folder of the server's local storage.
+
+    Raises:
+        InputError: this Milvus has no bulk load.
+    """
+
+    def __init__(self, collection: Collection, store: str) -> None:
+        super().__init__(collection.uri, collection.name, collection.token)
+        if is_lite(self.uri):
+            raise InputError("Milvus Lite has no bulk load: leave out --bulk")
+        finish_exchange(self)
+        self._store = store.rstrip("/") if is_remote(store) else os.path.abspath(store)
+        self._prefix = f"image-search-{uuid.uuid4().hex[:12]}"
+        self._waiting: list[Mapping[str, Any]] = []
+        self._ids: list[np.ndarray] = []
+        self._files: list[str] = []
+
+    def upsert(self, rows: Iterable[Mapping[str, Any]]) -> int:
+        """Take rows for the new collection; no id may come twice."""
+        new = list(rows)
+        self._waiting += new
+        self._ids.append(np.array([row[ID] for row in new], np.int64))
+        if len(self._waiting) >= BULK_ROWS:
+            self._write()
+        return len(new)
+
+    def flush(self) -> None:
+        """Load the rows that were given, and the collection's other ones, into a new collection in its place.
+
+        Raises:
+            StoreError: Milvus could not read a file, or lacks rows afterwards. The collection is as it was.
+        """
+        given = np.concatenate([np.zeros(0, np.int64), *self._ids])
+        for rows in self.scan("", schema.field_names(self.describe())):
+            others = np.isin([row[ID] for row in rows], given, invert=True)
+            self.upsert(
+                {**row, EMBEDDING: np.asarray(row[EMBEDDING], np.float32)}
+                for row, is_other in zip(rows, others, strict=True)
+                if is_other
+            )
+        new = sibling(self, IMPORTED[0])
+        if new.exists():
+            new.drop()
+        new.create(self.dim(), self.fields(), self.index)
+        try:
+            self._write()
+            self._load(new)
+        finally:
+            self._remove_files()
+        exchange(self, new, IMPORTED)
+
+    def _write(self) -> None:
+        """Put the rows that wait into a file in the store."""
+        if not self._waiting:
+            return
+        columns = _columns(self.describe())
+        part = make_part(columns, [schema.encode(row, self.with_sentinel) for row in self._waiting])
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder, f"{self._prefix}-{len(self._files):06}.parquet")
+            write_part(file, _with_lists(part))
+            self._files.append(f"{self._store}/{file.name}")
+            if is_remote(self._store):
+                filesystem, name = open_store(self._files[-1])
+                with store_errors(self._store):
+                    filesystem.put_file(str(file), name)
+            else:
+                shutil.copy(file, self._files[-1])
+        self._waiting = []
+
+    def _load(self, new: Collection) -> None:
+        jobs = CloudJobs(new) if is_cloud(self.uri) else ServerJobs(new)
+        running = [jobs.start(file) for file in self._files]
+        while running := [job for job in running if not jobs.is_done(job)]:
+            time.sleep(_POLL_SECONDS)
+        expected, deadline = sum(map(len, self._ids)), time.monotonic() + _VISIBLE_SECONDS
+        call(new.client.refresh_load, new.name)
+        while (found := new.count()) != expected:
+            if time.monotonic() > deadline:
+                raise StoreError(f"Milvus has {found:,} of {expected:,} rows after the bulk load: leave out --bulk")
+            time.sleep(_POLL_SECONDS)
+
+    def _remove_files(self) -> None:
+        for file in self._files:
+            if is_remote(file):
+                filesystem, name = open_store(file)
+                with store_errors(file):
+                    filesystem.rm_file(name)
+            else:
+                Path(file).unlink(missing_ok=True)
+
+
+def _columns(description: Mapping[str, Any]) -> pa.Schema:
+    """Return the columns of a file that Milvus imports into a collection."""
+    import pyarrow as pa
+    from pymilvus import DataType
+
+    types = {DataType.INT64: pa.int64(), DataType.INT8: pa.int8(), DataType.DOUBLE: pa.float64()}
+    types |= {DataType.BOOL: pa.bool_(), DataType.VARCHAR: pa.string()}
+    types[DataType.FLOAT_VECTOR] = pa.list_(pa.float32(), schema.read_dim(description))
+    return pa.schema([pa.field(field["name"], types[field["type"]]) for field in description["fields"]])
+
+
+def _with_lists(part: pa.Table) -> pa.Table:
+    """Return embeddings as lists of any length, the only ones that Milvus reads."""
+    import pyarrow as pa
+
+    at = part.column_names.index(EMBEDDING)
+    return part.set_column(at, EMBEDDING, part[EMBEDDING].cast(pa.list_(pa.float32())))
