@@ -23,7 +23,7 @@ import re
 from collections.abc import Callable
 from typing import NamedTuple, NoReturn
 
-from ..errors import InputError
+from ..errors import BadFilter
 from ..fields import PATH
 from .filters import OPERATORS, And, Compare, Contains, Filter, IsEmpty, Not, OneOf, Or, StartsWith, Under, Value
 
@@ -53,13 +53,13 @@ def parse_filter(text: str, check: Callable[[Filter], object] | None = None) -> 
     """Read a filter.
 
     Args:
-        check: called with each comparison that was read; it raises InputError if the collection cannot do it.
+        check: called with each comparison that was read; it raises BadFilter if the collection cannot do it.
 
     Raises:
-        InputError: the text is not a filter. The message names the character and what was expected there.
+        BadFilter: the text is not a filter. The message names the character and what was expected there.
     """
     if len(text) > MAX_LENGTH:
-        raise InputError(f"a filter has at most {MAX_LENGTH:,} characters, not {len(text):,}")
+        raise BadFilter(f"a filter has at most {MAX_LENGTH:,} characters, not {len(text):,}")
     return _Parser(text, check).parse()
 
 
@@ -207,8 +207,8 @@ class _Parser:
             return
         try:
             self._check_filter(comparison)
-        except InputError as error:
-            _fail(token.position, str(error))
+        except BadFilter as error:
+            _fail(token.position, str(error), error.key or "error_condition", **error.values)
 
     def _fail(self, message: str) -> NoReturn:
         token = self._peek()
@@ -242,5 +242,6 @@ def _short(text: str) -> str:
     return shown + ("…" if len(text) > 20 else "")
 
 
-def _fail(position: int, message: str) -> NoReturn:
-    raise InputError(f"filter, character {position + 1}: {message}")
+def _fail(position: int, message: str, key: str = "error_filter", **values: str) -> NoReturn:
+    values = values or {"position": str(position + 1), "reason": message}
+    raise BadFilter(f"filter, character {position + 1}: {message}", key, **values)

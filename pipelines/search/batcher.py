@@ -8,6 +8,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
+from ..errors import ModelUnavailable, StoreUnavailable
+
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -20,7 +22,7 @@ class Batcher(Generic[T, R]):
 
     Args:
         run: takes items and returns one result for each, in their order. Its error is raised for every caller of
-            the batch.
+            the batch; that Milvus or the model server is gone, for those who wait too.
         largest: the largest number of items in a batch.
     """
 
@@ -50,6 +52,10 @@ class Batcher(Generic[T, R]):
             for call, result in zip(batch, results, strict=True):
                 call.value = result
         except BaseException as error:
+            if isinstance(error, (StoreUnavailable, ModelUnavailable)):
+                with self._lock:
+                    batch += self._waiting
+                    self._waiting.clear()
             for call in batch:
                 call.error = error
         with self._lock:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import threading
 from collections import OrderedDict
@@ -16,20 +15,24 @@ from ..declarations import build_image_embedding, build_text_embedding
 from ..engine import run
 from ..errors import InputError, ModelMismatch, UnreadableQuery
 from ..forks import refuse_fork
-from ..models.clip import ClipModel, load_model, model_of
+from ..models.clip import ClipModel, load_model, model_of, text_model_of
 from ..models.model_id import is_same_model, may_be_same_name, name_of, note_on_recipe
 from ..models.multilingual import load_multilingual
+from ..models.reading import TextInput
 from ..models.registry import get_model
-from ..models.spec import ModelSpec
-from ..models.tokenizer import tokenize
+from ..models.runtime import choose_runtime
+from ..models.spec import ModelSpec, with_own_weights
+from ..models.text_models import get_text_model
 from ..query import ImageSource, Query
 from ..settings import Settings
 from .batcher import Batcher
-from .reading import TextInput, read_query
+from .reading import read_query
 from .results import Note
 
 if TYPE_CHECKING:
     from towhee.runtime.runtime_pipeline import RuntimePipeline
+
+    from ..models.triton_runtime import ServerProbe
 
 # Text embeddings kept in memory: 8 MB at 512 float32 each.
 _TEXTS_KEPT = 4_096
@@ -56,7 +59,7 @@ def combine(embeddings: np.ndarray, weights: Sequence[float]) -> np.ndarray:
     total = np.asarray(weights, np.float32) @ embeddings
     length = np.linalg.norm(total)
     if not length >= _CANCELLED * np.abs(weights).sum():  # also for NaN, the embedding of nothing
-        raise InputError("the parts of the query cancel each other out; change a weight")
+        raise InputError("the parts of the query cancel each other out; change a weight", "error_cancelled")
     return np.asarray(total / length)
 
 
@@ -78,6 +81,8 @@ class QueryEmbedder:
         self._together: Batcher[list[TextInput], np.ndarray] = Batcher(self._embed_lists)
         if not may_be_same_name(name_of(stored_model_id), settings.model):
             raise self._mismatch(get_model(settings.model).name)
+        if settings.text_model:
+            get_text_model(settings.text_model, settings.model)  # refused before the first query
 
     def embed(self, query: Query, fetch_vectors: Callable[[list[int | str]], np.ndarray]) -> np.ndarray:
         """Embed a query: one call of each text tower for all its texts, one call for all its images, none for ids.
@@ -106,13 +111,21 @@ class QueryEmbedder:
         kinds = ("text" if part.text else "id" if part.image is None else "image" for part in parts)
         return combine(np.stack([next(found[kind]) for kind in kinds]), [part.weight for part in parts])
 
+    def probe(self) -> None:
+        """Find out, within two seconds, whether the server that runs the model has it; do nothing without a server.
+
+        Raises:
+            ModelUnavailable: it has not, or does not answer.
+        """
+        if self._server_probe is not None:
+            self._server_probe()
+
     def notes(self, query: Query) -> tuple[Note, ...]:
         """Return how texts that are not English were read, and whether one is longer than the model reads."""
         texts, notes = read_query(query, self._spec)
-        longest = max((text.words for text in texts if text.tower == "english"), key=len, default="")
-        length = self._spec.architecture.context_length
-        # a token is at least one byte
-        if len(longest.encode(errors="replace")) > length - 2 and tokenize([longest], length + 1)[0, -1]:
+        longest = max((text.words for text in texts if text.tower == "own"), key=len, default="")
+        length = self._spec.context_length
+        if len(longest.encode(errors="replace")) > length - 2 and self._load_text_model().is_cut(longest):
             notes.append(Note("text_cut", {"tokens": str(length - 2), "words": str(length * 3 // 4)}))
         return tuple(notes)
 
@@ -140,7 +153,7 @@ class QueryEmbedder:
         embeddings = np.empty((len(texts), self._spec.dim), np.float32)
         for tower in {text.tower for text in texts}:
             rows = [row for row, text in enumerate(texts) if text.tower == tower]
-            pipeline = self._text_pipeline if tower == "english" else self._multilingual_pipeline
+            pipeline = self._text_pipeline if tower == "own" else self._multilingual_pipeline
             (embeddings[rows],) = run(pipeline, [texts[row].words for row in rows])
         ends = np.cumsum([len(texts) for texts in lists])
         return np.split(embeddings, ends[:-1])
@@ -155,13 +168,26 @@ class QueryEmbedder:
 
     @cached_property
     def _spec(self) -> ModelSpec:
+        if self._settings.text_model:
+            return get_text_model(self._settings.text_model, self._settings.model)
         spec = get_model(self._settings.model)
-        # The multilingual tower fits the weights that ship with it.
-        return dataclasses.replace(spec, languages=("en",)) if self._settings.weights else spec
+        return with_own_weights(spec) if self._settings.weights else spec
+
+    @cached_property
+    def _server_probe(self) -> ServerProbe | None:
+        settings = self._settings
+        if choose_runtime(settings.runtime, settings.device, settings.model_url) != "triton":
+            return None
+        from ..models.triton_runtime import ServerProbe
+
+        return ServerProbe(get_model(settings.model), settings.model_url)
 
     @cached_property
     def _text_pipeline(self) -> RuntimePipeline:
-        return build_text_embedding(self._load_model())
+        model = self._load_text_model()
+        # In another thread, because the pipeline imports Towhee meanwhile.
+        threading.Thread(target=model.prepare_texts, daemon=True).start()
+        return build_text_embedding(model)
 
     @cached_property
     def _multilingual_pipeline(self) -> RuntimePipeline:
@@ -171,6 +197,9 @@ class QueryEmbedder:
     @cached_property
     def _image_pipeline(self) -> RuntimePipeline:
         return build_image_embedding(self._load_model(), self._settings)
+
+    def _load_text_model(self) -> ClipModel:
+        return text_model_of(self._settings) if self._settings.text_model else self._load_model()
 
     def _load_model(self) -> ClipModel:
         with self._lock:  # texts and images may come at once, and the model is loaded once

@@ -2,48 +2,38 @@
 
 from __future__ import annotations
 
-import threading
 import time
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
-from ..declarations import build_search
-from ..engine import run
-from ..errors import CollectionNotFound, InputError, ModelMismatch, UnknownImage
+from ..errors import CollectionNotFound, InputError
 from ..fields import PATH, Field, FieldType, row_id, show_value
 from ..milvus import schema
 from ..milvus.collection import Collection
 from ..milvus.filter_expression import to_expression
 from ..milvus.foreign import ForeignCollection
 from ..milvus.lite import is_lite
-from ..models.model_id import is_same_model, resolve_model, resolve_name
+from ..milvus.stamp import rows_stamp
+from ..models.model_id import resolve_model, resolve_name
 from ..models.registry import get_model
-from ..query import Compare, Filter, Not, OneOf, Query, parse_filter
+from ..query import MAX_LIMIT, Compare, Filter, Not, OneOf, Query, date_filter, parse_filter
 from ..settings import Settings
 from ..sources import open_source
-from .batcher import Batcher
+from .browse import Browser
 from .embedder import QueryEmbedder
-from .paging import APPROXIMATE_FIRST, Row, collect_page
+from .facets import MOST_FOLDERS, Facets
+from .paging import Page, Row
+from .ranking import Ranker
 from .results import Hit, Results
 
-if TYPE_CHECKING:
-    from towhee.runtime.runtime_pipeline import RuntimePipeline
-
-# A question for more rows takes long; it is asked alone, so that no other query waits for it.
-_LARGEST_TOGETHER = 256
 # A server's collection may grow meanwhile. Counting it is too slow for every query.
 _COUNT_SECONDS = 30.0
+# So many are put into order: as many as are above the threshold.
+_DEPTHS = (256, 2_048, MAX_LIMIT)
+_COUNTS = 64  # expressions
 _PATH_ROWS = 10_000
-
-
-class _Question(NamedTuple):
-    """A question to Milvus: the `limit` nearest rows to an embedding, float32[dim], that match an expression."""
-
-    embedding: np.ndarray
-    limit: int
-    expression: str
-    with_embeddings: bool
 
 
 class Opened:
@@ -76,31 +66,68 @@ class Opened:
         self.is_lite = is_lite(settings.uri)
         kept = previous.embedder if previous and previous.model_id == self.model_id else None
         self.embedder: QueryEmbedder = kept or QueryEmbedder(self.settings, self.model_id)
-        self._together: Batcher[_Question, list[Row]] = Batcher(self._ask_together)
-        self._pipelines: dict[bool, RuntimePipeline] = {}
-        self._lock = threading.Lock()
-        self._count, self._count_until = 0, 0.0
+        self.ranker = Ranker(self.collection, self.model_id)
+        self._counts: dict[str, tuple[int, float]] = {}
+        self._counted = ""  # the stamp of the rows that were counted
+        self._info: schema.CollectionInfo | None = None
+        self.browser = Browser(self.collection, self.fields, self.output_fields)
 
     def search(self, query: Query) -> Results:
         """Answer a query; see `Searcher.search`."""
         start = time.perf_counter()
-        expression = self._expression(query)
-        embedding = self.embedder.embed(query, self._fetch_vectors)
+        filter = self._checked(query.filter, query.dates)
+        if not query.parts:
+            return self._browse(query, filter, start)
+        expression = self._expression(query, filter)
+        embedding = self.embedder.embed(query, self.ranker.fetch_vectors)
         embedded = time.perf_counter()
-        folds = query.fold is not None
-
-        def ask(count: int) -> list[Row]:
-            question = _Question(embedding, count, expression, folds)
-            alone = folds or count > _LARGEST_TOGETHER
-            return self._ask_together([question])[0] if alone else self._together(question)
-
-        page = collect_page(ask, query, 0 if self._is_exact and not folds else APPROXIMATE_FIRST)
+        if query.ordering.is_relevance:
+            page = self.ranker.page(query, embedding, expression, self.output_fields)
+        else:
+            page = self._arranged(query, embedding, expression)
+        above = None if query.min_score is None else self.ranker.count_above(query, page, embedding, expression)
         found = time.perf_counter()
-        ranked = enumerate(zip(page.rows, page.folded, strict=True), query.offset + 1)
-        hits = [self._hit(rank, row, folded) for rank, (row, folded) in ranked]
+        hits = self._hits(page.rows, page.folded, query.offset)
         notes, rows = self.embedder.notes(query), self.count()
+        total = self.count(expression) if expression else rows
+        nearest = self.browser.nearest_values(filter) if filter and not total else ()
         seconds = time.perf_counter() - start
-        return Results(hits, seconds, embedded - start, found - embedded, page.has_more, rows, notes)
+        return Results(
+            hits, seconds, embedded - start, found - embedded, page.has_more, rows, notes, total, above, query.order,
+            suggestions=nearest,
+        )  # fmt: skip
+
+    def _arranged(self, query: Query, embedding: np.ndarray, expression: str) -> Page:
+        """All that is above the threshold, or else the best, in another order than relevance: one page of it."""
+        for most in (query.best,) if query.min_score is None else _DEPTHS:
+            found = self.ranker.page(replace(query, limit=most, offset=0), embedding, expression, ())
+            if not found.has_more:
+                break
+        end = query.offset + query.limit
+        folded = {row[0]: (row[1], count) for row, count in zip(found.rows, found.folded, strict=True)}
+        ids = self.browser.arrange(list(folded), query.ordering)
+        rows = self.browser.rows(ids[query.offset : end])
+        for row in rows:
+            row[1] = folded[row[0]][0]
+        return Page(rows, [folded[row[0]][1] for row in rows], len(ids) > end)
+
+    def _browse(self, query: Query, filter: Filter | None, start: float) -> Results:
+        """Answer a query without parts."""
+        page = self.browser.page(filter, query.ordering, query.offset, query.limit)
+        hits = self._hits(page.rows, [0] * len(page.rows), query.offset)
+        nearest = self.browser.nearest_values(filter) if filter and not page.total else ()
+        seconds = time.perf_counter() - start
+        return Results(
+            hits, seconds, 0.0, seconds, page.has_more, page.of, total=page.total, order=str(page.order), age=page.age,
+            suggestions=nearest,
+        )  # fmt: skip
+
+    def facets(
+        self, filter: Filter | str | None = None, ids: Sequence[int | str] | None = None,
+        columns: Sequence[str] | None = None, folder: str = "", folders: int = MOST_FOLDERS,
+    ) -> Facets:  # fmt: skip
+        """Count values, dates and folders; see `Searcher.facets`."""
+        return self.browser.facets(self._checked(filter), ids, columns, folder, folders)
 
     def get(self, image_id: int | str) -> Hit | None:
         """Return one image by id; see `Searcher.get`."""
@@ -110,23 +137,44 @@ class Opened:
 
     def info(self) -> schema.CollectionInfo:
         """Return a summary of the collection and the model that made it."""
-        return self.collection.info(strong=False)
+        if self._info is None or not self.is_lite:
+            self._info = self.collection.info(strong=False)
+        # Of a file all else stays as long as this object is open, and questions to Milvus wait behind searches.
+        return replace(self._info, rows=self.count()) if self.is_lite else self._info
 
     def parse_filter(self, text: str) -> Filter:
         """Read a filter; see `Searcher.parse_filter`."""
         return parse_filter(text, self._translate)
 
-    def count(self) -> int:
-        """Return the number of rows, counted at most half a minute ago."""
-        if time.monotonic() > self._count_until:
-            self._count, self._count_until = self.collection.count(strong=False), time.monotonic() + _COUNT_SECONDS
-        return self._count
+    def count(self, expression: str = "") -> int:
+        """Return the number of rows that match an expression: of a server, counted at most half a minute ago."""
+        if self.is_lite and (stamp := rows_stamp(self.collection)) != self._counted:
+            self._counts.clear()
+            self._counted = stamp
+        count, until = self._counts.get(expression, (0, 0.0))
+        if time.monotonic() > until:
+            if len(self._counts) >= _COUNTS:
+                self._counts.clear()
+            count = self.collection.count(expression, strong=False)
+            self._counts[expression] = count, time.monotonic() + _COUNT_SECONDS
+        return count
 
-    def _expression(self, query: Query) -> str:
-        """The query's filter, without the images that it names, as a Milvus expression; '' for all rows."""
-        filter = query.filter
+    def _checked(self, filter: Filter | str | None, dates: Sequence[str] = ()) -> Filter | None:
+        """Return what a filter and dates mean together, for this collection.
+
+        Raises:
+            InputError: the collection cannot do it.
+        """
         if isinstance(filter, str):
             filter = self.parse_filter(filter) if filter.strip() else None
+        days = date_filter(dates)
+        filter = filter & days if filter and days else filter or days
+        if filter is not None:
+            self._translate(filter)
+        return filter
+
+    def _expression(self, query: Query, filter: Filter | None) -> str:
+        """The query's filter, without the images that it names, as a Milvus expression; '' for all rows."""
         named = tuple(part.id for part in query.parts if part.id is not None)
         if named:
             others = Compare(schema.ID, "!=", named[0]) if len(named) == 1 else Not(OneOf(schema.ID, named))
@@ -137,53 +185,15 @@ class Opened:
         path = Field(PATH, FieldType.TEXT, key=self.collection.path_key)
         return to_expression(filter, (path, *self.fields), self.is_lite, self._has_keys)
 
-    def _ask_together(self, questions: list[_Question]) -> list[list[Row]]:
-        """Return the rows for each question. Questions that differ only in the embedding share one call of Milvus."""
-        groups: dict[tuple[int, str, bool], list[int]] = {}
-        for index, question in enumerate(questions):
-            groups.setdefault(question[1:], []).append(index)
-        answers: dict[int, list[Row]] = {}
-        for (limit, expression, with_embeddings), members in groups.items():
-            embeddings = np.stack([questions[index].embedding for index in members])
-            (hits,) = run(self._pipeline(with_embeddings), embeddings, limit, expression)
-            self._check_models({row[2] for rows in hits for row in rows})
-            answers.update(zip(members, hits, strict=True))
-        return [answers[index] for index in range(len(questions))]
-
-    def _pipeline(self, with_embeddings: bool) -> RuntimePipeline:
-        with self._lock:
-            if with_embeddings not in self._pipelines:
-                extra = [schema.EMBEDDING] if with_embeddings else []
-                fields = [schema.MODEL, *self.output_fields, *extra]
-                self._pipelines[with_embeddings] = build_search(self.collection, fields)
-            return self._pipelines[with_embeddings]
-
-    def _fetch_vectors(self, ids: list[int | str]) -> np.ndarray:
-        rows = self.collection.get(list(map(row_id, ids)), [schema.EMBEDDING, schema.MODEL], strong=False)
-        for image_id in ids:
-            if row_id(image_id) not in rows:
-                raise UnknownImage(f"the collection '{self.settings.collection}' has no image with id {image_id}")
-        self._check_models({row[schema.MODEL] for row in rows.values()})
-        return np.array([rows[row_id(image_id)][schema.EMBEDDING] for image_id in ids], np.float32)
-
-    def _check_models(self, model_ids: set[str]) -> None:
-        for other in model_ids - {self.model_id}:
-            if not is_same_model(other, self.model_id):
-                raise ModelMismatch(
-                    f"collection '{self.settings.collection}' holds images of {other} beside those of {self.model_id}: "
-                    "embed everything again with one model (insert --reembed --model …)"
-                )
-
-    @property
-    def _is_exact(self) -> bool:
-        index_type = self.collection.index.type
-        return index_type == "FLAT" or (self.is_lite and "HNSW" not in index_type)
+    def _hits(self, rows: Sequence[Row], folded: Sequence[int], offset: int) -> list[Hit]:
+        ranked = enumerate(zip(rows, folded, strict=True), offset + 1)
+        return [self._hit(rank, row, count) for rank, (row, count) in ranked]
 
     def _hit(self, rank: int, row: Row, folded: int) -> Hit:
         image_id, score, _, path, *values = row  # with the embedding last if duplicates are folded
         shown = (values.pop(0) if self._has_keys else "") or image_id
         cells = {field.name: show_value(field, value) for field, value in zip(self.fields, values)}  # noqa: B905
-        return Hit(rank, shown, float(score), path, cells, folded)
+        return Hit(rank, shown, None if score is None else float(score), path, cells, folded)
 
 
 def _open(settings: Settings) -> Collection:

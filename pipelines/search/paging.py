@@ -1,4 +1,4 @@
-"""Pages of hits, and near duplicates folded into the best of them."""
+"""Pages of hits, cut from one ranking."""
 
 from __future__ import annotations
 
@@ -10,13 +10,11 @@ import numpy as np
 
 from ..query import MAX_LIMIT, Query
 
-# `[id, score, …]`; the last value is the embedding of unit length if duplicates are folded.
+# `[id, score, …]`
 Row = list[Any]
 
 # An approximate index is asked for 64, 128, 256 … hits, so that the pages of a query come from the same question.
 APPROXIMATE_FIRST = 64
-# Folding looks at the embeddings of this many rows at most: more do not fit into one message of Milvus.
-FOLD_DEPTH = 4_096
 # The cosine of a row can differ between two calls after these digits.
 _DIGITS = 6
 
@@ -42,49 +40,33 @@ def collect_page(ask: Callable[[int], list[Row]], query: Query, first: int) -> P
     """
     end = query.offset + query.limit
     needed = end + 1  # one more tells whether there is a next page
-    deepest = FOLD_DEPTH if query.fold is not None else MAX_LIMIT
-    count = min(max(first, needed + 1), deepest)
+    count = min(max(first, needed + 1), MAX_LIMIT)
     while True:
-        rows = sorted(ask(count), key=lambda row: (-_rank_score(row), row[0]))
-        complete = len(rows) < count or count == deepest
-        if query.min_score is not None and rows and rows[-1][1] < query.min_score:
-            rows = [row for row in rows if row[1] >= query.min_score]
-            complete = True
-        if not complete:  # the rows after these may have the last score too
-            rows = [row for row in rows if _rank_score(row) > _rank_score(rows[-1])]
-        rows, folded = fold_duplicates(rows, query.fold) if query.fold is not None else (rows, [0] * len(rows))
+        rows, complete = ranked_rows(ask(count), count, query.min_score)
         if complete or len(rows) >= needed:
-            return Page(rows[query.offset : end], folded[query.offset : end], len(rows) > end)
-        count = min(2 * count, deepest)
+            page = rows[query.offset : end]
+            return Page(page, [0] * len(page), len(rows) > end)
+        count = min(2 * count, MAX_LIMIT)
 
 
-def fold_duplicates(rows: Sequence[Row], threshold: float) -> tuple[list[Row], list[int]]:
-    """Keep the best row of each group of near duplicates, and count the others.
-
-    A row is folded into the best kept row with which its cosine is at least `threshold`. Later rows never change
-    which of the earlier rows are kept, so a longer ranking starts like a shorter one.
+def ranked_rows(rows: Sequence[Row], asked: int, min_score: float | None) -> tuple[list[Row], bool]:
+    """Return those of the best rows whose ranks are certain, and whether no others follow.
 
     Args:
-        rows: best first; the last value of each is its embedding, float32[dim] of unit length.
-
-    Returns:
-        The kept rows, and how many were folded into each.
+        asked: how many were asked for.
+        min_score: leave out the rows below it.
     """
-    if not rows:
-        return [], []
-    embeddings = np.stack([np.asarray(row[-1], np.float32) for row in rows])
-    kept: list[int] = []
-    folded: list[int] = []
-    for index, embedding in enumerate(embeddings):
-        cosines = embeddings[kept] @ embedding if kept else np.empty(0)
-        near = np.flatnonzero(cosines >= threshold)
-        if len(near):
-            folded[near[0]] += 1
-        else:
-            kept.append(index)
-            folded.append(0)
-    return [rows[index] for index in kept], folded
+    scores = rank_score(np.array([row[1] for row in rows], np.float64)).tolist()
+    scored = sorted(zip(scores, rows, strict=True), key=lambda pair: (-pair[0], pair[1][0]))
+    ranked = [row for _, row in scored]
+    if min_score is not None and ranked and ranked[-1][1] < min_score:
+        return [row for row in ranked if row[1] >= min_score], True
+    if len(ranked) < asked or asked == MAX_LIMIT:
+        return ranked, True
+    # the rows after these may have the last score too
+    return [row for score, row in scored if score > scored[-1][0]], False
 
 
-def _rank_score(row: Row) -> float:
-    return round(float(row[1]), _DIGITS)
+def rank_score(scores: np.ndarray) -> np.ndarray:
+    """float64[n] → the scores without the digits that differ between two calls."""
+    return np.round(scores, _DIGITS)

@@ -1,48 +1,45 @@
-"""How a model reads the texts of a query: in which words, by which of its text towers, and what is to be said of it."""
+"""What a model makes of the texts of a query, and what is to be said of it."""
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
-
 from ..errors import InputError
-from ..models.languages import NAMES, read_text
+from ..models.languages import NAMES
+from ..models.reading import Read, TextInput, read_words
 from ..models.spec import ModelSpec
+from ..models.text_models import list_text_models
 from ..query import Query
 from .results import Note
 
-Tower = Literal["english", "multilingual"]
-
-
-class TextInput(NamedTuple):
-    """What is embedded for a text: words for one of the towers."""
-
-    tower: Tower
-    words: str
+_LISTED = 16  # languages in a note
 
 
 def read_query(query: Query, spec: ModelSpec) -> tuple[list[TextInput], list[Note]]:
-    """Choose words and tower for each text of a query, and explain what was done about texts that are not English.
-
-    Everyday words of fifteen languages have an English word each: a text of such words alone is embedded in English,
-    by any model. Other texts take the model's own multilingual tower, if it has one.
+    """Choose words and tower for each text of a query (see `read_words`), and say what was done about other languages.
 
     Raises:
         InputError: the query names a language that is not known.
     """
     if query.language and query.language[:2].lower() not in NAMES:
         raise InputError(f"the language is one of {', '.join(NAMES)}, not '{query.language}'")
-    read = [_read(part.text, query, spec) for part in query.parts if part.text]
-    return [text for text, _ in read], list(dict.fromkeys(note for _, note in read if note is not None))
+    texts = [part.text for part in query.parts if part.text]
+    read = [read_words(text, spec, query.language, query.reader) for text in texts]
+    notes = [_note(text, one, spec) for text, one in zip(texts, read, strict=True) if one.how]
+    return [TextInput(one.tower, one.words) for one in read], list(dict.fromkeys(notes))
 
 
-def _read(text: str, query: Query, spec: ModelSpec) -> tuple[TextInput, Note | None]:
-    language, english = read_text(text, query.language, query.reader)
-    as_it_is = TextInput("english", text)
-    if language == "en" or (not language and len(spec.languages) == 1):
-        return as_it_is, None
-    if english:
-        return TextInput("english", english), Note("note_translated", {"text": text, "english": english})
-    if language and language not in spec.languages:
-        values = {"text": text, "language": NAMES.get(language, language), "model": spec.name}
-        return as_it_is, Note("note_unknown_language" if len(spec.languages) > 1 else "note_english_only", values)
-    return TextInput("multilingual", text), Note("note_multilingual", {"text": text})
+def _note(text: str, read: Read, spec: ModelSpec) -> Note:
+    if read.how == "translated":
+        return Note("note_translated", {"text": text, "english": read.words})
+    if read.how == "multilingual":
+        return Note("note_multilingual", {"text": text})
+    values = {"text": text, "language": NAMES.get(read.language, read.language), "model": spec.name}
+    if spec.languages == ("en",):
+        return Note("note_english_only", {**values, "way": _way_out(spec)})
+    reads = " ".join(spec.languages[:_LISTED]) + (" …" if len(spec.languages) > _LISTED else "")
+    return Note("note_unknown_language", {**values, "reads": reads})
+
+
+def _way_out(spec: ModelSpec) -> str:
+    """Return the option that reads other languages: another text model for these images, or another model."""
+    fitting = next((model.name for model in list_text_models() if spec.name in model.fits), "")
+    return f"--text-model {fitting}" if fitting else "--model builtin"

@@ -9,6 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from ..query.order import RELEVANCE
+from .facets import Suggestion
+
 _OWN = ("rank", "id", "score", "path", "folded")
 # Excel, LibreOffice and Google Sheets take a cell that starts with one of these for a formula (OWASP, "CSV Injection").
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -19,13 +22,14 @@ class Hit:
     """One image found.
 
     id: a number, or the text that a CSV gives as the id.
-    score: the cosine to the query: higher is nearer. Not comparable between models.
+    score: the cosine to the query: higher is nearer. Not comparable between models. None where nothing was searched
+        for.
     folded: near duplicates that this hit also stands for, of those found so far (`Query.fold`).
     """
 
     rank: int
     id: int | str
-    score: float
+    score: float | None
     path: str
     fields: dict[str, Any]
     folded: int = 0
@@ -48,19 +52,24 @@ _NOTES = {
     "text_cut": "the model reads {tokens} tokens, some {words} words: the end of the text was left out",
     "note_translated": "“{text}” was searched as “{english}”",
     "note_multilingual": "“{text}” was read by the multilingual text tower",
-    "note_english_only": "“{text}” looks {language}, and {model} reads English: ask in English, or index into another "
-    "collection with --model builtin, which reads 15 languages",
-    "note_unknown_language": "“{text}” looks {language}, which {model} does not read: ask in English",
+    "note_english_only": "“{text}” looks {language}, and {model} reads English: ask in English, or with {way}",
+    "note_unknown_language": "“{text}” looks {language}, which {model} does not read; it reads {reads}",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """One page of hits, best first.
+    """One page of hits, in the order of the query.
 
     seconds: the time of the whole search; `embed_seconds` of them made the embedding, `search_seconds` were Milvus's.
     has_more: whether there is a next page.
     rows: images in the collection, counted at most half a minute ago.
+    total: those of them that the filter leaves.
+    above: those whose score is at least `Query.min_score`, None without one; of 16,384 there may be more.
+    order: the order of the hits, which is not relevance where nothing was searched for.
+    age: seconds since the columns, by which the hits are ordered or filtered, were known to be the collection's; 0 for
+        a search, which Milvus itself filters.
+    suggestions: the nearest values, where no image has one that the filter names.
     notes: remarks for the user, for example that a text was too long for the model, or which text tower read it.
     """
 
@@ -71,6 +80,11 @@ class Results:
     has_more: bool = False
     rows: int = 0
     notes: tuple[Note, ...] = ()
+    total: int = 0
+    above: int | None = None
+    order: str = RELEVANCE
+    age: float = 0.0
+    suggestions: tuple[Suggestion, ...] = ()
 
 
 def record(hit: Hit, with_folded: bool = False) -> dict[str, Any]:

@@ -1,32 +1,24 @@
-"""The one object that all front ends search with. It looks after the collection and opens it again when it changed."""
+"""The one object that all front ends search with."""
 
 from __future__ import annotations
 
-import copy
-import math
-import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from datetime import date
 
-from ..errors import CollectionNotFound, ModelMismatch, SearchError, StoreUnavailable, WrongType
-from ..fields import Field
-from ..forks import refuse_fork
-from ..milvus import connection, schema
+from ..errors import SearchError, WrongType
+from ..fields import Field, FieldType
+from ..milvus import calls, schema
 from ..milvus.collection import Collection
 from ..milvus.lite import is_lite
-from ..milvus.stamp import Stamp, stamp_of
 from ..query import Filter, ImageSource, Part, Query
+from ..query.date_words import Offer, offer_dates
 from ..settings import Settings
+from .column_table import TAKEN
+from .facets import MOST_FOLDERS, Facets
 from .opened import Opened
+from .present import Present
 from .results import Hit, Results
-
-# How long what a server said of the collection is believed. Looking at a Milvus Lite file costs microseconds.
-_CHECK_SECONDS = 1.0
-# While a collection takes another's place, there is none of its name for a moment.
-_EXCHANGE_SECONDS = 1.0
-# Threads that wait for another one's question to a server give up after this time.
-_WAIT_SECONDS = 2.5
 
 
 class Searcher:
@@ -47,15 +39,8 @@ class Searcher:
             raise WrongType(f"a Searcher takes Settings, not {type(settings).__name__}: Searcher(Settings(uri=…))")
         self.is_lite = is_lite(settings.uri)
         self.on_results: Callable[[Results], None] | None = None  # called with every search's results, for metrics
-        self._requested = settings
-        self._lock = threading.Lock()
-        self._opened: Opened | None = None  # None while there is none that can be searched
-        self._previous: Opened | None = None
-        self._stamp: Stamp | None = None
-        self._checked = -math.inf
-        self._failure: tuple[float, StoreUnavailable] | None = None  # when the last check ended, and its error
-        self._closed = False
-        self._present()
+        self._present = Present(settings)
+        self._present.get()
 
     def __enter__(self) -> Searcher:
         """Return this searcher; at the end of the block it is closed."""
@@ -70,12 +55,12 @@ class Searcher:
 
         Other objects of this process that use the same Milvus connect again with their next call.
         """
-        with self._lock:
-            self._closed, self._opened, self._previous = True, None, None
-            connection.close(self._requested.uri, self._requested.token)
+        self._present.close()
 
     def search(self, query: Query) -> Results:
         """Answer a query. Images of the collection that the query names by id are not among the hits.
+
+        A query without parts lists the images that its filter leaves, in the order of a column.
 
         Raises:
             InputError: a filter, an image or an id cannot be used, or the parts cancel each other out.
@@ -89,12 +74,7 @@ class Searcher:
             try:
                 results = opened.search(query)
             except SearchError as error:
-                self._checked = -math.inf
-                if isinstance(error, StoreUnavailable):
-                    raise
-                if isinstance(error, ModelMismatch):
-                    self._stamp = None
-                now = self._present()
+                now = self._present.after(error)
                 if now is opened:
                     raise
                 results = now.search(query)
@@ -131,6 +111,30 @@ class Searcher:
         with self.reading() as opened:
             return opened.get(Part(id=image_id).id or 0)  # an int, of whatever type the number is
 
+    def facets(
+        self, filter: Filter | str | None = None, ids: Sequence[int | str] | None = None,
+        columns: Sequence[str] | None = None, folder: str = "", folders: int = MOST_FOLDERS,
+    ) -> Facets:  # fmt: skip
+        """Count the values of the columns, the dates and the folders of the images that a filter leaves.
+
+        Args:
+            ids: count only these of them, for example those of hits.
+            columns: names of columns; None for all.
+            folder: the folder whose subfolders are wanted; '' starts at the first one that branches.
+            folders: how many folders are returned, the upper ones first.
+
+        Raises:
+            InputError: the filter cannot be used, or a column does not exist.
+        """
+        with self.reading() as opened:
+            return opened.facets(filter, ids, columns, folder, folders)
+
+    def offer_dates(self, line: str, language: str) -> Offer | None:
+        """Return the date that a line perhaps means, for a collection with the column `taken`; see `offer_dates`."""
+        with self.reading() as opened:
+            has_dates = any(field.name == TAKEN and field.type is FieldType.DATE for field in opened.fields)
+            return offer_dates(line, language, date.today()) if has_dates else None
+
     def info(self) -> schema.CollectionInfo:
         """Return a summary of the collection and the model that made it."""
         with self.reading() as opened:
@@ -166,14 +170,14 @@ class Searcher:
         return self._now().field_names
 
     @contextmanager
-    def reading(self, limits: connection.Patience = connection.SEARCHING) -> Iterator[Opened]:
+    def reading(self, limits: calls.Patience = calls.SEARCHING) -> Iterator[Opened]:
         """Give the collection as it is now, for some calls; none of them waits long for a server that is gone.
 
         Raises:
             CollectionNotFound, ModelMismatch, ModelError, StoreError: as for the class.
         """
-        with nullcontext() if self.is_lite else connection.patience(limits):
-            yield self._present()
+        with nullcontext() if self.is_lite else calls.patience(limits):
+            yield self._present.get()
 
     def probe(self) -> None:
         """Find out, within two seconds, whether a search would be answered now.
@@ -181,61 +185,11 @@ class Searcher:
         Raises:
             CollectionNotFound, ModelMismatch, ModelError, StoreError: why it would not.
         """
-        with self.reading(connection.PROBING) as opened:
+        with self.reading(calls.PROBING) as opened:
             if not self.is_lite:
                 opened.collection.query("", [schema.MODEL], strong=False, limit=1)
+            opened.embedder.probe()
 
     def _now(self) -> Opened:
         with self.reading() as opened:
             return opened
-
-    def _present(self) -> Opened:
-        """Return what is open, after a look at whether it is still the present collection.
-
-        One thread asks. Those that wait for it share its answer, so that a server that is gone costs each of them no
-        more than a single question.
-        """
-        refuse_fork()  # before a lock that another thread of the parent may have held
-        asked, opened = time.monotonic(), self._opened
-        if opened is not None and not self.is_lite and asked - self._checked < _CHECK_SECONDS:
-            return opened
-        if not self._lock.acquire(timeout=-1 if self.is_lite else _WAIT_SECONDS):
-            raise StoreUnavailable("Milvus does not answer; try again in a moment")
-        try:
-            if self._closed:
-                raise SearchError("this Searcher was closed: make another one")
-            if self._failure is not None and self._failure[0] > asked:
-                raise copy.copy(self._failure[1])
-            if self._opened is None or self.is_lite or time.monotonic() - self._checked >= _CHECK_SECONDS:
-                self._check()
-            assert self._opened is not None
-            return self._opened
-        except StoreUnavailable as error:
-            self._failure = (time.monotonic(), error)
-            raise
-        finally:
-            self._lock.release()
-
-    def _check(self) -> None:
-        stamp = stamp_of(self._watched)
-        end = time.monotonic() + _EXCHANGE_SECONDS
-        while stamp is None and self._opened is not None and time.monotonic() < end:
-            time.sleep(0.05)
-            stamp = stamp_of(self._watched)
-        if stamp is None:
-            self._opened = None
-            self._watched.describe()  # raises what is wrong; if it came into being just now, the next call finds it
-            raise CollectionNotFound(f"there is no collection '{self._watched.name}'")
-        if self._opened is None or (stamp != self._stamp and stamp.vector_index):
-            if self._stamp is not None and stamp.database != self._stamp.database:
-                # Somebody deleted the Milvus Lite file, and this is another one. What is open holds the old one.
-                connection.close(self._requested.uri, self._requested.token)
-            self._opened = None
-            self._opened = self._previous = Opened(self._requested, self._previous)
-            self._stamp = stamp
-        self._checked = time.monotonic()
-
-    @property
-    def _watched(self) -> Collection:
-        """The collection of this name, by the present connection."""
-        return Collection(self._requested.uri, self._requested.collection, self._requested.token)

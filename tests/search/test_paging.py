@@ -1,4 +1,4 @@
-"""Pages that follow each other, and near duplicates folded into one hit."""
+"""Pages that follow each other."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.query import Part, Query
-from pipelines.search.paging import collect_page, fold_duplicates
+from pipelines.search.paging import collect_page
 
 quick = settings(max_examples=150, deadline=None)
 
@@ -32,10 +32,3 @@ def test_pages_neither_repeat_nor_skip(levels: list[int], limit: int, seed: int,
         seen += page.rows
         assert page.has_more == (len(seen) < len(wanted))
     assert seen == wanted
-
-
-def test_near_duplicates_are_one_hit_with_a_count() -> None:
-    rows = [[1, 0.9, [1.0, 0.0]], [2, 0.8, [0.99, 0.141]], [3, 0.7, [0.0, 1.0]], [4, 0.6, [0.98, 0.199]]]
-    kept, folded = fold_duplicates(rows, 0.95)
-    assert ([row[0] for row in kept], folded) == ([1, 3], [2, 0])
-    assert fold_duplicates([], 0.9) == ([], [])

@@ -23,14 +23,14 @@ def read(text: str, spec: object = BUILTIN, **options: str) -> tuple[TextInput, 
 
 
 def test_english_keeps_its_tower_without_a_word() -> None:
-    assert read("a white dog") == (TextInput("english", "a white dog"), [])
-    assert read("a white dog", CLIP) == (TextInput("english", "a white dog"), [])
-    assert read("Neuschwanstein", CLIP) == (TextInput("english", "Neuschwanstein"), [])
+    assert read("a white dog") == (TextInput("own", "a white dog"), [])
+    assert read("a white dog", CLIP) == (TextInput("own", "a white dog"), [])
+    assert read("Neuschwanstein", CLIP) == (TextInput("own", "Neuschwanstein"), [])
 
 
 @pytest.mark.parametrize("spec", [BUILTIN, CLIP])
 def test_everyday_words_are_translated_for_every_model(spec: object) -> None:
-    assert read("Hund", spec) == (TextInput("english", "dog"), ["“Hund” was searched as “dog”"])
+    assert read("Hund", spec) == (TextInput("own", "dog"), ["“Hund” was searched as “dog”"])
 
 
 def test_other_texts_take_the_multilingual_tower() -> None:
@@ -40,13 +40,27 @@ def test_other_texts_take_the_multilingual_tower() -> None:
 
 def test_a_model_that_does_not_read_the_language_says_so_and_names_the_way_out() -> None:
     tower, (note,) = read("ein Hund spielt im Schnee", CLIP)
-    assert tower.tower == "english"
-    assert "German" in note and "--model builtin" in note  # noqa: PT018
+    assert tower.tower == "own"
+    assert "German" in note
+    assert note.endswith("or with --text-model clip-ViT-B-32-multilingual-v1")
+    assert read("ein Hund spielt im Schnee", get_model("clip_resnet_r50"))[1][0].endswith("or with --model builtin")
     assert "Greek" in read("σκύλος")[1][0]
 
 
+def test_a_model_reads_its_own_languages_as_they_are_and_names_them_for_others() -> None:
+    multilingual, chinese = get_model("xlm-roberta-base-ViT-B-32"), get_model("chinese-clip-vit-base-patch16")
+    assert read("Hund", multilingual) == (TextInput("own", "Hund"), [])
+    assert read("猫", chinese) == (TextInput("own", "猫"), [])
+    tower, (note,) = read("a white dog", chinese)
+    assert (tower, "looks English" in note, note.endswith("it reads zh")) == (
+        TextInput("own", "a white dog"),
+        True,
+        True,
+    )
+
+
 def test_the_given_language_decides_and_an_unknown_one_is_refused() -> None:
-    assert read("Hund", language="en") == (TextInput("english", "Hund"), [])
+    assert read("Hund", language="en") == (TextInput("own", "Hund"), [])
     with pytest.raises(InputError, match="the language is one of"):
         read("Hund", language="xx")
 

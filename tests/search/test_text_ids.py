@@ -19,22 +19,23 @@ from tests.support.photos import Photos, write_csv
 IDS = ["SKU-1", "007", "42", "c2c1e7f0-0000-4000-8000-000000000000", 'a "b" c']
 
 
-@pytest.fixture
-def searcher(settings: Settings, photos: Photos) -> Searcher:
+@pytest.fixture(scope="module")
+def searcher(module_settings: Settings, module_photos: Photos) -> Searcher:
     """Search five photographs with these ids."""
-    table = write_csv(photos.folder / "skus.csv", ["id", "path"], list(zip(IDS, photos.paths, strict=False)))
-    assert did(run_insert(table, settings)) == {"inserted": 5}
-    assert did(run_insert(table, settings)) == {"unchanged": 5}
-    return Searcher(settings)
+    rows = list(zip(IDS, module_photos.paths, strict=False))
+    table = write_csv(module_photos.folder / "skus.csv", ["id", "path"], rows)
+    assert did(run_insert(table, module_settings, metadata=False)) == {"inserted": 5}
+    assert did(run_insert(table, module_settings)) == {"unchanged": 5}
+    return Searcher(module_settings)
 
 
-def test_texts_are_shown_searched_filtered_and_exported(searcher: Searcher, photos: Photos) -> None:
+def test_texts_are_shown_searched_filtered_and_exported(searcher: Searcher, module_photos: Photos) -> None:
     shown = {IDS[0], IDS[1], 42, IDS[3], IDS[4]}
     hits = searcher.by_text("red", 10).hits
     assert {hit.id for hit in hits} == shown
     assert {record["id"] for record in json.loads(to_json(hits))} == shown
     assert {row["id"] for row in csv.DictReader(io.StringIO(to_csv(hits, [])))} == set(IDS)
-    for name, path in zip(IDS, photos.paths, strict=False):
+    for name, path in zip(IDS, module_photos.paths, strict=False):
         found = searcher.get(name)
         assert found is not None
         assert (str(found.id), found.path) == (name, str(path))
