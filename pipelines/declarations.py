@@ -1,4 +1,4 @@
-"""The four Towhee pipelines of this project, side by side: insert, embed texts, embed images, search."""
+"""The Towhee pipelines of this project, side by side: insert, read metadata, embed texts, embed images, search."""
 
 from __future__ import annotations
 
@@ -8,28 +8,44 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from towhee.runtime.runtime_pipeline import RuntimePipeline
 
+    from .fields import Field
     from .milvus.collection import Collection
     from .models.clip import ClipModel
     from .models.multilingual import MultilingualTower
     from .settings import Settings
 
 
-def build_insert(model: ClipModel, collection: Collection, settings: Settings) -> RuntimePipeline:
-    """Declare the insert pipeline: (rows, paths) of one batch → (reasons, written), a list of each.
+def build_insert(
+    model: ClipModel, collection: Collection, settings: Settings, columns: Sequence[Field] = ()
+) -> RuntimePipeline:
+    """Declare the insert pipeline: (rows, paths) of one batch → (reasons, metadata, written), a list of each.
 
-    A reason says why an image could not be decoded, '' where it could; `written` is True where the row was stored.
-    A row is a mapping of all fields of the collection but its embedding.
+    A reason says why an image could not be decoded, '' where it could; metadata are the values of `columns` by key,
+    read from the file and stored with the row; `written` is True where the row was stored. A row is a mapping of all
+    fields of the collection but its embedding.
     """
     from . import ops, pipe
 
     return (
         pipe.input("rows", "paths")
-        .map("paths", ("images", "reasons"), ops.image_decode.cv2(
-            "rgb", size=model.spec.image_size, reasons=True, **settings.decode_options))
+        .map("paths", ("images", "reasons", "metadata"), ops.image_decode.cv2(
+            "rgb", size=model.spec.fit, reasons=True, metadata=columns, deadline=True, **settings.decode_options))
         .map("images", "embeddings", ops.image_text_embedding.clip(model, modality="image"))
         .map("embeddings", "embeddings", ops.towhee.np_normalize())
-        .map(("rows", "embeddings"), "written", ops.ann_insert.milvus_rows(collection))
-        .output("reasons", "written")
+        .map(("rows", "metadata", "embeddings"), "written", ops.ann_insert.milvus_rows(collection))
+        .output("reasons", "metadata", "written")
+    )  # fmt: skip
+
+
+def build_metadata(settings: Settings, columns: Sequence[Field]) -> RuntimePipeline:
+    """Declare how metadata alone are read, without a pixel: n paths → n metadata as in `build_insert`."""
+    from . import ops, pipe
+
+    return (
+        pipe.input("paths")
+        .map("paths", ("images", "reasons", "metadata"), ops.image_decode.cv2(
+            reasons=True, metadata=columns, pixels=False, **settings.decode_options))
+        .output("metadata")
     )  # fmt: skip
 
 
@@ -52,7 +68,7 @@ def build_image_embedding(model: ClipModel, settings: Settings) -> RuntimePipeli
     return (
         pipe.input("sources")
         .map("sources", ("images", "reasons"), ops.image_decode.cv2(
-            "rgb", size=model.spec.image_size, reasons=True, **settings.decode_options))
+            "rgb", size=model.spec.fit, reasons=True, deadline=True, **settings.decode_options))
         .map("images", "embeddings", ops.image_text_embedding.clip(model, modality="image"))
         .map("embeddings", "embeddings", ops.towhee.np_normalize())
         .output("reasons", "embeddings")

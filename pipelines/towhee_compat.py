@@ -1,4 +1,4 @@
-"""Makes Towhee 1.1.3 work with today's packages, in one place.
+"""Makes Towhee 1.1.3 work with today's packages, without installing others, in one place.
 
 Towhee's last release (December 2023) reads `pkg_resources`, warns about it at every start, and imports torchvision,
 whose compiled operators cannot load beside a CPU-only torch. CLIP needs none of those operators.
@@ -8,30 +8,70 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import runpy
 import sys
 import warnings
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator
 from contextlib import contextmanager
-from contextvars import copy_context
-from pathlib import Path
+from pkgutil import extend_path
 from typing import Any
+
+from .deferred import deferred
+from .errors import InputError
 
 
 def import_towhee() -> Any:
-    """Import Towhee without its warnings, and mend two things in how it runs pipelines."""
+    """Import Towhee without its warnings, and mend one thing in how it runs pipelines."""
     _quiet_known_warnings()
-    import towhee
-    from towhee.runtime import runtime_pipeline
+    # Only what `_close_hub` refuses uses them, and they take as long to import as all else of Towhee.
+    with deferred({"pkg_resources": [declare_namespace], "towhee.hub": ["get_operator", "get_pipeline"]}):
+        import towhee
     from towhee.runtime.nodes.node import Node
 
-    runtime_pipeline.ThreadPoolExecutor = _ContextThreadPool
+    _close_hub(towhee)
     # After a failed call, garbage collection could run this method while the same thread holds the lock that it
     # takes, and the pipeline would hang for ever. After a call that succeeded Towhee releases operators by itself.
     if hasattr(Node, "__del__"):
         del Node.__del__
     return towhee
+
+
+def declare_namespace(name: str) -> None:
+    """Let a package be spread over several folders, as that function of `pkg_resources` does."""
+    package = sys.modules[name]
+    package.__path__ = extend_path(package.__path__, name)
+
+
+# What to write for what Towhee's public pipelines take from its hub.
+_INSTEAD = {
+    "image-text-embedding/taiyi": "ops.image_text_embedding.cn_clip(model_name='ViT-B-16', modality=…)",
+    "image-text-embedding/blip": "ops.image_text_embedding.clip('clip_vit_base_patch32_laion2b', modality=…)",
+    "ann-insert/faiss-index": "ops.ann_insert.milvus_client(uri='./search.db', collection_name=…)",
+    "ann-search/faiss-index": "ops.ann_search.milvus_client(uri='./search.db', collection_name=…)",
+}
+
+
+def _close_hub(towhee: Any) -> None:
+    """Refuse, in one line each, all that Towhee fetches from its hub or installs by pip at run time."""
+    from towhee.runtime import pipeline_loader
+    from towhee.runtime.operator_manager.operator_loader import OperatorLoader
+
+    def refuse_operator(self: Any, function: str, *_: Any) -> None:
+        instead = f": write {_INSTEAD[function]}" if function in _INSTEAD else ""
+        name = function.replace("-", "_").replace("/", ".")
+        raise InputError(f"ops.{name} is no operator of this program, and Towhee's hub installs packages{instead}")
+
+    def refuse_pipeline(name: str, *_: Any, **__: Any) -> None:
+        instead = "load_config('text_image_embedding'), or declare it with pipe.input(…)"
+        raise InputError(f"{name} is a pipeline of Towhee's hub, which installs packages: write {instead}")
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise InputError("Towhee would install Triton's packages: run pipelines in this process, as pipe.output() does")
+
+    OperatorLoader._load_operator_from_hub = refuse_operator
+    pipeline_loader.get_pipeline = refuse_pipeline
+    for name in ("build_docker_image", "triton_client"):
+        if hasattr(towhee, name):
+            setattr(towhee, name, refuse)
 
 
 def import_clip() -> Any:
@@ -44,19 +84,6 @@ def import_clip() -> Any:
     with warnings.catch_warnings(), _only_transforms_of_torchvision():
         from towhee.models.clip import clip
     return clip
-
-
-def load_tokenizer_class() -> Any:
-    """Return Towhee's `SimpleTokenizer` from its file: the package around it would import torch and torchvision."""
-    path = Path(import_towhee().__file__).parent / "models" / "clip" / "simple_tokenizer.py"
-    return runpy.run_path(str(path))["SimpleTokenizer"]
-
-
-class _ContextThreadPool(ThreadPoolExecutor):
-    """Runs each task in a copy of the context of the thread that submitted it: `engine.run` needs its variable."""
-
-    def submit(self, task: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        return super().submit(copy_context().run, task, *args, **kwargs)
 
 
 def _quiet_known_warnings() -> None:

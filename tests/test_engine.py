@@ -75,10 +75,29 @@ def test_concurrent_calls_of_one_pipeline_get_their_own_errors() -> None:
     ]  # fmt: skip
 
 
-def test_an_error_of_another_operator_is_towhees_own_report() -> None:
+def test_an_error_of_a_function_is_raised_as_itself() -> None:
     pipeline = pipe.input("x").map("x", "y", lambda x: 1 / x).output("y")
-    with pytest.raises(RuntimeError, match="ZeroDivisionError"):
+    with pytest.raises(ZeroDivisionError):
         run(pipeline, 0)
+
+
+def test_steps_read_and_write_the_columns_that_towhee_says() -> None:
+    pipeline = (
+        pipe.input("x", "y")
+        .map(("y", "x"), ("sum", "x"), lambda y, x: (y + x, y - x))
+        .map("sum", "sum", lambda total: 10 * total)
+        .map("x", "one", lambda x: [x, x])
+        .output("one", "y", "sum")
+    )
+    assert run(pipeline, 1, 5) == list(pipeline(1, 5).get()) == [[4, 4], 5, 60]
+
+
+def test_a_profile_names_the_steps_and_their_seconds() -> None:
+    pipeline = pipe.input("x").map("x", "y", ops.towhee.np_normalize()).map("y", "z", lambda y: y).output("z")
+    profile: list[tuple[str, float]] = []
+    run(pipeline, np.ones(4), profile=profile)
+    assert [name for name, _ in profile] == ["towhee/np-normalize", "lambda"]
+    assert all(seconds > 0 for _, seconds in profile)
 
 
 def test_profiler_works_on_a_pipeline_and_times_the_operator() -> None:

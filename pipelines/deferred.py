@@ -1,0 +1,79 @@
+"""Packages that a library imports with itself and seldom uses: here they are imported when they are first used."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from types import ModuleType
+from typing import Any
+
+_lock = threading.RLock()
+
+
+class _StandIn(ModuleType):
+    """Stands for a package, and imports it as soon as anything of it is used."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "__path__" and "." in self.__name__:  # `from a.b import c` asks for it
+            raise AttributeError(name)
+        return getattr(_load(self.__name__), name)
+
+
+@contextmanager
+def deferred(packages: Mapping[str, Sequence[str | Callable[..., Any]]]) -> Iterator[None]:
+    """Let imports in the body find stand-ins for packages that nothing has imported before.
+
+    What takes a stand-in keeps it, and every later import gets the package itself.
+
+    Args:
+        packages: name → what the body takes of it: the names of what it neither calls nor asks, as functions that are
+            imported and classes in annotations, and functions to call. Where it takes anything else, the package is
+            imported.
+    """
+    with _lock:
+        stand_ins = [_stand_in(name, functions) for name, functions in packages.items() if _is_absent(name)]
+        sys.modules.update((stand_in.__name__, stand_in) for stand_in in stand_ins)
+    try:
+        yield
+    finally:
+        _remove(stand_ins)
+        for stand_in in stand_ins:  # its names are now those of the package
+            for name in packages[stand_in.__name__]:
+                vars(stand_in).pop(name if isinstance(name, str) else name.__name__)
+
+
+def _is_absent(name: str) -> bool:
+    """Whether a package is installed, and nothing has imported it."""
+    first = name.partition(".")[0]
+    return name not in sys.modules and (first in sys.modules or importlib.util.find_spec(first) is not None)
+
+
+def _stand_in(name: str, functions: Sequence[str | Callable[..., Any]]) -> ModuleType:
+    stand_in = _StandIn(name)
+    for one in functions:
+        setattr(stand_in, *((one, _calling(name, one)) if isinstance(one, str) else (one.__name__, one)))
+    return stand_in
+
+
+def _calling(name: str, function: str) -> Callable[..., Any]:
+    def call(*arguments: Any, **named: Any) -> Any:
+        return getattr(_load(name), function)(*arguments, **named)
+
+    return call
+
+
+def _load(name: str) -> ModuleType:
+    first = name.partition(".")[0]
+    _remove(tuple(module for known, module in tuple(sys.modules.items()) if known.partition(".")[0] == first))
+    return importlib.import_module(name)
+
+
+def _remove(modules: Sequence[ModuleType]) -> None:
+    with _lock:
+        for module in modules:
+            if type(module) is _StandIn and sys.modules.get(module.__name__) is module:
+                del sys.modules[module.__name__]
