@@ -45,11 +45,14 @@ class Evaluation:
     tasks: list[Task]
     index: IndexLoss
     notes: list[str] = field(default_factory=list)
+    language: str = ""
+    text_model: str = ""
 
     @property
     def title(self) -> str:
         """The model for a heading; for a model in a folder, the name of the folder without its parents."""
-        return os.path.basename(self.model)
+        parts = [os.path.basename(self.model), f"by {self.text_model}" * bool(self.text_model)]
+        return " ".join(filter(None, [*parts, f"in {self.language}" * bool(self.language)]))
 
     def task(self, key: str) -> Task | None:
         """Return the task with this key, None if it was not measured."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -12,6 +12,8 @@ import numpy as np
 
 from ..errors import InputError
 from ..fields import ID, PATH, row_id
+from ..milvus.collection import Collection
+from ..models.languages import NAMES
 from ..sources.csv_text import records
 from .exact import EmbeddingTable
 
@@ -66,6 +68,45 @@ def read_ground_truth(table: EmbeddingTable, labels: str, label_column: str, cap
     if captions:
         truth.captions = [Caption(*pair) for pair in _matched(table, Path(captions), "caption", truth.notes)]
     return truth
+
+
+def read_ground_truths(
+    table: EmbeddingTable, collection: Collection, labels: str, label_column: str, captions: str,
+    text_columns: Sequence[str],
+) -> dict[str, GroundTruth]:  # fmt: skip
+    """Read the labels and captions in each language of `text_columns`; without any, those of one: ''.
+
+    Args:
+        text_columns: 'en=caption', or several with commas between.
+
+    Raises:
+        InputError: as `read_ground_truth`, or a column is nowhere.
+    """
+    pairs = [pair.partition("=") for pairs in text_columns for pair in pairs.split(",") if pair]
+    if not pairs:
+        return {"": read_ground_truth(table, labels, label_column, captions)}
+    keys = {} if labels else {field.name: field.key for field in collection.fields()}
+    truths: dict[str, GroundTruth] = {}
+    for language, mark, column in pairs:
+        if not mark or language not in NAMES:
+            raise InputError(f"--text-columns takes LANGUAGE=COLUMN, as en=caption; languages are {', '.join(NAMES)}")
+        truth = truths[language] = GroundTruth()
+        if captions and column in _columns(Path(captions)):
+            truth.captions = [Caption(*pair) for pair in _matched(table, Path(captions), column, truth.notes)]
+        if labels and column in _columns(Path(labels)):
+            truth.labels = dict(_matched(table, Path(labels), column, truth.notes))
+        elif column in keys:
+            rows = (row for rows in collection.scan("", [keys[column]]) for row in rows)
+            truth.labels = {int(row[ID]): str(row[keys[column]]) for row in rows if row[keys[column]]}
+        if not truth.captions and not truth.labels:
+            raise InputError(f"--text-columns: there is no column '{column}' with texts about these images")
+    return truths
+
+
+def _columns(path: Path) -> set[str]:
+    """Return the names in the first row of a CSV, by whatever separator."""
+    first = (next(records(path.expanduser(), "utf-8-sig", separator), (0, []))[1] for separator in ",;\t")
+    return {name.strip() for names in first for name in names}
 
 
 def _matched(table: EmbeddingTable, path: Path, column: str, notes: list[str]) -> Iterator[tuple[int, str]]:

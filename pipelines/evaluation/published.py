@@ -1,9 +1,9 @@
 """Published zero-shot retrieval figures of the models, to be compared with one's own.
 
 The figures are in published.csv, in per cent. Source: `docs/openclip_retrieval_results.csv` of
-github.com/mlfoundations/open_clip, commit 05e7db4, the rows of the registry's weights (`openai`, `laion2b_s34b_b79k`
-and `_b88k`, `datacomp_xl_s13b_b90k`): raw captions as queries, no template. "text_to_image" is called image retrieval
-there.
+github.com/mlfoundations/open_clip, commit 05e7db4, the rows of the registry's weights (`openai`, `laion2b_s34b_b79k`,
+`_b88k` and `_s32b_b82k`, `laion5b_s13b_b90k`, `datacomp_xl_s13b_b90k`): raw captions as queries, no template.
+"text_to_image" is called image retrieval there.
 """
 
 from __future__ import annotations

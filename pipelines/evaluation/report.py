@@ -6,19 +6,15 @@ import base64
 import json
 import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
-
-from ..errors import InputError, UnreadableImage
-from ..fetch.read import read_file
+from ..errors import InputError
 from ..files import part_path, write_atomically
-from ..images.decode import decode
+from .charts import class_chart, rank_chart
 from .evaluator import Evaluation
 from .metrics import Estimate
 from .published import Comparison, compare
@@ -37,31 +33,7 @@ MEANINGS = {
     "MRR": "mean of 1 / rank of the first right answer",
     "R-precision": "right answers among the first R, R being how many there are",
 }
-# Up to so many classes are drawn; of more, the best and the worst, and those in between are folded.
-_MAX_OPEN, _ENDS, _MAX_FOLDED = 40, 15, 500
-_RANKS = (1, 5, 10, 20, 50, 100, 1000)
 _THUMBNAIL_PIXELS, _JPEG_QUALITY = 104, 68
-_THUMBNAILS_AT_ONCE = 8  # images on the web: most of the time is waiting
-
-
-class Bar(NamedTuple):
-    """One row of a bar chart: a label and, for each model, a share in 0..1 (None: the model has no such row)."""
-
-    label: str
-    shares: list[float | None]
-
-
-class Chart(NamedTuple):
-    """Bars: `first` and `last` are drawn, `between` is folded; `left_out` rows are not shown.
-
-    zero: labels of the rows whose shares are all 0: they are listed, not drawn.
-    """
-
-    first: list[Bar]
-    between: list[Bar]
-    last: list[Bar]
-    left_out: int
-    zero: list[str]
 
 
 @dataclass(frozen=True)
@@ -197,51 +169,26 @@ def figure(name: str, estimate: Estimate) -> str:
     return f"{estimate.value * 100:.1f} % [{estimate.low * 100:.1f}, {estimate.high * 100:.1f}]"
 
 
-def class_chart(tasks: Sequence[Task | None]) -> Chart:
-    """Return the mAP@10 of each class, the first model's best class first."""
-    first = next(task for task in tasks if task is not None)
-    order = sorted(first.groups, key=lambda label: (-first.groups[label], label))
-    bars = [Bar(label, [task.groups.get(label) if task else None for task in tasks]) for label in order]
-    zero = [bar.label for bar in bars if not any(bar.shares)]
-    bars = [bar for bar in bars if any(bar.shares)]
-    if len(bars) <= _MAX_OPEN:
-        return Chart(bars, [], [], 0, zero)
-    between = bars[_ENDS:-_ENDS]
-    return Chart(bars[:_ENDS], between[:_MAX_FOLDED], bars[-_ENDS:], max(0, len(between) - _MAX_FOLDED), zero)
-
-
-def rank_chart(tasks: Sequence[Task | None]) -> list[Bar]:
-    """Return the share of queries whose first relevant answer has a rank in each range; empty ranges are left out."""
-    most = max(task.candidates for task in tasks if task is not None)
-    ends = [*(rank for rank in _RANKS if rank < most), most]
-    bars = []
-    for low, high in zip([1, *(end + 1 for end in ends)], ends, strict=False):
-        ranks = [np.array(task.first_ranks) if task else None for task in tasks]
-        shares = [None if own is None else float(np.mean((own >= low) & (own <= high))) for own in ranks]
-        bars.append(Bar(f"{low:,}" if low == high else f"{low:,}–{high:,}", shares))
-    return [bar for bar in bars if any(bar.shares)]
-
-
 def thumbnails(paths: Sequence[str], allow_private: bool) -> dict[str, tuple[int, str]]:
     """Return a number and a small JPEG, a `data:` address, for each image that can be read.
 
     The JPEG is square, as the model sees the image. The page holds each address once, however often it shows the image.
     """
 
-    def thumbnail(path: str) -> str:
-        import cv2
+    import cv2
 
-        try:
-            pixels = decode(read_file(path, allow_private), size=_THUMBNAIL_PIXELS)
-        except UnreadableImage:
-            return ""  # the page shows the name in its place
-        _, data = cv2.imencode(".jpg", pixels[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
-        return "data:image/jpeg;base64," + base64.b64encode(data.tobytes()).decode()
+    from ..operators.image_decode import ImageDecode
 
-    with ThreadPoolExecutor(_THUMBNAILS_AT_ONCE) as pool:
-        addresses = list(pool.map(thumbnail, paths))
+    decode = ImageDecode("bgr", _THUMBNAIL_PIXELS, reasons=True, allow_private=allow_private, deadline=True)
+    images, _ = decode(list(paths))
+    decode.flush()
+    quality = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
+    small = [cv2.imencode(".jpg", image, quality)[1].tobytes() if image.size else b"" for image in images]
+    # The page shows the name in the place of an image that cannot be read.
     return {
-        path: (number, address) for number, (path, address) in enumerate(zip(paths, addresses, strict=True)) if address
+        path: (number, "data:image/jpeg;base64," + base64.b64encode(data).decode())
+        for number, (path, data) in enumerate(zip(paths, small, strict=True))
+        if data
     }
 
 

@@ -156,7 +156,7 @@ def decode_images(
                 f"the decoded images take {needed / 1e9:.1f} GB in {work}, where {free / 1e9:.1f} GB are free"
             )
     pixels = np.memmap(file, np.uint8, "r+" if reasons else "w+", shape=shape)
-    decode = ImageDecode("rgb", size=size, reasons=True, workers=threads, allow_private=allow_private)
+    decode = ImageDecode("rgb", size=size, reasons=True, workers=threads, allow_private=allow_private, deadline=True)
     saved = time.monotonic()
     while len(reasons) < len(paths):
         start = len(reasons)
@@ -173,6 +173,7 @@ def decode_images(
             saved = time.monotonic()
         if stopped:
             raise Interrupted
+    decode.flush()
     return np.memmap(file, np.uint8, "r", shape=shape), reasons
 
 

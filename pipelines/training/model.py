@@ -5,15 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from typing import Any
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
+from ..models.architecture import Architecture
 from ..models.registry import BUILTIN
-from ..models.spec import Architecture
+from ..models.spec import Activation
 from ..models.towers import set_activation
 from ..towhee_compat import import_clip
 
@@ -24,12 +24,12 @@ Forward = Callable[[], torch.Tensor]
 
 
 def random_network(
-    seed: int, architecture: Architecture = BUILTIN.architecture, activation: str = BUILTIN.activation
+    seed: int, architecture: Architecture = BUILTIN.architecture, activation: Activation = BUILTIN.activation
 ) -> Any:
     """Return a `towhee.models.clip.CLIP` with random weights."""
     torch.manual_seed(seed)
     clip: Any = import_clip()
-    network = clip.CLIP(**asdict(architecture))
+    network = clip.CLIP(**architecture.values())
     set_activation(network, activation)
     return network
 

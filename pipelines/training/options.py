@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
+from ..models.fingerprint import sha256_of
+from ..models.model_folder import model_values
 from ..models.registry import get_model
-from ..models.spec import ModelSpec, Weights, model_values
-from ..models.weights import sha256_of
+from ..models.spec import ModelSpec, Weights
 from ..settings import TEMPLATES_HELP, THREADS_HELP, AcceptsPaths, option
 
 FREEZE = ("none", "image", "text")
@@ -101,7 +102,10 @@ class TrainOptions(AcceptsPaths):
             InputError: there is no such model or configuration.
         """
         if not self.from_scratch:
-            return get_model(self.model)
+            spec = get_model(self.model)
+            if spec.family != "clip" or spec.text or spec.squash:
+                raise InputError(f"--model {self.model}: only CLIPs whose texts CLIP's own tower reads can be trained")
+            return spec
         path = Path(self.config).expanduser()
         path = path if path.is_file() else CONFIGS / path.name
         try:

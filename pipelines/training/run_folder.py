@@ -16,8 +16,9 @@ import torch
 
 from ..errors import InputError, ModelError
 from ..files import remove_parts, write_atomically, write_json
-from ..models.spec import CARD_FILE, NEXT_FILE, WEIGHTS_FILE, ModelSpec, card_values
-from ..models.weights import sha256_of
+from ..models.fingerprint import sha256_of
+from ..models.model_folder import CARD_FILE, NEXT_FILE, WEIGHTS_FILE
+from ..models.spec import ModelSpec, card_values
 from .trainer import Trainer
 
 if TYPE_CHECKING:

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import shutil
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,13 +15,15 @@ from ..errors import InputError
 from ..evaluation.prompts import read_templates
 from ..forks import refuse_fork
 from ..indexing.reject_file import RejectFile
+from ..models.fingerprint import fingerprint
+from ..models.networks import build_network
 from ..models.pytorch_runtime import choose_device, fast_dtype, limit_threads
 from ..models.spec import ModelSpec
-from ..models.towers import build_network
-from ..models.weights import fingerprint, locate
-from .data_loader import DataLoader
-from .dataset import Image, Interrupted, OnProgress, decode_images, group_duplicates, number_texts, read_images, split
-from .held_out import HeldOut, describe, score
+from ..models.weights import locate
+from .data import Data, prepare
+from .dataset import Interrupted, OnProgress, read_images
+from .held_out import describe, score
+from .hooks import Hooks, Say, stop_on_ctrl_c
 from .model import interpolate, random_network
 from .options import TrainOptions
 from .run_folder import RunFolder
@@ -35,8 +33,6 @@ from .trainer import Trainer, rate_at
 _SAVE_SECONDS = 20.0
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
-Say = Callable[[str], object]
-
 
 @dataclass(frozen=True)
 class Outcome:
@@ -45,26 +41,6 @@ class Outcome:
     card: dict[str, Any] | None
     rejected: int = 0
     rejects_file: str = ""
-
-
-@dataclass(frozen=True)
-class Hooks:
-    """How a run talks to its caller: progress, lines, and whether Ctrl-C was pressed."""
-
-    on_progress: OnProgress
-    say: Say
-    is_stopped: Callable[[], bool]
-
-
-@dataclass(frozen=True)
-class Data:
-    """The images to train on and those to measure on; and how many could not be used."""
-
-    loader: DataLoader
-    held_out: HeldOut
-    trained: int
-    rejected: int
-    rejects_file: str
 
 
 def train(
@@ -104,10 +80,10 @@ def train(
     limit_threads(options.threads)
     if device.startswith("cuda"):
         torch.use_deterministic_algorithms(True, warn_only=True)
-    with _stop_on_ctrl_c() as is_stopped:
+    with stop_on_ctrl_c() as is_stopped:
         hooks = Hooks(on_progress, say, is_stopped)
         try:
-            data = _prepare(options, spec, images, validation, templates, folder.work, reject_file, hooks)
+            data = prepare(options, spec, images, validation, templates, folder.work, reject_file, hooks)
             run = _Run(options, folder, data, _trainer(options, spec, weights, device), hooks)
             run.finish_epochs()
         except Interrupted:
@@ -123,47 +99,6 @@ def _refuse_in_place(options: TrainOptions, spec: ModelSpec) -> None:
     for name, file in starts.items():
         if file and Path(file).expanduser().parent.resolve() == out:
             raise InputError(f"--out {options.out} is the folder of --{name}: name another folder for the result")
-
-
-def _prepare(
-    options: TrainOptions, spec: ModelSpec, images: list[Image], validation: list[Image],
-    templates: tuple[str, ...], work: Path, reject_file: RejectFile, hooks: Hooks,
-) -> Data:  # fmt: skip
-    """Decode the images, leave out those that cannot be used, and divide the others."""
-    everything = images + validation
-    pixels, reasons = decode_images(
-        [image.row.path for image in everything], spec.image_size, work, options.allow_private_urls,
-        options.threads, hooks.on_progress, hooks.is_stopped,
-    )  # fmt: skip
-    reject_file.look_at(image.row for image in everything)
-    for image, reason in zip(everything, reasons, strict=True):
-        if reason:
-            reject_file.add(image.row, reason)
-    reject_file.finish(is_whole=True)
-    usable = np.array([number for number, reason in enumerate(reasons) if not reason], np.int64)
-    groups = group_duplicates(pixels, usable)
-    if validation:
-        is_training = usable < len(images)
-        held_out = usable[~is_training]
-        rows = usable[is_training & ~np.isin(groups, groups[~is_training])]
-    else:
-        rows, held_out = (usable[part] for part in split(groups, options.holdout, options.seed))
-    rejected = len(everything) - len(usable)
-    if len(rows) < 2 or len(np.unique(groups[np.isin(usable, held_out)])) < 2:
-        raise InputError(
-            f"{len(rows)} images to train on and {len(held_out)} to measure on, {rejected} unreadable: "
-            "there must be two different ones of each at least"
-        )
-    context = spec.architecture.context_length
-    texts = number_texts(everything, templates, context)
-    loader = DataLoader(pixels, rows, texts, options.effective_batch, options.seed)
-    measured = HeldOut([everything[row] for row in held_out], pixels, held_out, templates, context)
-    if not measured.is_measurable:
-        raise InputError(
-            f"the {len(held_out)} images to measure on are of one class and have no captions that differ, so nothing "
-            "can be measured: add images of other classes, or captions"
-        )
-    return Data(loader, measured, len(rows), rejected, reject_file.written_to)
 
 
 def _trainer(options: TrainOptions, spec: ModelSpec, weights: Path | None, device: str) -> Trainer:
@@ -243,23 +178,3 @@ class _Run:
     def _is_out_of_patience(self) -> bool:
         patience, progress = self._options.patience, self.progress
         return 0 < patience <= progress.epoch - progress.best_epoch
-
-
-@contextmanager
-def _stop_on_ctrl_c() -> Iterator[Callable[[], bool]]:
-    """Yield a function that returns whether Ctrl-C was pressed: a step is never cut. A second Ctrl-C raises."""
-    pressed = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield pressed.is_set
-        return
-
-    def press(number: int, frame: object) -> None:
-        if pressed.is_set():
-            raise KeyboardInterrupt
-        pressed.set()
-
-    before = signal.signal(signal.SIGINT, press)
-    try:
-        yield pressed.is_set
-    finally:
-        signal.signal(signal.SIGINT, before)

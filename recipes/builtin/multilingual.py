@@ -22,7 +22,7 @@ from pipelines.models.clip import load_model
 from pipelines.models.languages import MULTILINGUAL
 from pipelines.models.multilingual import MULTILINGUAL_FILE, MultilingualTower
 from pipelines.models.registry import BUILTIN
-from pipelines.towhee_compat import load_tokenizer_class
+from pipelines.models.tokenizer import load_tokenizer
 
 from . import data, glossary, multilingual_file, texts
 
@@ -134,7 +134,7 @@ def english_pairs(
     `most` limits each kind, for trials.
     """
     sentence, builtin = encoders
-    words = texts.whole_words(list(load_tokenizer_class()().encoder))
+    words = texts.whole_words(list(load_tokenizer().encoder))
     pairs = []
     for kind, names in (("words", words[:18_000]), ("nouns", nouns)):
         names = names[:most]
@@ -164,7 +164,7 @@ def make(options: argparse.Namespace) -> None:
     found = {
         code: glossary.align(annotations[code], annotations["en"], sentence) for code in annotations if code != "en"
     }
-    tokens = list(load_tokenizer_class()().encoder)
+    tokens = list(load_tokenizer().encoder)
     glossary.write(found, glossary.english_words(options.wordnet, tokens, photos.caption_texts, annotations), folder)
     names = sorted({english for terms in found.values() for english in terms.values()} | set(photos.label_texts))
     places = name_targets(work / "text.names.npy", builtin, names)

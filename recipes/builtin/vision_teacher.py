@@ -92,7 +92,7 @@ class VisionTeacher(torch.nn.Module):
 
 def _teacher(side: int) -> Any:
     """Compile the teacher with OpenVINO, which runs it several times faster than PyTorch."""
-    import pipelines.models.openvino_runtime  # noqa: F401 - keeps OpenVINO from reporting its use to a web service
+    import pipelines.models.openvino_tower  # noqa: F401 - keeps OpenVINO from reporting its use to a web service
     import openvino  # isort: skip
 
     example = torch.zeros(2, side, side, 3, dtype=torch.uint8)

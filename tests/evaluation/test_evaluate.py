@@ -17,8 +17,9 @@ from pipelines.errors import InputError
 from pipelines.evaluation.evaluate import evaluate
 from pipelines.evaluation.options import EvaluateOptions
 from pipelines.evaluation.report import Report
-from pipelines.models import registry
+from pipelines.models import registry, text_models
 from pipelines.models.registry import BUILTIN
+from tests.support import families
 from tests.support.models import VIT, random_network, save, spec_of
 from tests.support.photos import Photos, write_csv
 from tests.support.program import CommandResult
@@ -26,6 +27,7 @@ from tests.support.program import CommandResult
 NASTY = "<script>alert(1)</script>\"'&"
 
 
+@pytest.mark.long
 def test_class_names_and_captions_are_measured_as_the_search_finds_them(
     settings: Settings, photos: Photos, tmp_path: Path
 ) -> None:
@@ -67,6 +69,7 @@ def test_the_command_prints_a_table_and_json(
     assert "no model named 'nothing'" in wrong.err
 
 
+@pytest.mark.long
 def test_labels_and_captions_are_read_from_csvs_by_id_and_by_path(
     settings: Settings, photos: Photos, tmp_path: Path
 ) -> None:
@@ -91,6 +94,7 @@ def test_labels_and_captions_are_read_from_csvs_by_id_and_by_path(
         evaluate(settings, EvaluateOptions(captions=str(nothing)))
 
 
+@pytest.mark.long
 def test_another_model_is_measured_on_the_same_images_and_compared_with_published_figures(
     lite: Settings, photos: Photos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -133,3 +137,59 @@ def test_another_model_is_measured_on_the_same_images_and_compared_with_publishe
     assert "default-src &#39;none&#39;" in page or "default-src 'none'" in page
     assert not re.search(r"(?:src|href)=\"(?!data:|#)", page)
     assert 'class="gone"' in page  # the image that is no more
+
+
+@pytest.mark.long
+def test_captions_and_labels_in_several_languages_stand_side_by_side(
+    lite: Settings, photos: Photos, tmp_path: Path
+) -> None:
+    """Each is asked as a search in that language asks it."""
+    kinds = [("dog", "Hund"), ("cat", "Katze"), ("beach", "Strand")]
+    rows = [[n, path, *kinds[n % 3]] for n, path in enumerate(photos.paths)]
+    table = write_csv(tmp_path / "all.csv", ["id", "path", "kind", "kind_de"], rows)
+    run_insert(table, lite)
+    words = [[n, f"a {kinds[n % 3][0]} in the snow", f"ein {kinds[n % 3][1]} im Schnee"] for n in range(12)]
+    captions = write_csv(tmp_path / "captions.csv", ["id", "caption", "caption_de"], words)
+    options = EvaluateOptions(captions=str(captions), text_columns=("en=caption,de=caption_de",))
+    english, german = evaluate(lite, options)
+    assert [found.title.rpartition(" in ")[2] for found in (english, german)] == ["en", "de"]
+    searcher = Searcher(lite)
+    for found, column in ((english, 1), (german, 2)):
+        hits = [searcher.by_text(row[column], 5).hits for row in words]
+        among = [row[0] in {hit.id for hit in own} for row, own in zip(words, hits, strict=True)]
+        assert found.task("text_to_image").figures["recall@5"].value == pytest.approx(np.mean(among))  # type: ignore[union-attr]
+    assert " in de" in Report([english, german]).as_text()
+    by_name = evaluate(lite, EvaluateOptions(text_columns=("en=kind", "de=kind_de"), templates="{}"))
+    assert [found.classes for found in by_name] == [3, 3]
+    one, other = (found.task("labels").figures["mAP@10"].value for found in by_name)  # type: ignore[union-attr]
+    assert one == pytest.approx(other)  # everyday words, which are translated
+    for wrong, message in (("de", "LANGUAGE=COLUMN"), ("xx=kind", "languages are"), ("de=none", "no column 'none'")):
+        with pytest.raises(InputError, match=message):
+            evaluate(lite, EvaluateOptions(captions=str(captions), text_columns=(wrong,)))
+
+
+@pytest.mark.long
+def test_the_own_model_is_measured_in_another_precision(lite: Settings, photos: Photos) -> None:
+    run_insert(photos.csv, dataclasses.replace(lite, precision="fp32"))
+    options = EvaluateOptions(compare=("builtin",))
+    assert len(evaluate(lite, options)) == 1
+    own, other = evaluate(dataclasses.replace(lite, precision="bf16"), options)
+    assert (own.model, other.collection) == (other.model, "temporary (builtin, bf16)")
+    assert [task.key for task in own.tasks] == [task.key for task in other.tasks]
+
+
+@pytest.mark.long
+def test_text_models_are_compared_on_the_collection_itself(
+    lite: Settings, photos: Photos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "text").mkdir()
+    spec = families.multilingual_clip(tmp_path / "text", dim=256).spec
+    small = dataclasses.replace(spec, name="small-text", fits=("builtin",))
+    monkeypatch.setattr(text_models, "_TEXT_MODELS", (*text_models._TEXT_MODELS, small))
+    run_insert(photos.csv, lite)
+    own, other = evaluate(lite, EvaluateOptions(compare=("small-text",)))
+    assert (own.model, own.collection) == (other.model, other.collection)
+    assert other.title == f"{own.title} by small-text"
+    assert own.task("labels").figures != other.task("labels").figures  # type: ignore[union-attr]
+    with pytest.raises(InputError, match="for builtin there are small-text"):
+        evaluate(lite, EvaluateOptions(compare=("XLM-Roberta-Large-Vit-L-14",)))

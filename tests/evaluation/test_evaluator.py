@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from pipelines import Settings
 from pipelines.evaluation.evaluator import Evaluator
@@ -15,6 +16,7 @@ from pipelines.evaluation.query_set import evaluate_queries
 from pipelines.milvus.collection import Collection
 
 
+@pytest.mark.long
 def test_the_order_of_inserting_changes_no_figure(settings: Settings, tmp_path: Path) -> None:
     """The rows are sorted by id, so means, intervals and the queries drawn are the same."""
     random = np.random.default_rng(6)

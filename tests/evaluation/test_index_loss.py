@@ -35,11 +35,13 @@ def measure(folder: Path, index: Index) -> IndexLoss:
         close(collection.uri)
 
 
+@pytest.mark.long
 def test_an_exact_index_loses_nothing(tmp_path: Path) -> None:
     loss = measure(tmp_path, Index("FLAT", "COSINE"))
     assert [each.value for each in (loss.recall, loss.deep, loss.filtered, loss.paged)] == pytest.approx([1, 1, 1, 1])
 
 
+@pytest.mark.long
 def test_an_index_that_loses_hits_behind_a_filter_says_so(tmp_path: Path) -> None:
     loss = measure(tmp_path, Index("HNSW", "COSINE", {"M": 4, "efConstruction": 8}))
     assert loss.filtered.value < 0.95

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from pipelines.errors import InputError
+from pipelines.evaluation.charts import class_chart, rank_chart
 from pipelines.evaluation.exact import EmbeddingTable
 from pipelines.evaluation.query_set import Task
-from pipelines.evaluation.report import class_chart, rank_chart, write_report
+from pipelines.evaluation.report import write_report
 from tests.support.photos import Photos
 from tests.support.program import CommandResult
 

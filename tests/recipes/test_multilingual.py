@@ -33,6 +33,7 @@ def test_evenly_spaced_values_come_back_exactly_and_others_are_refused() -> None
         multilingual_file.as_codes("m", np.random.default_rng(0).random((64, 32)))
 
 
+@pytest.mark.long
 def test_a_head_learns_where_texts_belong() -> None:
     random = np.random.default_rng(0)
     vectors = multilingual.unit(random.standard_normal((200, 512)))

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from pipelines.errors import InputError
+from pipelines.models.model_folder import model_values
 from pipelines.models.registry import BUILTIN
-from pipelines.models.spec import model_values
 from pipelines.training.options import CONFIGS
 from pipelines.training.train import train
 from tests.support.training import short_run

@@ -21,6 +21,7 @@ from tests.support.training import short_run, weights_of
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
+@pytest.mark.long
 def test_other_options_are_refused_until_restart(few: Path, tiny: Path, tmp_path: Path) -> None:
     wanted = short_run(few, tmp_path / "out", model=str(tiny), epochs=1)
     train(wanted)
@@ -38,6 +39,7 @@ def test_other_options_are_refused_until_restart(few: Path, tiny: Path, tmp_path
     assert (full / "letter.txt").exists()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("name", "value"), [("model", "out"), ("model", "link"), ("weights", "out/model.safetensors")])
 def test_the_model_that_is_trained_is_not_written_over(
     few: Path, tiny: Path, tmp_path: Path, name: str, value: str
@@ -59,7 +61,7 @@ KILLED = """
 import itertools, json, os, shutil, sys
 from pathlib import Path
 from pipelines.models.registry import get_model
-from pipelines.models.weights import sha256_of
+from pipelines.models.fingerprint import sha256_of
 from pipelines.training import train as training
 from tests.support.training import short_run
 

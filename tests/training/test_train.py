@@ -167,6 +167,7 @@ def test_wise_ft_mixes_and_zero_is_the_start(few: Path, tiny: Path, tmp_path: Pa
     assert mixed["w"].item() == pytest.approx(1.5)
 
 
+@pytest.mark.slow
 def test_a_run_that_only_harmed_keeps_the_start_and_says_so(
     few: Path, tiny: Path, tmp_path: Path, command: Callable
 ) -> None:

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
+from pipelines.models.networks import build_network
 from pipelines.models.registry import get_model
-from pipelines.models.towers import build_network
 from pipelines.training.data_loader import Batch
 from pipelines.training.model import MAX_LOGIT_SCALE
 from pipelines.training.options import TrainOptions
