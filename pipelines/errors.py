@@ -4,17 +4,22 @@ SearchError
 ├── InputError          a CSV, a folder, an image, an option or a filter is not usable          (exit 2)
 │   ├── WrongType       a Python value of another type than the one that is needed
 │   ├── ModelMismatch   the collection was made by another model
+│   ├── BadFilter       a filter cannot be read, or the collection cannot do what it says
 │   ├── UnreadableFile  a file or an address cannot be read
 │   │   ├── MissingFile     because the server says that there is no such file
+│   │   ├── PrivateAddress  because nothing is fetched from private networks
 │   │   └── UnreadableImage  or what it holds is not an image that can be decoded
+│   │       └── TooLarge    because it has more bytes or pixels than are read
 │   ├── UnreadableQuery an image to search with cannot be read
 │   └── UnknownImage  the collection has no image of this id
 ├── ForkedProcess       a forked process uses what its parent had opened                        (exit 2)
 ├── OutOfMemory         there is not enough memory to decode an image                           (exit 3)
 ├── ModelError          a model's weights are missing, damaged or of another model              (exit 3)
+│   └── ModelUnavailable  no model server answers, or it went away and stayed away
 └── StoreError          Milvus refused or failed                                                (exit 3)
     ├── StoreLocked     another process holds the Milvus Lite file
     ├── StoreUnavailable  no server answers, or it went away and stayed away
+    │   └── ColumnsAwaited  or it is still sending what rows are ordered and counted by
     ├── StoreRefused    the token is wrong
     ├── StoreFull       the disk is full
     ├── StoreReadOnly   the Milvus Lite file cannot be written
@@ -29,16 +34,20 @@ EXIT_REJECTED, EXIT_NOT_BETTER, EXIT_INTERRUPTED = 1, 4, 130  # beside 0 and the
 
 
 # What the names of collections end in while they replace another one (`indexing.exchange`). Nobody gave these names.
-_INNER_NAME = re.compile(r"__(?:reembed|replaced|rebuild|outdated)\b")
+_INNER_NAME = re.compile(r"__(?:reembed|replaced|rebuild|outdated|import|former)\b")
 
 
 class SearchError(Exception):
-    """Base of all errors that are shown to a person as one line."""
+    """Base of all errors that are shown to a person as one line.
+
+    key, values: where the page has the message in its languages, its name there and what fills its placeholders.
+    """
 
     exit_code = 2
 
-    def __init__(self, message: str = "") -> None:
+    def __init__(self, message: str = "", key: str = "", **values: str) -> None:
         super().__init__(_INNER_NAME.sub("", message))
+        self.key, self.values = key, values
 
 
 class InputError(SearchError):
@@ -53,6 +62,10 @@ class ModelMismatch(InputError):
     """The collection holds embeddings of another model."""
 
 
+class BadFilter(InputError):
+    """A filter cannot be read, or the collection cannot do what it says."""
+
+
 class UnreadableFile(InputError):
     """A file or an address cannot be read. The message is the reason alone: whoever catches it knows the name."""
 
@@ -61,8 +74,16 @@ class MissingFile(UnreadableFile):
     """There is no file at an address: the server answers 404 or 410. The message is the reason alone."""
 
 
+class PrivateAddress(UnreadableFile):
+    """Nothing is fetched from this address. The message is the reason alone."""
+
+
 class UnreadableImage(UnreadableFile):
     """An image cannot be read or decoded. The message is the reason alone."""
+
+
+class TooLarge(UnreadableImage):
+    """An image has more bytes or pixels than are read. The message is the reason alone."""
 
 
 class UnreadableQuery(InputError):
@@ -89,6 +110,10 @@ class ModelError(SearchError):
     exit_code = 3
 
 
+class ModelUnavailable(ModelError):
+    """No model server answers at this address."""
+
+
 class StoreError(SearchError):
     """Milvus refused or failed."""
 
@@ -101,6 +126,15 @@ class StoreLocked(StoreError):
 
 class StoreUnavailable(StoreError):
     """No Milvus server answers at this address."""
+
+
+class ColumnsAwaited(StoreUnavailable):
+    """The server is still sending the columns by which rows are ordered and counted.
+
+    progress: how many rows have come, and how many there are.
+    """
+
+    progress = (0, 0)
 
 
 class StoreRefused(StoreError):

@@ -18,7 +18,7 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 from .errors import InputError
 
 ENV_PREFIX = "IMAGE_SEARCH_"
-DEFAULT_MODEL = "clip_vit_base_patch32"
+DEFAULT_MODEL = "clip_vit_base_patch32_laion2b"  # the best of its cost
 TEMPLATES_HELP = (
     "How to ask for a class: a text with {}, a file of such texts, or openai for the 80 of OpenAI's ImageNet ensemble. "
     "[default: a photo of a {}]"
@@ -67,19 +67,33 @@ class Settings(AcceptsPaths):
     collection: str = option("images", "Name of the collection.")
     model: str = option(
         "",
-        "Model name (see `image-search models`) or the folder of a trained model. Default: the collection's own model; "
-        f"{DEFAULT_MODEL} for a new collection.",
+        "Model name (see `image-search models`), the folder of a model, or hf:ORG/NAME on the Hugging Face hub. "
+        f"Default: the collection's own model; {DEFAULT_MODEL} (a download of 605 MB) for a new one.",
     )
     paths: str = option(
         "", "CSV (id,path) of the images of a collection that another program made and that holds no paths."
     )
+    text_model: str = option(
+        "", "Text model that reads the queries in the place of the model's own (see `image-search models`); the images "
+        "stay as they are embedded.",
+    )  # fmt: skip
     weights: str = option("", "Weights file to use instead of the model's own (OpenAI .pt, state dict, safetensors).")
     device: str = option("auto", "auto, cpu, cuda, cuda:1 or mps.")
     batch_size: int = option(0, "Images per model call; 0 chooses by device.", at_least=0)
     threads: int = option(0, THREADS_HELP, at_least=0)
     host: str = option("127.0.0.1", "Address to listen on; 0.0.0.0 opens the page to the network.")
     port: int = option(7860, "Port to listen on.")
-    runtime: str = option("auto", "What runs the model: pytorch, openvino, or auto for the faster one here.")
+    runtime: str = option(
+        "auto", "What runs the model: pytorch, openvino, triton (a server), or auto for the faster one here."
+    )
+    model_url: str = option(
+        "", "Server that runs the model, filled by `export-model --format triton`: http://host:8000."
+    )
+    precision: str = option(
+        "auto",
+        "What the model computes in: fp32, bf16, fp16, int8 (CPUs; calibrated on the images), or auto for the fastest "
+        "one that loses nothing.",
+    )
     exact_preprocess: bool = option(
         False, "Decode large JPEGs in full before resizing, as the reference implementation does; slower."
     )

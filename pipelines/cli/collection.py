@@ -1,15 +1,19 @@
-"""`image-search info`, `copy`, `drop` and `models`."""
+"""`image-search info`, `copy` and `drop`."""
 
 from __future__ import annotations
 
 from contextlib import closing
 from dataclasses import MISSING, dataclass
+from typing import TYPE_CHECKING
 
 import click
 
 from ..settings import Settings, option
 from .parser import Output
 from .progress import ProgressBar, exit_on_ctrl_c
+
+if TYPE_CHECKING:
+    from ..milvus.collection import Collection
 
 EXIT_NOT_VERIFIED = 3  # of a copy
 
@@ -38,7 +42,7 @@ def info(settings: Settings, output: Output) -> None:
     from .output import print_info
 
     collection = Collection(settings.uri, settings.collection, settings.token)
-    print_info(collection.info(), settings, as_json=output.json)
+    print_info(collection.info(), collection.precisions(), settings, as_json=output.json)
 
 
 def drop(settings: Settings, options: DropOptions) -> None:
@@ -62,19 +66,18 @@ def copy(options: CopyOptions, settings: Settings, output: Output) -> int:
     Example: image-search copy --from ./search.db --to http://localhost:19530
     """
     from ..milvus.collection import Collection
-    from ..milvus.copy import copy_collection
-    from .output import print_copy
 
     source = Collection(options.source, settings.collection, options.from_token)
     target = Collection(options.target, options.to_collection or settings.collection, options.to_token)
+    return copy_rows(source, target, output)
+
+
+def copy_rows(source: Collection, target: Collection, output: Output) -> int:
+    """Copy all rows with a progress bar, print the summary, and return the exit status."""
+    from ..milvus.copy import copy_collection
+    from .output import print_copy
+
     with exit_on_ctrl_c(), closing(ProgressBar(hidden=output.json, unit="rows")) as bar:
         summary = copy_collection(source, target, lambda done: bar.show(done.rows, done.rows_in_source))
     print_copy(summary, as_json=output.json)
     return 0 if summary.verified else EXIT_NOT_VERIFIED
-
-
-def models(output: Output) -> None:
-    """List the models, and the weights that are already here."""
-    from .output import print_models
-
-    print_models(as_json=output.json)

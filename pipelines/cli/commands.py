@@ -6,7 +6,9 @@ import codecs
 import io
 import json
 import sys
-from collections.abc import Sequence
+from collections import UserDict
+from collections.abc import Iterator, Sequence
+from importlib import import_module
 from typing import NoReturn
 
 import click
@@ -14,26 +16,57 @@ import click
 from .. import __version__
 from ..errors import EXIT_INTERRUPTED, CollectionNotFound, InputError, OutOfMemory, SearchError
 from ..settings import Settings
-from .collection import copy, drop, info, models
-from .evaluate import evaluate
-from .insert import insert
 from .parser import ALL_SETTINGS, COLLECTION, HELP_FLAGS, MODEL, READING, command
-from .prune import prune
-from .search import search
-from .serve import serve
-from .train import train
 
 _ESCAPE = "image-search-escape"  # how letters are printed that the terminal's encoding lacks
 
 
-class _Commands(click.Group):
+# Each command: the module beside this one, its function, and its settings. In the order in which people meet them.
+_COMMANDS = {
+    "insert": ("insert", "insert", *COLLECTION, *MODEL, "batch_size", *READING),
+    "search": ("search", "search", *COLLECTION, "paths", *MODEL, "text_model", *READING),
+    "serve": ("serve", "serve", *ALL_SETTINGS),
+    "evaluate": ("evaluate", "evaluate", *COLLECTION, *MODEL, "text_model", *READING),
+    "train": ("train", "train"),
+    "info": ("collection", "info", *COLLECTION),
+    "copy": ("collection", "copy", "collection"),
+    "export": ("vectors", "export", *COLLECTION),
+    "import": ("vectors", "import_", *COLLECTION, "model", "weights"),
+    "prune": ("prune", "prune", *COLLECTION, "allow_private_urls"),
+    "drop": ("collection", "drop", *COLLECTION),
+    "models": ("models", "models"),
+    "export-model": ("export_model", "export_model", "model", "weights", "text_model", "precision"),
+}
+
+
+class _Commands(UserDict[str, click.Command]):
+    """The commands, each imported and made when it is asked for: all of them take three times as long as one."""
+
+    def __getitem__(self, name: str) -> click.Command:
+        if name not in self.data:
+            module, function, *settings = _COMMANDS[name]
+            self[name] = command(getattr(import_module(f".{module}", __package__), function), *settings)
+        return self.data[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_COMMANDS)
+
+    def __len__(self) -> int:
+        return len(_COMMANDS)
+
+    def __contains__(self, name: object) -> bool:
+        return name in _COMMANDS
+
+
+class _Group(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the commands in the order in which people meet them."""
         return list(self.commands)
 
 
 @click.group(
-    cls=_Commands,
+    cls=_Group,
+    commands=_Commands(),
     context_settings=HELP_FLAGS,
     epilog="\b\nExit status:\n"
     "  0    done\n"
@@ -48,28 +81,13 @@ def group() -> None:
     """Index a CSV or a folder of images, then find them by words or by image."""
 
 
-for entry in (
-    command(insert, *COLLECTION, *MODEL, "batch_size", *READING),
-    command(search, *COLLECTION, "paths", *MODEL, *READING),
-    command(serve, *ALL_SETTINGS),
-    command(evaluate, *COLLECTION, *MODEL, *READING),
-    command(train),
-    command(info, *COLLECTION),
-    command(copy, "collection"),
-    command(prune, *COLLECTION, "allow_private_urls"),
-    command(drop, *COLLECTION),
-    command(models),
-):
-    group.add_command(entry)
-
-
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run a command (`sys.argv` by default) and exit; an expected error is one line on stderr."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors=_ESCAPE)
     try:
-        status = group.main(arguments, prog_name="image-search", standalone_mode=False)
+        status = group.main(arguments, prog_name="image-search", standalone_mode=False, obj=arguments is None)
     except SearchError as error:
         status = _fail(f"{error}{_hint(error)}", error.exit_code)
     except click.exceptions.NoArgsIsHelpError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shlex
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from ..indexing.summary import Summary
     from ..milvus.copy import CopySummary
     from ..milvus.schema import CollectionInfo
-    from ..models.spec import ModelSpec
     from ..search.results import Results
 
 # Characters in which a column is easy to read, and just readable.
@@ -24,8 +24,8 @@ _EASY, _NARROWEST = 20, 8
 _KEPT_REASONS = 10
 
 
-def print_summary(summary: Summary, settings: Settings, as_json: bool) -> None:
-    """Print the end of an insert run, and what to do next."""
+def print_summary(summary: Summary, settings: Settings, as_json: bool, to: str = "") -> None:
+    """Print the end of an insert run, into Milvus or `to` a folder, and what to do next."""
     for note in summary.notes:
         print(note, file=sys.stderr)
     for folder, reason in summary.unlisted.items():
@@ -39,12 +39,15 @@ def print_summary(summary: Summary, settings: Settings, as_json: bool) -> None:
     print(f"{summary.rows:,} rows: " + ", ".join(f"{count:,} {name}" for count, name in counts))
     _print_losses(summary)
     speed = f", {summary.images_per_second:,.0f} images/s" if summary.images_per_second else ""
-    print(f"{summary.seconds:.1f} s{speed}, collection '{summary.collection}', model {summary.model}")
+    place = f"files in {to}" if to else f"collection '{summary.collection}'"
+    print(f"{summary.seconds:.1f} s{speed}, {place}, model {summary.model}")
     if summary.rejected or summary.unsupported:
         print(f"the rejected images and why: {summary.rejects_file}")
     _print_runtime(summary)
     if summary.interrupted:
         print("interrupted; everything counted above is stored: run the same command again to go on")
+    elif to:
+        print(f"\nnext:  {settings.command(f'import {shlex.quote(to)}')}")
     elif summary.rows > summary.rejected:
         search, serve = settings.command('search "a white dog"'), settings.command("serve")
         print(f"\nnext:  {search}\n       {serve}")
@@ -53,6 +56,9 @@ def print_summary(summary: Summary, settings: Settings, as_json: bool) -> None:
 def _print_losses(summary: Summary) -> None:
     if summary.copied:
         print(f"copied the collection to take new columns ({summary.copied:,} rows, nothing was embedded again)")
+    if summary.read:
+        read = sorted(summary.read.items(), key=lambda item: -item[1])
+        print("read from the files: " + ", ".join(f"{column} {count:,}" for column, count in read))
     if summary.changed:
         print("changed: " + ", ".join(f"{column} {count:,}" for column, count in sorted(summary.changed.items())))
     if summary.broken:
@@ -92,7 +98,7 @@ def _print_runtime(summary: Summary) -> None:
         print(f"the model ran by {summary.runtime}")
     if summary.step_seconds:
         print("\nseconds per step (steps overlap, so the sum exceeds the wall-clock time)")
-        _print_table([[step, f"{seconds:.3f}"] for step, seconds in summary.step_seconds.items()], ["step", "seconds"])
+        print_table([[step, f"{seconds:.3f}"] for step, seconds in summary.step_seconds.items()], ["step", "seconds"])
 
 
 def print_copy(summary: CopySummary, as_json: bool) -> None:
@@ -118,7 +124,7 @@ def print_training(out: str, card: dict[str, Any], rejected: int, rejects_file: 
         print(json.dumps({**card, "rejected": rejected}, ensure_ascii=False))
         return
     rows = [[name, f"{before:.3f}", f"{card['after'][name]:.3f}"] for name, before in card["before"].items()]
-    _print_table(rows, [f"{card['images']['held_out']:,} held-out images", "before", "after"])
+    print_table(rows, [f"{card['images']['held_out']:,} held-out images", "before", "after"])
     if card["best_epoch"] == 0:
         print(f"\nno epoch was better than the start ({card['base']}), whose weights {out} now holds: try a lower --lr")
     else:
@@ -129,10 +135,14 @@ def print_training(out: str, card: dict[str, Any], rejected: int, rejects_file: 
 
 def print_hits(results: Results, field_names: Sequence[str], form: str = "table", with_folded: bool = False) -> None:
     """Print the hits of a search as a 'table', as 'json' or as 'csv'; notes go to stderr."""
+    from ..query.filters import format_column, format_value
     from ..search.results import to_csv, to_json
 
     for note in results.notes:
         print(f"note: {note}", file=sys.stderr)
+    for column, value, nearest in results.suggestions:
+        meant = f": did you mean {', '.join(map(format_value, nearest))}?" if nearest else ""
+        print(f"note: no image has {format_column(column)} == {format_value(value)}{meant}", file=sys.stderr)
     if form == "json":
         print(to_json(results.hits, with_folded))
     elif form == "csv":
@@ -141,27 +151,34 @@ def print_hits(results: Results, field_names: Sequence[str], form: str = "table"
         print("nothing found")
     else:
         _print_hits_table(results, field_names, with_folded)
+        if results.total != results.rows:
+            print(f"{results.total:,} of {results.rows:,} images match the filter", file=sys.stderr)
+        if results.above is not None:
+            print(f"{results.above:,} images reach the minimum score", file=sys.stderr)
 
 
 def _print_hits_table(results: Results, field_names: Sequence[str], with_folded: bool) -> None:
+    filled = {name for hit in results.hits for name, value in hit.fields.items() if value not in (None, "")}
+    field_names = [name for name in field_names if name in filled]  # many columns are of what few files tell
     rows = [
         [
-            str(hit.rank), str(hit.id), f"{hit.score:.4f}", _cell(hit.path),
+            str(hit.rank), str(hit.id), *([] if hit.score is None else [f"{hit.score:.4f}"]), _cell(hit.path),
             *([f"+{hit.folded}"] if with_folded else []), *(_cell(hit.fields.get(name)) for name in field_names),
         ]
         for hit in results.hits
     ]  # fmt: skip
-    _print_table(rows, ["rank", "id", "score", "path", *(["alike"] if with_folded else []), *map(_cell, field_names)])
+    scored = ["score"] if results.hits[0].score is not None else []
+    print_table(rows, ["rank", "id", *scored, "path", *(["alike"] if with_folded else []), *map(_cell, field_names)])
 
 
-def print_info(info: CollectionInfo, settings: Settings, as_json: bool) -> None:
+def print_info(info: CollectionInfo, precisions: Sequence[str], settings: Settings, as_json: bool) -> None:
     """Print what a collection holds."""
     from ..milvus.index import loses_filtered_hits
-    from ..models.clip import choose_runtime
+    from ..models.runtime import choose_runtime
 
     fields = {field.name: field.type.value for field in info.fields}
-    runtime = choose_runtime(settings.runtime, settings.device)
-    values = {**dataclasses.asdict(info), "fields": fields, "runtime": runtime}
+    runtime = choose_runtime(settings.runtime, settings.device, settings.model_url)
+    values = {**dataclasses.asdict(info), "fields": fields, "runtime": runtime, "precision": list(precisions)}
     values |= {"index": info.index.type, "metric": info.index.metric, "index_params": dict(info.index.params)}
     if as_json:
         print(json.dumps(values, ensure_ascii=False))
@@ -173,38 +190,11 @@ def print_info(info: CollectionInfo, settings: Settings, as_json: bool) -> None:
     if loses_filtered_hits(info.uri, info.index.type):
         values["index"] += "; with a filter it can miss hits on Milvus Lite: insert again with --index auto"
     values["rows"] = f"{info.rows:,}"
+    values["precision"] = ", ".join(precisions) or "(unknown)"
     values["model"] = info.model or "(none yet)"
     values["fields"] = ", ".join(f"{_cell(name)} ({kind})" for name, kind in fields.items()) or "(none)"
     for name, value in values.items():
         print(f"{name:<11}{value}")
-
-
-def print_models(as_json: bool) -> None:
-    """Print the registry, and where the weights of each model are."""
-    from ..models.registry import list_models
-
-    models = [_model_row(spec) for spec in list_models()]
-    if as_json:
-        print(json.dumps(models, indent=2))
-        return
-    shown = ("name", "languages", "dim", "flickr30k", "coco", "licence", "weights")
-    _print_table([["" if row[name] is None else str(row[name]) for name in shown] for row in models], shown)
-    print("\nflickr30k, coco: how often a caption finds its image first, in percent (text→image recall@1,")
-    print("zero-shot; docs/openclip_retrieval_results.csv of open_clip). Missing weights are downloaded on first use.")
-
-
-def _model_row(spec: ModelSpec) -> dict[str, Any]:
-    from ..models.weights import find, revision_of
-
-    path = find(spec)
-    state = "shipped" if spec.weights.path else "missing" if path is None else str(path)
-    flickr, coco = spec.quality or (None, None)
-    return {
-        "name": spec.name, "languages": " ".join(spec.languages),
-        "dim": spec.dim, "pixels": spec.image_size, "activation": spec.activation,
-        "flickr30k": flickr, "coco": coco, "licence": spec.licence.split(" (")[0], "weights": state,
-        "repository": spec.weights.repository, "revision": revision_of(spec), "sha256": spec.weights.sha256,
-    }  # fmt: skip
 
 
 def _cell(value: Any) -> str:
@@ -213,7 +203,7 @@ def _cell(value: Any) -> str:
     return "".join(character if character.isprintable() else "�" for character in text)
 
 
-def _print_table(rows: Sequence[Sequence[str]], names: Sequence[str]) -> None:
+def print_table(rows: Sequence[Sequence[str]], names: Sequence[str]) -> None:
     """Print plain columns. At a terminal, cells are wrapped so that all columns fit; in a pipe a row is one line."""
     import tabulate
 

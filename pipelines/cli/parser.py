@@ -11,12 +11,14 @@ from typing import Any, get_type_hints
 import click
 
 from ..errors import InputError
-from ..settings import Settings, env_name, flags_of, is_argument, option, read_options, value_types
+from ..settings import Settings, env_name, flags_of, is_argument, option, read_options, split_credentials, value_types
 
 COLLECTION = ("uri", "token", "collection")
-MODEL = ("model", "weights", "device", "runtime", "threads")
+MODEL = ("model", "weights", "device", "runtime", "model_url", "precision", "threads")
 READING = ("exact_preprocess", "allow_private_urls")
 ALL_SETTINGS = tuple(field.name for field in dataclasses.fields(Settings) if field.name != "batch_size")
+# The options that are addresses of a Milvus, and where a secret belongs instead.
+_TOKEN_OF = {"uri": "token", "source": "from_token", "target": "to_token"}
 HELP_FLAGS = {"help_option_names": ["-h", "--help"]}
 _ENVIRONMENT = (
     f"Each option can also be set in the environment: --some-option as {env_name('some_option')}, and in the place of "
@@ -80,10 +82,10 @@ def command(function: Callable[..., int | None], *settings: str) -> click.Comman
         values = {name: read_options(options, given) for name, options in groups.items()}
         return function(**values) or 0
 
+    name = function.__name__.strip("_").replace("_", "-")
     takes_texts = any(isinstance(parameter, click.Argument) and parameter.nargs == -1 for parameter in parameters)
     return (_SearchCommand if takes_texts else click.Command)(
-        function.__name__, callback=run, params=parameters, help=function.__doc__, epilog=_ENVIRONMENT,
-        context_settings=HELP_FLAGS,
+        name, callback=run, params=parameters, help=function.__doc__, epilog=_ENVIRONMENT, context_settings=HELP_FLAGS
     )  # fmt: skip
 
 
@@ -122,6 +124,18 @@ def _refused(field: dataclasses.Field[Any]) -> click.Option:
     return click.Option([flag, f"{field.name}_itself"], hidden=True, expose_value=False, callback=refuse)
 
 
+def _refuse_credentials(context: click.Context, parameter: click.Parameter, address: str | None) -> str | None:
+    """Refuse `http://user:password@host`, which everyone sees who lists processes."""
+    if address and split_credentials(address)[1]:
+        token = _TOKEN_OF[str(parameter.name)]
+        flag = "--" + token.replace("_", "-")
+        raise InputError(
+            f"{parameter.opts[0]} would show the password to everyone who lists processes: leave it out, "
+            f"and give {flag}-file FILE, or set {env_name(token)}"
+        )
+    return address
+
+
 def _parameter(field: dataclasses.Field[Any], kind: type, many: bool) -> click.Parameter:
     """An argument or an option without a default of its own: `read_options` fills in what was not given."""
     flags = flags_of(field)
@@ -134,4 +148,6 @@ def _parameter(field: dataclasses.Field[Any], kind: type, many: bool) -> click.P
     elif kind is not bool and field.default not in ("", None, ()):
         help_text += f"  [default: {field.default}]"
     shape: dict[str, Any] = {"is_flag": True} if kind is bool else {"type": kind, "multiple": many}
+    if field.name in _TOKEN_OF:
+        shape["callback"] = _refuse_credentials
     return click.Option([*flags, field.name], help=help_text, default=None, **shape)

@@ -23,7 +23,7 @@ class PruneOptions:
 
 
 def prune(options: PruneOptions, settings: Settings, output: Output) -> int:
-    """Remove the rows whose files are gone, whatever source lists them.
+    """Remove the rows whose files are gone, of whatever source.
 
     Rows whose files cannot be seen now stay: on a disk that is not mounted, in a folder that cannot be listed, at an
     address that does not answer. The removed rows are listed in a new file, pruned-DATE-TIME.csv.

@@ -11,8 +11,13 @@ from ..settings import Settings, option
 
 @dataclass(frozen=True)
 class ServeOptions:
-    """Under which names the page answers, and to whom."""
+    """What the page indexes, under which names it answers, and to whom."""
 
+    source: str = option("", "", "[SOURCE]")
+    watch: bool = option(False, "Index what changes in SOURCE while the page runs: new, moved and deleted images.")
+    allow_add: tuple[str, ...] = option(
+        (), "Folder below which everyone who may search may add images; may be repeated. This machine may add all."
+    )
     allowed_hosts: str = option("", "Further host names that the page answers to, separated by commas.")
     allow_origin: str = option("", "Origins whose pages may use the API (https://example.org), by commas; * for all.")
 
@@ -23,12 +28,21 @@ def serve(settings: Settings, options: ServeOptions) -> None:
     Programs search with GET /api/search?q=…, described by /api/openapi.json. Probes are at /healthz and /readyz,
     metrics for Prometheus at /metrics.
 
-    A Milvus Lite file belongs to one process: stop the page before you insert into it.
+    SOURCE is a folder or a CSV that is indexed meanwhile. A Milvus Lite file belongs to one process, so that nobody
+    else can insert into it: give the page a SOURCE, or add images on the page.
+
+    \b
+    Examples:
+      image-search serve
+      image-search serve ~/Photos --watch --model builtin
     """
     from app.server import serve as serve_page
 
     try:
-        serve_page(settings, _split(options.allowed_hosts), _split(options.allow_origin))
+        serve_page(
+            settings, _split(options.allowed_hosts), _split(options.allow_origin), options.source, options.watch,
+            options.allow_add,
+        )  # fmt: skip
     except KeyboardInterrupt:
         print()  # so that the shell's prompt begins on a line of its own
     # Everything is closed. Threads of libraries may still be at work (the warm-up's, for one), and ending the

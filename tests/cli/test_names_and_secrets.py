@@ -65,6 +65,21 @@ def test_no_option_takes_a_secret_itself(command: Callable[..., CommandResult], 
     assert (missing.status, missing.err.count("\n")) == (2, 1)
 
 
+@pytest.mark.parametrize(("option", "token"), [("--uri", "token"), ("--from", "from-token"), ("--to", "to-token")])
+def test_no_address_on_the_command_line_holds_a_password(
+    command: Callable[..., CommandResult], monkeypatch: pytest.MonkeyPatch, option: str, token: str
+) -> None:
+    address = f"http://ann:{SECRET}@127.0.0.1:1"
+    given = {"--from": "a.db", "--to": "b.db", option: address}
+    arguments = [f"{name}={value}" for name, value in given.items() if option != "--uri" or name == option]
+    done = command("info" if option == "--uri" else "copy", *arguments)
+    assert (done.status, done.err.count("\n")) == (2, 1)
+    assert f"give --{token}-file FILE, or set IMAGE_SEARCH_{token.upper().replace('-', '_')}" in done.err
+    assert SECRET not in done.out + done.err
+    monkeypatch.setenv("IMAGE_SEARCH_URI", address)
+    assert command("info").status == 3
+
+
 def test_a_secret_is_read_from_its_file(command: Callable[..., CommandResult], tmp_path: Path) -> None:
     (tmp_path / "token").write_text(f"ann:{SECRET}\n")
     done = command("info", "--uri", "http://127.0.0.1:1", "--token-file", tmp_path / "token")
@@ -90,6 +105,7 @@ def test_who_has_a_file_open_is_told_without_secrets(lite: Settings, tmp_path: P
             process.communicate()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("suffix", [*REEMBEDDED, *REBUILT])
 def test_errors_name_the_collection_as_people_do(lite: Settings, suffix: str) -> None:
     Collection(lite.uri, "other").create(8, ())
