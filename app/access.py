@@ -6,30 +6,34 @@ import base64
 import binascii
 import hashlib
 import hmac
-import ipaddress
 import re
 import threading
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable
 
 from starlette.datastructures import Headers
-from starlette.types import ASGIApp, Scope
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from pipelines.errors import InputError
 
+from .api.monitoring import STREAMS
 from .api.refusals import refuse
-from .proxies import UNNAMED
+from .proxies import UNNAMED, client_of
 
 # Probes tell only whether the program works, and who sends them has no password.
 OPEN_PATHS = frozenset({"/healthz", "/readyz"})
 # Wrong passwords of one client: ten at once, then one every six seconds.
 _ATTEMPTS, _ATTEMPTS_PER_SECOND = 10, 1 / 6
 # Addresses whose answers cost a model call, a search or disk space.
-_COSTLY = re.compile(r"/api/(search(/form)?|similar/[^/]*)|/gradio_api/(queue/join|upload)/?")
+_COSTLY = re.compile(r"/api/(search(/form)?|similar/[^/]*)|/gradio_api/(queue/join|upload)/?|/zip")
 _CLIENTS = 10_000
+# Event streams of one address, which may be a whole office: each open page has one, and one more while it searches.
+_STREAMS = 100
 # Clients of a trusted proxy that does not name them share the limits of so many.
 _PEOPLE = 10
+# A page of results has a hundred thumbnails.
+_CHEAP = 10
 
 
 class Buckets:
@@ -62,18 +66,48 @@ class Buckets:
 
 
 class RateLimit:
-    """Refuses searches and uploads of one client beyond `rate` a second, and a burst of twice that, with 429."""
+    """Refuses searches and uploads of one client beyond `rate` a second, and a burst of twice that, with 429.
+
+    Of all else, except for probes, a client may ask ten times as often.
+    """
 
     def __init__(self, rate: float) -> None:
-        self._buckets = Buckets(rate, 2 * rate)
-        self._unnamed = Buckets(_PEOPLE * rate, 2 * _PEOPLE * rate)
+        def buckets(rate: float) -> tuple[Buckets, Buckets]:
+            return Buckets(rate, 2 * rate), Buckets(_PEOPLE * rate, 2 * _PEOPLE * rate)
+
+        self._costly, self._other = buckets(rate), buckets(_CHEAP * rate)
 
     def __call__(self, scope: Scope) -> ASGIApp | None:
-        if not _COSTLY.fullmatch(scope["path"]):
+        if scope["path"] in OPEN_PATHS:
             return None
         client = client_of(scope)
-        seconds = (self._unnamed if client == UNNAMED else self._buckets).take(client)
+        buckets = self._costly if _COSTLY.fullmatch(scope["path"]) else self._other
+        seconds = buckets[client == UNNAMED].take(client)
         return refuse(scope, 429, "Too many requests; wait a moment.", _retry_after(seconds)) if seconds else None
+
+
+class StreamLimit:
+    """Refuses event streams beyond what one client needs and half of the connections. A stream never ends by itself."""
+
+    def __init__(self, app: ASGIApp, connections: int) -> None:
+        self._app, self._most = app, connections // 2
+        self._open: Counter[str] = Counter()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or not scope["path"].startswith(STREAMS):
+            return await self._app(scope, receive, send)
+        client = client_of(scope)
+        most = self._most if client == UNNAMED else min(self._most, _STREAMS)
+        if self._open[client] >= most or sum(self._open.values()) >= self._most:
+            refusal = refuse(scope, 429, "Too many pages are open.", _retry_after(10))
+            return await refusal(scope, receive, send)
+        self._open[client] += 1
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            self._open[client] -= 1
+            if not self._open[client]:
+                del self._open[client]
 
 
 class Auth:
@@ -124,16 +158,6 @@ def parse_credentials(text: str) -> bytes:
     if not (user and password):
         raise InputError("auth must be user:password")
     return text.encode(errors="surrogateescape")
-
-
-def client_of(scope: Scope) -> str:
-    """Return the client's address, or its IPv6 network, which belongs to one person."""
-    host = (scope.get("client") or ("", 0))[0]
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return str(host)
-    return str(ipaddress.ip_network((address, 64), strict=False)) if address.version == 6 else str(address)
 
 
 def _retry_after(seconds: float) -> dict[str, str]:

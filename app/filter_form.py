@@ -1,53 +1,29 @@
-"""The filter form: which field each column gets, the filter that a filled-in form means, and the form of a filter."""
+"""The filter form: the filter that a filled-in form means, and the form of a filter."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, TypedDict
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from pipelines.dates import read_moment
 from pipelines.errors import InputError
-from pipelines.fields import PATH, Field, FieldType, format_date
-from pipelines.query import And, Compare, Contains, Filter, OneOf, StartsWith, Under, parse_filter
+from pipelines.fields import PATH, format_date
+from pipelines.query import And, Compare, Contains, Filter, Not, OneOf, Or, StartsWith, Under, parse_filter
 
-FEW_VALUES = 12
-MANY_VALUES = 500
-_LONGEST_VALUE = 60  # characters
+from .columns import Chosen, Column
+
 _DAY = 86_400_000  # milliseconds
 
-Kind = Literal["choices", "many", "bool", "number", "date", "text", "folder"]
 
+class Condition(NamedTuple):
+    """A part of a filter that is removed as a whole: what one field of the form sets, or an operand that fits none."""
 
-class Chosen(TypedDict, total=False):
-    """What one field of the form is set to, as the texts that the form sends."""
+    operands: tuple[Filter, ...]
+    column: Column | None
+    chosen: Chosen
 
-    values: list[str]
-    low: str
-    high: str
-    words: str
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """A column as a field of the form.
-
-    kind: `choices` for few and `many` for many distinct values, `number` and `date` for a range, `text` for a part of
-        the text.
-    choices: the distinct values, sorted, with their labels; for the folder field the folders.
-    low, high: the smallest and the largest number, or the first and the last day.
-    anywhere: whether a text is searched anywhere in the cell (Milvus Lite) or only at its start (a server).
-    """
-
-    name: str
-    kind: Kind
-    label: str = ""
-    is_integer: bool = False
-    choices: tuple[tuple[str, str], ...] = ()
-    low: float | str | None = None
-    high: float | str | None = None
-    anywhere: bool = True
+    def __str__(self) -> str:
+        return " and ".join(map(str, self.operands))
 
 
 class Form(NamedTuple):
@@ -57,22 +33,16 @@ class Form(NamedTuple):
     conditions: str
 
 
-def describe_columns(fields: Sequence[Field], rows: Sequence[Mapping[str, Any]], lite: bool) -> tuple[Column, ...]:
-    """Choose a form field for each column.
+def read_form(
+    columns: Sequence[Column],
+    form: Mapping[str, Any],
+    conditions: str,
+    parse: Callable[[str], Filter] = parse_filter,
+) -> Filter | None:
+    """Return the filter that a filled-in form means; None for an empty form.
 
     Args:
-        rows: a sample of the collection, from which values and ranges are taken.
-        lite: whether the collection is in Milvus Lite.
-    """
-    columns = [_describe(column, [row.get(column.name) for row in rows], lite) for column in fields]
-    folders = sorted({os.path.dirname(str(row[PATH])) for row in rows} - {""})[:MANY_VALUES]
-    if len(folders) > 1:
-        columns.append(Column(PATH, "folder", choices=tuple((folder, folder) for folder in folders)))
-    return tuple(columns)
-
-
-def read_form(columns: Sequence[Column], form: Mapping[str, Any], conditions: str) -> Filter | None:
-    """Return the filter that a filled-in form means; None for an empty form.
+        parse: reads the conditions; a collection's own knows its columns.
 
     Raises:
         InputError: a bound is not a number or a day, or the conditions are not a filter.
@@ -83,8 +53,23 @@ def read_form(columns: Sequence[Column], form: Mapping[str, Any], conditions: st
         if isinstance(chosen, Mapping):
             operands += _operands(column, chosen)
     if conditions.strip():
-        operands += _split(parse_filter(conditions))
+        operands += _split(parse(conditions))
     return _all_of(operands)
+
+
+def take_apart(columns: Sequence[Column], condition: Filter | None) -> list[Condition]:
+    """Return what a filter consists of: all that one field sets together, and each operand that fits no field."""
+    by_name = {column.name: column for column in columns}
+    found: dict[str | int, Condition] = {}
+    for operand in _split(condition) if condition else ():
+        name = PATH if isinstance(operand, Under) else str(getattr(operand, "column", ""))
+        column, before = by_name.get(name), found.get(name, Condition((), None, {}))
+        merged = _merge(column, before.chosen, operand) if column else None
+        if merged is None:
+            found[len(found)] = Condition((operand,), None, {})
+        else:
+            found[name] = Condition((*before.operands, operand), column, merged)
+    return list(found.values())
 
 
 def fill_form(columns: Sequence[Column], condition: Filter | None, text: str = "") -> Form:
@@ -95,43 +80,31 @@ def fill_form(columns: Sequence[Column], condition: Filter | None, text: str = "
     """
     if condition is None:
         return Form({}, text)
-    by_name = {column.name: column for column in columns}
-    chosen: dict[str, Chosen] = {}
-    rest: list[Filter] = []
-    for operand in _split(condition):
-        name = PATH if isinstance(operand, Under) else str(getattr(operand, "column", ""))
-        column = by_name.get(name)
-        merged = _merge(column, chosen.get(name) or {}, operand) if column else None
-        if merged is None:
-            rest.append(operand)
-        else:
-            chosen[name] = merged
+    conditions = take_apart(columns, condition)
+    chosen = {each.column.name: each.chosen for each in conditions if each.column}
+    rest = [operand for each in conditions if not each.column for operand in each.operands]
     return Form(chosen, str(_all_of(rest) or ""))
 
 
-def readable(name: str) -> str:
-    """Return a column or a class as words: data sets write `brain_coral`."""
-    return name.replace("_", " ").strip()
+def leave_out(condition: Filter, part: Condition) -> Filter | None:
+    """Return a filter without one of the conditions that it consists of."""
+    return _all_of([operand for operand in _split(condition) if operand not in part.operands])
 
 
-def _describe(column: Field, cells: Sequence[Any], lite: bool) -> Column:
-    name, label = column.name, readable(column.name)
-    if column.type is FieldType.BOOL:
-        return Column(name, "bool", label)
-    given = [cell for cell in cells if cell not in (None, "")]
-    distinct = sorted(set(given))
-    if column.type in (FieldType.INT, FieldType.FLOAT):
-        low, high = (distinct[0], distinct[-1]) if distinct else (None, None)
-        return Column(name, "number", label, column.type is FieldType.INT, low=low, high=high)
-    if column.type is FieldType.DATE:
-        first, last = (_day(distinct[0]), _day(distinct[-1])) if distinct else (None, None)
-        return Column(name, "date", label, low=first, high=last)
-    longest = max(map(len, distinct), default=0)
-    repeats = len(distinct) <= max(FEW_VALUES, len(given) // 2)
-    if not distinct or longest > _LONGEST_VALUE or len(distinct) > MANY_VALUES or not repeats:
-        return Column(name, "text", label, anywhere=lite)
-    choices = tuple((value, readable(value) if name == "label" else value) for value in distinct)
-    return Column(name, "choices" if len(distinct) <= FEW_VALUES else "many", label, choices=choices)
+def replace_value(condition: Filter, column: str, old: str, new: str) -> Filter:
+    """Return a filter that compares a column with another text."""
+    match condition:
+        case And(operands):
+            return And(tuple(replace_value(operand, column, old, new) for operand in operands))
+        case Or(operands):
+            return Or(tuple(replace_value(operand, column, old, new) for operand in operands))
+        case Not(operand):
+            return Not(replace_value(operand, column, old, new))
+        case Compare(name, operator, value) if (name, value) == (column, old):
+            return Compare(name, operator, new)
+        case OneOf(name, values) if name == column:
+            return OneOf(name, tuple(new if value == old else value for value in values))
+    return condition
 
 
 def _split(operand: Filter) -> list[Filter]:
@@ -213,7 +186,8 @@ def _day(moment: int) -> str:
 def _later(column: Column, day: str, days: int) -> str:
     moment = read_moment(day.strip())
     if moment is None:
-        raise InputError(f"'{day}' is not a date as 2019-05-01; the column '{column.name}' holds dates")
+        message = f"'{day}' is not a date as 2019-05-01; the column '{column.name}' holds dates"
+        raise InputError(message, "error_date", text=day, field=column.name)
     return _day(moment + days * _DAY)
 
 
@@ -222,5 +196,6 @@ def _number(column: Column, text: str) -> int | float:
     try:
         number = float(text)
     except ValueError:
-        raise InputError(f"'{text}' is not a number; the column '{column.name}' holds numbers") from None
+        message = f"'{text}' is not a number; the column '{column.name}' holds numbers"
+        raise InputError(message, "error_number", text=text, field=column.name) from None
     return int(text) if column.is_integer and text.lstrip("+-").isdigit() else number

@@ -6,29 +6,29 @@ import contextlib
 import shlex
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypedDict
 
-from pipelines.errors import CollectionNotFound
-from pipelines.fields import ID, PATH
+from pipelines.errors import CollectionNotFound, ColumnsAwaited
+from pipelines.fields import ID, LABEL
+from pipelines.milvus.calls import SHOWING, in_turn, patience
 from pipelines.milvus.connection import close
+from pipelines.milvus.lite import is_lite
 from pipelines.query import Part
+from pipelines.search.facets import Value
 from pipelines.search.opened import Opened
 from pipelines.search.results import Hit, Results
 from pipelines.search.searcher import Searcher
 from pipelines.settings import Settings
 
-from .filter_form import Column, describe_columns, readable
+from .columns import Column, describe_columns, readable
 from .search_state import SearchState
 
 SAMPLES = 24
 EXAMPLES = 8
 # A collection on a server may grow while the page runs. Only this process writes to its Milvus Lite file.
 OVERVIEW_SECONDS = 60.0
-# Values, ranges and samples come from this many rows, the most that one call to a server returns.
-_SAMPLED_ROWS = 16_384
-_LARGEST_ID = 2**63 - 1
 
 
 class Example(TypedDict):
@@ -40,23 +40,29 @@ class Example(TypedDict):
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """What the page tells about the collection. `model` is '' and `rows` 0 while there is no collection."""
+    """What the page tells about the collection. `model` is '' and `rows` 0 while there is no collection.
+
+    is_complete: False while a server is still sending the columns.
+    """
 
     rows: int = 0
     model: str = ""
     columns: tuple[Column, ...] = ()
     examples: tuple[Example, ...] = ()
     samples: tuple[Hit, ...] = ()
+    is_complete: bool = True
 
 
 class Library:
     """One collection. May be shared by threads.
 
+    is_filled_here: whether this process inserts into it. If not, a file that holds no collection yet is not kept open.
     on_results: called with the results of every search, to measure them.
     """
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        self.is_filled_here = False
         self.on_results: Callable[[Results], None] | None = None
         self._lock = threading.Lock()
         self._searcher: Searcher | None = None
@@ -70,6 +76,12 @@ class Library:
         """Whether there was a collection once. Opening a Milvus Lite file locks other processes out."""
         return self._searcher is not None
 
+    @contextlib.contextmanager
+    def answering(self) -> Iterator[None]:
+        """Answer one request: a server that is gone costs all of it less than three seconds."""
+        with contextlib.nullcontext() if is_lite(self.settings.uri) else patience(SHOWING):
+            yield
+
     def searcher(self) -> Searcher:
         """Return the searcher of the collection, which is opened as soon as it exists.
 
@@ -77,13 +89,14 @@ class Library:
             CollectionNotFound: there is no collection yet, or it is empty.
             SearchError: the database or the model is not available.
         """
-        with self._lock:
+        with in_turn(self._lock):
             if self._searcher is None:
                 try:
                     self._searcher = Searcher(self.settings)
                 except CollectionNotFound:
                     # An open Milvus Lite file is locked, and the page is about to ask for an insert into it.
-                    close(self.settings.uri, self.settings.token)
+                    if not self.is_filled_here:
+                        close(self.settings.uri, self.settings.token)
                     raise
             self._searcher.on_results = self.on_results
             return self._searcher
@@ -95,17 +108,27 @@ class Library:
             SearchError: the database or the model is not available.
         """
         try:
-            with self.searcher().reading() as opened, self._describing:
+            with self.answering(), self.searcher().reading() as opened, in_turn(self._describing):
                 now = time.monotonic()
-                if self._described is not opened or not self._overview.rows:
-                    self._overview, self._described = _describe(opened), opened
-                    self._overview_until = now + OVERVIEW_SECONDS
+                if self._described is not opened or not self._overview.rows or self._can_complete(opened):
+                    self._renew(opened)
+                    self._described = opened
                 elif now > self._overview_until:
                     self._overview_until = now + OVERVIEW_SECONDS
                     threading.Thread(target=self._describe_again, args=[opened], daemon=True).start()
                 return self._overview
         except CollectionNotFound:
             return Overview()
+
+    def check_columns(self) -> None:
+        """Raise ColumnsAwaited, at once, if a server is still sending the columns."""
+        with self.searcher().reading() as opened:
+            opened.browser.catalog.check()
+
+    def describe_again(self) -> None:
+        """Let the next overview show rows that were just inserted."""
+        with self._describing:
+            self._described = None
 
     @property
     def insert_command(self) -> str:
@@ -121,40 +144,53 @@ class Library:
         """
         self.searcher().by_text("a photograph", 1)
         self.overview()
+        with self.searcher().reading() as opened:
+            opened.browser.prepare()
+
+    def _can_complete(self, opened: Opened) -> bool:
+        """Whether the columns that the overview lacks have come."""
+        if self._overview.is_complete:
+            return False
+        with contextlib.suppress(ColumnsAwaited):
+            opened.browser.catalog.check()
+            return True
+        return False
 
     def _describe_again(self, opened: Opened) -> None:
         with contextlib.suppress(Exception):  # the next search meets the same error and shows it
+            self._renew(opened)
+
+    def _renew(self, opened: Opened) -> None:
+        try:
             self._overview = _describe(opened)
+        except ColumnsAwaited:  # words can be searched for all the same
+            self._overview = Overview(opened.count(), opened.settings.model, is_complete=False)
+            self._overview_until = 0.0
+            return
+        is_current = self._overview.rows == opened.count()  # while much is inserted, columns lag behind
+        self._overview_until = time.monotonic() + (OVERVIEW_SECONDS if is_current else 1.0)
 
 
 def _describe(opened: Opened) -> Overview:
-    fields = opened.fields
-    keys = [ID, PATH, *(column.key for column in fields)]
-    rows = [
-        {ID: row[ID], PATH: row[PATH], **{column.name: row[column.key] for column in fields}}
-        for row in opened.collection.query(f"{ID} <= {_LARGEST_ID}", keys, limit=_SAMPLED_ROWS)
-    ]
-    columns = describe_columns(fields, rows, opened.is_lite)
-    count = opened.collection.count(strong=False)
-    return Overview(count, opened.settings.model, columns, _examples(rows), _samples(opened, rows))
+    facets = opened.facets()
+    labels = next((facet.values for facet in facets.columns if facet.field.name == LABEL), ())
+    columns = describe_columns(facets, opened.is_lite)
+    return Overview(facets.rows, opened.settings.model, columns, _examples(labels), _samples(opened))
 
 
-def _examples(rows: Sequence[Mapping[str, Any]]) -> tuple[Example, ...]:
+def _examples(labels: Sequence[Value]) -> tuple[Example, ...]:
     """Choose some labels, spread over the alphabet. Long labels make poor examples."""
-    labels = map(readable, sorted({str(row.get("label") or "") for row in rows}))
-    texts = _spread([label for label in labels if 2 < len(label) <= 24], EXAMPLES)
+    names = map(readable, sorted(str(label.value) for label in labels))
+    texts = _spread([name for name in names if 2 < len(name) <= 24], EXAMPLES)
     return tuple({"text": text, "url": SearchState().with_query([Part(text)], []).url} for text in texts)
 
 
-def _samples(opened: Opened, rows: Sequence[Mapping[str, Any]]) -> tuple[Hit, ...]:
+def _samples(opened: Opened) -> tuple[Hit, ...]:
     """Choose images for the start page: one of each label first, the same ones each time."""
-    firsts: dict[object, int] = {}
-    for row in rows:
-        firsts.setdefault(row.get("label") or row[ID], row[ID])
-    ids = list(firsts.values())
+    ids = opened.browser.first_of_each(LABEL)
     if len(ids) < SAMPLES:  # few labels
         taken = set(ids)
-        ids += [row[ID] for row in rows if row[ID] not in taken]
+        ids += _spread([key for key in opened.browser.first_of_each(ID) if key not in taken], SAMPLES - len(ids))
     return tuple(hit for hit in map(opened.get, _spread(ids, SAMPLES)) if hit is not None)
 
 

@@ -1,40 +1,38 @@
-"""The images of the collection for browsers: `/thumb/{id}` and `/image/{id}`.
+"""The images of the collection for browsers: `/thumb/{id}`, `/preview/{id}` and `/image/{id}`.
 
 A client names an id, never a path. Data is sent after it was decoded, or after a check of its first bytes.
 """
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import io
 import os
 import re
-import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
 from fastapi import APIRouter, Request, Response
 from starlette.datastructures import Headers
 
-from pipelines.errors import CollectionNotFound, SearchError, UnreadableImage
+from pipelines.errors import SearchError, UnreadableImage
 from pipelines.fetch.read import is_remote, read_file
-from pipelines.fields import PATH, row_id
-from pipelines.files import write_atomically
-from pipelines.images.decode import decode
-from pipelines.milvus.schema import MTIME_NS, SIZE
+from pipelines.images.convert import Converter
+from pipelines.images.worker import LARGEST, Encoded
 from pipelines.settings import cache_dir
 
+from .disk_cache import DiskCache
 from .library import Library
+from .originals import find_originals
 
-EDGE = 320  # pixels
-_VERSION = "2"  # part of every key: raise it when thumbnails are made differently
-_LARGEST_EDGE = 4096
-_QUALITY = 72
-# Decoded images take up to 384 MB each.
-_decoding = threading.BoundedSemaphore(2)
+# What images are shrunk to, in pixels: a thumbnail into a box that fills a row of the page on a fine screen.
+THUMB = (720, 320)
+PREVIEWS = (1280, 2048)  # long sides
+MOST_BYTES = 2**30  # of all of these on the disk
+_VERSION = "3"  # part of every key: raise it when thumbnails are made differently
+# Images that are searched for delay none of the collection. Of those one client has at most three in work: see
+# `api.routes.Slots` and `QueryImages`.
+convert_stored, convert_sent = Converter(), Converter(4, only_safe=True)
 
 # Formats that every browser shows and that cannot carry a script, by their first bytes.
 _MAGIC = {
@@ -51,52 +49,47 @@ _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 _GONE = "the image's file is gone or unreadable"
 
 
-class Encoded(NamedTuple):
-    """An image as it is sent."""
-
-    data: bytes
-    media_type: str
-
-
 class Thumbnails:
-    """Square WebP thumbnails of EDGE pixels, cached on disk.
+    """Small WebP versions of whole images, cached on disk.
 
     Args:
         allow_private: also fetch URLs on private, loopback and link-local addresses.
     """
 
     def __init__(self, folder: Path | None = None, allow_private: bool = False) -> None:
-        self._folder = folder or cache_dir() / "thumbnails"
+        self.cache = DiskCache(folder or cache_dir() / "thumbnails", MOST_BYTES, ".webp")
         self._allow_private = allow_private
 
-    def get(self, path: str, key: str) -> Encoded:
-        """Return the thumbnail of a file, under the key of its present state.
+    def get(self, path: str, key: str, box: tuple[int, int] = THUMB) -> Encoded:
+        """Return a file's image shrunk to fit into a box, under the key of its present state.
 
         Raises:
             UnreadableImage: the file cannot be read or decoded.
         """
-        kept = self._folder / key[:2] / f"{key}.webp"
-        with contextlib.suppress(OSError):
-            return Encoded(kept.read_bytes(), "image/webp")
+        if (kept := self.cache.get(key)) is not None:
+            return Encoded(kept, "image/webp")
         # Read before its turn to be decoded, so that a slow server delays no other image.
-        data = read_file(path, self._allow_private)
-        with _decoding:
-            pixels = decode(data, size=EDGE)
-        thumbnail = encode(pixels, "WEBP")
-        with contextlib.suppress(OSError):  # a full disk only costs the cache
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(kept, lambda part: part.write_bytes(thumbnail.data), is_cache=True)
+        thumbnail = convert_stored(read_file(path, self._allow_private), "WEBP", box, edge=max(box))
+        self.cache.put(key, thumbnail.data)
         return thumbnail
 
 
 def image_routes(library: Library, thumbnails: Thumbnails) -> APIRouter:
-    """Return both routes. They must precede the page, which takes every other address."""
+    """Return the routes. They must precede the page, which takes every other address."""
     router, private = APIRouter(), library.settings.allow_private_urls
 
     @router.get("/thumb/{id}", responses=_documented("image/webp"), response_class=Response, tags=["images"])
     def thumb(id: str, request: Request) -> Response:
-        """A square WebP of 320 pixels."""
-        return _answer(library, id, request, f"thumb{EDGE}", thumbnails.get)
+        """The whole image as a WebP of at most 720 × 320 pixels."""
+        return _answer(library, id, request, "thumb", thumbnails.get)
+
+    @router.get("/preview/{id}", responses=_documented("image/webp"), response_class=Response, tags=["images"])
+    def preview(id: str, request: Request, edge: int = 0) -> Response:
+        """The whole image as a WebP for a screen of `edge` pixels: its long side has at most 1,280 or 2,048."""
+        side = next((side for side in PREVIEWS if side >= edge), PREVIEWS[-1])
+        return _answer(
+            library, id, request, f"preview{side}", lambda path, key: thumbnails.get(path, key, (side, side))
+        )
 
     @router.get("/image/{id}", responses=_documented("image/*"), response_class=Response, tags=["images"])
     def image(id: str, request: Request) -> Response:
@@ -116,9 +109,7 @@ def full_image(path: str, allow_private: bool = False) -> Encoded:
     media_type = sniff(data)
     if media_type:
         return Encoded(data, media_type)
-    with _decoding:
-        pixels = decode(data)
-    return encode(pixels, "JPEG")
+    return convert_stored(data, "JPEG", edge=max(LARGEST))
 
 
 def sniff(data: bytes) -> str:
@@ -145,35 +136,19 @@ def file_key(path: str, variant: str) -> str:
     return hashlib.blake2b(parts, digest_size=16).hexdigest()
 
 
-def encode(pixels: np.ndarray, format_name: str) -> Encoded:
-    """Encode uint8[height, width, 3] RGB as PNG, JPEG or WEBP, shrunk to 4,096 pixels."""
-    from PIL import Image
-
-    image = Image.fromarray(pixels)
-    image.thumbnail((_LARGEST_EDGE, _LARGEST_EDGE))
-    buffer = io.BytesIO()
-    image.save(buffer, format_name, quality=_QUALITY)
-    return Encoded(buffer.getvalue(), f"image/{format_name.lower()}")
-
-
 def _answer(
     library: Library, image_id: str, request: Request, variant: str, load: Callable[[str, str], Encoded]
 ) -> Response:
     """Answer a request. Plain `def` routes run in threads, so decoding does not block the page."""
-    number = row_id(image_id)
     try:
-        with library.searcher().reading() as opened:
-            row = opened.collection.get([number], [PATH, MTIME_NS, SIZE], strong=False).get(number)
-    except CollectionNotFound:
-        row = None
+        original = find_originals(library, [image_id]).get(image_id)
     except SearchError:
         return _refuse(503, "the database does not answer")
-    if row is None:
+    if original is None:
         return _refuse(404, "no such image")
-    path = str(row[PATH])
+    path = original.path
     try:
-        if not _is_as_indexed(row):
-            return _refuse(404, _GONE)
+        original.check()
         key = file_key(path, variant)
         headers = {"ETag": f'"{key}"', "Cache-Control": _CACHE, "Content-Security-Policy": _SANDBOX}
         if _matches(request.headers.get("if-none-match", ""), key):
@@ -197,21 +172,6 @@ def _whole_or_part(encoded: Encoded, headers: dict[str, str], asked: Headers) ->
         return Response(status_code=416, headers={**headers, "Content-Range": f"bytes */{len(data)}"})
     headers["Content-Range"] = f"bytes {start}-{end}/{len(data)}"
     return Response(data[start : end + 1], 206, headers, encoded.media_type)
-
-
-def _is_as_indexed(row: Mapping[str, Any]) -> bool:
-    """Whether a path leads to the file that it led to when it was indexed.
-
-    Collections may consist of symbolic links. A link that was put there later could lead to private files.
-    """
-    path = os.path.abspath(row[PATH])
-    if os.path.realpath(path) == path:
-        return True
-    try:
-        status = os.stat(path)
-    except (OSError, ValueError):
-        return False
-    return (status.st_mtime_ns, status.st_size) == (row[MTIME_NS], row[SIZE])
 
 
 def _matches(if_none_match: str, key: str) -> bool:

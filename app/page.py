@@ -5,35 +5,35 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-import os
+import re
 import secrets
-from dataclasses import replace
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import gradio as gr
 
-from pipelines.errors import SearchError, StoreLocked, UnreadableImage
+from pipelines.errors import SearchError
+from pipelines.fetch.read import is_web
+from pipelines.fields import row_id
 from pipelines.models.registry import get_model
-from pipelines.query import Part, Query
+from pipelines.query import MAX_LIMIT, MAX_PARTS, Part, Query
 from pipelines.search.results import Hit, Results, to_csv, to_json
 
+from .appearance import read_static, script
 from .filter_form import read_form
 from .library import Library, Overview
+from .problems import Problem, explain
 from .query_images import QueryImages
-from .search_state import PAGE, SearchState, UploadedImage, clean_cosine, clean_text
+from .questions import check_upload, ids_of, language_of, pairs, state_of, whole_number
+from .search_state import FOLD, MAX_SHOWN, SearchState, clean_cosine, clean_text
+from .texts import catalogue, choose_language
 from .views import Shared, View, empty_view, error_view, results_view, shared_view, start_view
 
-STATIC = Path(__file__).parent / "static"
-LOCALES = Path(__file__).parent / "locales"
-# Joined in this order.
-SCRIPTS = ("texts", "results", "search", "query_parts", "filters", "lightbox", "image", "start")
-STYLES = ("frame", "search", "filters", "results", "lightbox", "phone")
 # Searches share the model, which answers one call at a time: more threads would only cost memory.
 CONCURRENCY = 8
 # Uploads are deleted after an hour. QueryImages keeps what the search needs of them.
 DELETE_UPLOADS = (600, 3600)  # seconds: how often, and how old
-FOLD = 0.95  # cosine of near-duplicates
+FURTHER, MAX_FURTHER = 72, 480  # results that scrolling brings at a time
 
 log = logging.getLogger(__name__)
 
@@ -47,20 +47,19 @@ class Page:
 
     def build(self) -> gr.Blocks:
         """Build the layout and connect its events."""
-        t = translations()
-        title = catalogue()["en"]["title"]
-        blocks = gr.Blocks(title=title, analytics_enabled=False, delete_cache=DELETE_UPLOADS)
+        english = catalogue()["en"]  # until the script is there
+        blocks = gr.Blocks(title=english["title"], analytics_enabled=False, delete_cache=DELETE_UPLOADS)
         with blocks:
-            gr.HTML(_read("header.html"), apply_default_css=False, js_on_load=None, elem_id="header")
+            gr.HTML(read_static("header.html"), apply_default_css=False, js_on_load=None, elem_id="header")
             with gr.Row(elem_id="bar"):
                 self._text = gr.Textbox(
-                    placeholder=t("text_placeholder"), label=t("text_placeholder"), show_label=False, container=False,
+                    label=english["text_placeholder"], show_label=False, container=False,
                     max_lines=1, autofocus=True, elem_id="text", scale=1, min_width=120,
                 )  # fmt: skip
-                gr.HTML(_read("image.html"), apply_default_css=False, js_on_load=None, elem_id="image")
-                self._go = gr.Button(t("search"), variant="primary", elem_id="go", scale=0, min_width=96)
+                gr.HTML(read_static("image.html"), apply_default_css=False, js_on_load=None, elem_id="image")
+                self._go = gr.Button("", variant="primary", elem_id="go", scale=0, min_width=96)
             self._results = gr.HTML(
-                {"kind": "loading"}, html_template=_read("results.html"), js_on_load=script(),
+                {"kind": "loading"}, html_template=read_static("results.html"), js_on_load=script(),
                 apply_default_css=False, elem_id="results",
             )  # fmt: skip
             self._export = gr.Textbox(visible="hidden", elem_id="export")
@@ -78,76 +77,110 @@ class Page:
         }  # fmt: skip
         blocks.load(self.on_load, None, self._results, **options)
         self._results.ask(self.on_ask, None, self._results, **options)
-        gr.on([self._text.submit, self._go.click], None, self._text, js="(text) => window.imageSearch.ask({ text })")
+        gr.on([self._text.submit, self._go.click], None, self._text, js="window.imageSearch.submit")
         exported = self._results.export(self.on_export, None, self._export, **options)
         exported.then(None, self._export, js="(file) => window.imageSearch.save(file)")
 
     def on_load(self, request: gr.Request) -> View:
         """Answer the address with which the page was opened."""
-        return self._respond(SearchState.from_url(str(request.query_params)), reader=_language(request))
+        with self._library.answering():
+            return self._respond(SearchState.from_url(str(request.query_params)), reader=language_of(request))
 
     def on_ask(self, event: gr.EventData, request: gr.Request) -> View:
         """Answer a question: the address of the page, and a new text, image or filter form, or more results."""
-        view = self._respond(_state(event), event, _language(request))
-        view["turn"] = _whole_number(event, "turn")
+        with self._library.answering():
+            view = self._respond(state_of(event), event, language_of(request), request.client.host)
+        view["turn"] = whole_number(event, "turn")
         return view
 
     def on_export(self, event: gr.EventData, request: gr.Request) -> str:
-        """Return the results that the page shows as a file: its name, a line break, its content."""
-        state = _state(event)
-        try:
-            results = self._find(state, 0, state.shown, _language(request))
-        except SearchError as error:
-            raise gr.Error(str(error)) from error
-        folded = state.fold is not None
-        if getattr(event, "format", "") == "json":
-            return f"results.json\n{to_json(results.hits, folded)}"
-        names = list(results.hits[0].fields) if results.hits else []
-        return f"results.csv\n{to_csv(results.hits, names, folded)}"
+        """Return the results that the page shows, or those with the `ids` that are selected, as a file.
 
-    def _respond(self, state: SearchState, event: gr.EventData | None = None, reader: str = "") -> View:
+        It is one text: the file's name, a line break, its content. An error has no name; its content is JSON, the key
+        of a text of the page and its values.
+        """
+        state, chosen, form = state_of(event), ids_of(event, "ids"), getattr(event, "format", "")
+        try:
+            with self._library.answering():
+                hits = self._shown(state, whole_number(event, "shown"), chosen, language_of(request))
+        except SearchError as error:
+            problem = explain(error)
+            return f"\n{json.dumps([problem.key, dict(problem.values)])}"
+        folded = state.fold is not None
+        if form == "paths":
+            return "\n".join(["paths.txt", *(hit.path.encode(errors="replace").decode() for hit in hits)])
+        if form == "json":
+            return f"{_file_name(state)}.json\n{to_json(hits, folded)}"
+        return f"{_file_name(state)}.csv\n{to_csv(hits, list(hits[0].fields) if hits else [], folded)}"
+
+    def _shown(self, state: SearchState, count: int, chosen: Sequence[int], reader: str) -> list[Hit]:
+        """Return the first `count` results of a state, or only the chosen ones of them."""
+        if state.is_empty:  # the start page has no results, only images
+            return [hit for image_id in chosen if (hit := self._get(image_id))]
+        hits = self._find(state, 0, min(max(state.shown, count), MAX_LIMIT), reader).hits
+        return [hit for hit in hits if row_id(hit.id) in chosen] if chosen else hits
+
+    def _respond(
+        self, state: SearchState, event: gr.EventData | None = None, reader: str = "", client: str = ""
+    ) -> View:
         """Answer a state, or what an event makes of it. Every error becomes a view."""
         overview = Overview()
         try:
             overview = self._library.overview()
             if event is not None:
-                state = self._change(state, event, overview)
-            return self._answer(state, overview, _whole_number(event, "offset"), reader)
-        except UnreadableImage as error:
-            return error_view(self._share(state, overview), "error_image", reason=str(error))
-        except StoreLocked:  # the collection did not exist when the page started, and an insert is making it
-            return error_view(self._share(state, overview), "error_locked")
+                state = self._change(state, event, overview, client)
+            return self._answer(state, overview, event, reader)
         except SearchError as error:
-            view = error_view(self._share(state, overview), message=str(error))
-            view["form_kept"] = hasattr(event, "form")
-            return view
+            return error_view(self._share(state, overview), explain(error, choose_language(reader) == "en"))
         except Exception:
             reference = secrets.token_hex(3)
             log.exception("search failed (reference %s)", reference)
-            return error_view(self._share(SearchState(), overview), "error_internal", reference=reference)
+            return error_view(self._share(SearchState(), overview), Problem("error_internal", {"reference": reference}))
 
-    def _change(self, state: SearchState, event: gr.EventData, overview: Overview) -> SearchState:
+    def _change(self, state: SearchState, event: gr.EventData, overview: Overview, client: str) -> SearchState:
         """Return the state that an event leads to.
 
         Raises:
-            UnreadableImage: the uploaded image cannot be searched for.
-            InputError: the filter form is not valid.
+            UnreadableImage: an image cannot be searched for.
+            InputError: the filter form is not valid, or the query is full.
         """
-        text, path, form = (getattr(event, name, None) for name in ("text", "path", "form"))
+        if like := ids_of(event, "like"):
+            sample = like[:: -(-len(like) // MAX_PARTS)]
+            return state.with_query([Part(id=image_id) for image_id in sample], [])
+        text, path, form, sort = (getattr(event, name, None) for name in ("text", "path", "form", "sort"))
         if isinstance(text, str):
-            return state.with_text(clean_text(text))
-        if isinstance(path, str):  # an uploaded image starts a new query
-            model = get_model(self._library.searcher().settings.model)
-            key = self._images.keep(_check_upload(path), model.image_size)
-            return state.with_query([], [UploadedImage(key)])
+            state = self._with_text(state, clean_text(text), client)
+        if isinstance(path, str):
+            state = self._with_image(state, check_upload(path), client)
+        if isinstance(sort, str):
+            state = state.with_order(sort)
         if not isinstance(form, dict):
             return state
-        condition = read_form(overview.columns, _pairs(form.get("columns")), str(form.get("conditions") or ""))
+        conditions, parse = str(form.get("conditions") or ""), self._library.searcher().parse_filter
+        condition = read_form(overview.columns, pairs(form.get("columns")), conditions, parse)
         fold = (state.fold or FOLD) if form.get("fold") is True else None
         return state.with_filter(condition, clean_cosine(form.get("min_score")), fold)
 
-    def _answer(self, state: SearchState, overview: Overview, offset: int, reader: str) -> View:
+    def _with_text(self, state: SearchState, text: str, client: str) -> SearchState:
+        """Replace the words. Addresses of images become images; images that the collection does not have are left."""
+        addresses = [word for word in text.split() if is_web(word)]
+        words = " ".join(word for word in text.split() if word not in addresses) if addresses else text
+        unknown = [part.id for part in state.parts if part.id is not None and self._get(part.id) is None]
+        state = state.without_ids(unknown).with_text(words)
+        for address in addresses:
+            state = self._with_image(state, address, client)
+        return state
+
+    def _with_image(self, state: SearchState, path: str, client: str) -> SearchState:
+        settings = self._library.searcher().settings
+        key = self._images.keep(path, get_model(settings.model).fit, settings.allow_private_urls, client)
+        return state.with_image(key)
+
+    def _answer(self, state: SearchState, overview: Overview, event: gr.EventData | None, reader: str) -> View:
         """Search for a state, or show what there is while nothing is searched for.
+
+        An event may have an `offset`, after which the results follow those that the page shows, or say how many it
+        `shown` before the reader left it.
 
         Raises:
             SearchError: with a message for the person who searches.
@@ -156,21 +189,31 @@ class Page:
         if not overview.rows:
             return empty_view(shared, self._library.insert_command)
         if state.is_empty:
+            if not overview.is_complete:
+                self._library.check_columns()
             return start_view(shared, state, overview.samples)
         if any(self._images.get(key) is None for key, _ in state.images):
-            return error_view(shared, "error_image_gone")
+            return error_view(shared, Problem("error_image_gone"))
+        offset = whole_number(event, "offset")
         if not offset:
-            return results_view(shared, state, self._find(state, 0, state.shown, reader))
-        results = self._find(state, offset, PAGE, reader)
-        state = replace(state, shown=offset + len(results.hits))
-        return results_view({**shared, "url": state.url}, state, results, offset)
+            limit = max(state.shown, min(whole_number(event, "shown"), MAX_SHOWN))
+            offer = self._library.searcher().offer_dates(state.text, reader)
+            return results_view(shared, state, self._find(state, 0, limit, reader), offer=offer)
+        # Each page of a search asks Milvus for all rows up to its end: pages grow, so that their sum does not.
+        limit = min(max(FURTHER, offset // 4), MAX_FURTHER)
+        if state.parts or state.images:
+            limit = min(limit, MAX_LIMIT - offset)
+        return results_view(shared, state, self._find(state, offset, limit, reader), offset)
 
     def _find(self, state: SearchState, offset: int, limit: int, reader: str) -> Results:
         if state.error is not None:
             raise state.error
         uploaded = [Part(image=self._images.get(key), weight=weight) for key, weight in state.images]
         parts = (*state.parts, *uploaded)
-        query = Query(parts, limit, offset, state.filter, state.min_score, state.fold, reader=reader)
+        query = Query(
+            parts, limit, offset, state.filter, state.min_score, state.fold, reader=reader, order=state.order,
+            dates=state.dates,
+        )  # fmt: skip
         return self._library.searcher().search(query)
 
     def _share(self, state: SearchState, overview: Overview) -> Shared:
@@ -185,68 +228,5 @@ class Page:
         return None
 
 
-def catalogue() -> dict[str, dict[str, str]]:
-    """Return the texts of the page by language and key. Keys that end in a plural category come in all four."""
-    return {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(LOCALES.glob("*.json"))}
-
-
-def translations() -> gr.I18n:
-    """Return the texts for Gradio, which takes the language of the browser. The script finds them in its settings."""
-    return gr.I18n(**catalogue())
-
-
-def appearance() -> dict[str, Any]:
-    """Return the options of `gr.mount_gradio_app` for style and language."""
-    css = "\n".join(_read(f"css/{name}.css") for name in STYLES)
-    theme = gr.themes.Base(  # frame.css has the other colours
-        primary_hue="teal", neutral_hue="stone",
-        # Gradio's wheel lacks the SemiBold files of this font.
-        font=[gr.themes.LocalFont("IBM Plex Sans", weights=(400, 700)), "ui-sans-serif", "system-ui", "sans-serif"],
-        font_mono=["ui-monospace", "Consolas", "monospace"],
-    ).set(body_background_fill="#faf9f7", body_background_fill_dark="#141312")  # fmt: skip
-    return {"theme": theme, "css": css, "i18n": translations(), "footer_links": []}
-
-
-def script() -> str:
-    """Return the script of the page. It is asynchronous: it first waits for Gradio's components."""
-    parts = "\n".join(_read(f"js/{name}.js") for name in SCRIPTS)
-    return f"(async () => {{\n{parts}\n}})();"
-
-
-def _state(event: gr.EventData) -> SearchState:
-    url = getattr(event, "address", "")
-    return SearchState.from_url(url if isinstance(url, str) else "")
-
-
-def _language(request: gr.Request) -> str:
-    """Return the code of the browser's first language, 'de'."""
-    return str(request.headers.get("accept-language", ""))[:2].lower()
-
-
-def _whole_number(event: gr.EventData | None, name: str) -> int:
-    number = getattr(event, name, 0)
-    return number if isinstance(number, int) and number > 0 else 0
-
-
-def _pairs(value: Any) -> dict[str, Any]:
-    """Return `[[name, value], …]` as a dictionary, without entries that are not such pairs."""
-    pairs = value if isinstance(value, list) else []
-    return {
-        pair[0]: pair[1] for pair in pairs if isinstance(pair, list) and len(pair) == 2 and isinstance(pair[0], str)
-    }
-
-
-def _check_upload(path: str) -> str:
-    """Return the path if it is in the folder of uploads. `OnlyUploads` has refused all others; this opens the file.
-
-    Raises:
-        UnreadableImage: the file is not an upload.
-    """
-    folder = os.path.realpath(gr.utils.get_upload_folder())
-    if not os.path.realpath(path).startswith(folder + os.sep):
-        raise UnreadableImage("it is not an upload")
-    return path
-
-
-def _read(name: str) -> str:
-    return (STATIC / name).read_text(encoding="utf-8")
+def _file_name(state: SearchState) -> str:
+    return re.sub(r"\W+", "-", state.words[:60]).strip("-") or "images"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Sequence
+from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -22,12 +23,15 @@ class TrustedProxies:
     """Takes client, host and scheme of a request from X-Forwarded-For, -Host and -Proto of a trusted proxy.
 
     From anybody else these headers are removed, so that nothing behind reads them. Of the addresses in X-Forwarded-For
-    the last one that is no trusted proxy counts: those before it are what the client wrote.
+    the last one that is no trusted proxy counts: those before it are what the client wrote. Its port does not count,
+    for which a client has thousands. `scope["forwarded"]` says whether a request may have passed any proxy.
 
+    Args:
+        has_names: whether the page has names of a network, which only a proxy gives it.
     """
 
-    def __init__(self, app: ASGIApp, networks: Sequence[Network]) -> None:
-        self._app, self._networks = app, networks
+    def __init__(self, app: ASGIApp, networks: Sequence[Network], has_names: bool = False) -> None:
+        self._app, self._networks, self._is_behind_another = app, networks, has_names and not networks
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -37,13 +41,16 @@ class TrustedProxies:
     def _rewritten(self, scope: Scope) -> Scope:
         given = Headers(scope=scope)
         kept = [(name, value) for name, value in scope["headers"] if name.decode("latin-1").lower() not in _HEADERS]
-        scope = {**scope, "headers": kept}
+        # Browsers have spoken HTTP/1.1 since 1997; nginx speaks 1.0 to what is behind it, unless it is told otherwise.
+        is_signed = len(kept) < len(scope["headers"]) or "via" in given or scope.get("http_version") == "1.0"
+        scope = {**scope, "headers": kept, "forwarded": is_signed or self._is_behind_another}
         client = scope.get("client")
         if client is None or not self._trusts(client[0]):
             return scope
         names = [name.strip() for name in ",".join(given.getlist("x-forwarded-for")).split(",")]
         named = [name for name in names if name and not self._trusts(name)]
-        scope["client"] = (named[-1] if named else UNNAMED, 0)
+        address = _ip_of(named[-1]) if named else None
+        scope["client"] = (str(address) if address else UNNAMED, 0)
         if (scheme := given.get("x-forwarded-proto", "")) in ("http", "https"):
             scope["scheme"] = scheme
         if host := given.get("x-forwarded-host"):
@@ -51,12 +58,47 @@ class TrustedProxies:
         return scope
 
     def _trusts(self, address: str) -> bool:
-        try:
-            ip = ipaddress.ip_address(address.strip("[]"))
-        except ValueError:
-            return False
-        ip = getattr(ip, "ipv4_mapped", None) or ip
-        return any(ip.version == network.version and ip in network for network in self._networks)
+        ip = _ip_of(address)
+        return ip is not None and any(ip.version == network.version and ip in network for network in self._networks)
+
+
+def client_of(scope: Scope) -> str:
+    """Return the client's address, or its IPv6 network, which belongs to one person."""
+    host = (scope.get("client") or ("", 0))[0]
+    address = _ip_of(host)
+    if address is None:
+        return str(host)
+    return str(ipaddress.ip_network((address, 64), strict=False)) if address.version == 6 else str(address)
+
+
+def is_from_this_machine(scope: Scope) -> bool:
+    """Tell whether a request comes straight from a browser on this machine, for which the page is `localhost`."""
+    headers, client = Headers(scope=scope), scope.get("client")
+    if client is None or scope.get("forwarded", True):
+        return False
+    host = f"//{headers.get('host', '')}"
+    try:
+        names = [urlsplit(address).hostname for address in (host, headers.get("origin", host))]
+    except ValueError:
+        return False
+    addresses = [_ip_of("127.0.0.1" if name == "localhost" else name or "") for name in (client[0], *names)]
+    return all(address is not None and address.is_loopback for address in addresses)
+
+
+def _ip_of(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """Return the address in `1.2.3.4`, `1.2.3.4:5678`, `::1` or `[::1]:99`; None if there is none.
+
+    A socket for both kinds has 1.2.3.4 as `::ffff:1.2.3.4`.
+    """
+    if text.startswith("["):
+        text = text[1:].partition("]")[0]
+    elif text.count(":") == 1:
+        text = text.partition(":")[0]
+    try:
+        ip = ipaddress.ip_address(text)
+    except ValueError:
+        return None
+    return getattr(ip, "ipv4_mapped", None) or ip
 
 
 def read_network(text: str) -> Network:

@@ -5,18 +5,25 @@ from __future__ import annotations
 import base64
 import contextlib
 import hashlib
+import threading
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 from pipelines.errors import UnreadableImage
 from pipelines.fetch.read import read_file
 from pipelines.files import write_atomically
 from pipelines.images.decode import decode
+from pipelines.images.fit import Fit
+from pipelines.images.worker import encode
 from pipelines.settings import cache_dir
 
-from .media import encode
+from .media import convert_sent
 
 MOST_KEPT = 1000  # images; 224×224 pixels as PNG are about 90 kB
 _CHIP_EDGE = 96  # pixels
+# Fewer than the page answers questions at the same time: words are searched for whatever images wait.
+_AT_ONCE, _OF_CLIENT = 4, 2
 
 
 class QueryImages:
@@ -27,18 +34,23 @@ class QueryImages:
 
     def __init__(self, folder: Path | None = None) -> None:
         self._folder = folder or cache_dir() / "query_images"
+        self._lock, self._at_work = threading.Lock(), Counter[str]()
 
-    def keep(self, path: str, size: int) -> str:
-        """Keep an uploaded image and return its key.
+    def keep(self, path: str, size: Fit, allow_private: bool = False, client: str = "") -> str:
+        """Keep an image and return its key.
 
         Args:
-            size: edge of the model's input in pixels. The image is kept in this size: searching for it again gives
+            path: an uploaded file, or the address of an image on the web.
+            size: the model's input. The image is kept in this size: searching for it again gives
                 the same embedding, and nothing is stored that the search does not need.
+            allow_private: also fetch from private, loopback and link-local addresses.
+            client: the address of who asks.
 
         Raises:
             UnreadableImage: the image cannot be decoded or kept.
         """
-        data = encode(decode(read_file(path), size=size), "PNG").data
+        with self._place(client):
+            data = convert_sent(read_file(path, allow_private), "PNG", size=size).data
         key = hashlib.blake2b(data, digest_size=16).hexdigest()
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -47,6 +59,18 @@ class QueryImages:
             raise UnreadableImage(f"it cannot be kept in {self._folder}: {error.strerror}") from error
         self._forget_oldest()
         return key
+
+    @contextlib.contextmanager
+    def _place(self, client: str) -> Iterator[None]:
+        with self._lock:
+            if self._at_work[client] >= _OF_CLIENT or self._at_work.total() >= _AT_ONCE:
+                raise UnreadableImage("too many images are being searched for; try again soon", "error_busy")
+            self._at_work[client] += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._at_work -= Counter([client])  # which drops those with none
 
     def get(self, key: str) -> bytes | None:
         """Return a kept image as PNG, None if it is gone."""

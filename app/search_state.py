@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple, TypeVar
 from urllib.parse import parse_qsl, urlencode
 
 from pipelines.errors import InputError
-from pipelines.query import MAX_PARTS, Filter, Part, format_query, parse_filter, parse_query
+from pipelines.query import MAX_PARTS, Filter, Line, Part, format_query, parse_filter, parse_line, parse_order
 
 PAGE = 24  # results
-MAX_SHOWN = 960
+MAX_SHOWN = 960  # results that an address brings at once; scrolling brings all
 MAX_TEXT = 2000  # characters; CLIP reads 77 tokens of each part
 MAX_FILTER = 4000
+MAX_ORDER = 300
 MAX_IMAGES = 8
+FOLD = 0.95  # cosine of near-duplicates
 _MAX_URL = 8_000
 _IMAGE = re.compile(r"([0-9a-f]{32})(?:~(-?\d{1,3}(?:\.\d{1,3})?))?")
 
@@ -34,21 +36,25 @@ class SearchState:
     """What the page searches for and how much of it is shown. The empty state is the start page.
 
     text: the query line as typed, with images of the collection: `beach -id:42`.
-    parts: the parsed query line; empty if `text_error` says why it cannot be read.
+    parts, dates: the parsed query line; empty if `text_error` says why it cannot be read.
     images: uploaded images.
     filter_text: the filter as typed; '' searches the whole collection.
     filter: the parsed filter; None if there is none or `filter_error` says why it cannot be read.
-    shown: number of results on the page; above PAGE after "More results".
+    order: as `parse_order` reads it; '' is the order of relevance.
+    shown: number of results at first; scrolling brings more.
+    fold: cosine above which near-duplicates are one card; None shows each of them.
     """
 
     text: str = ""
     parts: tuple[Part, ...] = ()
+    dates: tuple[str, ...] = ()
     images: tuple[UploadedImage, ...] = ()
     filter_text: str = ""
     filter: Filter | None = None
+    order: str = ""
     shown: int = PAGE
     min_score: float | None = None
-    fold: float | None = None
+    fold: float | None = FOLD
     text_error: InputError | None = None
     filter_error: InputError | None = None
 
@@ -66,25 +72,27 @@ class SearchState:
         state = cls(
             images=tuple(UploadedImage(match[1], float(match[2] or 1)) for match in images[:MAX_IMAGES]),
             filter_text=filter_text, filter=condition, filter_error=filter_error,
-            shown=_clean_shown(given.get("k", "")), min_score=clean_cosine(given.get("min", "")),
-            fold=clean_cosine(given.get("fold", "")),
+            order=_clean_order(given.get("sort", "")), shown=_clean_shown(given.get("k", "")),
+            min_score=clean_cosine(given.get("min", "")), fold=_clean_fold(given.get("fold", "")),
         )  # fmt: skip
-        return state._with_line(clean_text(given.get("q", "")))
+        return state.with_line(clean_text(given.get("q", "")))
 
     @property
     def url(self) -> str:
         """The permalink, relative to the page. Parameters with default values are left out."""
         given = [("q", self.text)]
         given += [("image", key if weight == 1 else f"{key}~{weight:g}") for key, weight in self.images]
-        given += [("filter", self.filter_text), ("k", "" if self.shown == PAGE else str(self.shown))]
-        given += [(name, f"{number:g}") for name, number in (("min", self.min_score), ("fold", self.fold)) if number]
+        given += [("filter", self.filter_text), ("sort", self.order)]
+        given += [("k", "" if self.shown == PAGE else str(self.shown))]
+        given += [("min", f"{self.min_score:g}" if self.min_score else "")]
+        given += [("fold", "" if self.fold == FOLD else f"{self.fold or 0:g}")]
         given = [(name, value) for name, value in given if value]
         return f"?{urlencode(given)}" if given else ""
 
     @property
     def is_empty(self) -> bool:
-        """Whether the query has neither text nor images."""
-        return not self.text and not self.images
+        """Whether there is nothing to search for, to filter by and to order by."""
+        return not (self.text or self.images or self.filter_text or self.order)
 
     @property
     def is_full(self) -> bool:
@@ -105,19 +113,43 @@ class SearchState:
         typed = self.text.removesuffix(format_query(stored))
         if not typed or (typed != self.text and typed.endswith(" ")):
             return typed.strip()
-        return format_query([part for part in self.parts if part.id is None])  # images stand between the words
+        words = [part for part in self.parts if part.id is None]  # images stand between the words
+        return format_query(words, self.dates)
 
     def with_text(self, text: str) -> SearchState:
         """Replace the texts of the query and keep its images."""
         images = self._stored
-        state = self._with_line(text)
+        state = self.with_line(text)
         line = f"{text} {format_query(images)}".strip()
         return replace(state, text=line, parts=(*state.parts, *images), shown=PAGE)
+
+    def with_image(self, key: str) -> SearchState:
+        """Add an uploaded image to the query, unless it is there already.
+
+        Raises:
+            InputError: the query has no room for it.
+        """
+        if any(image.key == key for image in self.images):
+            return self
+        if self.is_full or len(self.images) >= MAX_IMAGES:
+            raise InputError(f"a query has at most {MAX_IMAGES} images", "error_many_images", count=str(MAX_IMAGES))
+        return replace(self, images=(*self.images, UploadedImage(key)), shown=PAGE)
+
+    def without_ids(self, ids: Collection[int | str]) -> SearchState:
+        """Remove images of the collection from the query, and keep its words and the others."""
+        if not ids:
+            return self
+        return self.with_query([part for part in self.parts if part.id is None or part.id not in ids], self.images)
 
     def with_query(self, parts: Sequence[Part], images: Sequence[UploadedImage]) -> SearchState:
         """Replace the query and keep the filters."""
         return replace(
-            self, text=format_query(parts), parts=tuple(parts), images=tuple(images), text_error=None, shown=PAGE
+            self,
+            text=format_query(parts, self.dates),
+            parts=tuple(parts),
+            images=tuple(images),
+            text_error=None,
+            shown=PAGE,
         )
 
     def with_filter(self, condition: Filter | None, min_score: float | None, fold: float | None) -> SearchState:
@@ -127,6 +159,10 @@ class SearchState:
             self, filter=condition, filter_text=text, filter_error=None, min_score=min_score, fold=fold, shown=PAGE
         )
 
+    def with_order(self, order: str) -> SearchState:
+        """Replace the order; '' and what is no order are the order of relevance."""
+        return replace(self, order=_clean_order(order), shown=PAGE)
+
     def url_with_image(self, image_id: int | str) -> str:
         """Link to this search with one more image of the collection in its query."""
         return replace(self, text=_join(self.text, image_id), shown=PAGE).url
@@ -134,6 +170,11 @@ class SearchState:
     def url_of_similar(self, image_id: int | str) -> str:
         """Link to the images that look like one of the collection, without the filters."""
         return SearchState(_join("", image_id), fold=self.fold).url
+
+    def url_of_alike(self, image_id: int | str) -> str:
+        """Link to the near-duplicates that are folded into an image."""
+        text = _join("", image_id)
+        return SearchState(text, filter_text=self.filter_text, min_score=self.fold, fold=None).url
 
     def url_with_weight(self, index: int, weight: float | None) -> str:
         """Link to this search with another weight of one part; None removes the part.
@@ -153,9 +194,11 @@ class SearchState:
     def _stored(self) -> tuple[Part, ...]:
         return tuple(part for part in self.parts if part.id is not None)
 
-    def _with_line(self, line: str) -> SearchState:
-        parts, error = _read(parse_query, line)
-        return replace(self, text=line, parts=parts or (), text_error=error)
+    def with_line(self, line: str) -> SearchState:
+        """Replace the query line, with its images of the collection."""
+        read, error = _read(parse_line, line)
+        read = read or Line()
+        return replace(self, text=line, parts=read.parts, dates=read.dates, text_error=error)
 
 
 def clean_text(text: object, length: int = MAX_TEXT) -> str:
@@ -171,6 +214,16 @@ def clean_cosine(value: object) -> float | None:
     except ValueError:
         return None
     return number if 0 < number <= 1 else None
+
+
+def _clean_order(text: str) -> str:
+    """Return an order; '' for relevance and for what is none."""
+    order, _ = _read(parse_order, clean_text(text, MAX_ORDER))
+    return "" if order is None or order.is_relevance else str(order)
+
+
+def _clean_fold(value: str) -> float | None:
+    return None if value == "0" else clean_cosine(value) or FOLD
 
 
 def _clean_shown(value: str) -> int:

@@ -1,1 +1,1 @@
-"""The HTTP API, in the page's process: `/api/search`, `/api/similar/{id}`, `/api/info`, probes and metrics."""
+"""The HTTP API, in the page's process: `/api/search`, `/api/similar/{id}`, `/api/info`, `/api/facets`, metrics."""

@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from pipelines.search.results import Results
 
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
-_ROUTES = re.compile(r"/(api/search|api/similar|api/info|thumb|image|healthz|readyz|metrics)(?=/|$)")
+_ROUTES = re.compile(r"/(api/search|api/similar|api/info|api/facets|thumb|image|healthz|readyz|metrics)(?=/|$)")
 # Event streams, which stay open as long as the page.
 STREAMS = ("/gradio_api/queue/data", "/gradio_api/heartbeat", "/gradio_api/upload_progress")
 
@@ -40,6 +40,8 @@ class Metrics:
         self.rows = Gauge("image_search_rows", "Images in the collection", registry=registry)
         text = "Searches of the API by state: waiting, running"
         self.queue = Gauge("image_search_queue", text, ["state"], registry=registry)
+        text = "Bytes on disk that people cause by searching: uploads, thumbnails"
+        self.disk = Gauge("image_search_disk_bytes", text, ["kind"], registry=registry)
 
     def observe(self, results: Results) -> None:
         """Record one search of the API or the page."""

@@ -10,40 +10,49 @@ import time
 from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
 
-from pipelines.errors import CollectionNotFound, ModelMismatch, SearchError, StoreLocked, StoreUnavailable
+from pipelines.errors import (
+    CollectionNotFound,
+    ModelMismatch,
+    ModelUnavailable,
+    SearchError,
+    StoreLocked,
+    StoreUnavailable,
+)
 
 from ..library import Library
+from ..problems import kind_of
 
-_EVERY_SECONDS = 1.0
-# Longer than a question to a server that says nothing takes. An older answer is not believed.
-_OLD_SECONDS = 3.5
+_EVERY_SECONDS = 0.5
+# Longer than questions to servers that say nothing take. An older answer is not believed.
+_OLD_SECONDS = 3.0
 # What a probe tells. The messages themselves contain paths and addresses, and nobody asks a probe for a password.
 _REASONS: dict[type[SearchError], str] = {
     CollectionNotFound: "there is no collection, or it is empty",
     ModelMismatch: "another model made the collection",
     StoreLocked: "another process has the collection open",
     StoreUnavailable: "Milvus does not answer, or is loading the collection",
+    ModelUnavailable: "the model server does not answer, or does not have the model",
 }
 
 log = logging.getLogger(__name__)
 
 
 class Readiness:
-    """The answer of `/readyz`, at most five seconds old."""
+    """The answer of `/readyz`, at most three seconds old."""
 
     def __init__(self, library: Library) -> None:
         self._library = library
         self._one = CapacityLimiter(1)
-        self._reason, self._asked = "", -math.inf
+        self._reason, self._key, self._asked = "", "", -math.inf
 
-    async def reason(self) -> str:
-        """Return why no search would be answered, '' if one would."""
+    async def reason(self) -> tuple[str, str]:
+        """Return why no search would be answered, '' if one would, and the key of what the page says of it."""
         if self._is_old:
             await run_sync(self._ask_if_old, limiter=self._one)
-        return self._reason
+        return self._reason, self._key
 
     def watch(self, stop: threading.Event) -> None:
-        """Ask once a second until `stop` is set. Leaves a file alone that nobody has opened: an insert may need it."""
+        """Ask twice a second until `stop` is set. Leaves a file alone that nobody has opened: an insert may need it."""
         while not stop.wait(_EVERY_SECONDS):
             if self._library.is_open:
                 self._ask()
@@ -57,11 +66,12 @@ class Readiness:
             self._ask()
 
     def _ask(self) -> None:
-        reason = ""
+        reason = key = ""
         try:
             self._library.searcher().probe()
         except SearchError as error:
+            key = kind_of(error).key
             reason = next((text for kind, text in _REASONS.items() if isinstance(error, kind)), "no search is possible")
             if reason != self._reason:
                 log.warning("not ready: %s", error)
-        self._reason, self._asked = reason, time.monotonic()
+        self._reason, self._key, self._asked = reason, key, time.monotonic()

@@ -11,7 +11,15 @@ from fastapi.responses import JSONResponse, PlainTextResponse
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Scope
 
-from pipelines.errors import CollectionNotFound, InputError, ModelMismatch, SearchError, UnknownImage, UnreadableQuery
+from pipelines.errors import (
+    CollectionNotFound,
+    ColumnsAwaited,
+    InputError,
+    ModelMismatch,
+    SearchError,
+    UnknownImage,
+    UnreadableQuery,
+)
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +53,8 @@ def answer_to(error: SearchError) -> JSONResponse:
     if isinstance(error, InputError) and not isinstance(error, ModelMismatch):
         return refusal(400, str(error))
     log.warning("a search could not be answered: %s", error)
-    reason = str(error) if isinstance(error, (Busy, ModelMismatch)) else "the database or the model does not answer"
+    is_told = isinstance(error, (Busy, ColumnsAwaited, ModelMismatch))
+    reason = str(error) if is_told else "the database or the model does not answer"
     if isinstance(error, CollectionNotFound):
         reason = "there is no collection, or it is empty: fill it with image-search insert"
     return refusal(503, reason, **{"Retry-After": "5"})

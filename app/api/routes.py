@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Annotated, Any, TypeVar
+from weakref import WeakValueDictionary
 
 from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
-from fastapi import APIRouter, Form, HTTPException, Path, Response
+from fastapi import APIRouter, Form, HTTPException, Path, Request, Response
 from fastapi import Query as Parameters
 from fastapi.responses import JSONResponse, PlainTextResponse
 from fastapi.routing import APIRoute
@@ -16,15 +20,19 @@ from starlette.datastructures import Headers
 from starlette.routing import Match
 from starlette.types import Scope
 
-from pipelines.errors import InputError
+from pipelines.errors import InputError, UnreadableImage, UnreadableQuery
+from pipelines.models.registry import get_model
 from pipelines.query import Part, Query
-from pipelines.search.results import to_csv
+from pipelines.search.results import Results, to_csv
 from pipelines.search.searcher import Searcher
 
-from . import schemas
+from ..media import convert_sent
+from ..proxies import client_of
+from . import facet_schemas, schemas
 from .monitoring import Metrics
 from .readiness import Readiness
 from .refusals import Busy, refusal
+from .schema_types import ImageId
 
 T = TypeVar("T")
 Answer = Callable[..., Awaitable[Any]]  # of a query, as `json` or `csv`
@@ -59,21 +67,46 @@ class Slots:
 
     def __init__(self, gauge: Gauge, running: int = RUNNING, waiting: int = WAITING) -> None:
         self._all, self._heavy = CapacityLimiter(running), CapacityLimiter(IMAGES)
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._most = waiting
         limiters = (self._all, self._heavy)
         gauge.labels("waiting").set_function(lambda: sum(limiter.statistics().tasks_waiting for limiter in limiters))
         gauge.labels("running").set_function(lambda: sum(limiter.borrowed_tokens for limiter in limiters))
 
-    async def run(self, function: Callable[[], T], with_image: bool = False) -> T:
+    async def run(self, function: Callable[[], T], image_of: str = "") -> T:
         """Return the result of the function.
+
+        Args:
+            image_of: the client who searches with an image: one at a time of each, so that others have their turn.
 
         Raises:
             Busy: too many searches are waiting.
         """
-        limiter = self._heavy if with_image else self._all
+        limiter = self._heavy if image_of else self._all
         if limiter.statistics().tasks_waiting >= self._most:
             raise Busy("too many searches wait already; try again in a few seconds")
-        return await run_sync(function, limiter=limiter)
+        turn = self._turns.setdefault(image_of, asyncio.Lock()) if image_of else contextlib.nullcontext()
+        async with turn:
+            return await run_sync(function, limiter=limiter)
+
+
+def search(searcher: Searcher, query: Query) -> Results:
+    """Search for a query whose images come from strangers.
+
+    Raises:
+        SearchError: an image cannot be used, or as the searcher says.
+    """
+    settings = searcher.settings
+    size, exact = get_model(settings.model).fit, settings.exact_preprocess
+
+    def decoded(image: bytes) -> bytes:
+        try:
+            return convert_sent(image, "PNG", size=size, exact=exact).data
+        except UnreadableImage as error:
+            raise UnreadableQuery(f"the image cannot be searched for: {error}") from error
+
+    parts = tuple(part if part.image is None else replace(part, image=decoded(part.image)) for part in query.parts)
+    return searcher.search(replace(query, parts=parts))
 
 
 class MediaTypeRoute(APIRoute):
@@ -98,17 +131,18 @@ def api_routes(
     router = APIRouter(route_class=MediaTypeRoute)
     slots = slots or Slots(metrics.queue)
 
-    async def answer(query: Query, format: str = "json") -> Any:
+    async def answer(query: Query, format: str = "json", line: str = "", client: str = "unknown") -> Any:
         with_image = any(part.image is not None for part in query.parts)
-        results = await slots.run(lambda: open_searcher().search(query), with_image)
+        results = await slots.run(lambda: search(open_searcher(), query), client if with_image else "")
         if format == "json":
-            return schemas.SearchResponse.of(results)
+            return schemas.SearchResponse.of(results, open_searcher().offer_dates(line, query.language))
         text = to_csv(results.hits, open_searcher().field_names, query.fold is not None)
         disposition = {"Content-Disposition": 'attachment; filename="results.csv"'}
         return Response(text, media_type="text/csv; charset=utf-8", headers=disposition)
 
     _add_searches_by_get(router, answer)
     _add_searches_by_post(router, answer)
+    _add_facets(router, open_searcher, slots)
     _add_probes(router, open_searcher, readiness)
 
     @router.get("/metrics", response_class=PlainTextResponse, tags=["probes"], responses=_only(401))
@@ -123,13 +157,13 @@ def _add_searches_by_get(router: APIRouter, answer: Answer) -> None:
     documented: dict[str, Any] = {**_SEARCH, "responses": {200: _HITS, **_ERRORS}}
     similar_summary = "Images like one of the collection; its stored vector is used, no model runs"
 
-    @router.get("/api/search", summary="Search by words", **documented)
+    @router.get("/api/search", summary="Search by words, or list the images of a filter", **documented)
     async def search(options: Annotated[schemas.TextSearch, Parameters()]) -> Any:
-        return await answer(options.to_query(options.q), options.format)
+        return await answer(options.to_query(options.q), options.format, options.q)
 
     @router.get("/api/similar/{id}", summary=similar_summary, **documented)
     async def similar(
-        id: Annotated[schemas.ImageId, Path(examples=["42"])], options: Annotated[schemas.DownloadOptions, Parameters()]
+        id: Annotated[ImageId, Path(examples=["42"])], options: Annotated[schemas.DownloadOptions, Parameters()]
     ) -> Any:
         return await answer(options.to_query("", Part(id=id)), options.format)
 
@@ -145,7 +179,9 @@ def _add_searches_by_post(router: APIRouter, answer: Answer) -> None:
 
     @router.post("/api/search", include_in_schema=False)
     @router.post("/api/search/form", **documented, summary=by_form)
-    async def search_by_form(form: Annotated[schemas.SearchForm, Form(media_type="multipart/form-data")]) -> Any:
+    async def search_by_form(
+        form: Annotated[schemas.SearchForm, Form(media_type="multipart/form-data")], request: Request
+    ) -> Any:
         count = len(form.image)
         if count > MAX_FILES:
             raise InputError(f"a form has at most {MAX_FILES} images, not {count}")
@@ -154,17 +190,36 @@ def _add_searches_by_post(router: APIRouter, answer: Answer) -> None:
             raise HTTPException(422, f"weight: there are {len(weights)} for {count} images; give one for each")
         images = [await file.read() for file in form.image]
         parts = [Part(image=image, weight=weight) for image, weight in zip(images, weights, strict=True)]
-        return await answer(form.to_query(form.q, *parts))
+        return await answer(form.to_query(form.q, *parts), line=form.q, client=client_of(request.scope))
 
     @router.post("/api/search", **documented, summary="Search by words, images and both, with weights")
-    async def search_by_parts(request: schemas.SearchRequest) -> Any:
-        parts = [Part(part.text, part.image, part.id, part.weight) for part in request.parts]
-        return await answer(request.to_query(request.q, *parts))
+    async def search_by_parts(asked: schemas.SearchRequest, request: Request) -> Any:
+        parts = [Part(part.text, part.image, part.id, part.weight) for part in asked.parts]
+        return await answer(asked.to_query(asked.q, *parts), line=asked.q, client=client_of(request.scope))
 
     @router.post("/api/search/form", include_in_schema=False)
     @router.post("/api/search", include_in_schema=False)
     def refuse_others() -> JSONResponse:
         return refusal(415, "send application/json or multipart/form-data")
+
+
+def _add_facets(router: APIRouter, open_searcher: Callable[[], Searcher], slots: Slots) -> None:
+    summary = "Values, dates and folders, with the number of images that have them"
+
+    @router.get(
+        "/api/facets",
+        response_model=facet_schemas.FacetsResponse,
+        tags=["collection"],
+        summary=summary,
+        responses=_ERRORS,
+    )
+    async def facets(options: Annotated[facet_schemas.FacetOptions, Parameters()]) -> Any:
+        found = await slots.run(
+            lambda: open_searcher().facets(
+                options.filter, options.id or None, options.column or None, options.folder, options.folders
+            )
+        )
+        return facet_schemas.FacetsResponse.of(found)
 
 
 def _add_probes(router: APIRouter, open_searcher: Callable[[], Searcher], readiness: Readiness) -> None:
@@ -188,8 +243,9 @@ def _add_probes(router: APIRouter, open_searcher: Callable[[], Searcher], readin
     @router.get("/readyz", response_model=schemas.StatusResponse, tags=["probes"], responses=unavailable)
     async def readyz() -> Any:
         """A search would be answered, or was a few seconds ago."""
-        reason = await readiness.reason()
-        return JSONResponse({"status": "unavailable", "reason": reason}, 503) if reason else {"status": "ok"}
+        reason, key = await readiness.reason()
+        answer = {"status": "unavailable", "reason": reason, "key": key}
+        return JSONResponse(answer, 503) if reason else {"status": "ok"}
 
 
 def _only(*statuses: int) -> dict[int | str, dict[str, Any]]:

@@ -2,63 +2,21 @@
 
 from __future__ import annotations
 
-import base64
 from typing import Annotated, Any, Literal
 
 from fastapi import UploadFile
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
-from pipelines.fields import read_id, row_id
-from pipelines.query import MAX_LIMIT, MAX_PARTS, Part, Query, parse_query
-from pipelines.query.query import LARGEST_WEIGHT
+from pipelines.fields import row_id
+from pipelines.query import MAX_LIMIT, MAX_PARTS, Line, Part, Query, parse_line
+from pipelines.query.date_words import Offer
+from pipelines.query.order import RELEVANCE
+from pipelines.query.query import BEST
 from pipelines.search.results import Hit, Results
 
+from .schema_types import Base64, ColumnType, ImageId, Text, Weight
+
 MAX_K = 1_000
-
-
-def _as_id(value: object) -> object:
-    """Accept an integer of 64 bits or a text, but nothing else that pydantic converts (`true`, `1.0`)."""
-    if isinstance(value, str):
-        return read_id(value)
-    if not isinstance(value, int) or isinstance(value, bool) or not -(2**63) <= value < 2**63:
-        raise ValueError("not a whole number of 64 bits and no text")
-    return value
-
-
-# JavaScript's numbers have 53 bits, so an id is accepted as text too, and always sent as text too.
-ImageId = Annotated[
-    int | str,
-    BeforeValidator(_as_id),
-    WithJsonSchema(
-        {
-            "anyOf": [
-                {"type": "integer", "minimum": -(2**63), "maximum": 2**63 - 1},
-                {"type": "string", "description": "The digits of the number, or the text that a CSV gives as the id."},
-            ]
-        }
-    ),
-]
-
-
-def _as_bytes(value: object) -> object:
-    """Read base64 of either alphabet (RFC 4648), with or without padding, alone or in a `data:` URL (RFC 2397)."""
-    if not isinstance(value, str):
-        raise ValueError("not a text in base64")
-    if value[:5].lower() == "data:":
-        head, comma, value = value.partition(",")
-        if not (comma and head.lower().endswith(";base64")):
-            raise ValueError("not a data URL in base64")
-    digits = "".join(value.split()).rstrip("=").translate(str.maketrans("-_", "+/"))
-    return base64.b64decode(digits + "=" * (-len(digits) % 4), validate=True)  # its error is a ValueError
-
-
-Base64 = Annotated[
-    bytes,
-    BeforeValidator(_as_bytes),
-    WithJsonSchema({"type": "string", "description": "Base64, also URL-safe or as a `data:` URL."}),
-]
-Text = Annotated[str, Field(max_length=4_000)]
-Weight = Annotated[float, Field(ge=-LARGEST_WEIGHT, le=LARGEST_WEIGHT, description="Negative steers away; not 0.")]
 
 
 class SearchOptions(BaseModel):
@@ -77,6 +35,15 @@ class SearchOptions(BaseModel):
     )
 
     language: str = Field("", max_length=20, description="Of the texts, as `de`; by default told from their words.")
+    sort: str = Field(
+        RELEVANCE,
+        max_length=300,
+        description="`relevance`, `date` (taken, or else modified), `name`, `path` or a column, with `:asc` or `:desc` "
+        "behind it; dates start with the newest. Orders all hits of at least `min_score`, or else the `best` ones, or "
+        "all images of the filter where there is no query.",
+        examples=["taken:desc"],
+    )
+    best: int = Field(BEST, ge=1, le=MAX_LIMIT, description="How many of the nearest images `sort` applies to.")
 
     def to_query(self, line: str, *parts: Part) -> Query:
         """Return the query of a line of the query language and of further parts.
@@ -84,10 +51,11 @@ class SearchOptions(BaseModel):
         Raises:
             InputError: the line cannot be read, there is nothing to search for, or the hits lie too deep.
         """
-        texts = parse_query(line) if line.strip() or not parts else ()
+        read = parse_line(line) if line.strip() else Line()
         return Query(
-            (*texts, *parts), self.k, self.offset, self.filter or None, self.min_score, self.fold, self.language
-        )
+            (*read.parts, *parts), self.k, self.offset, self.filter or None, self.min_score, self.fold, self.language,
+            order=self.sort, best=self.best, dates=read.dates,
+        )  # fmt: skip
 
 
 class DownloadOptions(SearchOptions):
@@ -97,9 +65,9 @@ class DownloadOptions(SearchOptions):
 
 
 class TextSearch(DownloadOptions):
-    """A search by words."""
+    """A search by words, or a list of the images of a filter."""
 
-    q: Text = Field(min_length=1, description="The query language.", examples=["beach -people"])
+    q: Text = Field("", description="The query language.", examples=["beach -people taken:2021"])
 
 
 class PartIn(BaseModel):
@@ -148,7 +116,9 @@ class HitOut(BaseModel):
         description="A number of 64 bits, more than JavaScript's have (see `id_text`), or the text that a CSV gives."
     )
     id_text: str
-    score: float = Field(description="Cosine to the query; not comparable between models.")
+    score: float | None = Field(
+        description="Cosine to the query, not comparable between models; null where nothing was searched for."
+    )
     path: str
     folded: int = Field(description="Near-duplicates merged into this hit, of those examined.")
     fields: dict[str, Any] = Field(
@@ -175,19 +145,43 @@ class Seconds(BaseModel):
     search: float
 
 
+class SuggestionOut(BaseModel):
+    """A value that the filter names and no image has, and the nearest ones that some have."""
+
+    column: str
+    value: str
+    nearest: list[str]
+
+
+class OfferOut(BaseModel):
+    """A date that `q` perhaps means: `words` of it as a `term` of the query language, and what is left of it."""
+
+    words: str
+    term: str
+    rest: str
+
+
 class SearchResponse(BaseModel):
-    """One page of hits, best first."""
+    """One page of hits, in the order of `sort`."""
 
     hits: list[HitOut]
     has_more: bool
     rows: int = Field(description="Images in the collection.")
+    total: int = Field(description="Images that the filter leaves.")
+    above: int | None = Field(
+        description="Images of at least `min_score`, null without one; of 16,384 there may be more."
+    )
+    sort: str = Field(description="The order of the hits.")
+    age: float = Field(description="Seconds since the columns that filtered and ordered were known to be up to date.")
+    suggestions: list[SuggestionOut]
+    offer: OfferOut | None = Field(description="A date in words, as `May 2021`: nothing is filtered by it unasked.")
     notes: list[str] = Field(
         description="Remarks: a text was longer than the model reads, or how one that is not English was read."
     )
     seconds: Seconds
 
     @classmethod
-    def of(cls, results: Results) -> SearchResponse:
+    def of(cls, results: Results, offer: Offer | None = None) -> SearchResponse:
         """Convert results of `pipelines`."""
         seconds = Seconds(total=results.seconds, embed=results.embed_seconds, search=results.search_seconds)
         hits = [HitOut.of(hit) for hit in results.hits]
@@ -195,6 +189,12 @@ class SearchResponse(BaseModel):
             hits=hits,
             has_more=results.has_more,
             rows=results.rows,
+            total=results.total,
+            above=results.above,
+            sort=results.order,
+            age=results.age,
+            offer=OfferOut(**offer._asdict()) if offer else None,
+            suggestions=[SuggestionOut(**found._asdict()) for found in results.suggestions],
             notes=[str(note) for note in results.notes],
             seconds=seconds,
         )
@@ -204,7 +204,7 @@ class ColumnOut(BaseModel):
     """A column that hits carry and filters may name."""
 
     name: str
-    type: Literal["int", "float", "bool", "date", "text"]
+    type: ColumnType
 
 
 class InfoResponse(BaseModel):
@@ -232,3 +232,4 @@ class StatusResponse(BaseModel):
 
     status: Literal["ok", "unavailable"]
     reason: str = ""
+    key: str = Field("", description="Of the reason, for programs: `error_database` while Milvus does not answer.")

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
 
+from app.access import Buckets
+from app.application import build_app
 from app.library import Library
 from app.media import Thumbnails
-from app.server import build_app
 from pipelines import Settings, run_insert
 from pipelines.milvus.connection import close
 from tests.support.page import Collection, make_collection
@@ -54,6 +56,12 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     close(settings.uri)
 
 
+@pytest.fixture
+def stopped_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stop the clock of the limits of applications that are built from now on: no limit is lifted by a slow machine."""
+    monkeypatch.setattr(Buckets.__init__, "__defaults__", (lambda: 0.0,))
+
+
 @pytest.fixture(scope="module")
 def library(settings: Settings) -> Library:
     return Library(settings)
@@ -71,3 +79,9 @@ def open_client(library: Library, tmp_path_factory: pytest.TempPathFactory) -> I
     app = build_app(Library(replace(library.settings, auth="")), thumbnails=Thumbnails(tmp_path_factory.mktemp("t")))
     with TestClient(app, base_url=BASE) as client:
         yield client
+
+
+@pytest.fixture
+def no_time_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No limit by time has more to give, however slow this machine is."""
+    monkeypatch.setattr("app.access.Buckets", partial(Buckets, clock=lambda: 0.0))

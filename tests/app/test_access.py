@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
+from starlette.types import Message, Receive, Scope, Send
 
-from app.access import Auth, Buckets, client_of, parse_credentials
+from app.access import Auth, Buckets, StreamLimit, parse_credentials
+from app.application import build_app
 from app.library import Library
-from app.server import build_app
+from app.proxies import client_of
 from pipelines import Settings
 from pipelines.errors import InputError
 from tests.app.conftest import BASE, PASSWORD
@@ -61,8 +64,10 @@ def test_wrong_passwords_are_refused(guarded: TestClient, header: str) -> None:
     assert answer.status_code == 401
 
 
-def test_a_guessing_client_has_to_wait_even_with_the_right_password(guarded: TestClient) -> None:
-    guesser, owner = client_at(guarded, "10.0.0.3"), client_at(guarded, "10.0.0.4")
+@pytest.mark.usefixtures("stopped_clock")
+def test_a_guessing_client_has_to_wait_even_with_the_right_password(library: Library) -> None:
+    app = TestClient(build_app(library), base_url=BASE)
+    guesser, owner = client_at(app, "10.0.0.3"), client_at(app, "10.0.0.4")
     statuses = [guesser.get("/api/info", auth=("ann", f"guess{number}")).status_code for number in range(12)]
     assert statuses == [401] * 10 + [429] * 2
     throttled = guesser.get("/api/info", auth=("ann", "tüü:long"))
@@ -91,6 +96,8 @@ def test_passwords_are_compared_by_digest(monkeypatch: pytest.MonkeyPatch) -> No
     assert len(sent) == 32
 
 
+@pytest.mark.long
+@pytest.mark.usefixtures("stopped_clock")
 @pytest.mark.parametrize(
     ("path", "post"), [("/api/search?q=x", False), ("/api/similar/1", False), ("/gradio_api/queue/join", True),
                        ("/gradio_api/upload", True), ("/api/search", True)],
@@ -103,12 +110,21 @@ def test_one_client_cannot_ask_too_often(library: Library, path: str, post: bool
         client = client_at(app, address)
         return (client.post(path) if post else client.get(path)).status_code
 
-    ask("10.0.2.3", path)  # the first search loads the model, during which a bucket fills again
     statuses = [ask("10.0.2.1", path) for _ in range(9)]
     assert 429 not in statuses[:6]
     assert 429 in statuses[6:]
     assert ask("10.0.2.2", path) != 429
     assert all(client_at(app, "10.0.2.1").get("/thumb/1").status_code == 200 for _ in range(9))
+
+
+@pytest.mark.usefixtures("stopped_clock")
+def test_one_client_cannot_ask_for_anything_without_end(library: Library) -> None:
+    app = TestClient(build_app(Library(replace(library.settings, auth="", rate_limit=1))), base_url=BASE)
+    statuses = [client_at(app, "10.0.3.1").get("/favicon.ico").status_code for _ in range(40)]
+    assert 429 not in statuses[:20]
+    assert 429 in statuses[20:]
+    assert client_at(app, "10.0.3.1").get("/healthz").status_code == 200
+    assert client_at(app, "10.0.3.2").get("/favicon.ico").status_code == 200
 
 
 def test_buckets_fill_again_and_forget_the_oldest() -> None:
@@ -130,6 +146,7 @@ def test_an_ipv6_network_is_one_client() -> None:
     assert client_of({"client": ("2001:db8::1", 1)}) == client_of({"client": ("2001:db8::ffff:2", 1)})
     assert client_of({"client": ("2001:db8:0:1::1", 1)}) != client_of({"client": ("2001:db8::1", 1)})
     assert client_of({"client": ("10.0.0.1", 1)}) != client_of({"client": ("10.0.0.2", 1)})
+    assert client_of({"client": ("::ffff:10.0.0.1", 1)}) == "10.0.0.1"
     assert client_of({"client": None}) == ""
 
 
@@ -137,3 +154,41 @@ def test_a_password_of_one_part_stops_the_page_at_once(tmp_path: Path) -> None:
     (tmp_path / "auth").write_text("nopassword\n")
     done = run_program("-m", "app", "--port", "0", "--auth-file", str(tmp_path / "auth"))
     assert (done.returncode, done.stderr) == (2, "error: auth must be user:password\n")
+
+
+def test_event_streams_of_a_client_and_of_all_are_limited(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.access._STREAMS", 2)
+    end = asyncio.Event()
+
+    async def stream(scope: Scope, receive: Receive, send: Send) -> None:
+        await end.wait()
+
+    async def play() -> None:
+        limit, refused = StreamLimit(stream, connections=8), []
+
+        async def receive() -> Message:
+            return {"type": "http.disconnect"}
+
+        async def open_one(address: str) -> asyncio.Task[None]:
+            async def send(message: Message) -> None:
+                if "status" in message:
+                    refused.append((address, message["status"]))
+
+            scope = {"type": "http", "path": "/gradio_api/heartbeat/x", "client": (address, 1)}
+            task = asyncio.create_task(limit(scope, receive, send))
+            await asyncio.sleep(0)
+            return task
+
+        tasks = [await open_one(address) for address in ("a", "a", "a", "b", "c", "d")]
+        assert refused == [("a", 429), ("d", 429)]  # two of one client, four of all
+        end.set()
+        await asyncio.gather(*tasks)
+        await (await open_one("a"))
+        assert len(refused) == 2
+
+    asyncio.run(play())
+
+
+def test_the_page_limits_event_streams(open_client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.access._STREAMS", 0)
+    assert open_client.get("/gradio_api/heartbeat/x").status_code == 429

@@ -5,14 +5,21 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import urlencode
 
+import numpy as np
+import pyarrow as pa
 import pytest
 
-from app.filter_form import Column, describe_columns, fill_form, read_form
+from app.columns import Column, describe_columns
+from app.filter_form import fill_form, read_form
 from app.search_state import SearchState
 from pipelines.errors import InputError
 from pipelines.fields import Field, FieldType
+from pipelines.milvus.column_reader import arrow_type
 from pipelines.milvus.filter_expression import to_expression
 from pipelines.query import parse_filter
+from pipelines.search.column_table import ColumnTable
+from pipelines.search.facets import Facets, column_facets, folder_tree
+from pipelines.search.matching import Matched
 from tests.support.page import HOSTILE_KIND
 
 FIELDS = (
@@ -27,7 +34,20 @@ ROWS = [
      "taken": None if number == 0 else 1_577_836_800_000 + number * 40_000_000}
     for number in range(100)
 ]  # fmt: skip
-COLUMNS = describe_columns(FIELDS, ROWS, lite=True)
+
+
+def facets_of(rows: list[dict[str, Any]]) -> Facets:
+    """What a collection with these rows answers."""
+    path, types = Field("path", FieldType.TEXT, key="path"), {"id": pa.int64()}
+    types |= {field.key: arrow_type(field) for field in (path, *FIELDS)}
+    cells = [{"id": row["id"], "path": row["path"], **{field.key: row[field.name] for field in FIELDS}} for row in rows]
+    table = ColumnTable(pa.Table.from_pylist(cells, pa.schema(list(types.items()))), path, FIELDS, keys=False)
+    everything = np.ones(len(rows), bool)
+    columns, folders = column_facets(table, Matched(None, table, everything)), folder_tree(table, everything)
+    return Facets(len(rows), len(rows), columns, folders, ())
+
+
+COLUMNS = describe_columns(facets_of(ROWS), lite=True)
 
 
 def test_each_column_becomes_a_field_of_its_kind() -> None:
@@ -45,7 +65,7 @@ def test_each_column_becomes_a_field_of_its_kind() -> None:
 
     assert values("kind") == [HOSTILE_KIND, "plain"]
     assert values("path") == ["/photos/0", "/photos/1", "/photos/2"]
-    assert describe_columns(FIELDS, [], lite=True)[0].kind == "text"
+    assert describe_columns(facets_of([]), lite=True)[0].kind == "text"
 
 
 @pytest.mark.parametrize(
@@ -96,7 +116,7 @@ def test_an_operand_that_fits_no_field_stays_a_condition(text: str) -> None:
 
 
 def test_on_a_server_texts_are_matched_from_their_start() -> None:
-    columns = describe_columns(FIELDS, ROWS, lite=False)
+    columns = describe_columns(facets_of(ROWS), lite=False)
     written = read_form(columns, {"note": {"words": "no. 1"}}, "")
     assert str(written) == 'note startswith "no. 1"'
     assert fill_form(columns, written).chosen == {"note": {"words": "no. 1"}}

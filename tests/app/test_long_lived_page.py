@@ -10,17 +10,21 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
+from urllib.parse import urlsplit
 
 import gradio as gr
 import pytest
 from fastapi.testclient import TestClient
 
+from app.application import build_app
 from app.library import Library
 from app.media import Thumbnails
 from app.page import Page
 from app.query_images import QueryImages
-from app.server import build_app
 from pipelines import Settings, run_insert
+from pipelines.models.clip import load_model
+from pipelines.models.registry import BUILTIN
+from tests.support.model_server import ModelServer, running
 from tests.support.models import write_turned_builtin
 from tests.support.photos import Photos, write_csv
 from tests.support.tcp_proxy import TcpProxy
@@ -43,6 +47,7 @@ def page_of(library: Library, folder: Path) -> Callable[[str], Any]:
     return lambda address: page.on_load(cast(gr.Request, SimpleNamespace(query_params=address, headers={})))
 
 
+@pytest.mark.long
 def test_page_and_api_follow_a_collection_that_was_replaced(uri: str, photos: Photos, tmp_path: Path) -> None:
     settings = Settings(uri=uri, collection=f"t_{uuid.uuid4().hex[:12]}", model="builtin")
     run_insert(photos.csv, settings)
@@ -51,18 +56,21 @@ def test_page_and_api_follow_a_collection_that_was_replaced(uri: str, photos: Ph
     open_page = page_of(library, tmp_path / "q")
     with TestClient(build_app(library, thumbnails=Thumbnails(tmp_path / "t")), base_url=BASE) as client:
         before = [hit["id"] for hit in client.get("/api/search?q=a+dog&k=12").json()["hits"]]
-        assert open_page("q=a+dog")["collection"]["model"] == "builtin"
+        assert open_page("q=a+dog&fold=0")["collection"]["model"] == "builtin"
         turned = write_turned_builtin(tmp_path / "turned")
         run_insert(photos.csv, replace(settings, model=turned), reembed=True)
-        time.sleep(1.5)
-        assert client.get("/api/info").json()["model"].startswith(turned)
+        end = time.monotonic() + 30
+        while not client.get("/api/info").json()["model"].startswith(turned):
+            assert time.monotonic() < end
+            time.sleep(0.1)
         assert [hit["id"] for hit in client.get("/api/search?q=a+dog&k=12").json()["hits"]] == before
-        view = open_page("q=a+dog")
+        view = open_page("q=a+dog&fold=0")
         assert view["collection"]["model"] == turned
         assert [int(card["id"]) for card in view["cards"]] == before
-        turns(client, 200, 3)
+        turns(client, 200, 30)
 
 
+@pytest.mark.long
 def test_a_model_that_no_longer_fits_is_told_by_page_api_and_probe(
     lite: Settings, photos: Photos, tmp_path: Path
 ) -> None:
@@ -75,50 +83,76 @@ def test_a_model_that_no_longer_fits_is_told_by_page_api_and_probe(
             answer = client.get(path)
             assert answer.status_code == 503
             assert "this is builtin: search with --model" in answer.json()["error"]
-        assert turns(client, 503, 5)["reason"] == "another model made the collection"
+        assert turns(client, 503, 30)["reason"] == "another model made the collection"
         assert "search with --model" in page_of(library, tmp_path / "q")("q=a")["message"]
 
 
+@pytest.mark.long
 def test_a_file_that_is_gone_and_back_turns_the_probe(lite: Settings, photos: Photos, tmp_path: Path) -> None:
     run_insert(photos.csv, lite)
     library = Library(lite)
     open_page = page_of(library, tmp_path / "q")
     with TestClient(build_app(library, thumbnails=Thumbnails(tmp_path / "t")), base_url=BASE) as client:
-        assert client.get("/readyz").json() == {"status": "ok", "reason": ""}
+        assert client.get("/readyz").json() == {"status": "ok", "reason": "", "key": ""}
         shutil.move(lite.uri, tmp_path / "away")
-        assert turns(client, 503, 5)["reason"] == "there is no collection, or it is empty"
+        assert turns(client, 503, 30)["reason"] == "there is no collection, or it is empty"
         answer = client.get("/api/search?q=a")
         assert (answer.status_code, answer.json()["error"][:22]) == (503, "there is no collection")
         assert client.get("/thumb/1").status_code == 404
         assert open_page("q=a")["kind"] == "empty"
         shutil.move(tmp_path / "away", lite.uri)
         assert client.get("/api/search?q=a").status_code == 200
-        turns(client, 200, 5)
+        turns(client, 200, 30)
         few = write_csv(photos.folder / "few.csv", ["id", "path", "colour"], [[40, photos.paths[0], "red"]])
         run_insert(few, replace(lite, collection="other"))  # other collections change nothing
         assert len(client.get("/api/search?q=a&k=12").json()["hits"]) == 12
 
 
-# The aim is 3 s, and the first request after the server is back. A real server that hangs again and again took 6 s
-# once, and beside other work the first request was still refused.
-SECONDS = 9
+SECONDS = 8  # two of waiting, where no other tests share the cores; gRPC itself would wait for 15 and more
 
 
-def is_soon(asked: Callable[[], bool]) -> bool:
-    """Ask for up to five seconds."""
-    end = time.monotonic() + 5
-    while not (answer := asked()) and time.monotonic() < end:
-        time.sleep(0.2)
-    return answer
-
-
+@pytest.mark.long
 @pytest.mark.parametrize("leave", [TcpProxy.close, TcpProxy.hang])
-def test_a_server_that_is_gone_is_told_in_seconds_and_asked_again(
-    milvus_server: str, proxy: TcpProxy, photos: Photos, tmp_path: Path, leave: Callable[[TcpProxy], None]
+def test_a_model_server_that_is_gone_is_told_by_page_and_probe(
+    lite: Settings, photos: Photos, tmp_path: Path, leave: Callable[[TcpProxy], None]
 ) -> None:
+    run_insert(photos.csv, lite)
+    with running(ModelServer(BUILTIN, load_model("builtin").model_id)) as server:
+        proxy = TcpProxy(urlsplit(server.url).port or 0)
+        library = Library(replace(lite, model_url=f"http://127.0.0.1:{proxy.port}"))
+        open_page = page_of(library, tmp_path / "q")
+        with TestClient(build_app(library, thumbnails=Thumbnails(tmp_path / "t")), base_url=BASE) as client:
+            assert [client.get(path).status_code for path in ("/readyz", "/api/search?q=a")] == [200] * 2
+            leave(proxy)
+            told = turns(client, 503, 2 * SECONDS)
+            assert told["reason"] == "the model server does not answer, or does not have the model"
+            assert client.get("/api/similar/3").status_code == 200  # runs no model
+            if leave is TcpProxy.close:  # a server that says nothing is given up after its usual 20 seconds
+                view = open_page("q=b")
+                assert (view["kind"], view["problem"], view["passes"]) == ("error", told["key"], True)
+            proxy.open()
+            turns(client, 200, 2 * SECONDS)
+            assert client.get("/api/search?q=b").status_code == 200
+        proxy.close()
+    load_model.cache_clear()
+
+
+@pytest.fixture(scope="module")
+def on_server(milvus_server: str, module_photos: Photos) -> Settings:
     settings = Settings(uri=milvus_server, collection=f"t_{uuid.uuid4().hex[:12]}", model="builtin", rate_limit=0)
-    run_insert(photos.csv, settings)
-    library = Library(replace(settings, uri=f"http://127.0.0.1:{proxy.port}"))
+    run_insert(module_photos.csv, settings)
+    return settings
+
+
+@pytest.mark.parametrize(
+    ("leave", "repeats"),
+    # A server that says nothing is given up by gRPC after 15 seconds, which then makes other connections.
+    [(TcpProxy.close, 1), (TcpProxy.hang, 1), pytest.param(TcpProxy.hang, 8, marks=pytest.mark.slow)],
+)
+def test_a_server_that_is_gone_is_told_in_seconds_and_asked_again(
+    on_server: Settings, proxy: TcpProxy, tmp_path: Path, leave: Callable[[TcpProxy], None], repeats: int
+) -> None:
+    library = Library(replace(on_server, uri=f"http://127.0.0.1:{proxy.port}"))
     open_page = page_of(library, tmp_path / "q")
     paths = ("/api/search?q=a", "/api/similar/3", "/api/info", "/thumb/3", "/image/3")
     with TestClient(build_app(library, thumbnails=Thumbnails(tmp_path / "t")), base_url=BASE) as client:
@@ -131,18 +165,28 @@ def test_a_server_that_is_gone_is_told_in_seconds_and_asked_again(
             assert (answer.status_code, time.monotonic() - start < SECONDS) == (503, True), path
             assert answer.text
             proxy.open()
-            assert is_soon(lambda path=path: client.get(path).status_code == 200), path
+            assert client.get(path).status_code == 200, path
+        assert open_page("q=id:3")["kind"] == "results"
         leave(proxy)
-        assert turns(client, 503, 5)["reason"].startswith("Milvus does not answer")
         start = time.monotonic()
-        assert client.get("/healthz").status_code == 200
-        assert client.get("/readyz").status_code == 503
-        assert time.monotonic() - start < 0.2
-        for _ in range(6):  # meanwhile gRPC gives up the connection that does not answer, and makes others
+        assert open_page("q=id:3")["kind"] == "error"  # asks three times: for the image, the hits, and the image again
+        assert time.monotonic() - start < SECONDS
+        proxy.open()
+        assert open_page("q=id:3")["kind"] == "results"
+        leave(proxy)
+        assert turns(client, 503, SECONDS)["reason"].startswith("Milvus does not answer")
+        seconds = []
+        for _ in range(5):
+            start = time.monotonic()
+            assert client.get("/healthz").status_code == 200
+            assert client.get("/readyz").status_code == 503
+            seconds.append(time.monotonic() - start)
+        assert min(seconds) < 0.2  # neither asks the server
+        for _ in range(repeats):
             start = time.monotonic()
             view = open_page("q=id:3")
-            assert (view["kind"], view["message"]) == ("error", "Milvus does not answer; try again in a moment")
+            assert (view["kind"], view["problem"]) == ("error", "error_database")
             assert time.monotonic() - start < SECONDS
         proxy.open()
-        assert is_soon(lambda: open_page("q=id:3")["kind"] == "results")
-        turns(client, 200, 5)
+        assert open_page("q=id:3")["kind"] == "results"
+        turns(client, 200, 30)

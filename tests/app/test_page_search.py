@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from tests.support.browser import (
     PHONE,
     Site,
+    address_of,
     ask,
     card,
     labels,
@@ -46,26 +47,25 @@ HANGS_MS = 10_000
 def test_the_page_says_how_a_text_was_read_that_is_not_english(page: Page, site: Site) -> None:
     open_page(page, site, kind="start")
     ask(page, "猫")
-    assert page.inner_text(".notice").strip() == "“猫” was searched as “cat”."
+    assert page.inner_text(".remarks").strip() == "“猫” was searched as “cat”."
     found = labels(page)
     ask(page, "ein Hund spielt im Schnee")
-    assert "was read by the multilingual text tower" in page.inner_text(".notice")
+    assert "was read by the multilingual text tower" in page.inner_text(".remarks")
     ask(page, "cat")
     assert labels(page) == found
-    assert "searched as" not in page.inner_text(".notice")
+    assert "searched as" not in page.inner_text(".remarks")
 
 
 def test_enter_searches_and_shows_thumbnails(page: Page, site: Site) -> None:
-    open_page(page, site, kind="start")
+    open_page(page, site, "?fold=0", kind="start")
     ask(page, "a cat")
-    words = r"17 of 17 images for “a cat” [\d.]+ ms understanding, [\d.]+ ms searching"
-    assert re.fullmatch(words, page.inner_text(".status"))
+    assert page.inner_text(".status") == "17 images for “a cat”, nearest first"
     assert page.title() == "“a cat” – Image search"
     page.wait_for_function("document.querySelectorAll('.cards img').length === 17")
     page.wait_for_function("document.querySelectorAll('.cards .loaded, .cards .missing').length >= 10")
-    widths = page.locator(".cards .loaded img").evaluate_all("images => images.map(image => image.naturalWidth)")
-    assert len(widths) >= 8
-    assert set(widths) == {320}
+    heights = page.locator(".cards .loaded img").evaluate_all("images => images.map(image => image.naturalHeight)")
+    assert len(heights) >= 8
+    assert max(heights) == 320
     assert all(re.fullmatch(r"-?\d\.\d{3}", score) for score in page.locator(".cards .score").all_inner_texts())
     assert all(image.get_attribute("alt") for image in page.locator(".cards img").all())
     page.evaluate("document.activeElement.blur()")
@@ -76,7 +76,7 @@ def test_start_page_says_what_it_is(page: Page, site: Site) -> None:
     open_page(page, site, kind="start")
     assert "17 images" in page.inner_text("#header")
     assert re.search(r"“builtin” is a small demo model.*--model clip_vit_base_patch32", page.inner_text(".notice"))
-    assert page.locator(".cards li").count() == 17
+    assert page.locator(".cards li").first.get_attribute("aria-setsize") == "17"
     save_screenshot(page, "desktop-start")
     chip = page.locator(".chips a").first
     words = chip.inner_text()
@@ -90,11 +90,11 @@ def test_permalink_brings_the_same_search_in_a_new_window(page: Page, site: Site
     ask(page, 'wheels & a "seat" = 100%')
     assert query_of(page) == {"q": ['wheels & a "seat" = 100%']}
     other = page.context.new_page()
-    other.goto(page.url)
+    other.goto(address_of(page))
     wait_for(other, "results")
     assert labels(other) == labels(page)
     assert other.input_value("#text input") == 'wheels & a "seat" = 100%'
-    assert other.url == page.url
+    assert address_of(other) == address_of(page)
 
 
 def test_back_button(page: Page, site: Site) -> None:
@@ -121,10 +121,10 @@ def test_of_quick_questions_the_last_is_answered(page: Page, site: Site) -> None
 
 
 def test_find_similar_leaves_the_image_itself_out(page: Page, site: Site) -> None:
-    open_page(page, site, "?q=cat")
+    open_page(page, site, "?q=cat&fold=0")
     page.click(f"{card('cat')} .similar")
     wait_for_status(page, "image “cat”")
-    wait_for_query(page, q=f"id:{site.collection.ids['cat']}")
+    wait_for_query(page, q=f"id:{site.collection.ids['cat']}", fold="0")
     found = labels(page)
     assert len(found) == 16
     assert "cat" not in found
@@ -136,60 +136,39 @@ def test_find_similar_leaves_the_image_itself_out(page: Page, site: Site) -> Non
 
 
 def test_id_beyond_53_bits_survives_the_browser(page: Page, site: Site) -> None:
-    open_page(page, site, f"?q=id:{BIG_ID}")
+    open_page(page, site, f"?q=-id:{BIG_ID}&fold=0")
     assert HOSTILE_TEMPLATE not in labels(page)
     assert len(labels(page)) == 16
     page.click(".parts .less")
-    wait_for_query(page, q=f"0.5*id:{BIG_ID}")
-
-
-def test_lightbox(page: Page, site: Site) -> None:
-    open_page(page, site, "?q=cat")
-    names = labels(page)
-    start = names.index("coffee cup")
-    page.click(f"{card('coffee cup')} .image")
-    page.wait_for_selector("dialog[open]")
-    for key, step in (("ArrowRight", 1), ("ArrowRight", 2), ("ArrowLeft", 1), ("ArrowLeft", 0), ("ArrowLeft", -1)):
-        page.keyboard.press(key)
-        assert page.inner_text("dialog strong") == names[(start + step) % len(names)]
-    page.keyboard.press("Home")
-    assert page.inner_text("dialog strong") == names[0]
-    page.keyboard.press("End")
-    assert "17 of 17" in page.inner_text("dialog figcaption")
-    page.click("dialog .close")
-    page.click(f"{card('rocket')} .image")
-    page.wait_for_function("document.querySelector('dialog img').naturalWidth === 640")  # the image itself
-    fields = page.locator("dialog dd").all_inner_texts()
-    assert fields == ["2011", HOSTILE_KIND, "no", "no. 11", "2020-06-12"]
-    save_screenshot(page, "desktop-lightbox")
-    page.keyboard.press("Escape")
-    page.wait_for_selector("dialog:not([open])", state="attached")
-    page.click(f"{card('coins')} .image")
-    page.click("dialog .similar")
-    wait_for_status(page, "image “coins”")
+    wait_for_query(page, q=f"-1.5*id:{BIG_ID}", fold="0")
 
 
 def test_unknown_image_is_explained(page: Page, site: Site) -> None:
     open_page(page, site, "?q=id:999", kind="error")
-    assert "has no image with id 999" in page.inner_text(".message")
+    assert "The collection has no image 999." in page.inner_text(".message")
     assert "Traceback" not in page.content()
+    page.fill("#text input", "a cat")
+    page.press("#text input", "Enter")
+    wait_for_query(page, q="a cat")  # without the unknown image
 
 
 def test_hostile_collection_is_text(page: Page, site: Site) -> None:
-    open_page(page, site, "?q=cat")
+    open_page(page, site, "?q=cat&fold=0")
     assert HOSTILE_LABEL in labels(page)
     assert HOSTILE_TEMPLATE in labels(page)
     for label in (HOSTILE_LABEL, HOSTILE_TEMPLATE):
         page.locator(".cards li").nth(labels(page).index(label)).locator(".image").click()
         assert page.inner_text("dialog strong") == label
         page.keyboard.press("Escape")
+        page.wait_for_selector("dialog:not([open])", state="attached")
     assert page.locator(".cards .label").nth(labels(page).index(HOSTILE_LABEL)).get_attribute("title") == HOSTILE_NAME
-    open_page(page, site, "?q=id:-5")
+    open_page(page, site, "?q=-id:-5")
     assert f"image “{HOSTILE_LABEL}”" in page.inner_text(".status")
     assert page.inner_text(".parts .name") == HOSTILE_LABEL
     open_page(page, site, "?q=%3Cimg+src%3Dx+onerror%3Ddocument.body.dataset.pwned%3D3%3E+-%24%7Balert(1)%7D")
     page.click(".toggle")
-    assert HOSTILE_KIND in page.locator(".pill").all_inner_texts()
+    page.wait_for_selector(".values span")
+    assert HOSTILE_KIND in page.locator(".values span").all_inner_texts()
     page.wait_for_timeout(200)
     assert page.evaluate("[document.body.dataset.pwned, document.body.getAttribute('x')]") == [None, None]
     assert page.locator("img[src=x]").count() == 0
@@ -214,7 +193,8 @@ def test_phone(page: Page, site: Site) -> None:
     page.click(".toggle")
     page.wait_for_selector(".panel:not([hidden])")
     assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
-    save_screenshot(page, "phone-filters", full=True)
+    save_screenshot(page, "phone-filters")
+    page.click(".panel .shut")
     page.click(f"{card('rocket')} .image")
     page.wait_for_selector("dialog[open]")
     assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
@@ -285,3 +265,12 @@ def test_second_page_on_the_same_file_is_refused_in_one_line(site: Site) -> None
     done = run_program("-m", "app", "--port", "0", "--uri", site.uri)
     assert done.returncode == 3
     assert re.fullmatch(r"error: .* is open in another process .*\n", done.stderr)
+
+
+def test_a_folder_that_is_not_there_is_said_where_it_was_typed(page: Page, site: Site) -> None:
+    open_page(page, site, kind="start")
+    page.click(".indexing summary")
+    page.fill(".indexing input[name=source]", "/not/there")
+    page.click(".indexing button")
+    page.wait_for_function("document.querySelector('.indexing .note').textContent.includes('/not/there')")
+    assert page.input_value(".indexing input[name=source]") == "/not/there"

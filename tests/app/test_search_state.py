@@ -6,7 +6,7 @@ from urllib.parse import parse_qsl, urlencode
 
 import pytest
 
-from app.search_state import MAX_SHOWN, PAGE, SearchState, UploadedImage
+from app.search_state import FOLD, MAX_IMAGES, MAX_SHOWN, PAGE, SearchState, UploadedImage
 from pipelines.errors import InputError
 from pipelines.query import Part, parse_query
 
@@ -21,7 +21,8 @@ def state_of(*parameters: tuple[str, str]) -> SearchState:
 @pytest.mark.parametrize(
     "parameters",
     [[], [("q", "a & b=c #1 %")], [("q", "日本 -id:-5"), ("filter", 'label == "a \\"é\\""'), ("k", "12")],
-     [("image", KEY), ("image", f"{KEY}~-0.5")], [("q", "x"), ("min", "0.25"), ("fold", "0.95")]],
+     [("image", KEY), ("image", f"{KEY}~-0.5")], [("q", "x"), ("fold", "0")],
+     [("q", "x"), ("min", "0.25"), ("fold", "0.9")]],
 )  # fmt: skip
 def test_a_state_and_its_url_say_the_same(parameters: list[tuple[str, str]]) -> None:
     state = state_of(*parameters)
@@ -80,6 +81,41 @@ def test_a_query_or_filter_that_cannot_be_read_keeps_its_text_and_says_why() -> 
     assert (state.filter_text, state.filter) == ("year =", None)
     assert "weight" in str(state.error)
     assert "filter" in str(state.with_text("a dog").error)
-    repaired = state.with_text("a dog").with_filter(None, None, None)
+    repaired = state.with_text("a dog").with_filter(None, None, FOLD)
     assert repaired == SearchState("a dog", (Part("a dog"),))
     assert isinstance(state.error, InputError)
+
+
+def test_orders_and_dates_are_part_of_the_address() -> None:
+    state = SearchState.from_url("?q=beach+taken%3A2021&sort=taken%3Aasc")
+    assert (state.parts, state.dates, state.order) == ((Part("beach"),), ("taken:2021",), "taken:asc")
+    assert SearchState.from_url(state.url) == state
+    without = SearchState.from_url(state.url_with_weight(0, None))
+    assert (without.text, without.dates, without.is_empty) == ("taken:2021", ("taken:2021",), False)
+    assert state.with_text("dog").dates == ()
+    assert SearchState.from_url("?sort=%60").order == SearchState.from_url("?sort=relevance").order == ""
+    assert not SearchState().with_order("name").is_empty
+    assert state.with_order("").url == "?q=beach+taken%3A2021"
+
+
+def test_images_join_a_query_up_to_eight_and_each_once() -> None:
+    state = state_of(("q", "a dog"))
+    for number in range(MAX_IMAGES):
+        state = state.with_image(f"{number:032x}").with_image(f"{number:032x}")
+    assert (state.text, len(state.images)) == ("a dog", MAX_IMAGES)
+    with pytest.raises(InputError, match="at most 8 images"):
+        state.with_image(KEY)
+
+
+def test_images_that_are_gone_leave_the_query_and_its_words_stay() -> None:
+    state = state_of(("q", "a dog id:7 -id:8"), ("image", KEY))
+    assert state.without_ids([7]).text == "a dog -id:8"
+    assert state.without_ids([7]).images == state.images
+    assert state.without_ids([]) is state
+
+
+def test_near_duplicates_are_one_card_unless_the_address_says_otherwise() -> None:
+    assert state_of(("q", "x")).fold == FOLD
+    assert state_of(("q", "x"), ("fold", "0")).fold is None
+    state = SearchState.from_url(state_of(("q", "x"), ("filter", "year > 2000")).url_of_alike(7))
+    assert (state.text, state.filter_text, state.min_score, state.fold) == ("id:7", "year > 2000", FOLD, None)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextvars
 import io
 from pathlib import Path
 
@@ -9,10 +11,12 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
+from starlette.websockets import WebSocketDisconnect
 
+from app.application import build_app
+from app.events import Events
 from app.library import Library
-from app.security import OnlyUploads
-from app.server import build_app
+from app.security import Gate
 from pipelines import Settings, run_insert
 from pipelines.milvus.connection import close
 from tests.app.conftest import BASE
@@ -37,6 +41,13 @@ def test_an_upload_can_be_fetched_but_its_folder_not_be_left(client: TestClient)
     for escape in (f"{folder}/../../../../../../etc/passwd", f"{folder}/%2e%2e/%2e%2e/%2e%2e/%2e%2e/etc/passwd"):
         answer = client.get(f"/gradio_api/file={escape}")
         assert answer.status_code in (403, 404)
+
+
+def test_no_path_leaves_the_uploads_before_gradio_sees_it() -> None:
+    gate, headers = Gate([], "/tmp/u"), [(b"host", b"localhost")]
+    for path, may_pass in (("/tmp/u/a.png", True), ("/tmp/u/../x", False), ("/tmp/x", False)):
+        scope = {"type": "http", "method": "GET", "path": f"/gradio_api/file={path}", "headers": headers}
+        assert (gate(scope) is None) == may_pass
 
 
 @pytest.mark.parametrize(
@@ -113,24 +124,56 @@ def test_an_event_that_names_a_file_of_the_server_is_refused(client: TestClient,
         assert answer.status_code == 403
 
 
+def test_a_link_among_the_uploads_leads_nowhere(client: TestClient) -> None:
+    files = {"files": ("a.png", b"x", "image/png")}
+    link = Path(client.post("/gradio_api/upload", files=files).json()[0]).with_name("link.png")
+    link.symlink_to("/etc/passwd")
+    event = {"data": [], "event_data": {"path": str(link)}, "fn_index": 1, "session_hash": "s"}
+    assert client.post("/gradio_api/queue/join", json=event).status_code == 403
+
+
+def test_no_websocket_is_opened(client: TestClient) -> None:
+    with pytest.raises(WebSocketDisconnect) as closed, client.websocket_connect("/gradio_api/queue/join"):
+        pass
+    assert closed.value.code == 1008
+
+
 @pytest.mark.parametrize("path", FOREIGN_FILES)
 def test_the_page_itself_refuses_such_an_event_too(
     client: TestClient, monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
-    """Without OnlyUploads, Gradio checks paths of this machine, and the page checks everything else."""
-    monkeypatch.setattr(OnlyUploads, "_is_harmless", lambda self, body: True)
+    """Without `Events`, Gradio checks paths of this machine, and the page checks everything else."""
+    monkeypatch.setattr(Events, "_is_upload", lambda self, path: True)
     asked = {"address": "", "turn": 1, "path": path}
     session = f"s{len(path)}"
     ask = {"data": [], "event_data": asked, "fn_index": 1, "session_hash": session}
     assert client.post("/gradio_api/queue/join", json=ask).status_code == 200
     events = client.get(f"/gradio_api/queue/data?session_hash={session}").text
-    assert "it is not an upload" in events or '"success":false' in events.replace(" ", "")
+    assert "is not an upload" in events or '"success":false' in events.replace(" ", "")
     assert "gradio_api/file=" not in events
+
+
+def test_gradio_itself_copies_no_file_of_the_server(client: TestClient) -> None:
+    """Without `Events` and whatever the page's functions take: it has to believe that the page was launched."""
+    from gradio.context import LocalContext
+    from gradio.exceptions import InvalidPathError
+    from gradio.processing_utils import async_move_files_to_cache
+
+    assert client.get("/config").status_code == 200  # the page is built by now
+    blocks = client.app.state.page._blocks  # type: ignore[attr-defined]
+
+    def copy() -> None:
+        LocalContext.blocks.set(blocks)
+        block = next(iter(blocks.blocks.values()))
+        asyncio.run(async_move_files_to_cache(file_named("/etc/passwd"), block, check_in_upload_folder=True))
+
+    with pytest.raises(InvalidPathError, match="it was not uploaded by a user"):
+        contextvars.copy_context().run(copy)
 
 
 def test_an_event_that_is_not_json_is_refused(client: TestClient) -> None:
     for body in (b"", b"{", b"[" * 100_000):
-        assert client.post("/gradio_api/queue/join", content=body).status_code == 403
+        assert client.post("/gradio_api/queue/join", content=body).status_code == 400
 
 
 @pytest.mark.parametrize("chunked", [False, True])
@@ -176,7 +219,7 @@ def test_hostile_column_names_stay_names(tmp_path: Path) -> None:
     names = ["path", 'x" or id >= 0 or "', "<script>alert(1)</script>", "a; drop", "order by"]
     (path,) = draw_images(tmp_path / "p", 1)
     settings = Settings(uri=str(tmp_path / "h.db"), model="builtin")
-    run_insert(write_csv(tmp_path / "h.csv", names, [[path, "1", "2", "3", "4"]]), settings)
+    run_insert(write_csv(tmp_path / "h.csv", names, [[path, "1", "2", "3", "4"]]), settings, metadata=False)
     library = Library(settings)
     client = TestClient(build_app(library), base_url=BASE)
     assert [column["name"] for column in client.get("/api/info").json()["columns"]] == names[1:]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import subprocess
 import sys
@@ -70,3 +71,33 @@ def test_a_page_that_is_open_to_the_network_without_a_password_warns(
     done = subprocess.run(command, cwd=ROOT, env=environment(**auth), capture_output=True, text=True, timeout=60)
     assert ("IMAGE_SEARCH_AUTH=user:password" in done.stderr) == warned
     assert Settings().host == "127.0.0.1"
+
+
+def test_half_sent_requests_take_neither_all_connections_nor_the_log(tmp_path: Path) -> None:
+    command = f'ulimit -n 120; exec "{sys.executable}" -m app --port 0 --uri {tmp_path}/none.db'
+    with (
+        subprocess.Popen(
+            ["bash", "-c", command], cwd=ROOT, env=environment(TMPDIR=str(tmp_path)), text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        ) as page,
+        contextlib.ExitStack() as sockets,
+    ):  # fmt: skip
+        assert page.stdout is not None
+        assert page.stderr is not None
+        address = ("127.0.0.1", int(page.stdout.readline().split(" (")[0].rpartition(":")[2]))
+
+        def send(data: bytes) -> socket.socket:
+            one = sockets.enter_context(socket.create_connection(address, timeout=60))
+            one.sendall(data)
+            return one
+
+        for _ in range(200):
+            send(b"GET / HTTP/1.1\r\nX: ")
+        for _ in range(5):
+            assert send(b"nonsense\r\n\r\n").recv(12) == b"HTTP/1.1 400"
+        assert send(b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n").recv(12) == b"HTTP/1.1 200"
+        page.terminate()
+        logged = page.stderr.read()
+    assert "system resource" not in logged  # as asyncio calls descriptors: no connection was taken without one
+    assert logged.count("Invalid HTTP request received") == 1
+    assert len(logged) < 2_000, logged

@@ -1,6 +1,6 @@
 // ---- image: chosen in the search bar, or dropped or pasted anywhere -----------------------------------------------
 
-const MAX_MEGABYTES = 25; // security.MAX_UPLOAD_BYTES
+const MAX_MEGABYTES = 25; // bodies.MAX_UPLOAD_BYTES
 const chooser = find("input[type=file]", document.getElementById("image"));
 
 async function give(files) {
@@ -13,9 +13,10 @@ async function give(files) {
   try {
     const { path } = await upload(image);
     ask({ path });
-  } catch {
+  } catch ({ message }) { // of Gradio: "HTTP 413: …"
     document.body.classList.remove("searching");
-    toast(text("upload_failed"));
+    const status = Number(/^HTTP (\d+)/.exec(message)?.[1]);
+    toast(status === 413 ? text("too_large", { size: MAX_MEGABYTES }) : refusal({ status }, "upload_failed"));
   }
 }
 

@@ -1,45 +1,147 @@
-// ---- lightbox ----------------------------------------------------------------------------------------------------
+// ---- lightbox: one image and what is known of it; its address is that of the search with #image=ID ------------------
 
-const dialog = find("dialog.lightbox");
-let shown = 0;
+const dialog = find("dialog.lightbox"), stage = find(".stage", dialog), sheet = find(".sheet", dialog);
+const [rough, sharp] = sheet.children; // the thumbnail, and over it the preview or the original
+let shown = -1; // place among the results, -1 for an image that is not among them
+let opened = null; // its card
+
+const imageAddress = (card) => `${location.pathname}${location.search}#image=${encodeURIComponent(card.id)}`;
+const mediaAddress = (kind, card) => `${kind}/${encodeURIComponent(card.id)}`;
+const previewAddress = (card) => `${mediaAddress("preview", card)}?edge=${Math.round(Math.max(innerWidth, innerHeight) * devicePixelRatio)}`;
 
 function open(index) {
-  const count = cards.length;
-  shown = (index + count) % count;
-  const card = cards[shown];
-  const image = find("img", dialog);
-  image.removeAttribute("src"); // otherwise the last image stays until this one is loaded
-  image.src = `image/${encodeURIComponent(card.id)}`;
-  image.alt = card.label;
-  const position = text("position", { number: numbers.format(shown + 1), count: numbers.format(count) });
-  fill(dialog, { label: card.label, score: card.score, name: card.name === card.label ? "" : card.name, position });
-  const fields = card.fields.flatMap(([name, value]) => [create("dt", {}, name), create("dd", {}, typeof value === "boolean" ? text(value ? "yes" : "no") : value)]);
-  find("dl", dialog).replaceChildren(...fields);
-  linkCard(dialog, card);
-  find(".original", dialog).href = image.src;
-  dialog.classList.toggle("single", count < 2);
-  if (!dialog.open) dialog.showModal();
-  // Fetches the next image in advance.
-  if (count > 1) new Image().src = `image/${encodeURIComponent(cards[(shown + 1) % count].id)}`;
+  history.pushState({ ...history.state, enlarged: true }, "", imageAddress(cards[index]));
+  enlarge(cards[index], index);
 }
 
-find(".close", dialog).onclick = () => dialog.close();
-find(".previous", dialog).onclick = () => open(shown - 1);
-find(".next", dialog).onclick = () => open(shown + 1);
-dialog.onclick = (event) => event.target === dialog && dialog.close();
-dialog.onclose = () => element.querySelectorAll(".image")[shown]?.focus();
-dialog.onkeydown = (event) => {
-  const step = { ArrowLeft: shown - 1, ArrowRight: shown + 1, Home: 0, End: cards.length - 1 }[event.key];
-  if (step === undefined) return;
-  event.preventDefault();
-  open(step);
-};
+// Shows what the address names: an image, or the results.
+function followAddress() {
+  const id = decodeURIComponent(/^#image=(.+)/.exec(location.hash)?.[1] ?? "");
+  if (!id) return hide();
+  const index = cards.findIndex((card) => card.id === id);
+  if (opened?.id !== id || !dialog.open) enlarge(cards[index] ?? { id, label: "", name: "", score: "", similar: "", use: "" }, index);
+  else if (index !== shown) place(index);
+}
 
-// Swipes.
-let touched = null;
-dialog.addEventListener("touchstart", (event) => (touched = event.touches.length === 1 ? event.touches[0].clientX : null), { passive: true });
-dialog.addEventListener("touchend", (event) => {
-  const moved = touched === null ? 0 : event.changedTouches[0].clientX - touched;
-  if (Math.abs(moved) > 60) open(shown + (moved < 0 ? 1 : -1));
-  touched = null;
-});
+function enlarge(card, index) {
+  opened = card;
+  resetZoom();
+  for (const image of [rough, sharp]) image.removeAttribute("src"); // otherwise the last image stays for a moment
+  rough.src = mediaAddress("thumb", card);
+  sharp.src = previewAddress(card);
+  sharp.alt = card.label;
+  find(".lost", dialog).hidden = true;
+  find("dl", dialog).replaceChildren();
+  find(".original", dialog).href = mediaAddress("image", card);
+  find(".download", dialog).href = mediaAddress("download", card);
+  find(".folder", dialog).hidden = find(".path", dialog).hidden = true;
+  describeCard(card);
+  place(index);
+  if (!dialog.open) dialog.showModal();
+  describeFile(card);
+}
+
+function describeCard(card) {
+  fill(dialog, { label: card.label, score: card.score && text("score_of", { score: card.score }), name: card.name === card.label ? "" : card.name });
+  linkCard(dialog, card);
+}
+
+function place(index) {
+  shown = index;
+  fill(dialog, { position: index < 0 ? "" : text("position", { number: numbers.format(index + 1), count: numbers.format(cards.length) }) });
+  find(".previous", dialog).hidden = index <= 0;
+  find(".next", dialog).hidden = index < 0 || (index >= cards.length - 1 && !view.more);
+  if (cards[index + 1]) new Image().src = previewAddress(cards[index + 1]); // in advance
+  if (view.more && index > cards.length - 8) more();
+}
+
+// Fills the panel with what the server knows of the file.
+async function describeFile(card) {
+  const answer = await fetch(mediaAddress("details", card) + location.search).catch(() => null);
+  const known = answer?.ok ? await answer.json() : null;
+  if (opened !== card) return;
+  if (!known) return answer?.status === 404 && lose();
+  if (shown < 0) describeCard(opened = { ...known.card, score: "" });
+  const size = [known.width && `${numbers.format(known.width)} × ${numbers.format(known.height)}`, known.bytes && fileSize(known.bytes)];
+  const facts = [
+    [text("folder"), known.folder], [text("file_size"), size.filter(Boolean).join(" · ")],
+    [text("file_modified"), known.modified && new Date(known.modified).toLocaleString(LANGUAGE, { dateStyle: "medium", timeStyle: "short" })],
+    ...known.fields.map(([name, own, value]) => [columnName(name, own), typeof value === "boolean" ? text(value ? "yes" : "no") : dateInWords(name, value)]),
+  ];
+  find("dl", dialog).replaceChildren(...facts.filter(([, value]) => value).flatMap(([name, value]) => [create("dt", {}, name), create("dd", {}, value)]));
+  find(".path", dialog).hidden = !navigator.clipboard;
+  find(".path", dialog).onclick = () => navigator.clipboard.writeText(known.path).then(() => toast(text("path_copied")));
+  find(".folder", dialog).hidden = !known.can_open;
+}
+
+function dateInWords(name, value) {
+  const isDate = name === "taken" || view.form.columns.some((column) => column.name === name && column.kind === "date");
+  if (!isDate || Number.isNaN(Date.parse(value))) return value;
+  return new Date(value).toLocaleString(LANGUAGE, { dateStyle: "medium", ...(value.includes("T") ? { timeStyle: "short" } : { timeZone: "UTC" }) });
+}
+
+function fileSize(bytes) {
+  const [unit, divisor, digits] = bytes < 1e6 ? ["kilobyte", 1e3, 0] : ["megabyte", 1e6, 1];
+  return new Intl.NumberFormat(LANGUAGE, { style: "unit", unit, maximumFractionDigits: digits }).format(bytes / divisor);
+}
+
+function lose() {
+  find(".lost", dialog).hidden = false;
+  for (const image of [rough, sharp]) image.removeAttribute("src");
+}
+
+function step(index) {
+  if (!cards[index]) return;
+  history.replaceState(history.state, "", imageAddress(cards[index]));
+  enlarge(cards[index], index);
+}
+
+// Closes by the address, so that Back does not open the image again.
+function leave() {
+  if (history.state?.enlarged) return history.back();
+  history.replaceState(history.state, "", location.pathname + location.search);
+  hide();
+}
+
+function hide() {
+  if (!dialog.open) return;
+  dialog.close();
+  opened = null;
+  for (const image of [rough, sharp]) image.removeAttribute("src");
+  if (shown >= 0) focusCard(shown);
+}
+
+function showPanel(open) {
+  dialog.classList.toggle("bare", !open);
+  find(".info", dialog).setAttribute("aria-expanded", open);
+}
+
+showPanel(remembered("details") ? remembered("details") === "shown" : innerWidth > 760);
+sharp.onerror = () => sharp.getAttribute("src") && lose();
+rough.onerror = () => rough.removeAttribute("src");
+find(".close", dialog).onclick = leave;
+find(".previous", dialog).onclick = () => step(shown - 1);
+find(".next", dialog).onclick = () => step(shown + 1);
+find(".info", dialog).onclick = () => {
+  showPanel(dialog.classList.contains("bare"));
+  remember("details", dialog.classList.contains("bare") ? "hidden" : "shown");
+};
+find(".folder", dialog).onclick = async () => {
+  const answer = await fetch(mediaAddress("folder", opened), { method: "POST" }).catch(() => null);
+  if (!answer?.ok) toast(refusal(answer, "folder_failed"));
+};
+dialog.oncancel = (event) => {
+  event.preventDefault();
+  leave();
+};
+dialog.onkeydown = (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey) return;
+  const pan = scale > 1 && { ArrowLeft: [120, 0], ArrowRight: [-120, 0], ArrowUp: [0, 120], ArrowDown: [0, -120] }[event.key];
+  const aim = { ArrowLeft: shown - 1, ArrowRight: shown + 1, Home: 0, End: cards.length - 1 }[event.key];
+  const action = pan ? () => moveBy(...pan) : {
+    "+": () => zoomTo(scale * 1.5), "=": () => zoomTo(scale * 1.5), "-": () => zoomTo(scale / 1.5), "0": resetZoom, i: () => find(".info", dialog).click(),
+  }[event.key] ?? (aim !== undefined && shown >= 0 && (() => step(aim)));
+  if (!action) return;
+  event.preventDefault();
+  action();
+};

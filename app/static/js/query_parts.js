@@ -1,9 +1,32 @@
-// ---- query parts: shown unless the query is one plain text -------------------------------------------------------
+// ---- images of the query: tokens in the search box ---------------------------------------------------------------
+
+const tokens = create("ul", { class: "tokens" });
+bar.prepend(tokens);
+
+function renderTokens() {
+  const images = view.parts.filter((part) => part.kind !== "text");
+  tokens.hidden = !images.length;
+  tokens.replaceChildren(...images.map(makeToken));
+}
+
+function makeToken(part) {
+  const label = text("remove", { part: partName(part) });
+  const link = pointTo(create("a", { "aria-label": label, title: label }, create("img", { alt: "", src: part.thumb })), part.remove);
+  find("img", link).onerror = () => link.replaceChildren("?");
+  return create("li", { class: part.weight < 0 ? "negative" : "" }, link);
+}
+
+box.addEventListener("keydown", (event) => {
+  const last = find("li:last-child a", tokens);
+  if (event.key !== "Backspace" || box.selectionStart || box.selectionEnd || !last) return;
+  event.preventDefault();
+  last.click();
+});
+
+// ---- query parts with their weights: shown unless there is one, of weight 1 --------------------------------------
 
 function renderParts() {
-  const [only] = view.parts;
-  const plain = !only || (view.parts.length === 1 && only.kind === "text" && only.weight === 1);
-  find(".parts").hidden = plain;
+  find(".parts").hidden = view.parts.length < 2 && (view.parts[0]?.weight ?? 1) === 1;
   find(".parts ul").replaceChildren(...view.parts.map(makePart));
 }
 

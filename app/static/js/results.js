@@ -2,29 +2,51 @@
 
 let view = {}; // the last answer: one of the kinds of views.py
 let cards = [];
-let replacing = true; // whether the next answer corrects the address in place: the first, and after the back button
+const tools = find(".tools"), strip = find(".strip");
 
 function render(answer) {
+  const question = unanswered;
   if (!answer || answer.kind === "loading" || !isAwaited(answer)) return;
   document.body.classList.remove("searching");
-  const focused = document.activeElement?.dataset?.key;
+  if (!answer.appended) clearMistakes();
+  const passes = answer.passes || (answer.kind === "empty" && hadImages);
+  if (passes) {
+    unanswered = question ?? {};
+    showAway(answer.problem ?? "error_no_collection", answer.details);
+    if (cards.length) return; // they stay
+  }
+  if (answer.place && view.kind) return showMistake(answer);
   const known = answer.appended ? cards.length : 0;
-  const added = answer.cards ?? [];
-  cards = [...cards.slice(0, known), ...added];
+  cards = [...cards.slice(0, known), ...(answer.cards ?? [])];
   view = answer;
+  hadImages ||= view.collection.rows > 0;
   rewriteAddress(view.url);
+  if (known) {
+    showCards(known);
+    if (shown >= 0) place(shown);
+    return;
+  }
+  const focused = document.activeElement?.dataset?.key;
+  renderFrame();
+  showCards(0);
+  followAddress();
+  showPlace();
+  if (focused && document.activeElement === document.body) find(`[data-key="${CSS.escape(focused)}"]`)?.focus({ preventScroll: true });
+}
+
+// All but the images.
+function renderFrame() {
   showWords();
   describe();
+  renderTokens();
   renderParts();
   renderFilters();
   element.dataset.kind = view.kind;
+  renderOrder();
+  renderOffers();
+  find(".chips").hidden = view.kind !== "start";
   find(".chips").replaceChildren(...view.collection.examples.map(({ text, url }) => pointTo(create("a", {}, text), url)));
-  if (!known) find("ol.cards").replaceChildren();
-  const items = added.map((card, index) => makeCard(card, known + index));
-  find("ol.cards").append(...items);
-  find(".more").hidden = !view.more;
-  if (known) find(".image", items[0])?.focus({ preventScroll: true });
-  if (focused && document.activeElement === document.body) find(`[data-key="${CSS.escape(focused)}"]`)?.focus();
+  fitTools();
 }
 
 // The texts around the images.
@@ -32,21 +54,43 @@ function describe() {
   const query = subject();
   const { rows, model, advice } = view.collection;
   const remarks = (view.notes ?? []).map(([key, values]) => text(key, values)).join(" ");
-  const notice = remarks ? remarks : advice ? text("demo_notice", { model }) : "";
-  const found = view.kind === "results";
+  const found = view.kind === "results", start = view.kind === "start";
   document.title = query ? `${query} – ${text("title")}` : text("title");
-  fill(document.getElementById("header"), { rows: rows ? plural("rows", rows) : "", model: model && ` · ${model}` });
+  const status = found ? statusLine(query, rows) : "";
+  fill(document.getElementById("header"), { rows: rows ? plural("rows", rows) : "", model: model && ` · ${model}`, status });
   fill(element, {
-    status: found ? plural("status_found", rows, { shown: numbers.format(cards.length), query })
-      : view.kind === "start" ? text("status_start") : "",
-    timing: found ? text(view.embed_ms ? "timing" : "timing_stored", { embed: view.embed_ms, search: view.search_ms }) : "",
-    notice, advice: remarks ? "" : advice, command: view.command,
-    message: { nothing: () => text("nothing_title", { query }), empty: () => text("empty_title"), error: () => text(view.problem, view.details) }[view.kind]?.(),
+    status, remarks, command: view.command, about: start ? text("status_start") : "",
+    notice: start && advice ? text("demo_notice", { model }) : "", advice: start ? advice : "",
+    message: { nothing: () => (query ? text("nothing_title", { query }) : text("nothing_left")), empty: () => text("empty_title"), error: () => text(view.problem, view.details) }[view.kind]?.(),
     hint: { nothing: text("nothing_hint"), empty: text("empty_hint"), error: view.message }[view.kind],
   });
   find(".message").hidden = !["nothing", "empty", "error"].includes(view.kind);
   find(".message pre").hidden = !view.command;
-  find(".actions").hidden = !found;
+  for (const button of element.querySelectorAll(".actions button")) button.hidden = !found || (button.matches(".copy") && !navigator.clipboard);
+  find(".actions").hidden = find(".menu").hidden = !cards.length;
+}
+
+// One line stands above the images: what it has no room for is scrolled to, or in the menu.
+function fitTools() {
+  const isCut = ({ scrollWidth, clientWidth, scrollLeft = 0 }) => scrollLeft + clientWidth < scrollWidth - 1;
+  tools.classList.remove("tight");
+  tools.classList.toggle("tight", innerWidth <= 760 || isCut(strip) || isCut(find(".status")));
+  strip.onscroll = () => strip.classList.toggle("cut", isCut(strip));
+  strip.onscroll();
+}
+
+strip.addEventListener("wheel", (event) => {
+  if (event.deltaX || strip.scrollWidth <= strip.clientWidth) return;
+  event.preventDefault();
+  strip.scrollLeft += event.deltaY;
+}, { passive: false });
+
+// How many images there are to look at: those that the filter leaves, or those above the smallest score.
+function statusLine(query, rows) {
+  const { total, above, form } = view;
+  const shown = numbers.format(above ?? total), narrowed = above !== null || form.active.length > 0;
+  return !query ? plural("status_browsed", rows, { shown }) : narrowed ? plural("status_found", rows, { shown, query })
+    : text("status_all", { images: plural("rows", rows), query });
 }
 
 // The query as a sum: “beach” + image “cat” − “people”.
@@ -60,25 +104,42 @@ function partName(part) {
   return part.kind === "like" ? text("image_named", { name: part.name }) : text("your_image");
 }
 
-function makeCard(card, index) {
-  const item = find("template.card").content.firstElementChild.cloneNode(true);
-  const image = find("img", item);
-  fill(item, { label: card.label, score: card.score });
-  image.alt = card.label;
-  image.loading = index < 12 ? "eager" : "lazy";
+// The element of a card, which shows one image after another.
+function makeItem() {
+  const item = find("template.card").content.firstElementChild.cloneNode(true), image = find("img", item);
   image.onerror = () => {
     item.classList.add("missing");
     find(".image", item).setAttribute("aria-disabled", "true");
   };
-  image.onload = () => item.classList.add("loaded");
-  image.src = `thumb/${encodeURIComponent(card.id)}`;
+  image.onload = () => {
+    const index = indexOf(item);
+    if (items.get(index) !== item) return; // it is out of sight already
+    item.classList.add("loaded");
+    correctRatio(cards[index], index, image);
+  };
+  return item;
+}
+
+function dress(item, card, index) {
+  const image = find("img", item), button = find(".image", item), alike = find(".alike", item);
+  item.classList.remove("loaded", "missing");
+  button.removeAttribute("aria-disabled");
+  item.dataset.index = index;
+  item.layout = 0;
+  item.ariaPosInSet = index + 1;
+  item.ariaSetSize = view.more ? -1 : cards.length;
+  fill(item, { label: card.label, score: card.score });
   find(".label", item).title = card.name;
-  find(".image", item).onclick = () => item.classList.contains("missing") || open(index);
-  find(".image", item).setAttribute("aria-label", text("enlarge", { name: card.label }));
-  find(".alike", item).hidden = !card.alike;
-  if (card.alike) find(".alike", item).textContent = `+${numbers.format(card.alike)}`;
-  if (card.alike) find(".alike", item).title = plural("alike", card.alike);
+  image.alt = card.label;
+  image.src = `thumb/${encodeURIComponent(card.id)}`;
+  button.setAttribute("aria-label", text("enlarge", { name: card.label }));
+  find(".select", item).setAttribute("aria-label", text("select", { name: card.label }));
+  showSelected(item, card);
+  alike.hidden = !card.alike;
+  if (card.alike) pointTo(alike, card.alike_url).textContent = `+${numbers.format(card.alike)}`;
+  if (card.alike) alike.title = alike.ariaLabel = plural("alike", card.alike);
   linkCard(item, card);
+  for (const action of item.querySelectorAll("a, button")) action.tabIndex = index === current ? 0 : -1;
   return item;
 }
 
@@ -86,6 +147,7 @@ function linkCard(root, card) {
   for (const [kind, key] of [["similar", "find_similar"], ["use", "use_in_query"]]) {
     const link = pointTo(find(`.${kind}`, root), card[kind]);
     link.setAttribute("aria-label", `${text(key)}: ${card.label}`);
+    link.title = text(key);
     link.hidden = !card[kind];
   }
 }

@@ -1,21 +1,27 @@
 // ---- light and dark ----------------------------------------------------------------------------------------------
 
-const remembered = () => { try { return localStorage.getItem("theme"); } catch { return null; } };
-if (remembered()) document.body.classList.toggle("dark", remembered() === "dark");
+if (remembered("theme")) document.body.classList.toggle("dark", remembered("theme") === "dark");
 find(".theme", document.getElementById("header")).onclick = () => {
-  const dark = document.body.classList.toggle("dark");
-  try { localStorage.setItem("theme", dark ? "dark" : "light"); } catch { /* not remembered in a private window */ }
+  remember("theme", document.body.classList.toggle("dark") ? "dark" : "light");
 };
 
 // ---- start -------------------------------------------------------------------------------------------------------
 
-// A slash focuses the search box, as on most search pages.
+const keys = find("dialog.keys");
+find(".help", document.getElementById("header")).onclick = () => keys.showModal();
+keys.onclick = ({ target }) => (target === keys || target.closest("button")) && keys.close();
+
+// A slash focuses the search box, as on most search pages; a question mark shows the keys.
 addEventListener("keydown", (event) => {
-  if (event.key !== "/" || dialog.open || event.target.closest?.("input, textarea")) return;
+  if (event.key === "?" && !keys.open && !dialog.open && !event.target.closest?.("input, textarea")) return keys.showModal();
+  if (event.key !== "/" || keys.open || dialog.open || event.target.closest?.("input, textarea")) return;
   event.preventDefault();
   document.querySelector("#text input")?.select();
 });
 
-find("ol.cards").replaceChildren(...Array.from({ length: 24 }, () => create("li", { class: "blank", "aria-hidden": "true" })));
+list.replaceChildren(...Array.from({ length: 30 }, () => create("li", { class: "blank", "aria-hidden": "true" })));
 watch("value", () => render(props.value));
+const left = returning;
 render(props.value);
+if (left?.pending) ask(left.pending);
+else if (left?.shown) ask({ shown: left.shown }, true, left); // a page that was left or reloaded after scrolling

@@ -1,4 +1,4 @@
-// The files of static/js are joined in the order of SCRIPTS in page.py and run once, as one asynchronous function, with
+// The files of static/js are joined in the order of SCRIPTS in appearance.py and run once, as one asynchronous function, with
 // `element`, `trigger`, `props`, `upload` and `watch` from gr.HTML.
 //
 // Text of users and data sets is inserted by textContent and setAttribute only. It must never pass through the
@@ -7,23 +7,32 @@
 const find = (selector, root = element) => root.querySelector(selector);
 
 // Gradio mounts its components in any order.
-const others = ["#header header", "#image label", "#text input"];
+const others = ["#header header", "#image label", "#text input", "#go"];
 while (others.some((selector) => !document.querySelector(selector))) await new Promise((later) => setTimeout(later, 5));
 
-// ---- texts: Gradio's catalogue, in the language that Gradio chooses -----------------------------------------------
+// ---- texts: in the browser's language, which the head of the document has asked for -------------------------------
 
-const CATALOGUE = window.gradio_config.i18n_translations;
-const browserLanguage = (navigator.language || "en").split("-")[0];
-const LANGUAGE = browserLanguage in CATALOGUE ? browserLanguage : "en";
+const { language: LANGUAGE, texts: TEXTS } = await window.imageSearchTexts;
 const numbers = new Intl.NumberFormat(LANGUAGE);
 const plurals = new Intl.PluralRules(LANGUAGE);
 
 function text(key, values = {}) {
-  return CATALOGUE[LANGUAGE][key].replace(/\{(\w+)\}/g, (_, name) => values[name]);
+  return TEXTS[key].replace(/\{(\w+)\}/g, (_, name) => values[name]);
 }
 
 function plural(key, count, values = {}) {
   return text(`${key}_${plurals.select(count)}`, { count: numbers.format(count), ...values });
+}
+
+// Columns that the program fills itself have names in the reader's language; others keep their own.
+const COLUMNS = [
+  "column_label", "column_taken", "column_taken_offset", "column_modified", "column_camera", "column_lens", "column_rating", "column_title", "column_description",
+  "column_keywords", "column_place", "column_width", "column_height", "column_latitude", "column_longitude",
+];
+
+function columnName(name, own) {
+  if (name === "path") return text("folder");
+  return COLUMNS.includes(`column_${name}`) ? text(`column_${name}`) : own;
 }
 
 // The markup names its fixed texts by their keys.
@@ -49,7 +58,18 @@ function create(tag, attributes = {}, ...children) {
   return made;
 }
 
+// Small choices of the reader. A private window may forget them at once.
+function remember(name, value) {
+  try { localStorage.setItem(name, value); } catch { /* forgotten */ }
+}
+
+function remembered(name) {
+  try { return localStorage.getItem(name); } catch { return null; }
+}
+
 document.documentElement.lang = LANGUAGE;
 document.body.dataset.drop = text("drop_here");
 document.body.dataset.searching = text("searching");
 for (const root of [element, document.getElementById("header"), document.getElementById("image")]) translate(root);
+Object.assign(document.querySelector("#text input"), { placeholder: text("text_placeholder"), ariaLabel: text("text_placeholder") });
+document.getElementById("go").textContent = text("search");

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
+from app.application import build_app
 from app.library import Library
 from app.media import Thumbnails
-from app.server import build_app, serve
+from app.server import serve
 from pipelines import Settings
 from pipelines.errors import InputError
 from pipelines.milvus.connection import close
@@ -158,6 +159,7 @@ def test_what_is_no_origin_is_refused_before_any_work(origin: str, tmp_path: Pat
         serve(Settings(uri=str(tmp_path / "a.db")), origins=[origin])
 
 
+@pytest.mark.long
 def test_an_image_may_come_in_any_base64(client: TestClient, collection: Collection) -> None:
     plain = base64.b64encode(CAT.read_bytes()).decode()
     safe = base64.urlsafe_b64encode(CAT.read_bytes()).decode()

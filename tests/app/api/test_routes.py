@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import re
 import threading
 import time
@@ -21,11 +22,13 @@ from prometheus_client import CollectorRegistry, Gauge
 
 from app.api.refusals import Busy, answer_to
 from app.api.routes import Slots
+from app.application import build_app
 from app.library import Library
-from app.server import build_app
+from app.media import convert_sent
 from pipelines import Settings, __version__
 from pipelines.errors import ModelError, SearchError, StoreError, StoreLocked
 from pipelines.milvus.connection import close
+from pipelines.search.present import Present
 from tests.support.page import BIG_ID, HOSTILE_LABEL, IMAGES, Collection, image_folder, make_collection
 
 ROWS = 17
@@ -142,6 +145,7 @@ def test_info_probes_and_metrics(client: TestClient) -> None:
     client.get("/api/search", params={"q": "x"})
     client.get("/secret-path-of-a-client")
     text = client.get("/metrics").text
+    assert 'image_search_disk_bytes{kind="uploads"} 0.0' in text
     for pattern in (
         r'image_search_requests_total\{method="GET",route="/api/search",status="200"\} [1-9]',
         r'image_search_request_seconds_bucket\{le="0.05",route="/api/search"\} ',
@@ -154,14 +158,63 @@ def test_info_probes_and_metrics(client: TestClient) -> None:
     assert "secret-path" not in text
 
 
+def test_a_probe_asks_nobody(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither Milvus nor the collection, so that it takes as long at a million rows: there is no other way to them."""
+    monkeypatch.setattr("app.api.readiness._OLD_SECONDS", 600)
+    assert client.get("/readyz").status_code == 200
+    asked, present = list[str](), Present.get
+
+    def noted(opened: Present) -> Any:
+        asked.append(threading.current_thread().name)
+        return present(opened)
+
+    monkeypatch.setattr(Present, "get", noted)
+    assert client.get("/api/info").status_code == 200
+    assert [name for name in asked if "(watch)" not in name], "nothing is noted: this test would see nothing"
+    asked.clear()
+    assert {client.get(probe).status_code for _ in range(20) for probe in ("/readyz", "/healthz")} == {200}
+    assert not [name for name in asked if "(watch)" not in name]  # only the thread in the background
+
+
+def test_a_filter_without_words_lists_its_images(client: TestClient) -> None:
+    body = client.get("/api/search", params={"filter": "year >= 2000", "sort": "year:desc", "k": 3}).json()
+    years = [hit["fields"]["year"] for hit in body["hits"]]
+    assert years == sorted(years, reverse=True)
+    assert {hit["score"] for hit in body["hits"]} == {None}
+    assert (body["sort"], body["above"], body["suggestions"]) == ("year:desc", None, [])
+    assert len(years) <= body["total"] <= body["rows"] == ROWS
+    again = client.get("/api/search", params={"filter": "year >= 2000", "k": ROWS}).json()
+    assert len(again["hits"]) == again["total"] == body["total"]
+    searched = client.get("/api/search", params={"q": "cat", "filter": "year >= 2000", "min_score": -1, "k": 2}).json()
+    assert searched["total"] == searched["above"] == body["total"]
+
+
+def test_facets(client: TestClient) -> None:
+    whole = client.get("/api/facets").json()
+    assert (whole["total"], whole["rows"]) == (ROWS, ROWS)
+    columns = {column["name"]: column for column in whole["columns"]}
+    labels = {value["value"]: value["count"] for value in columns["label"]["values"]}
+    assert sum(labels.values()) + columns["label"]["empty"] == ROWS
+    first = next(iter(labels))
+    part = client.get("/api/facets", params={"filter": f"label == {json.dumps(first)}", "column": "year"}).json()
+    assert part["total"] == labels[first]
+    assert [column["name"] for column in part["columns"]] == ["year"]
+    mistyped = client.get("/api/facets", params={"filter": f"label == {json.dumps(first + 'x')}"}).json()
+    assert mistyped["suggestions"][0]["nearest"][0] == first
+    hits = found(client.get("/api/search", params={"q": "cat", "k": 4}))
+    assert client.get("/api/facets", params={"id": hits}).json()["total"] == 4
+
+
 BAD_REQUESTS = [
     ({"q": "  "}, 400, "some words"), ({"q": "dog -dog"}, 400, "cancel"), ({"q": "0*dog"}, 400, "weight"),
     ({"q": "x", "filter": "label = 1"}, 400, "filter, character 7"), ({"q": "id:999"}, 404, "no image with id 999"),
     ({"q": "x", "filter": "nope == 1"}, 400, "the columns are: path, id, label, year, kind, outdoors, note, `shot on`"),
-    ({}, 422, "q"), ({"q": "x", "k": "0"}, 422, "k"), ({"q": "x", "k": "x"}, 422, "k"),
+    ({}, 400, "some words"), ({"sort": "nope"}, 400, "no column 'nope'"),
+    ({"q": "x", "k": "0"}, 422, "k"), ({"q": "x", "k": "x"}, 422, "k"),
     ({"q": "x", "min_score": "nan"}, 422, "min_score"), ({"q": "x", "fold": "2"}, 422, "fold"),
     ({"q": "x", "offset": "16384"}, 400, "first 16384"), ({"q": "x", "format": "xml"}, 422, "format"),
-    ({"q": "y" * 4001}, 422, "q"),
+    ({"q": "y" * 4001}, 422, "q"), ({"q": "x", "sort": "relevance:asc"}, 400, "one direction"),
+    ({"q": "x", "best": "0"}, 422, "best"), ({"q": "beach nope:2021"}, 400, "no column 'nope'"),
 ]  # fmt: skip
 
 
@@ -263,6 +316,7 @@ def test_openapi_has_every_route_with_examples(client: TestClient) -> None:
         assert list(document["paths"][path]["post"]["requestBody"]["content"]) == [media_type]
 
 
+@pytest.mark.long
 def test_many_users_get_their_own_answers(client: TestClient, collection: Collection) -> None:
     """Each of 24 threads asks for other words and other images: the answers are those asked for alone."""
     texts = [f"{label} {number}" for number, label in enumerate(IMAGES.values())]
@@ -298,32 +352,35 @@ def test_decompression_bomb_is_refused_before_it_is_decoded(client: TestClient) 
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000  # KB
 
 
-def test_two_query_images_are_decoded_at_once_and_no_more(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A decoded image may take 384 MB, so ten users with images must not mean ten of them."""
-    from pipelines.search.searcher import Searcher
-
-    real, lock = Searcher.search, threading.Lock()
+@pytest.mark.long
+def test_query_images_of_one_client_are_decoded_one_by_one(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else one client with slow images would take all places."""
+    real, lock = convert_sent, threading.Lock()
     inside, most = 0, 0
 
-    def counted(self: Searcher, *arguments: Any, **options: Any) -> Any:
+    def counted(*arguments: Any, **options: Any) -> Any:
         nonlocal inside, most
         with lock:
             inside += 1
             most = max(most, inside)
         try:
             time.sleep(0.2)  # so that all ten would be in here together
-            return real(self, *arguments, **options)
+            return real(*arguments, **options)
         finally:
             with lock:
                 inside -= 1
 
-    monkeypatch.setattr(Searcher, "search", counted)
+    monkeypatch.setattr("app.api.routes.convert_sent", counted)
     out = io.BytesIO()
     Image.fromarray(np.full((60, 80, 3), 99, np.uint8)).save(out, "PNG")
     with ThreadPoolExecutor(10) as pool:
         asked = [pool.submit(client.post, "/api/search", files={"image": ("a.png", out.getvalue())}) for _ in range(10)]
         assert {answer.result().status_code for answer in asked} == {200}
-    assert most == 2
+    assert most == 1
+    monkeypatch.setattr("app.api.routes.convert_sent", real)
+    monkeypatch.setattr(real, "_seconds", 0.0)
+    answer = client.post("/api/search", files={"image": ("a.png", out.getvalue())})
+    assert (answer.status_code, "takes more than 0 s" in answer.text) == (415, True)
 
 
 def test_too_many_waiting_searches_are_refused() -> None:

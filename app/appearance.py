@@ -1,0 +1,45 @@
+"""What the page is made of besides Gradio's components: its markup, its styles and its script."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from .texts import HEAD
+
+STATIC = Path(__file__).parent / "static"
+
+
+# Joined in this order.
+SCRIPTS = (
+    "texts", "grid", "select", "results", "search", "connection", "query_parts", "suggestions", "filters", "lightbox",
+    "zoom", "image", "indexing",
+    "start",
+)  # fmt: skip
+
+STYLES = ("frame", "search", "filters", "results", "select", "lightbox", "phone")
+
+
+def appearance() -> dict[str, Any]:
+    """Return the options of `gr.mount_gradio_app` for style and texts."""
+    css = "\n".join(read_static(f"css/{name}.css") for name in STYLES)
+    theme = gr.themes.Base(  # frame.css has the other colours
+        primary_hue="teal", neutral_hue="stone",
+        # Gradio's wheel lacks the SemiBold files of this font.
+        font=[gr.themes.LocalFont("IBM Plex Sans", weights=(400, 700)), "ui-sans-serif", "system-ui", "sans-serif"],
+        font_mono=["ui-monospace", "Consolas", "monospace"],
+    ).set(body_background_fill="#faf9f7", body_background_fill_dark="#141312")  # fmt: skip
+    return {"theme": theme, "css": css, "head": HEAD, "footer_links": []}
+
+
+def script() -> str:
+    """Return the script of the page. It is asynchronous: it first waits for Gradio's components."""
+    parts = "\n".join(read_static(f"js/{name}.js") for name in SCRIPTS)
+    return f"(async () => {{\n{parts}\n}})();"
+
+
+def read_static(name: str) -> str:
+    """Return a file of `static/`."""
+    return (STATIC / name).read_text(encoding="utf-8")

@@ -1,0 +1,140 @@
+"""Gradio's page, built in a thread while the API answers already: no other import takes as long as that of Gradio."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import threading
+from collections.abc import AsyncIterator
+from typing import Any
+
+from fastapi import FastAPI
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from .bodies import MAX_UPLOAD_BYTES
+from .gradio_import import import_gradio
+from .library import Library
+
+# Gradio keeps 52 KB for each page that was opened, though this page needs none of it.
+_SESSIONS = 500
+# Gradio looks into its empty queue once a millisecond, which takes time from searches and from batteries.
+_POLL_SECONDS = 0.005
+# For so long at most the first search has the processor to itself, where nobody asks for the page.
+_MOST_WAIT = 10.0
+_LOOK_SECONDS = 0.02
+
+log = logging.getLogger(__name__)
+
+
+class LatePage:
+    """The page, mounted before it is there: requests for it wait until it is built.
+
+    Args:
+        app: the application, whose middleware the page is behind.
+        uploads: the folder of uploads.
+        begin: set when the building may begin; it begins in seconds in any case, and with the first request for the
+            page. If it is set when the application starts, that waits for the page.
+    """
+
+    _one_at_a_time = threading.Lock()  # the folder of uploads is a variable of the environment
+
+    def __init__(self, app: FastAPI, library: Library, uploads: str, begin: threading.Event) -> None:
+        self._app, self._library, self._uploads, self._begin = app, library, uploads, begin
+        self._thread = threading.Thread(target=self._build, daemon=True)
+        self._started = threading.Lock()
+        self._parent = FastAPI(openapi_url=None)
+        self._blocks: Any = None
+        self._page: ASGIApp | None = None
+        self._failure: Exception | None = None
+        self._waits_for_start = False
+        self.functions: set[int] = set()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        page = await self.ready()
+        await page(scope, receive, send)
+
+    async def ready(self) -> ASGIApp:
+        """Return the page as soon as it answers.
+
+        Raises:
+            RuntimeError: it could not be built.
+        """
+        self._begin.set()
+        self._start()
+        while self._page is None or self._waits_for_start:
+            if self._failure is not None:
+                raise RuntimeError("the page could not be built") from self._failure
+            await asyncio.sleep(_LOOK_SECONDS)
+        return self._page
+
+    def is_waited_for(self, session: str) -> bool:
+        """Return whether a session, by its name, has asked and not got all of its answers."""
+        return session in self._blocks._queue.pending_messages_per_session
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Build the page meanwhile, and start and stop what Gradio does in the background."""
+        self._waits_for_start = True
+        self._start()
+        stop = asyncio.Event()
+        background = asyncio.create_task(self._run(stop))
+        try:
+            if self._begin.is_set():
+                await self.ready()
+            yield
+        finally:
+            stop.set()
+            await background
+
+    async def _run(self, stop: asyncio.Event) -> None:
+        while self._page is None:
+            if stop.is_set() or self._failure is not None:
+                return
+            await asyncio.sleep(_LOOK_SECONDS)
+        async with self._parent.router.lifespan_context(self._parent):
+            self._waits_for_start = False
+            await stop.wait()
+
+    def _start(self) -> None:
+        with self._started:
+            if self._thread.ident is None:
+                self._thread.start()
+
+    def _build(self) -> None:
+        self._begin.wait(_MOST_WAIT)
+        try:
+            with self._one_at_a_time:
+                asyncio.run(self._mount())
+        except Exception as error:
+            log.exception("the page could not be built")
+            self._failure = error
+
+    async def _mount(self) -> None:
+        """Mount Gradio without anything that could reach out, or keep, share or serve more than the page.
+
+        A coroutine, because Gradio makes event loops that it never closes, unless one is running.
+        """
+        # Gradio reads these when it is imported and when the page is built.
+        os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+        os.environ["GRADIO_TEMP_DIR"] = self._uploads
+        gr = import_gradio()
+
+        from .appearance import appearance
+        from .page import CONCURRENCY, Page
+
+        blocks = Page(self._library).build().queue(default_concurrency_limit=CONCURRENCY, max_size=200, api_open=False)
+        blocks.state_session_capacity = _SESSIONS
+        blocks._queue.sleep_when_free = _POLL_SECONDS
+        self._parent.user_middleware = self._app.user_middleware  # where Gradio looks for CORS
+        gr.mount_gradio_app(
+            self._parent, blocks, path="/", **appearance(), allowed_paths=[], max_file_size=MAX_UPLOAD_BYTES,
+            show_error=False, run_history=False, enable_monitoring=False, ssr_mode=False, pwa=False, mcp_server=False,
+        )  # fmt: skip
+        # Gradio checks the files that a client names only after a 'launch', which a mounted page never has. Without
+        # this line and `Events` a client could have any file of the server copied to where it can be fetched.
+        blocks.has_launched = True
+        self.functions |= {index for index, function in blocks.fns.items() if function.fn}
+        self._blocks = blocks
+        self._page = self._parent.routes[-1].app  # type: ignore[attr-defined]  # Gradio's, behind all middleware

@@ -1,0 +1,100 @@
+"""What the page says of an error, in the reader's language, and where it says so: beside the field with the mistake."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import NamedTuple
+
+from pipelines.errors import (
+    BadFilter,
+    CollectionNotFound,
+    InputError,
+    MissingFile,
+    ModelError,
+    ModelMismatch,
+    ModelUnavailable,
+    OutOfMemory,
+    PrivateAddress,
+    SearchError,
+    StoreError,
+    StoreFull,
+    StoreLocked,
+    StoreRefused,
+    StoreUnavailable,
+    TooLarge,
+    UnreadableFile,
+    UnreadableImage,
+    UnreadableQuery,
+)
+
+TEXT, CONDITIONS = "text", "conditions"
+
+
+class Kind(NamedTuple):
+    """What there is to say of one kind of error.
+
+    key: of the sentence in the locales.
+    place: the field that is to blame, '' for none.
+    names: whether the message of the pipelines names a file, a column or a command that the sentence does not.
+    passes: whether it ends without the reader: the page waits for that.
+    """
+
+    key: str
+    place: str = ""
+    names: bool = False
+    passes: bool = False
+
+
+# The first that fits. An address that cannot be fetched is the cause of an image that cannot be read.
+_KINDS: dict[type[SearchError], Kind] = {
+    TooLarge: Kind("error_too_large", TEXT),
+    PrivateAddress: Kind("error_private_address", TEXT),
+    MissingFile: Kind("error_missing_file", TEXT),
+    UnreadableImage: Kind("error_image", TEXT),
+    UnreadableQuery: Kind("error_image", TEXT),
+    UnreadableFile: Kind("error_address", TEXT),
+    BadFilter: Kind("error_condition", CONDITIONS, names=True),
+    StoreUnavailable: Kind("error_database", passes=True),
+    StoreLocked: Kind("error_locked", passes=True),
+    CollectionNotFound: Kind("error_no_collection", passes=True),
+    StoreRefused: Kind("error_token"),
+    StoreFull: Kind("error_full", names=True),
+    StoreError: Kind("error_store", names=True),
+    ModelMismatch: Kind("error_other_model", names=True),
+    ModelUnavailable: Kind("error_model_server", passes=True),
+    ModelError: Kind("error_model", names=True),
+    OutOfMemory: Kind("error_memory"),
+    InputError: Kind("error_query", TEXT),
+    SearchError: Kind("error_title", names=True),
+}
+
+
+class Problem(NamedTuple):
+    """An error for people.
+
+    key, values: of its sentence in the locales.
+    detail: what the pipelines say, in English; '' if the sentence says it all.
+    place: TEXT for the search box, CONDITIONS, or a column of the filter form; '' if no field is to blame.
+    passes: as in `Kind`.
+    """
+
+    key: str
+    values: Mapping[str, str] = MappingProxyType({})
+    detail: str = ""
+    place: str = ""
+    passes: bool = False
+
+
+def kind_of(error: SearchError) -> Kind:
+    """Return what there is to say of errors of this kind."""
+    causes = (error.__cause__, error) if type(error) is UnreadableImage else (error,)
+    return next(kind for cause in causes for each, kind in _KINDS.items() if isinstance(cause, each))
+
+
+def explain(error: SearchError, reads_english: bool = False) -> Problem:
+    """Return what to say of an error, to those who read English in more detail."""
+    kind, values = kind_of(error), dict(error.values)
+    place, reason = values.pop("field", kind.place), values.pop("reason", "" if error.key else str(error))
+    detail = reason[:1].upper() + reason[1:] if kind.names or reads_english else ""
+    return Problem(error.key or kind.key, values, detail, place, kind.passes)

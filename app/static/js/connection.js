@@ -1,0 +1,57 @@
+// ---- says when the page's process or Milvus is away, and keeps what was typed until it is back ------------------------
+
+let away = ""; // key of the text that names what is away
+let isLost = false; // whether the page's process was: Gradio's session is gone with it
+let hadImages = false; // a file that the page has not opened is left to the insert that fills it
+
+async function checkServer() {
+  if (!document.hidden || away) {
+    const answer = await fetch(hadImages || away ? "readyz" : "healthz", { cache: "no-store", signal: AbortSignal.timeout(10_000) }).catch((error) => error);
+    const told = answer.status === 503 ? (await answer.json().catch(() => ({}))).key : "";
+    showAway(answer.name === "TimeoutError" ? away : told || (answer.status < 500 ? "" : "server_away")); // a busy server is not away
+  }
+  setTimeout(checkServer, away ? 1500 : 5000);
+}
+setTimeout(checkServer, 5000);
+
+function showAway(key, values) {
+  if (key === away && !values) return;
+  find(".lost-server").textContent = key && text(key, values);
+  if (key === away) return;
+  if (!key && isLost) return location.reload(); // while it counts as away, so that what waits for an answer is kept
+  const isBack = away && !key;
+  away = key;
+  isLost ||= key === "server_away";
+  document.body.classList.toggle("away", away);
+  find(".lost-server").hidden = !away;
+  if (isBack) comeBack();
+}
+
+// What to say of an answer that is a refusal, or of none.
+function refusal(answer, otherwise) {
+  return text({ 413: "error_too_much", 429: "error_too_often", 503: "error_busy" }[answer?.status] ?? otherwise);
+}
+
+// Gradio sends the questions, and tells nobody that one was refused.
+const passOn = window.fetch;
+window.fetch = async (...request) => {
+  const answer = await passOn(...request);
+  if (answer.url.includes("/queue/join") && [413, 429, 503].includes(answer.status)) beRefused(answer);
+  return answer;
+};
+
+function beRefused(answer) {
+  const question = waiting ?? unanswered, refused = turn;
+  toast(refusal(answer));
+  sentAt = 0;
+  document.body.classList.remove("searching");
+  const seconds = Number(answer.headers.get("Retry-After"));
+  if (seconds) setTimeout(() => refused === turn && send(question), 1000 * seconds);
+}
+
+// Asks again what got no answer, and for the images that were missing meanwhile.
+function comeBack() {
+  if (!sentAt && (unanswered || !cards.length)) send(unanswered ?? {});
+  for (const [index, item] of items) if (item.matches(".missing")) { item.remove(); items.delete(index); }
+  draw();
+}

@@ -1,0 +1,65 @@
+"""Ten thousand cards in a real browser: what it holds stays as it was after the first thousand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.browser import Site, open_page, start_page, stop_page
+from tests.support.page import INSERT, Collection, run_python
+from tests.support.photos import draw_images, write_csv
+
+if TYPE_CHECKING:
+    from playwright.sync_api import CDPSession, Page
+
+pytestmark = pytest.mark.slow
+ROWS, FEW = 10_000, 20
+# Scrolls down until so many cards were shown. Returns the most elements that the document had.
+SCROLL = """async (wanted) => {
+    let most = 0;
+    for (let reached = 0; reached < wanted; ) {
+        await new Promise(requestAnimationFrame);
+        most = Math.max(most, document.querySelectorAll('*').length);
+        const shown = [...document.querySelectorAll(".cards li")].map((item) => Number(item.dataset.index));
+        reached = 1 + Math.max(...shown);
+        scrollBy(0, 1500);
+    }
+    return most;
+}"""
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """A page of 10,000 rows of twenty images."""
+    folder = tmp_path_factory.mktemp("many")
+    images = draw_images(folder / "images", FEW)
+    rows = [[number, images[number % FEW], f"label {number}"] for number in range(ROWS)]
+    uri = str(folder / "many.db")
+    run_python("-c", INSERT, str(write_csv(folder / "many.csv", ["id", "path", "label"], rows)), uri)
+    program, address = start_page(folder, "--uri", uri)
+    yield Site(address, uri, Collection(folder, folder, {}))
+    assert stop_page(program) == 0
+
+
+def held(session: CDPSession) -> tuple[int, int]:
+    """Return how many nodes there are, in the document or not, and the bytes of the script's heap."""
+    session.send("HeapProfiler.collectGarbage")
+    session.send("HeapProfiler.collectGarbage")
+    return session.send("Memory.getDOMCounters")["nodes"], session.send("Runtime.getHeapUsage")["usedSize"]
+
+
+@pytest.mark.timeout(900)
+def test_ten_thousand_cards_take_no_more_than_a_thousand(page: Page, site: Site) -> None:
+    page.set_viewport_size({"width": 1280, "height": 800})
+    page.set_default_timeout(600_000)
+    session = page.context.new_cdp_session(page)
+    open_page(page, site, "?sort=path&fold=0")
+    elements = page.evaluate(SCROLL, 1_000)
+    nodes, heap = held(session)
+    assert page.evaluate(SCROLL, ROWS) <= elements + 200
+    nodes_after, heap_after = held(session)
+    print(f"nodes {nodes:,} → {nodes_after:,}, heap {heap / 1e6:.1f} → {heap_after / 1e6:.1f} MB")
+    assert nodes_after <= nodes + 1_000
+    assert heap_after - heap < 1_000 * (ROWS - 1_000)  # what is known of a card: its texts and addresses
