@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections import defaultdict
 from collections.abc import Callable
@@ -32,7 +31,7 @@ class Reference:
 
         spec = get_model(MODEL)
         self.device = "cpu" if device == "auto" else device
-        self.network = import_clip().CLIP(**dataclasses.asdict(spec.architecture)).eval()
+        self.network = import_clip().CLIP(**spec.architecture.values()).eval()
         self.network.load_state_dict(load_file(weights))
         self.network.to(self.device)
         self.dim, size = spec.dim, spec.image_size

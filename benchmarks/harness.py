@@ -19,19 +19,26 @@ MODEL = "clip_vit_base_patch32"
 
 def random_weights(folder: Path, model: str = MODEL) -> Path:
     """Write random weights. The arithmetic is the same as with the published ones, and nothing is downloaded."""
-    import dataclasses
-
     import torch
     from safetensors.torch import save_file
 
+    from pipelines.models.networks import empty_network
     from pipelines.models.registry import get_model
     from pipelines.towhee_compat import import_clip
 
     path = folder / f"{model}.safetensors"
-    if not path.exists():
-        torch.manual_seed(0)
-        network = import_clip().CLIP(**dataclasses.asdict(get_model(model).architecture))
-        save_file(network.state_dict(), path)
+    if path.exists():
+        return path
+    torch.manual_seed(0)
+    spec = get_model(model)
+    if spec.family == "clip" and not spec.text:
+        network = import_clip().CLIP(**spec.architecture.values())
+    else:
+        network = empty_network(spec)
+        for name, tensor in network.state_dict().items():
+            if tensor.is_floating_point():
+                torch.nn.init.normal_(tensor, mean=float(name.endswith("weight") and tensor.dim() == 1), std=0.02)
+    save_file({name: tensor.contiguous() for name, tensor in network.state_dict().items()}, path)
     return path
 
 
@@ -78,10 +85,11 @@ def measure(module: str, subject: str, **arguments: Any) -> dict[str, Any]:
 
 def report(result: dict[str, Any]) -> None:
     """The last line of a subject's process. The peak is that of the process alone, not of workers it started."""
-    print(json.dumps({**result, "peak_mb": _peak_mb()}), flush=True)
+    print(json.dumps({**result, "peak_mb": peak_mb()}), flush=True)
 
 
-def _peak_mb() -> float:
+def peak_mb() -> float:
+    """Return the most memory that this process has had, in MB."""
     # Not getrusage of the process itself: it inherits the peak of the one that started it.
     with open("/proc/self/status") as status:
         return int(status.read().split("VmHWM:")[1].split()[0]) / 1024

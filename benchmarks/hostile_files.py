@@ -117,6 +117,21 @@ def tiff_of_strips(strips: int) -> bytes:
     return head.ljust(200, b"\0") + struct.pack("<I", 8) * strips + struct.pack("<I", 1) * strips
 
 
+def tiff_of_long_tiles(tiles: int) -> bytes:
+    """A TIFF one pixel high of so many tiles of 16 × 65,520 pixels. All tiles are the same 1 KB of the file."""
+    tile, at = zlib.compress(bytes(16 * 65_520), 9), 200 + 8 * tiles
+    entries = [(256, 4, 1, 16 * tiles), (257, 3, 1, 1), (258, 3, 1, 8), (259, 3, 1, 8), (262, 3, 1, 1), (277, 3, 1, 1)]
+    entries += [(322, 4, 1, 16), (323, 4, 1, 65_520), (324, 4, tiles, 200), (325, 4, tiles, 200 + 4 * tiles)]
+    directory = b"".join(struct.pack("<HHII", *entry) for entry in entries)
+    head = b"II*\0" + struct.pack("<IH", 8, len(entries)) + directory + bytes(4)
+    return head.ljust(200, b"\0") + struct.pack("<I", at) * tiles + struct.pack("<I", len(tile)) * tiles + tile
+
+
+def qoi_of_differences(side: int) -> bytes:
+    """A QOI that Pillow decodes in Python, pixel by pixel: of 4,096 × 4,096 pixels for half a minute."""
+    return b"qoif" + struct.pack(">IIBB", side, side, 3, 0) + b"\x80\x88" * side**2 + bytes(7) + b"\1"
+
+
 def jpeg2000_of_layers(layers: int) -> bytes:
     """A JPEG 2000 whose header says that it has so many layers, at most 65,535."""
     data = bytearray(encoded("JPEG2000", sample_image(64, 64), num_resolutions=6))
@@ -205,6 +220,7 @@ def _bombs(maker: _Maker) -> None:
     maker.file("compressed comment.png", encoded("PNG", pnginfo=text), "damaged")
     maker.file("scans.jpg", jpeg_of_scans(20_000), "too many scans")
     maker.file("strips.tif", tiff_of_strips(1_000_000), "too many strips")
+    maker.file("long tiles.tif", tiff_of_long_tiles(60_000), "too many pixels in its tiles")
     maker.file("layers.jp2", jpeg2000_of_layers(65_535), "too many packets")
     maker.file("transparency.webp", webp_of_alpha(16_383, 7_800), "too many pixels")
     with open(maker.folder / "65 MiB.jpg", "wb") as file:
@@ -252,7 +268,8 @@ def _no_images(maker: _Maker) -> None:
 def _headers_and_noise(maker: _Maker) -> None:
     noise = random.Random(1).randbytes(4000)
     for form, keep in (("JPEG", 200), ("PNG", 33), ("WEBP", 30), ("GIF", 13), ("TIFF", 8), ("BMP", 14)):
-        maker.file(f"noise after header.{form.lower()}", encoded(form)[:keep] + noise, "damaged")
+        reason = "too many values" if form == "TIFF" else "damaged"  # as the noise claims them
+        maker.file(f"noise after header.{form.lower()}", encoded(form)[:keep] + noise, reason)
     data = bytearray(encoded("PNG"))
     data[len(data) // 2] ^= 255
     maker.file("wrong byte.png", bytes(data), "damaged")

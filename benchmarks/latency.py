@@ -1,7 +1,7 @@
 """How long does a query take, warm and from nothing? `python -m benchmarks.latency`
 
 The model is ViT-B/32 with random weights. Warm: tokenise, embed and normalise in a Towhee pipeline, beside the
-operators of the tutorial. Cold: `image-search search` in a new process, and where its time goes.
+operators of the tutorial. Cold: `image-search search` and `serve` in new processes, and where their time goes.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from benchmarks.serve.users import serve
 from pipelines.settings import env_name
 
 from .harness import MODEL, measure, photographs, random_weights, report, table, write_table
@@ -65,7 +65,7 @@ def _warm(weights: str, device: str) -> None:
 def _cold(folder: Path, weights: str, device: str) -> None:
     os.environ[env_name("cache")] = str(folder / "cache")  # the warm part has left converted towers in the usual one
     images = write_table(photographs("", folder, 20), folder / "cold.csv")
-    rows, parts = [], {}
+    rows, parts, pages, page_parts = [], {}, [], {}
     for model, path in (("builtin", ""), (MODEL, weights)):
         options = ["--uri", str(folder / f"{model}.db"), "--model", model, "--weights", path, "--device", device]
         _program("insert", str(images), *options)
@@ -73,13 +73,29 @@ def _cold(folder: Path, weights: str, device: str) -> None:
         runs = [_program("search", "a cat", *options) for _ in range(COLD_RUNS)]
         wall, cpu = (float(np.median(values)) for values in zip(*runs, strict=True))
         rows.append([model, f"{wall:.2f}", f"{cpu:.2f}", f"{first[0]:.2f}"])
-        parts[model] = measure(
-            "benchmarks.latency", "parts", uri=str(folder / f"{model}.db"), weights=path, device=device
-        )["parts"]
+        uri = str(folder / f"{model}.db")
+        where = {"uri": uri, "weights": path, "device": device}
+        parts[model] = measure("benchmarks.start", "search", **where, started=time.time())
+        pages.append([model, f"{np.median([_first_answer(uri, path, device) for _ in range(COLD_RUNS)]):.2f}"])
+        page_parts[model] = measure("benchmarks.start", "serve", **where, started=time.time())
     table(rows, ["`search`, new process, to its end", "seconds", "CPU seconds", "the very first after indexing"])
     print()
-    names = list(parts["builtin"])
+    _print_parts(parts)
+    print()
+    table(pages, ["`serve`, new process, to the answer of its first search", "seconds"])
+    print()
+    _print_parts(page_parts)
+
+
+def _print_parts(parts: dict[str, dict[str, float]]) -> None:
+    names = next(iter(parts.values()))
     table([[name, *(f"{parts[model][name]:.2f}" for model in parts)] for name in names], ["where (s)", *parts])
+
+
+def _first_answer(uri: str, weights: str, device: str) -> float:
+    """Start the page, and return the seconds until it has answered a search."""
+    with serve(uri, "--weights", weights, "--device", device) as page:
+        return page.first_answer
 
 
 def _program(*arguments: str) -> tuple[float, float]:
@@ -92,9 +108,7 @@ def _program(*arguments: str) -> tuple[float, float]:
     return time.perf_counter() - start, cpu
 
 
-def _run(subject: str, weights: str, device: str, uri: str = "") -> dict[str, Any]:
-    if subject == "parts":
-        return {"parts": _parts(uri, weights, device)}
+def _run(subject: str, weights: str, device: str) -> dict[str, Any]:
     if subject == "tutorial":
         from .baselines import text_pipeline
 
@@ -120,41 +134,6 @@ def _our_pipeline(model: str, weights: str, device: str) -> Any:
         .map("vec", "vec", ops.towhee.np_normalize())
         .output("vec")
     )  # fmt: skip
-
-
-def _parts(uri: str, weights: str, device: str) -> dict[str, float]:
-    """What a search does, step by step in the order of the program, in this new process."""
-    seconds: dict[str, float] = {}
-
-    def timed(name: str, function: Callable[[], Any]) -> Any:
-        start = time.perf_counter()
-        value = function()
-        seconds[name] = time.perf_counter() - start
-        return value
-
-    def imports(*names: str) -> Callable[[], None]:
-        return lambda: [__import__(name) for name in names] and None
-
-    timed("import the command line", imports("pipelines.cli"))
-    timed("import pymilvus", imports("pymilvus"))
-    from pipelines import Searcher, Settings
-    from pipelines.engine import load_towhee
-    from pipelines.milvus.collection import Collection
-    from pipelines.models.clip import load_model
-    from pipelines.models.model_id import name_of
-    from pipelines.models.tokenizer import tokenize
-
-    timed("import Towhee", load_towhee)
-    collection = Collection(uri, "images", "")
-    name = name_of(timed("open the collection", collection.model))
-    timed("import the runtime", imports("openvino" if device in ("auto", "cpu") else "torch"))
-    model = timed("weights' fingerprint, runtime", lambda: load_model(name, weights, device))
-    timed("read the vocabulary", lambda: tokenize(["a"]))
-    timed("load and check the text tower", lambda: model.embed_texts(["a cat"]))
-    searcher = Searcher(Settings(uri=uri, model=name, weights=weights, device=device))
-    timed("first search", lambda: searcher.by_text("a cat"))
-    os.sync()
-    return seconds
 
 
 if __name__ == "__main__":

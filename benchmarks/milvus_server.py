@@ -13,6 +13,8 @@ from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
+from .used import Used, used_by
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -70,6 +72,10 @@ class MilvusServer:
         arguments += [part for name in INNER_PORTS for part in (f"--{name}-port", str(free_port()))]
         with open(self._folder / "milvus.log", "a") as log:
             self._process = subprocess.Popen(arguments, stdout=log, stderr=log, start_new_session=True)
+
+    def used(self) -> Used:
+        """Return what the server uses."""
+        return used_by(self._process.pid)
 
     def kill(self) -> None:
         """Kill the server and its child by SIGKILL."""

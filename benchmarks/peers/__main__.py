@@ -49,6 +49,7 @@ PEERS = (
     Peer("Towhee tutorial's pipelines", "towhee_tutorial", one_a_call=True),
     Peer("open_clip, DataLoader", "open_clip_loader"),
     Peer("sentence-transformers, encode", "sentence_transformers_encode"),
+    Peer("infinity, its engine", "infinity_engine", ".venv-infinity"),
     Peer("FAISS flat, search alone", "faiss_flat", embeds=False),
     Peer("clip-retrieval, inference on a folder", "clip_retrieval_folder", ".venv-clip-retrieval"),
 )

@@ -78,7 +78,7 @@ def write_vocabulary(folder: Path) -> None:
 def main() -> None:
     """Write both forms."""
     import torch
-    from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPProcessor, CLIPTokenizer
+    from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPTokenizer
 
     folder = Path(sys.argv[1])
     hf = folder / "hf"
@@ -91,8 +91,9 @@ def main() -> None:
         raise SystemExit(f"transformers' CLIP has other tensors than expected: {missing} {unexpected}")
     model.save_pretrained(hf)
     write_vocabulary(hf)
-    tokenizer = CLIPTokenizer.from_pretrained(hf)
-    CLIPProcessor(CLIPImageProcessor(), tokenizer).save_pretrained(hf)
+    # Apart, as older releases of transformers read them, too.
+    CLIPTokenizer.from_pretrained(hf).save_pretrained(hf)
+    CLIPImageProcessor().save_pretrained(hf)
 
 
 if __name__ == "__main__":

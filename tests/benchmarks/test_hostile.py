@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from benchmarks.hostile import run
 
 
+@pytest.mark.slow
 def test_hostile_and_odd_files_cost_no_good_one_and_each_bad_one_has_its_reason(tmp_path: Path) -> None:
     outcome = run(tmp_path, good=100)
     assert outcome.mistakes == []

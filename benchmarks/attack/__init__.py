@@ -1,0 +1,1 @@
+"""Attacks on a page of one's own, on loopback."""
