@@ -15,9 +15,11 @@ from urllib.parse import urlsplit
 import pytest
 
 from pipelines import Settings
+from pipelines.milvus.collection import Collection
 from pipelines.milvus.connection import close, close_all
 from tests.support.milvus_server import SharedServer, shared_folder
-from tests.support.photos import Photos, draw_images, write_csv
+from tests.support.photos import Photos, draw_photos
+from tests.support.prepared import PreparedProgram
 from tests.support.program import ROOT, CommandResult, program_env
 from tests.support.requirements import require_or_skip
 from tests.support.tcp_proxy import TcpProxy
@@ -32,7 +34,7 @@ pytest_plugins = ["tests.support.browser", "tests.support.remote"]  # one runnin
 SHARED = ROOT.parent / "shared" / "data"
 
 # Fixtures that start the program in a process of its own.
-PROGRAM_FIXTURES = {"command", "programs", "site", "wheel", "installed"}
+PROGRAM_FIXTURES = {"command", "quick_command", "programs", "site", "wheel", "installed"}
 
 
 def starts_process(function: object, seen: frozenset[str] = frozenset()) -> bool:
@@ -119,9 +121,30 @@ def uri(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
 
 
 @pytest.fixture
-def settings(uri: str) -> Settings:
+def settings(uri: str) -> Iterator[Settings]:
     """Return settings with the small model and a new collection, on Milvus Lite and then on a server."""
-    return Settings(uri=uri, collection=f"t_{uuid.uuid4().hex[:12]}", model="builtin")
+    settings = Settings(uri=uri, collection=f"t_{uuid.uuid4().hex[:12]}", model="builtin")
+    yield settings
+    drop(settings)
+
+
+@pytest.fixture(scope="module", params=["lite", "server"])
+def module_settings(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    """Return the same for a collection that the tests of a module share, because none changes it."""
+    on_lite = request.param == "lite"
+    uri = str(tmp_path_factory.mktemp("shared") / "s.db") if on_lite else request.getfixturevalue("milvus_server")
+    settings = Settings(uri=uri, collection=f"t_{uuid.uuid4().hex[:12]}", model="builtin")
+    yield settings
+    drop(settings)
+    if on_lite:
+        close(uri)
+
+
+def drop(settings: Settings) -> None:
+    """Remove a collection from the server, which works for each that is loaded, asked or not."""
+    collection = Collection(settings.uri, settings.collection)
+    if settings.uri.startswith("http") and collection.exists():
+        collection.drop()
 
 
 @pytest.fixture
@@ -134,11 +157,13 @@ def lite(tmp_path: Path) -> Iterator[Settings]:
 @pytest.fixture
 def photos(tmp_path: Path) -> Photos:
     """Draw twelve distinct images and list them in a CSV with id, path, label, year."""
-    folder = tmp_path / "photos"
-    paths = draw_images(folder, 12)
-    rows = [[number, f"photos/{path.name}", f"label{number % 3}", 2010 + number] for number, path in enumerate(paths)]
-    table = write_csv(tmp_path / "photos.csv", ["id", "path", "label", "year"], rows)
-    return Photos(folder, table, paths)
+    return draw_photos(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def module_photos(tmp_path_factory: pytest.TempPathFactory) -> Photos:
+    """Draw the same for the tests of a module, none of which changes them."""
+    return draw_photos(tmp_path_factory.mktemp("drawn"))
 
 
 @pytest.fixture
@@ -153,6 +178,26 @@ def command(tmp_path: Path) -> Callable[..., CommandResult]:
             cwd=folder, env=program_env(env), capture_output=True, text=True, timeout=timeout,
         )  # fmt: skip
         return CommandResult(done.returncode, done.stdout, done.stderr)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def prepared_program() -> Iterator[PreparedProgram]:
+    """Return what runs commands without importing anew what they need."""
+    program = PreparedProgram()
+    yield program
+    program.close()
+
+
+@pytest.fixture
+def quick_command(tmp_path: Path, prepared_program: PreparedProgram) -> Callable[..., CommandResult]:
+    """Run `image-search …` in an empty folder, too, where not its start but what it does is tested."""
+
+    def run(*arguments: object) -> CommandResult:
+        folder = tmp_path / "cwd"
+        folder.mkdir(exist_ok=True)
+        return prepared_program.run([str(argument) for argument in arguments], folder)
 
     return run
 

@@ -59,7 +59,7 @@ def test_everything_takes_the_number_of_threads_that_is_set(runtime: str, photos
 
 
 @needs_two
-@pytest.mark.parametrize("runtime", ["openvino", "pytorch"])
+@pytest.mark.parametrize("runtime", ["openvino", pytest.param("pytorch", marks=pytest.mark.slow)])
 def test_by_default_everything_takes_the_cores_of_the_affinity(runtime: str, photos: Photos) -> None:
     one = run_report(runtime, 0, photos, ALLOWED[:1])
     assert one == {"decode": 1, "hash": 2, "opencv": 1, "model": 1}

@@ -12,7 +12,8 @@ import sys
 import tarfile
 import tempfile
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import parse_qs, urlsplit
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 # The sandbox needs rights that a container's root does not have, and its /dev/shm is too small for a browser.
 CHROMIUM_FLAGS = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"]
+# On cores that other tests share, a page that answers in a second was seen to take more than thirty.
+PATIENCE_MS = 120_000
 DESKTOP = {"width": 1280, "height": 900}
 PHONE = {"width": 390, "height": 844}
 # Screenshots for people; CI keeps this folder.
@@ -101,7 +104,21 @@ def browser() -> Iterator[Browser]:
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        yield playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_FLAGS)
+        browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_FLAGS)
+        for name in ("new_context", "new_page"):
+            setattr(browser, name, patiently(getattr(browser, name)))
+        yield browser
+
+
+def patiently(make: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the same function for a context or page whose waits, of half a minute as it comes, last longer."""
+
+    def made(**options: Any) -> Any:
+        window = make(**options)
+        window.set_default_timeout(PATIENCE_MS)
+        return window
+
+    return made
 
 
 @pytest.fixture(scope="module")
@@ -154,7 +171,7 @@ def open_page(page: Page, site: Site, address: str = "", kind: str = "results") 
 
 def wait_for(page: Page, kind: str) -> None:
     """Wait for an answer of that kind; 'networkidle' never comes, because the page's event stream stays open."""
-    page.wait_for_selector(f"[data-kind={kind}]", timeout=30_000)
+    page.wait_for_selector(f"[data-kind={kind}]")
     page.wait_for_function("!document.body.classList.contains('searching')")
 
 
@@ -175,6 +192,28 @@ def wait_for_query(page: Page, **wanted: str) -> None:
     page.wait_for_function("!document.body.classList.contains('searching')")
 
 
+# No image is awaited, and two frames go by in which no card moves.
+SETTLED = """async () => {
+    const cards = () => [...document.querySelectorAll(".cards li")];
+    const places = () => cards().map((item) => item.matches(".loaded, .missing") && item.style.cssText);
+    const before = places();
+    for (const _ of [1, 2]) await new Promise(requestAnimationFrame);
+    return before.every(Boolean) && before.join() === places().join();
+}"""
+
+
+def settle(page: Page) -> None:
+    """Wait until all images that the document holds are loaded or missing, and laid out by their sizes."""
+    end = time.monotonic() + PATIENCE_MS / 1000
+    while not page.evaluate(SETTLED):  # `wait_for_function` takes a promise for true, whatever it brings
+        assert time.monotonic() < end
+
+
+def address_of(page: Page) -> str:
+    """Return the window's address as its scripts see it: `page.url` follows a moment later."""
+    return str(page.evaluate("location.href"))
+
+
 def ask(page: Page, text: str) -> None:
     """Type a text and press Enter."""
     page.fill("#text input", text)
@@ -184,7 +223,7 @@ def ask(page: Page, text: str) -> None:
 
 def query_of(page: Page) -> dict[str, list[str]]:
     """Return the parameters of the window's address."""
-    return parse_qs(urlsplit(page.url).query)
+    return parse_qs(urlsplit(address_of(page)).query)
 
 
 def labels(page: Page) -> list[str]:

@@ -23,7 +23,7 @@ class Request(NamedTuple):
 
 
 class HubServer(http.server.ThreadingHTTPServer):
-    """Serves `data` for every path.
+    """Serves `data` for every path, or by `files` what each is called; then it knows no others.
 
     The hub addresses files as `/REPOSITORY/resolve/REVISION/FILE`. Its answers carry the commit, and for a large file
     the SHA-256 of its content as ETag.
@@ -34,6 +34,7 @@ class HubServer(http.server.ThreadingHTTPServer):
     def __init__(self, data: bytes) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.data = data
+        self.files: dict[str, bytes] = {}
         self.etag = ""  # to answer with another than the SHA-256 of the data
         self.commit = "c0ffee" * 6 + "0000"
         self.requests: list[Request] = []
@@ -72,35 +73,39 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def _answer(self, with_body: bool) -> None:
         server, wanted = self.server, self.headers.get("Range")
+        data = server.files.get(self.path.rpartition("/")[2]) if server.files else server.data
         server.requests.append(Request(self.command, self.path, wanted, self.headers.get("Authorization")))
-        if server.status != 200:
-            self.send_error(server.status)
+        if server.status != 200 or data is None:
+            self.send_response(404 if data is None else server.status)
+            self.send_header("X-Repo-Commit", server.commit)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
             return
         if server.token and self.headers.get("Authorization") != f"Bearer {server.token}":
             self.send_error(401)
             return
         start = int(re.fullmatch(r"bytes=(\d+)-", wanted)[1]) if wanted and server.knows_ranges else 0
-        size = len(server.data)
+        size = len(data)
         if start >= size:
             self.send_error(416)
             return
         self.send_response(206 if start else 200)
         self.send_header("Content-Length", str(size - start))
-        self.send_header("ETag", f'"{server.etag or hashlib.sha256(server.data).hexdigest()}"')
+        self.send_header("ETag", f'"{server.etag or hashlib.sha256(data).hexdigest()}"')
         self.send_header("X-Repo-Commit", server.commit)
         if start:
             self.send_header("Content-Range", f"bytes {start}-{size - 1}/{size}")
         self.end_headers()
         if with_body:
-            self._send(start)
+            self._send(data, start)
         self.close_connection = True
 
-    def _send(self, start: int) -> None:
-        end = self.server.cut_after or len(self.server.data)
+    def _send(self, data: bytes, start: int) -> None:
+        end = self.server.cut_after or len(data)
         self.server.cut_after = 0
         with contextlib.suppress(ConnectionError):
             for at in range(start, end, STEP):
-                self.wfile.write(self.server.data[at : min(at + STEP, end)])
+                self.wfile.write(data[at : min(at + STEP, end)])
                 if self.server.slow:
                     threading.Event().wait(0.05)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import time
 from pathlib import Path
@@ -13,6 +12,21 @@ from typing import Any
 
 import pytest
 from filelock import FileLock
+
+from tests.support.program import free_port
+
+# How often the parts of the server look for work, in milliseconds, and how long a place that was reserved for rows is
+# kept: as it comes, a flush takes three seconds and a new collection three, whatever they hold.
+QUICK = {
+    "DATACOORD_SEGMENT_ASSIGNMENTEXPIRATION": "100",
+    "PROXY_TIMETICKINTERVAL": "50",
+    "QUERYCOORD_CHECKINTERVAL": "100",
+    "QUERYCOORD_CHECKCHANNELINTERVAL": "100",
+    "QUERYCOORD_CHECKSEGMENTINTERVAL": "100",
+    "QUERYCOORD_DISTPULLINTERVAL": "100",
+    "QUERYCOORD_TASK_RETRYINTERVAL": "100",
+    "INDEXCOORD_SCHEDULER_INTERVAL": "100",
+}
 
 
 def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -48,12 +62,12 @@ class SharedServer:
             os.killpg(state["pid"], signal.SIGKILL)  # the program is a wrapper: its child is the server
 
     def _start(self) -> dict[str, Any]:
-        port = _free_port()
+        port = free_port()
         uri, log = f"http://127.0.0.1:{port}", self._folder / "milvus.log"
         with open(log, "w") as output:
             server = subprocess.Popen(
                 [self._program, "--data", str(self._folder / f"milvus-{port}"), "--proxy-port", str(port)],
-                stdout=output, stderr=output, start_new_session=True,
+                stdout=output, stderr=output, start_new_session=True, env={**os.environ, **QUICK},
             )  # fmt: skip
         try:
             _wait_for_milvus(uri, server, log)
@@ -76,9 +90,3 @@ def _wait_for_milvus(uri: str, server: subprocess.Popen[bytes], log: Path) -> No
         except Exception:  # not up yet: refused, timed out, "not ready"
             time.sleep(1)
     pytest.fail(f"milvus-server does not answer: {log.read_text()[-500:]}")
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

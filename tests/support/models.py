@@ -13,8 +13,10 @@ import numpy as np
 import torch
 
 import pipelines.models
+from pipelines.models.architecture import Architecture
+from pipelines.models.model_folder import CARD_FILE, WEIGHTS_FILE
 from pipelines.models.registry import BUILTIN
-from pipelines.models.spec import CARD_FILE, WEIGHTS_FILE, Architecture, ModelSpec, Weights, card_values
+from pipelines.models.spec import ModelSpec, Weights, card_values
 from pipelines.towhee_compat import import_clip
 from tests.support.images import photograph
 
@@ -35,7 +37,7 @@ def spec_of(architecture: Architecture, **changes: Any) -> ModelSpec:
 def random_network(architecture: Architecture, seed: int = 3) -> torch.nn.Module:
     """Return Towhee's own network with random weights that tell images apart and fit fp16."""
     torch.manual_seed(seed)
-    network = import_clip().CLIP(**dataclasses.asdict(architecture)).eval()
+    network = import_clip().CLIP(**architecture.values()).eval()
     for name, tensor in network.state_dict().items():
         if tensor.dim() == 4 or "bn3.weight" in name or "running_mean" in name:  # otherwise all images look alike
             torch.nn.init.normal_(tensor, std=0.2)
@@ -93,4 +95,13 @@ def write_turned_builtin(folder: Path, turns: int = 1) -> str:
     sha256 = hashlib.sha256((folder / WEIGHTS_FILE).read_bytes()).hexdigest()
     card = {**card_values(BUILTIN), "sha256": sha256, "licence": BUILTIN.licence, "base": "builtin"}
     (folder / CARD_FILE).write_text(json.dumps(card))
+    return str(folder)
+
+
+def write_model_folder(folder: Path, spec: ModelSpec, network: torch.nn.Module) -> str:
+    """Write a model folder as `train` does; return its path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = Path(save(network, folder / WEIGHTS_FILE))
+    sha256 = hashlib.sha256(weights.read_bytes()).hexdigest()
+    (folder / CARD_FILE).write_text(json.dumps({**card_values(spec), "sha256": sha256, "licence": "none"}))
     return str(folder)

@@ -34,7 +34,7 @@ IMAGES = {
 INSERT = """
 import sys
 from pipelines import Settings, run_insert
-summary = run_insert(sys.argv[1], Settings(uri=sys.argv[2], model="builtin"))
+summary = run_insert(sys.argv[1], Settings(uri=sys.argv[2], model="builtin"), metadata=False)
 assert summary.rejected == 0, summary
 """
 

@@ -31,6 +31,13 @@ def draw_images(folder: Path, count: int, size: tuple[int, int] = (96, 72)) -> l
     return paths
 
 
+def draw_photos(folder: Path) -> Photos:
+    """Draw twelve images and list them in a CSV with id, path, label, year."""
+    paths = draw_images(folder / "photos", 12)
+    rows = [[number, f"photos/{path.name}", f"label{number % 3}", 2010 + number] for number, path in enumerate(paths)]
+    return Photos(folder / "photos", write_csv(folder / "photos.csv", ["id", "path", "label", "year"], rows), paths)
+
+
 def write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[object]]) -> Path:
     """Write a CSV in UTF-8."""
     with open(path, "w", newline="", encoding="utf-8") as file:

@@ -7,6 +7,8 @@ import socket
 import struct
 import threading
 
+from tests.support.program import free_port
+
 
 class TcpProxy:
     """Forwards connections to 127.0.0.1 from a port of its own, until it is told otherwise."""
@@ -17,7 +19,7 @@ class TcpProxy:
         self._connections: list[socket.socket] = []
         self._lock = threading.Lock()
         self._listener: socket.socket | None = None
-        self.port = 0
+        self.port = free_port()
         self.open()
 
     def open(self) -> None:
@@ -25,7 +27,6 @@ class TcpProxy:
         self._forwards.set()
         if self._listener is None:
             self._listener = socket.create_server(("127.0.0.1", self.port))
-            self.port = self._listener.getsockname()[1]
             threading.Thread(target=self._accept, args=[self._listener], daemon=True).start()
 
     def hang(self) -> None:
