@@ -97,7 +97,9 @@ async def _users(address: str, users: int, seconds: float, options: str) -> Load
             head = await reader.readuntil(b"\r\n\r\n")
             body = await reader.readexactly(int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0]))
             taken.append(time.perf_counter() - asked)
-            errors += not (head.startswith(b"HTTP/1.1 200") and body.count(b'"rank"') == HITS)
+            if not (head.startswith(b"HTTP/1.1 200") and body.count(b'"rank"') == HITS):
+                errors += 1
+                print(head.decode(), body.decode(), file=sys.stderr) if errors == 1 else None
         writer.close()
 
     start = time.perf_counter()
