@@ -24,15 +24,14 @@ class _StandIn(ModuleType):
 
 
 @contextmanager
-def deferred(packages: Mapping[str, Sequence[str | Callable[..., Any]]]) -> Iterator[None]:
+def deferred(packages: Mapping[str, Sequence[str]]) -> Iterator[None]:
     """Let imports in the body find stand-ins for packages that nothing has imported before.
 
     What takes a stand-in keeps it, and every later import gets the package itself.
 
     Args:
-        packages: name → what the body takes of it: the names of what it neither calls nor asks, as functions that are
-            imported and classes in annotations, and functions to call. Where it takes anything else, the package is
-            imported.
+        packages: name → the names of what the body takes of it and neither calls nor asks, as functions that are
+            imported and classes in annotations. Where it takes anything else, the package is imported.
     """
     with _lock:
         stand_ins = [_stand_in(name, functions) for name, functions in packages.items() if _is_absent(name)]
@@ -43,7 +42,7 @@ def deferred(packages: Mapping[str, Sequence[str | Callable[..., Any]]]) -> Iter
         _remove(stand_ins)
         for stand_in in stand_ins:  # its names are now those of the package
             for name in packages[stand_in.__name__]:
-                vars(stand_in).pop(name if isinstance(name, str) else name.__name__)
+                vars(stand_in).pop(name)
 
 
 def _is_absent(name: str) -> bool:
@@ -52,10 +51,9 @@ def _is_absent(name: str) -> bool:
     return name not in sys.modules and (first in sys.modules or importlib.util.find_spec(first) is not None)
 
 
-def _stand_in(name: str, functions: Sequence[str | Callable[..., Any]]) -> ModuleType:
+def _stand_in(name: str, functions: Sequence[str]) -> ModuleType:
     stand_in = _StandIn(name)
-    for one in functions:
-        setattr(stand_in, *((one, _calling(name, one)) if isinstance(one, str) else (one.__name__, one)))
+    vars(stand_in).update({one: _calling(name, one) for one in functions})
     return stand_in
 
 

@@ -1,7 +1,7 @@
 """Makes Towhee 1.1.3 work with today's packages, without installing others, in one place.
 
-Towhee's last release (December 2023) reads `pkg_resources`, warns about it at every start, and imports torchvision,
-whose compiled operators cannot load beside a CPU-only torch. CLIP needs none of those operators.
+Towhee's last release (December 2023) imports `pkg_resources`, which setuptools 82 dropped, and torchvision, whose
+compiled operators cannot load beside a CPU-only torch. CLIP needs none of those operators.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pkgutil import extend_path
+from types import ModuleType
 from typing import Any
 
 from .deferred import deferred
@@ -22,8 +23,8 @@ from .errors import InputError
 def import_towhee() -> Any:
     """Import Towhee without its warnings, and mend one thing in how it runs pipelines."""
     _quiet_known_warnings()
-    # Only what `_close_hub` refuses uses them, and they take as long to import as all else of Towhee.
-    with deferred({"pkg_resources": [declare_namespace], "towhee.hub": ["get_operator", "get_pipeline"]}):
+    # Only what `_close_hub` refuses uses the hub, which takes as long to import as all else of Towhee.
+    with _pkg_resources(), deferred({"towhee.hub": ["get_operator", "get_pipeline"]}):
         import towhee
     from towhee.runtime.nodes.node import Node
 
@@ -35,10 +36,28 @@ def import_towhee() -> Any:
     return towhee
 
 
-def declare_namespace(name: str) -> None:
-    """Let a package be spread over several folders, as that function of `pkg_resources` does."""
-    package = sys.modules[name]
-    package.__path__ = extend_path(package.__path__, name)
+@contextmanager
+def _pkg_resources() -> Iterator[None]:
+    """Let `import pkg_resources` in the body find what Towhee takes of it, whatever setuptools is installed.
+
+    All else for which Towhee would use it is what `_close_hub` refuses.
+    """
+    import packaging.version
+
+    def declare_namespace(name: str) -> None:
+        """Let a package be spread over several folders."""
+        package = sys.modules[name]
+        package.__path__ = extend_path(package.__path__, name)
+
+    installed = sys.modules.get("pkg_resources")
+    sys.modules["pkg_resources"] = stand_in = ModuleType("pkg_resources")
+    vars(stand_in).update(declare_namespace=declare_namespace, packaging=packaging)
+    try:
+        yield
+    finally:
+        del sys.modules["pkg_resources"]
+        if installed is not None:
+            sys.modules["pkg_resources"] = installed
 
 
 # What to write for what Towhee's public pipelines take from its hub.
@@ -81,15 +100,14 @@ def import_clip() -> Any:
     of torchvision: the rest is not used, and takes longer to import than torch.
     """
     import_towhee()
-    with warnings.catch_warnings(), _only_transforms_of_torchvision():
+    with warnings.catch_warnings(), _pkg_resources(), _only_transforms_of_torchvision():
         from towhee.models.clip import clip
     return clip
 
 
 def _quiet_known_warnings() -> None:
     """Silence the warnings that importing Towhee's old code raises, and no others."""
-    warnings.filterwarnings("ignore", message="pkg_resources is deprecated", category=UserWarning)
-    warnings.filterwarnings("ignore", category=DeprecationWarning, module=r"(towhee|pkg_resources)(\..*)?")
+    warnings.filterwarnings("ignore", category=DeprecationWarning, module=r"towhee(\..*)?")
     try:
         from pydantic.warnings import PydanticDeprecatedSince20
     except ImportError:

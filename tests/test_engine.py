@@ -14,10 +14,10 @@ from pipelines.errors import StoreUnavailable
 from tests.support.program import run_code
 
 
-@pytest.mark.parametrize("before", ["", "import towhee; "])
-def test_after_the_door_towhees_own_ops_and_pipe_are_the_same_objects(before: str) -> None:
+def test_after_the_door_towhees_own_ops_and_pipe_are_the_same_objects() -> None:
     """Quietly, too: Towhee's own imports print deprecation warnings."""
-    code = f"{before}from pipelines import ops as our_ops, pipe as our_pipe\n" + (
+    code = (
+        "from pipelines import ops as our_ops, pipe as our_pipe\n"
         "from towhee import ops, pipe\n"
         "import numpy as np\n"
         "assert ops is our_ops and pipe is our_pipe\n"
@@ -26,8 +26,7 @@ def test_after_the_door_towhees_own_ops_and_pipe_are_the_same_objects(before: st
     )
     done = run_code(code)
     assert done.status == 0, done.err
-    if not before:
-        assert "Warning" not in done.err
+    assert "Warning" not in done.err
 
 
 def test_importing_pipelines_leaves_the_import_system_alone() -> None:
