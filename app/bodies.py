@@ -8,6 +8,7 @@ import tempfile
 from collections import Counter
 from collections.abc import AsyncIterator
 from typing import IO
+from weakref import WeakValueDictionary
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -20,7 +21,8 @@ MAX_BODY_BYTES = 2**20
 UPLOAD_PATHS = ("/gradio_api/upload", "/api/search", "/api/search/form")
 # Bodies on disk, of one client and of all.
 MOST_OF_CLIENT, MOST_OF_ALL = 100 * 2**20, 2**30
-# Reading a body of JSON takes several times its size in memory: of large ones only so many at the same time.
+# Reading a body of JSON takes several times its size in memory: of large ones only so many at the same time, and one
+# of a client, whose slow images would else hold up everybody's.
 _LARGE, _LARGE_AT_ONCE = 2**16, 2
 # All others wait while JSON is read and each of its values is checked. A filter may list some thousand.
 _MOST_VALUES = 20_000
@@ -36,6 +38,7 @@ class Bodies:
         self._app = app
         self._on_disk: Counter[str] = Counter()  # bytes by client
         self._large = asyncio.Semaphore(_LARGE_AT_ONCE)
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["method"] in ("GET", "HEAD", "OPTIONS"):
@@ -87,6 +90,7 @@ class Bodies:
         size, more = body.tell(), True
         turn = contextlib.AsyncExitStack()
         if size > _LARGE:
+            await turn.enter_async_context(self._turns.setdefault(client_of(scope), asyncio.Lock()))
             await turn.enter_async_context(self._large)
         body.seek(0)
 

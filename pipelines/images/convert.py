@@ -10,11 +10,12 @@ import atexit
 import contextlib
 import json
 import os
-import queue
 import signal
 import subprocess
 import sys
 import threading
+from collections import deque
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -46,9 +47,7 @@ class Converter:
         self, processes: int = 2, seconds: float = SECONDS, memory: int = MEMORY, only_safe: bool = False
     ) -> None:
         self._seconds, self._memory, self._only_safe = seconds, memory, only_safe
-        self._free: queue.LifoQueue[_Process | None] = queue.LifoQueue()
-        for _ in range(processes):
-            self._free.put(None)
+        self._places, self._idle = threading.BoundedSemaphore(processes), deque[_Process]()
         atexit.register(self.close)
 
     def __call__(
@@ -68,35 +67,36 @@ class Converter:
         fit = None if size is None else as_fit(size)
         how = {"exact": exact, "edge": edge, "only_safe": self._only_safe}
         options = {"format_name": format_name, "box": box, "fit": fit, "how": how, "seconds": self._seconds}
-        process = self._free.get()
-        try:
-            process = process or _Process(self._memory)
-            encoded = process.convert(data, options)
-        except _Ended as error:
-            process = None
-            raise UnreadableImage(str(error)) from None
-        finally:
-            self._free.put(process)
-        return Encoded(encoded, f"image/{format_name.lower()}")
+        with self._process() as process:
+            return Encoded(process.convert(data, options), f"image/{format_name.lower()}")
 
     def warm_up(self) -> None:
         """Start a process, so that the first image does not wait for it."""
-        process = self._free.get()
-        try:
-            process = process or _Process(self._memory)
-        finally:
-            self._free.put(process)
+        with self._process():
+            pass
 
     def close(self) -> None:
         """End all processes that are idle. The next image starts them again."""
-        idle = []
-        with contextlib.suppress(queue.Empty):
+        with contextlib.suppress(IndexError):
             while True:
-                idle.append(self._free.get_nowait())
-        for process in idle:
-            if process:
-                process.end()
-            self._free.put(None)
+                self._idle.pop().end()
+
+    @contextlib.contextmanager
+    def _process(self) -> Iterator[_Process]:
+        """Give the body a process to itself: one that is idle if any is, whatever ended meanwhile; else start one."""
+        with self._places:
+            try:
+                process = self._idle.pop()
+            except IndexError:
+                process = _Process(self._memory)
+            try:
+                yield process
+            except _Ended as error:
+                raise UnreadableImage(str(error)) from None
+            except BaseException:
+                self._idle.append(process)
+                raise
+            self._idle.append(process)
 
 
 class _Ended(Exception):

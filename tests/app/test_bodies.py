@@ -168,3 +168,19 @@ def test_large_bodies_are_read_two_at_a_time_and_small_ones_pass_them() -> None:
         assert await asyncio.gather(*large, small) == [200] * 5
 
     played(test)
+
+
+def test_large_bodies_of_one_client_hold_up_nobody_elses() -> None:
+    """An image of the first is slow, and its answer has not begun."""
+
+    async def test(application: Application, checked: Bodies) -> None:
+        slow = [asyncio.create_task(post(checked, [bytes(100_000)], "a")) for _ in range(5)]
+        while not application.bodies:
+            await asyncio.sleep(0.01)
+        other = asyncio.create_task(post(checked, [bytes(100_001)], "b"))
+        await asyncio.sleep(0.1)
+        assert [*map(len, application.bodies)] == [100_000, 100_001]
+        application.go_on.set()
+        assert await asyncio.gather(*slow, other) == [200] * 6
+
+    played(test)

@@ -37,9 +37,7 @@ def noise(width: int, height: int, format_name: str = "PNG", **options: object) 
 
 
 def process_of(converter: Converter) -> psutil.Process:
-    process = converter._free.queue[-1]
-    assert process is not None
-    return psutil.Process(process._process.pid)
+    return psutil.Process(converter._idle[-1]._process.pid)
 
 
 @pytest.mark.long
@@ -76,11 +74,10 @@ def test_the_system_ends_what_computes_too_long_whatever_library_it_is_in(
 ) -> None:
     monkeypatch.setattr(convert, "_ON_THE_CLOCK", 1000)
     converter.warm_up()
-    process = converter._free.queue[-1]
+    process = converter._idle[-1]
     converter._seconds = 0.05
     with pytest.raises(UnreadableImage, match=r"more than 0\.05 s"):
         converter(noise(1500, 1500), "PNG")
-    assert process is not None
     assert process._process.returncode == -signal.SIGPROF
 
 
@@ -109,9 +106,7 @@ def test_a_process_that_stands_still_is_given_up(converter: Converter) -> None:
 @pytest.mark.long
 def test_a_slow_image_does_not_hold_up_another_one() -> None:
     converter = Converter(processes=2, seconds=60)
-    for _ in range(2):  # both are running
-        converter._free.put(convert._Process(convert.MEMORY))
-        assert converter._free.queue.pop(0) is None
+    converter._idle.extend(convert._Process(convert.MEMORY) for _ in range(2))
     slow = threading.Thread(target=converter, args=[noise(3000, 3000), "WEBP"])
     slow.start()
     assert converter(noise(20, 20), "WEBP").data
@@ -138,6 +133,20 @@ def test_a_process_that_dies_is_replaced(converter: Converter) -> None:
     assert converter(noise(20, 20), "WEBP").data
 
 
+def test_no_image_waits_for_a_new_process_where_one_is_idle() -> None:
+    """Starting one takes seconds on a busy machine, and an attacker may end one after another."""
+    converter = Converter(processes=2, seconds=60)
+    converter._idle.extend(convert._Process(convert.MEMORY) for _ in range(2))
+    process_of(converter).kill()
+    with pytest.raises(UnreadableImage, match="no decoder survives it"):
+        converter(noise(20, 20), "WEBP")
+    kept = process_of(converter)
+    converter(noise(20, 20), "WEBP")
+    assert process_of(converter) == kept
+    assert len(converter._idle) == 1
+    converter.close()
+
+
 def test_ctrl_c_ends_no_image_that_is_in_work(converter: Converter) -> None:
     """A terminal sends it to all processes; the program first stores what it has begun."""
     converter.warm_up()
@@ -151,7 +160,7 @@ def test_the_processes_end_with_a_program_that_is_killed() -> None:
     """The pipe from which they read is closed."""
     code = (
         "import os; from pipelines.images.convert import Converter; c = Converter(1); c.warm_up();"
-        "print(c._free.get()._process.pid, flush=True); os.kill(os.getpid(), 9)"
+        "print(c._idle[0]._process.pid, flush=True); os.kill(os.getpid(), 9)"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=program_env({}), capture_output=True, text=True)
     with contextlib.suppress(psutil.NoSuchProcess):

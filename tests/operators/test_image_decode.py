@@ -68,7 +68,7 @@ def test_an_image_past_its_deadline_costs_only_itself() -> None:
     images, reasons = operator([good, qoi_of_differences(1000), good])
     assert reasons == ["", "it takes more than 0.05 s to decode", ""]
     assert [image.size > 0 for image in images] == [True, False, True]
-    assert operator._slow._free.queue == [None, None]
+    assert not operator._slow._idle
 
 
 @pytest.mark.long
@@ -81,7 +81,7 @@ def test_by_a_deadline_images_have_the_same_pixels() -> None:
     others, other_reasons = ImageDecode(size=32, reasons=True, workers=1)(sources)
     assert reasons == other_reasons
     assert all(map(np.array_equal, images, others))
-    (process,) = operator._slow._free.queue  # type: ignore[union-attr]
+    (process,) = operator._slow._idle  # type: ignore[union-attr]
     assert process is not None
     operator.flush()
     assert not psutil.pid_exists(process._process.pid)
@@ -94,7 +94,7 @@ def test_images_that_are_known_to_be_quick_need_no_process() -> None:
     operator = ImageDecode(size=32, reasons=True, workers=1, deadline=True)
     images, _ = operator(sources)
     assert [image.size > 0 for image in images] == [True] * 9 + [False] * 2
-    assert operator._slow._free.queue == [None]  # type: ignore[union-attr]
+    assert not operator._slow._idle  # type: ignore[union-attr]
 
 
 @pytest.mark.long
