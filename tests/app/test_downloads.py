@@ -111,6 +111,7 @@ def test_a_link_that_came_later_leads_nowhere(open_client: TestClient, settings:
     kept = (folder / "00000.jpg").rename(folder / "kept.jpg")
     (folder / "00000.jpg").symlink_to(private)
     assert open_client.get("/download/1").status_code == 404
+    assert not open_client.get("/details/1").json()["is_here"]
     kept.replace(folder / "00000.jpg")
     assert open_client.get("/download/1").status_code == 200
 

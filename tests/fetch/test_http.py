@@ -41,11 +41,22 @@ def test_an_image_is_downloaded(web_server: WebServer, path: str) -> None:
         ("to/ftp:||localhost|a", "redirects to ftp://localhost/a: not an address that can be fetched"),
         ("to/file:||localhost|etc|passwd", "redirects to file://localhost/etc/passwd: not an address"),
         ("to/http:||localhost:1|a", "redirects to http://localhost:1/a: cannot connect"),
+        ("to/http:||ann:hunter2@localhost:1|a?token=b#c", "redirects to http://localhost:1/a: cannot connect"),
         ("to/http:||[::1", "not an address that can be fetched"),
     ],
 )
 def test_a_bad_answer_is_refused_with_a_reason(web_server: WebServer, path: str, reason: str) -> None:
     assert reason in reason_for(f"{web_server.url}/{path}")
+
+
+def test_neither_a_password_nor_a_cookie_follows_a_redirect(web_server: WebServer) -> None:
+    with WebServer() as other:
+        other.files["ok"] = web_server.files["ok"]
+        target = f"{other.url}/files/ok".replace("/", "|")
+        read_file(f"{web_server.url}/to/{target}", True)
+        read_file(f"{web_server.url.replace('//', '//ann:b@')}/to/{target}", True)
+        assert web_server.secrets[-1].startswith("Basic")
+        assert other.secrets == ["", ""]
 
 
 @pytest.mark.long
@@ -60,15 +71,20 @@ def test_a_slow_server_is_given_up_in_time(
     assert time.monotonic() - start < 5
 
 
-@pytest.mark.parametrize("path", ["cut", "hangs-up", "status/503", "status/429"])
+@pytest.mark.parametrize("path", ["cut", "hangs-up", "status/503", "status/429/9999"])
 def test_a_server_that_breaks_off_or_is_busy_is_asked_three_times(
     web_server: WebServer, path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(http, "PAUSES", (0.01, 0.01))
+    monkeypatch.setattr(http, "MAX_RETRY_AFTER", 0.01)
     web_server.requests.clear()
     reason = reason_for(f"{web_server.url}/{path}")
     assert ("the server answers" if "status" in path else "broke off") in reason
     assert web_server.requests[f"/{path}"] == 3
+
+
+def test_a_server_that_wants_more_time_than_there_is_is_given_up(web_server: WebServer) -> None:
+    assert reason_for(f"{web_server.url}/status/503/9999", seconds=5) == "the server answers 503 Service Unavailable"
 
 
 def test_a_compressed_bomb_is_read_up_to_the_limit(web_server: WebServer) -> None:

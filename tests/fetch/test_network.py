@@ -6,6 +6,7 @@ The servers are real; only the name service is made up, for names that change th
 from __future__ import annotations
 
 import csv
+import io
 import ipaddress
 import shutil
 import socket
@@ -18,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from pipelines.errors import UnreadableImage
+from pipelines.errors import UnreadableFile, UnreadableImage
 from pipelines.fetch import http, network
 from pipelines.fetch.network import is_public
 from pipelines.fetch.read import read_file
@@ -150,6 +151,8 @@ def test_tls_checks_the_name_and_not_the_address(tmp_path: Path, monkeypatch) ->
         http._client.cache_clear()
         try:
             assert read_file(f"https://localhost:{port}/files/ok", True) == b"image"
+            with pytest.raises(UnreadableFile, match="timed out after 1 s"):
+                http.download(f"https://localhost:{port}/trickles", io.BytesIO(), 99, True, seconds=1)
             assert "no secure connection" in reason_for(f"https://127.0.0.1:{port}/files/ok")
         finally:
             http._client(True).close()

@@ -20,6 +20,7 @@ class WebServer:
         self.delay = delay
         self.requests: Counter[str] = Counter()
         self.hosts: list[str] = []
+        self.secrets: list[str] = []  # what each request says of who asks
         self.at_once = self.most_at_once = 0
         self.lock = threading.Lock()
         self.server = _Server((host, 0), _Handler)
@@ -58,6 +59,7 @@ class _Handler(BaseHTTPRequestHandler):
         with owner.lock:
             owner.requests[self.path] += 1
             owner.hosts.append(self.headers.get("Host", ""))
+            owner.secrets.append(self.headers.get("Authorization", "") + self.headers.get("Cookie", ""))
             owner.at_once += 1
             owner.most_at_once = max(owner.most_at_once, owner.at_once)
         try:
@@ -74,12 +76,12 @@ class _Handler(BaseHTTPRequestHandler):
             body = owner.files.get("/".join(rest))
             self._send(body if body is not None else b"<html>", 200 if body is not None else 404)
         elif what == "status":
-            self._send(b"", int(rest[0]))
+            self._send(b"", int(rest[0]), **({"Retry-After": rest[1]} if rest[1:] else {}))
         elif what == "redirects":
             count = int(rest[0])
             self._send(b"", 302, Location=f"/redirects/{count - 1}" if count > 1 else "/files/ok")
         elif what == "to":
-            self._send(b"", 302, Location=rest[0].replace("|", "/"))
+            self._send(b"", 302, **{"Location": rest[0].replace("|", "/"), "Set-Cookie": "a=b; Path=/"})
         elif what == "busy":  # once
             first = owner.requests[self.path] == 1
             self._send(b"" if first else owner.files["ok"], 503 if first else 200)
