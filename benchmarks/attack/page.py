@@ -29,8 +29,9 @@ _START_SECONDS = 120
 KINDS = ("search", "image", "probe")
 
 
-def _small_image(seed: int) -> bytes:
-    data = hostile_files.encoded("PNG", hostile_files.sample_image(64, 48, seed))
+def _image(seed: int) -> bytes:
+    """A search by an image that is large enough to wait for its turn among other bodies."""
+    data = hostile_files.encoded("PNG", hostile_files.sample_image(320, 240, seed))
     return json.dumps({"parts": [{"image": base64.b64encode(data).decode()}]}).encode()
 
 
@@ -141,7 +142,7 @@ class Meanwhile:
         self.failed: list[str] = []
         self._threads = [
             threading.Thread(target=self._ask, args=["search", lambda n: ("GET", f"/api/search?q=word+{n}&k=5")]),
-            threading.Thread(target=self._ask, args=["image", lambda n: ("POST", "/api/search", _small_image(n))]),
+            threading.Thread(target=self._ask, args=["image", lambda n: ("POST", "/api/search", _image(n))]),
             threading.Thread(target=self._ask, args=["probe", lambda n: ("GET", "/healthz")]),
         ]
 
