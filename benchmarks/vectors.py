@@ -3,7 +3,7 @@
     python -m benchmarks.vectors [--rows 1000000] [--figures benchmarks/vectors.json]
 
 Random unit vectors stand for real ones, under the model id of a ViT-B/32 with random weights. All is measured for a
-quarter of the rows and for all of them, each on a server of its own, so that `benchmarks.forecast` can tell what grows
+tenth of the rows and for all of them, each on a server of its own, so that `benchmarks.forecast` can tell what grows
 with the rows from what does not. Seconds of processor time depend little on what else the machine does; those of a
 clock do. The index is HNSW, whatever a collection of this size would get.
 """
@@ -85,7 +85,7 @@ def main() -> None:
         found = {"machine": machine(), "cores": os.cpu_count(), "dim": given.dim, "embed": embedding(settings, folder)}
         print(f"{found['machine']}\n{found['embed']:.4f} s of processor time to decode and embed an image, {MODEL}")
         sizes = []
-        for rows in (given.rows // 4, given.rows):
+        for rows in (given.rows // 10, given.rows):
             part = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             sizes.append(measure(rows, given.dim, given.seconds, settings, part))
             report(sizes[-1])
