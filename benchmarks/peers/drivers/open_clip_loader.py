@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from .. import compat  # noqa: F401
-from ..driver import TOP_K, Job, drive
+from ..driver import Job, drive
+from ..vector_file import VectorFile
 
 BATCH, WORKERS = 64, 2
 
@@ -27,51 +27,32 @@ class Images:
         return self.preprocess(Image.open(self.paths[number]))
 
 
-class OpenClip:
+class OpenClip(VectorFile):
     def load(self, job: Job) -> None:
         import open_clip
 
+        super().load(job)
         self.model, _, self.preprocess = open_clip.create_model_and_transforms(
             "ViT-B-32-quickgelu", pretrained=job.weights
         )
         self.model.eval()
         self.tokenizer = open_clip.get_tokenizer("ViT-B-32-quickgelu")
-        self.file = Path(job.collection, "vectors.npy")
 
-    def embed(self, paths: Sequence[str], workers: int) -> Any:
+    def embed(self, paths: Sequence[str]) -> Any:
         import torch
         from torch.utils.data import DataLoader
 
+        workers = WORKERS if len(paths) > 1 else 0  # the one of `warm` takes no process of its own
         loader: Any = DataLoader(Images(paths, self.preprocess), batch_size=BATCH, num_workers=workers)  # type: ignore[arg-type]
         with torch.no_grad():
             return torch.cat([self.model.encode_image(batch, normalize=True) for batch in loader]).numpy()
-
-    def warm(self, path: str) -> None:
-        self.embed([path], workers=0)
-
-    def index(self, paths: Sequence[str]) -> None:
-        import numpy as np
-
-        np.save(self.file, self.embed(paths, WORKERS))
-
-    def stored(self) -> int:
-        import numpy as np
-
-        return len(np.load(self.file))
-
-    def finish(self) -> None: ...
-
-    def open(self) -> None:
-        import numpy as np
-
-        self.vectors = np.load(self.file)
 
     def search(self, text: str) -> Sequence[Any]:
         import torch
 
         with torch.no_grad():
             query = self.model.encode_text(self.tokenizer([text]), normalize=True).numpy()[0]
-        return (self.vectors @ query).argsort()[::-1][:TOP_K].tolist()
+        return self.nearest(query)
 
 
 if __name__ == "__main__":

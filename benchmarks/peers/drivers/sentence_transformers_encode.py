@@ -8,39 +8,22 @@ from typing import Any
 
 from .. import compat  # noqa: F401
 from ..driver import TOP_K, Job, drive
+from ..vector_file import VectorFile
 
 
-class SentenceTransformers:
+class SentenceTransformers(VectorFile):
     def load(self, job: Job) -> None:
         from sentence_transformers import SentenceTransformer
         from sentence_transformers.sentence_transformer.modules import CLIPModel
 
+        super().load(job)
         self.model = SentenceTransformer(modules=[CLIPModel(str(Path(job.model, "hf")))], device="cpu")
-        self.file = Path(job.collection, "vectors.npy")
 
-    def warm(self, path: str) -> None:
-        from PIL import Image
-
-        self.model.encode([Image.open(path)])  # type: ignore[list-item]
-
-    def index(self, paths: Sequence[str]) -> None:
-        import numpy as np
+    def embed(self, paths: Sequence[str]) -> Any:
         from PIL import Image
 
         images = [Image.open(path) for path in paths]
-        np.save(self.file, self.model.encode(images, normalize_embeddings=True))  # type: ignore[arg-type]
-
-    def stored(self) -> int:
-        import numpy as np
-
-        return len(np.load(self.file))
-
-    def finish(self) -> None: ...
-
-    def open(self) -> None:
-        import numpy as np
-
-        self.vectors = np.load(self.file)
+        return self.model.encode(images, normalize_embeddings=True)  # type: ignore[arg-type]
 
     def search(self, text: str) -> Sequence[Any]:
         from sentence_transformers import util
