@@ -120,16 +120,14 @@ class MediaTypeRoute(APIRoute):
         return (match, child_scope) if sent == taken else (Match.NONE, {})
 
 
-def api_routes(
-    open_searcher: Callable[[], Searcher], metrics: Metrics, readiness: Readiness, slots: Slots | None = None
-) -> APIRouter:
+def api_routes(open_searcher: Callable[[], Searcher], metrics: Metrics, readiness: Readiness) -> APIRouter:
     """Return all routes. They must precede the page, which takes every other address.
 
     Args:
         open_searcher: returns the searcher of the collection, or raises SearchError.
     """
     router = APIRouter(route_class=MediaTypeRoute)
-    slots = slots or Slots(metrics.queue)
+    slots = Slots(metrics.queue)
 
     async def answer(query: Query, format: str = "json", line: str = "", client: str = "unknown") -> Any:
         with_image = any(part.image is not None for part in query.parts)
@@ -204,15 +202,10 @@ def _add_searches_by_post(router: APIRouter, answer: Answer) -> None:
 
 
 def _add_facets(router: APIRouter, open_searcher: Callable[[], Searcher], slots: Slots) -> None:
-    summary = "Values, dates and folders, with the number of images that have them"
-
     @router.get(
-        "/api/facets",
-        response_model=facet_schemas.FacetsResponse,
-        tags=["collection"],
-        summary=summary,
-        responses=_ERRORS,
-    )
+        "/api/facets", response_model=facet_schemas.FacetsResponse, tags=["collection"], responses=_ERRORS,
+        summary="Values, dates and folders, with the number of images that have them",
+    )  # fmt: skip
     async def facets(options: Annotated[facet_schemas.FacetOptions, Parameters()]) -> Any:
         found = await slots.run(
             lambda: open_searcher().facets(

@@ -32,13 +32,13 @@ _WINDOWS = (2, 3, 5)  # pieces that the three branches see at once
 
 
 @lru_cache(maxsize=1)
-def load_multilingual(path: Path = MULTILINGUAL_FILE) -> MultilingualTower:
+def load_multilingual() -> MultilingualTower:
     """Load the tower, once per process.
 
     Raises:
         ModelError: the file is missing or damaged.
     """
-    return MultilingualTower(path)
+    return MultilingualTower(MULTILINGUAL_FILE)
 
 
 class MultilingualTower:

@@ -35,14 +35,14 @@ class Offer(NamedTuple):
         return f"{self.rest} {self.term}".strip()
 
 
-def offer_dates(line: str, language: str, today: date, column: str = "taken") -> Offer | None:
+def offer_dates(line: str, language: str, today: date) -> Offer | None:
     """Return the date that a line of the query language perhaps means; None without one, or if it has a date already.
 
     Args:
         language: in which the line is read, beside English: `de`, `zh-TW`.
         today: what "last year" counts from.
     """
-    if f"{column}:" in line:
+    if "taken:" in line:
         return None
     code = language[:2].lower()
     codes = dict.fromkeys((code if code in _words() else "en", "en"))
@@ -51,7 +51,7 @@ def offer_dates(line: str, language: str, today: date, column: str = "taken") ->
             days = "" if line.count('"', 0, match.start()) % 2 else read(match, today)
             if days:
                 rest = f"{line[: match.start()]} {line[match.end() :]}"
-                return Offer(match["words"].strip(), f"{column}:{days}", " ".join(rest.split()))
+                return Offer(match["words"].strip(), f"taken:{days}", " ".join(rest.split()))
     return None
 
 

@@ -77,15 +77,15 @@ class DataLoader:
         return Batch(self._pixels[images], tokens[:, :longest], relevant)
 
 
-def crop_and_flip(pixels: torch.Tensor, size: int, smallest: float = _SMALLEST_CROP) -> torch.Tensor:
+def crop_and_flip(pixels: torch.Tensor, size: int) -> torch.Tensor:
     """Cut a random square out of each image and mirror half of them.
 
-    uint8[n, h, h, 3] → float32[n, 3, size, size] in 0..255. A square has at least `smallest` of the image's side.
+    uint8[n, h, h, 3] → float32[n, 3, size, size] in 0..255. A square has at least two thirds of the image's side.
     """
     stored = pixels.shape[1]
     groups = []
     for group in torch.split(pixels, _CROPPED_TOGETHER):
-        window = int(torch.randint(int(smallest * stored), stored + 1, ()))
+        window = int(torch.randint(int(_SMALLEST_CROP * stored), stored + 1, ()))
         top, left = torch.randint(0, stored - window + 1, (2,)).tolist()
         part = group[:, top : top + window, left : left + window].permute(0, 3, 1, 2).float()
         if window != size:

@@ -12,8 +12,11 @@ lite_fast_path.apply()
 from milvus_lite.index.faiss_ivf_flat import FaissIvfFlatIndex  # noqa: E402
 
 from pipelines.milvus.lite_fast_path import exact  # noqa: E402
-from pipelines.milvus.lite_fast_path.codes import Codes  # noqa: E402
-from pipelines.milvus.lite_fast_path.exact import Exact, Nearest  # noqa: E402
+from pipelines.milvus.lite_fast_path.exact import (  # noqa: E402
+    Codes,
+    Exact,
+    Nearest,
+)
 
 ROWS, DIM = 12_000, 48
 

@@ -76,7 +76,7 @@ def read(collection: Collection, **options: Any) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("rows", [1, 2, len(IDS)])
 def test_each_range_of_ids_is_read(collection: Collection, rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every cell comes back, an empty one as None, whatever the ranges, and nothing is read twice."""
-    monkeypatch.setattr("pipelines.milvus.server_columns._ROWS", rows)
+    monkeypatch.setattr("pipelines.milvus.column_reader._ROWS", rows)
     assert read(collection) == []
     expected = store(collection, IDS)
     told: list[tuple[int, int]] = []
