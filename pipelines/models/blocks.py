@@ -12,15 +12,24 @@ from torch.overrides import TorchFunctionMode
 
 from .spec import Activation, ModelSpec
 
+# With a number: what networks do to their parameters when they are made.
+KEEPING_SHAPES = frozenset({"mul", "__mul__", "__rmul__", "div", "__truediv__", "triu_"})
+
 
 class NoRandomNumbers(TorchFunctionMode):
-    """While this mode is on, torch leaves memory as it is where it would draw random numbers."""
+    """While this mode is on, torch leaves memory as it is where it would draw random numbers.
+
+    Nor does it compute with tensors that have a shape alone: for that it imports its compiler, seconds of a core.
+    """
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is torch.randn:
             func = torch.empty
-        if getattr(func, "__name__", "") in ("normal_", "uniform_"):
+        name = getattr(func, "__name__", "")
+        if name in ("normal_", "uniform_"):
             return args[0] if args else kwargs["tensor"]
+        if name in KEEPING_SHAPES and args[0].is_meta and not isinstance(args[1], Tensor):
+            return args[0]
         return func(*args, **(kwargs or {}))
 
 

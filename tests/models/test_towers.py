@@ -17,6 +17,7 @@ from pipelines.models.tokenizer import tokenize
 from recipes.torchvision_compat import import_torchvision
 from tests.support.images import photograph
 from tests.support.models import IMAGES, RESNET, TEXTS, VIT, cosines, random_network, save, spec_of
+from tests.support.program import run_code
 
 import_torchvision()  # transformers and open_clip import it, too
 VIT77, RESNET77 = (dataclasses.replace(sizes, context_length=77) for sizes in (VIT, RESNET))
@@ -130,3 +131,14 @@ def test_the_wrong_activation_would_be_noticed(tmp_path: Path) -> None:
     )
     assert cosines(exact.embed_images(IMAGES), quick.embed_images(IMAGES)).max() < 0.99999
     assert cosines(exact.embed_texts(tokenize(TEXTS)), quick.embed_texts(tokenize(TEXTS))).max() < 0.99999
+
+
+def test_no_network_is_built_by_torchs_compiler() -> None:
+    """Its import takes seconds, in the first run of each model."""
+    done = run_code(
+        "import sys; from pipelines.models import networks, registry\n"
+        "for name in sys.argv[1:]: networks._shapes(registry.get_model(name))\n"
+        "print('torch._dynamo' in sys.modules)",
+        "builtin", "clip_vit_base_patch32", timeout=240,
+    )  # fmt: skip
+    assert done.out == "False\n"
