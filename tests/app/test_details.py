@@ -141,3 +141,9 @@ def test_a_proxy_that_speaks_the_http_of_1996_is_not_this_machine(
 def test_a_page_that_others_can_reach_opens_no_folder(post: Post, opener: Path) -> None:
     assert post("http://127.0.0.1:7860", "127.0.0.1", host="0.0.0.0") == 403
     assert not opener.exists()
+
+
+def test_a_folder_is_offered_to_nobody_else(settings: Settings, opener: Path) -> None:
+    app = build_app(Library(replace(settings, auth="")))
+    asking = [TestClient(app, base_url="http://127.0.0.1:7860", client=(one, 1)) for one in ("127.0.0.1", "192.0.2.1")]
+    assert [one.get("/details/1").json()["can_open"] for one in asking] == [True, False]

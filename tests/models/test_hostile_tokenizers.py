@@ -65,6 +65,7 @@ def with_model(**values: object) -> dict[str, Any]:
 
 
 UNIGRAM = {"type": "Unigram", "unk_id": 0}
+WORDPIECE = {"type": "WordPiece", "continuing_subword_prefix": "##", "max_input_chars_per_word": 100}
 HOSTILE: dict[str, object] = {
     "a letter that becomes 2⁴⁰": in_turn(*[replacing("aa", String="a")] * 40),
     "a letter between any two, 40 times": in_turn(*[replacing("b")] * 40),
@@ -77,6 +78,8 @@ HOSTILE: dict[str, object] = {
     "a repetition of what was read": splitting(r"(a+)\1+b"),
     "a million letters": splitting("((a{1000}){1000})"),
     "100,000 brackets": splitting("(" * 100_000),
+    "a letter a thousand times": splitting("a{1000}"),
+    "a long expression": splitting("a" * 501),
     "an expression that is none": splitting("("),
     "a pattern that is no text": splitting(5),  # type: ignore[arg-type]
     "an empty table": in_turn({"type": "Precompiled", "precompiled_charsmap": ""}),
@@ -86,10 +89,11 @@ HOSTILE: dict[str, object] = {
     "a table that begins within a letter": with_table(*[0] * 255, 0x80000001, texts="ä\0".encode()),
     "a table with long texts": with_table(*[0] * 256, texts=b"x" * 10_000 + b"\0"),
     "100,000 added tokens": added(100_000, 6),
+    "20,000 short ones": added(20_000, 5),
     "long added tokens": added(1_000, 1_000),
     "20 million letters": with_model(**UNIGRAM, vocab=[["<unk>", 0.0], *[[f"{n:01000}", -1.0] for n in range(20_000)]]),
-    "words of any length": with_model(type="WordPiece", max_input_chars_per_word=2**31),
-    "a prefix of 10 million letters": with_model(type="WordPiece", continuing_subword_prefix="x" * 10**7),
+    "words of any length": with_model(**{**WORDPIECE, "max_input_chars_per_word": 2**31}),
+    "a prefix of 10 million letters": with_model(**{**WORDPIECE, "continuing_subword_prefix": "x" * 10**7}),
     "no pieces": {**PLAIN, "model": {**UNIGRAM, "vocab": []}},
     "merges of what is not there": with_model(type="BPE", merges=[["a", "b"]]),
     "100,000 tokens around a text": framed(100_000),
