@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
+import random
 import shutil
 import signal
 import socket
 import subprocess
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -26,61 +28,95 @@ def find_program() -> str:
 
 
 INNER_PORTS = (
-    "etcd", "root-coord", "proxy-internal", "query-coord", "query-node", "index-coord", "index-node", "data-coord",
-    "data-node",
+    "root-coord", "proxy-internal", "query-coord", "query-node", "index-coord", "index-node", "data-coord", "data-node",
 )  # fmt: skip
+# As it comes, the etcd inside each server listens on the same two ports, though nobody asks it there.
+ETCD = "".join(
+    f"{name}: http://127.0.0.1:0\n" for name in ("listen-client-urls", "advertise-client-urls", "listen-peer-urls")
+)
 
 
 def free_port() -> int:
-    """Return a free port of 127.0.0.1."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a port that no connection of this machine is given of itself while a server is away."""
+    while True:
+        port = random.randrange(20_000, 32_000)
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 class MilvusServer:
     """A server on free ports. As a context manager, it is killed at the end."""
 
-    def __init__(self, folder: Path, *options: str) -> None:
-        self._folder, self._options = folder, options
+    def __init__(self, folder: Path, env: Mapping[str, str] | None = None) -> None:
+        self._folder, self._data, self._was_up = folder, folder / "data", False
+        etcd = folder / "etcd.yaml"
+        etcd.write_text(ETCD)
+        self._env = {**os.environ, "ETCD_CONFIG_PATH": str(etcd), **(env or {})}
         self._port = free_port()
         self.uri = f"http://127.0.0.1:{self._port}"
         self.start()
 
     def start(self) -> None:
         """Start the server on the data in its folder, and return when it answers, after about 10 s."""
-        for _ in range(3):  # two that start at the same time may still choose the same port for their metrics
+        for _ in range(2):  # two that start at the same time may still choose the same port for their metrics
             self._launch()
-            deadline = time.monotonic() + 90
-            while time.monotonic() < deadline and self._process.poll() is None:
-                if self._answers():
-                    return
-                time.sleep(0.5)
+            try:
+                self._was_up |= (is_up := self._comes_up())
+            except BaseException:
+                self.kill()
+                raise
+            if is_up:
+                return
             self.kill()
-            shutil.rmtree(self._folder / "data" / "bin", ignore_errors=True)  # perhaps half unpacked
+            if not self._was_up:
+                shutil.rmtree(self._data / "bin", ignore_errors=True)  # perhaps half unpacked
         raise RuntimeError(f"no Milvus: {(self._folder / 'milvus.log').read_text()[-500:]}")
 
+    def _comes_up(self) -> bool:
+        deadline = time.monotonic() + 150
+        while time.monotonic() < deadline and self._process.poll() is None:
+            if self._answers():
+                return True
+            time.sleep(0.5)
+        return False
+
     def _launch(self) -> None:
-        arguments = [
-            find_program(),
-            "--data",
-            str(self._folder / "data"),
-            "--proxy-port",
-            str(self._port),
-            *self._options,
-        ]
-        arguments += [part for name in INNER_PORTS for part in (f"--{name}-port", str(free_port()))]
+        """Start the wrapper, and from the second time on the server itself, with the ports of the first.
+
+        The wrapper passes over a port that was in use a moment ago. The server's parts look for each other where they
+        were for 30 s.
+        """
+        if self._was_up:
+            program = self._data / "bin" / "milvus"
+            own = {
+                "DEPLOY_MODE": "STANDALONE",
+                "LD_LIBRARY_PATH": str(program.parent),
+                "METRICS_PORT": str(free_port()),
+                "MILVUS_RUN_DIR": str(self._data / "run"),
+            }
+            command, env, place = [str(program), "run", "standalone"], {**self._env, **own}, self._data
+        else:
+            command = [find_program(), "--data", str(self._data), "--proxy-port", str(self._port)]
+            command += [part for name in INNER_PORTS for part in (f"--{name}-port", str(free_port()))]
+            env, place = self._env, self._folder
         with open(self._folder / "milvus.log", "a") as log:
-            self._process = subprocess.Popen(arguments, stdout=log, stderr=log, start_new_session=True)
+            self._process = subprocess.Popen(
+                command, cwd=place, env=env, stdout=log, stderr=log, start_new_session=True
+            )
+
+    def leave(self) -> int:
+        """Return the group of processes that somebody else will kill."""
+        self._process.returncode = 0  # no ResourceWarning
+        return self._process.pid
 
     def used(self) -> Used:
         """Return what the server uses."""
         return used_by(self._process.pid)
 
     def kill(self) -> None:
-        """Kill the server and its child by SIGKILL."""
+        """Kill the server by SIGKILL."""
         with suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)  # the program is a wrapper: its child is the server
+            os.killpg(self._process.pid, signal.SIGKILL)  # with the wrapper's child
         self._process.wait()
 
     def _answers(self) -> bool:

@@ -7,8 +7,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-_TICKS = os.sysconf("SC_CLK_TCK")
-
 
 class Used(NamedTuple):
     """Resident memory in MB, and the processor time of all threads in seconds."""
@@ -28,6 +26,6 @@ def used_by(group: int) -> Used:
         with suppress(OSError):  # it has ended
             fields = (folder / "stat").read_text().rpartition(")")[2].split()
             if int(fields[2]) == group:
-                seconds += (int(fields[11]) + int(fields[12])) / _TICKS
+                seconds += (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
                 memory += int((folder / "statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
     return Used(memory, seconds)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 import uuid
@@ -17,11 +16,10 @@ import pytest
 from pipelines import Settings
 from pipelines.milvus.collection import Collection
 from pipelines.milvus.connection import close, close_all
-from tests.support.milvus_server import SharedServer, shared_folder
+from tests.support.milvus_server import SharedServer, require_milvus, shared_folder
 from tests.support.photos import Photos, draw_photos
 from tests.support.prepared import PreparedProgram
 from tests.support.program import ROOT, CommandResult, program_env
-from tests.support.requirements import require_or_skip
 from tests.support.tcp_proxy import TcpProxy
 
 # Several workers share the cores, and threads of one small model step would wait for each other at every operation.
@@ -97,11 +95,8 @@ def milvus_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     if os.environ.get("MILVUS_URI"):
         yield os.environ["MILVUS_URI"]
         return
-    program = os.environ.get("MILVUS_SERVER") or shutil.which("milvus-server")
-    program = program or str(ROOT / ".venv-milvus" / "bin" / "milvus-server")
-    if not os.path.exists(program):
-        require_or_skip("REQUIRE_MILVUS", "no milvus-server here: make .venv-milvus/bin/milvus-server")
-    server = SharedServer(program, shared_folder(tmp_path_factory))
+    require_milvus()
+    server = SharedServer(shared_folder(tmp_path_factory))
     address = server.enter()
     try:
         yield address

@@ -18,7 +18,9 @@ from typing import Any, NamedTuple
 from ..errors import InputError, ModelUnavailable, SearchError, StoreUnavailable
 from ..fetch.read import is_remote
 from ..fields import KEY, SOURCE
+from ..milvus.calls import PATIENT
 from ..milvus.collection import Collection
+from ..milvus.connection import connect
 from ..milvus.index import Index
 from ..milvus.lite import is_lite
 from ..settings import Settings
@@ -81,6 +83,7 @@ def run_on_ray(
     with _connected(cluster) as ray:
         total = _run_shards(ray, cluster, (source, settings, {**options, "to": to}), index, reject_file, on_progress)
         if not (to or total.interrupted):
+            _wait_for_milvus(settings)
             finish_run(Collection(settings.uri, settings.collection, settings.token), total, index)
     reject_file.finish(is_whole=not total.interrupted)
     total.rejects_file = reject_file.written_to
@@ -170,6 +173,8 @@ def _run_shard(
             noted = time.monotonic()
             board.note.remote(Report(shard, summary))
 
+    if shard and not options["to"]:
+        _wait_for_milvus(settings)
     with tempfile.TemporaryDirectory() as folder:
         rejects = Path(folder, "rejected.csv")
         summary = run_insert(
@@ -180,6 +185,18 @@ def _run_shard(
             board.note.remote(Report(shard, summary))
             raise KeyboardInterrupt
         return Report(shard, summary, expected, tuple(read_rejects(rejects) or ()) if rejects.exists() else ())
+
+
+def _wait_for_milvus(settings: Settings) -> None:
+    """Connect to a server that was there when the run began, however long a call of an insert would wait for it."""
+    until = time.monotonic() + PATIENT.gone
+    while True:
+        try:
+            connect(settings.uri, settings.token)
+            return
+        except StoreUnavailable:  # after five seconds, which are enough for a wrong address
+            if time.monotonic() > until:
+                raise
 
 
 def _refuse_silent(address: str) -> None:

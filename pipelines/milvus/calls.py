@@ -158,8 +158,9 @@ def chunked(items: Sequence[T], size: int = ROWS_PER_CALL) -> Iterator[Sequence[
     return (items[start : start + size] for start in range(0, len(items), size))
 
 
-# A server says "context done" when it gives up a question whose asker did.
-_GONE = ("fail connecting", "rate limit", "context done", "context canceled")
+# A server says "context done" when it gives up a question whose asker did, and "unrecoverable error", alone, when it is
+# asked to load a collection before it knows that its parts from before a restart are gone.
+_GONE = ("fail connecting", "rate limit", "context done", "context canceled", "unrecoverable error")
 
 
 def classify(error: BaseException) -> type[SearchError] | None:

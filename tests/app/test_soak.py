@@ -24,11 +24,11 @@ from typing import Any
 
 import pytest
 
-from benchmarks.milvus_server import MilvusServer, find_program
+from benchmarks.milvus_server import MilvusServer
+from tests.support.milvus_server import require_milvus
 from tests.support.models import write_turned_builtin
 from tests.support.photos import draw_images, write_csv
 from tests.support.program import program_env
-from tests.support.requirements import require_or_skip
 
 SECONDS = float(os.environ.get("SOAK_SECONDS", "1200"))
 TEXTS = ["a red square", "blue and green", "something dark -green", "a photograph of a dog", "id:3", "year > 2020"]
@@ -122,8 +122,7 @@ class Site:
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[MilvusServer]:
-    if not find_program():
-        require_or_skip("REQUIRE_MILVUS", "no milvus-server here: make .venv-milvus/bin/milvus-server")
+    require_milvus()
     with MilvusServer(tmp_path) as server:
         yield server
 

@@ -7,22 +7,28 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 
+from benchmarks.milvus_server import MilvusServer
 from pipelines import Settings
 from pipelines.errors import InputError
-from pipelines.indexing.ray_runner import Cluster, run_on_ray
+from pipelines.indexing.ray_runner import Cluster, _run_shard, run_on_ray
 from pipelines.indexing.summary import Summary, add_up
 from pipelines.milvus.collection import Collection
+from pipelines.milvus.connection import close
 from pipelines.milvus.vector_folder import VectorFolder
 from tests.support.insert import all_rows, collection_of, distinct_copies, read_rejects, vectors
+from tests.support.milvus_server import QUICK, require_milvus
 from tests.support.photos import Photos
 from tests.support.program import CommandResult, program_env
+from tests.support.tcp_proxy import TcpProxy
 
 pytest.importorskip("ray")
 Command = Callable[..., CommandResult]
@@ -163,13 +169,16 @@ def test_shards_share_a_server(command: Command, photos: Photos, milvus_server: 
     assert command("drop", *to_server, "--yes").status == 0
 
 
-def wait_for_rows(collection: Collection, run: subprocess.Popen[str]) -> None:
-    """Until shards have written some rows, and not yet all."""
+def wait_until(begun: Callable[[], object], run: subprocess.Popen[str]) -> None:
     wait_for_worker(run)
-    while not (collection.exists() and collection.count()):
+    while not begun():
         if run.poll() is not None:
             pytest.fail(f"the run ended: {run.communicate()}")
         time.sleep(0.05)
+
+
+def has_rows(collection: Collection) -> bool:
+    return collection.exists() and collection.count() > 0
 
 
 @pytest.mark.slow
@@ -183,7 +192,7 @@ def test_on_a_server_whatever_is_killed_the_rows_are_those_of_a_plain_run(
     settings = Settings(uri=milvus_server, collection=f"ray_{victim}_{os.getpid()}")
     target = ("--uri", settings.uri, "--collection", settings.collection, "--batch-size", "4")
     run = start(many, tmp_path, *target)
-    wait_for_rows(collection_of(settings), run)
+    wait_until(lambda: has_rows(collection_of(settings)), run)
     os.kill(run.pid if victim == "driver" else workers(run.pid)[0], signal.SIGKILL)
     _, err = run.communicate(timeout=600)
     assert run.returncode == (-signal.SIGKILL if victim == "driver" else 0), err
@@ -191,9 +200,47 @@ def test_on_a_server_whatever_is_killed_the_rows_are_those_of_a_plain_run(
         wait_for_the_last_worker()
         assert 0 < collection_of(settings).count() < 600
         assert command("insert", many, *target, *ON_RAY, timeout=300).status == 0
+    assert_plain(settings, many, tmp_path, command)
+
+
+def assert_plain(settings: Settings, many: Path, tmp_path: Path, command: Command) -> None:
+    """Compare a collection with a plain run, and remove it."""
     assert command("insert", many, "--to", tmp_path / "plain", "--model", "builtin", timeout=300).status == 0
     found, plain = vectors(settings), rows_of(tmp_path / "plain")
-    assert collection_of(settings).count() == 600  # each id once: `vectors` would not tell
+    assert collection_of(settings).count() == len(plain)  # each id once: `vectors` would not tell
     assert found.keys() == plain.keys()
     assert all(found[key] @ plain[key] > 0.9999 for key in plain)
+    collection_of(settings).drop()
+
+
+@pytest.mark.slow
+@pytest.mark.server
+@pytest.mark.timeout(900)
+def test_a_run_goes_on_when_its_server_is_back(photos: Photos, tmp_path: Path, command: Command) -> None:
+    require_milvus()
+    many = tmp_path / "many"
+    distinct_copies(photos.paths[0], many, 200)
+    with MilvusServer(tmp_path, {**QUICK, "COMMON_SESSION_TTL": "10"}) as server:  # seconds until it forgets old parts
+        settings = Settings(uri=server.uri)
+        collection = collection_of(settings)
+        run = start(many, tmp_path, "--uri", settings.uri, "--batch-size", "4")
+        for begun in (collection.exists, lambda: has_rows(collection)):
+            wait_until(begun, run)
+            server.kill()
+            server.start()
+        assert 0 < collection.count() < 200
+        out, err = run.communicate(timeout=600)
+        assert (run.returncode, json.loads(out)["inserted"]) == (0, 200), err
+        assert_plain(settings, many, tmp_path, command)
+        close(settings.uri)
+
+
+def test_a_shard_that_begins_while_the_server_is_away_waits_for_it(photos: Photos, proxy: TcpProxy) -> None:
+    settings = Settings(uri=f"http://127.0.0.1:{proxy.port}", collection=f"away_{os.getpid()}", model="builtin")
+    proxy.close()
+    back = threading.Timer(8, proxy.open)
+    back.start()
+    report = _run_shard(Mock(), "1/2", str(photos.csv), settings, {"to": ""}, None)
+    back.join()
+    assert 0 < report.summary.inserted < 12
     collection_of(settings).drop()

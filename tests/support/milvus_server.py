@@ -5,15 +5,14 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import time
+import tempfile
 from pathlib import Path
-from typing import Any
 
 import pytest
 from filelock import FileLock
 
-from tests.support.program import free_port
+from benchmarks.milvus_server import MilvusServer, find_program
+from tests.support.requirements import require_or_skip
 
 # How often the parts of the server look for work, in milliseconds, and how long a place that was reserved for rows is
 # kept: as it comes, a flush takes three seconds and a new collection three, whatever they hold.
@@ -29,6 +28,12 @@ QUICK = {
 }
 
 
+def require_milvus() -> None:
+    """Skip a test where no Milvus server can be started."""
+    if not find_program():
+        require_or_skip("REQUIRE_MILVUS", "no milvus-server here: make .venv-milvus/bin/milvus-server")
+
+
 def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder that all workers of this test run see."""
     folder = tmp_path_factory.getbasetemp()
@@ -38,15 +43,19 @@ def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 class SharedServer:
     """One Milvus server for all workers of a run: the first starts it, the last one to leave stops it."""
 
-    def __init__(self, program: str, folder: Path) -> None:
-        self._program, self._folder = program, folder
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
         self._lock = FileLock(folder / "milvus.lock", timeout=280)
         self._state = folder / "milvus.json"
 
     def enter(self) -> str:
         """Start the server if it is not running; return its address."""
         with self._lock:
-            state = json.loads(self._state.read_text()) if self._state.exists() else self._start()
+            if self._state.exists():
+                state = json.loads(self._state.read_text())
+            else:
+                server = MilvusServer(Path(tempfile.mkdtemp(prefix="milvus-", dir=self._folder)), QUICK)
+                state = {"uri": server.uri, "pid": server.leave(), "users": 0}
             self._state.write_text(json.dumps({**state, "users": state["users"] + 1}))
         return str(state["uri"])
 
@@ -60,33 +69,3 @@ class SharedServer:
                 return
             self._state.unlink()
             os.killpg(state["pid"], signal.SIGKILL)  # the program is a wrapper: its child is the server
-
-    def _start(self) -> dict[str, Any]:
-        port = free_port()
-        uri, log = f"http://127.0.0.1:{port}", self._folder / "milvus.log"
-        with open(log, "w") as output:
-            server = subprocess.Popen(
-                [self._program, "--data", str(self._folder / f"milvus-{port}"), "--proxy-port", str(port)],
-                stdout=output, stderr=output, start_new_session=True, env={**os.environ, **QUICK},
-            )  # fmt: skip
-        try:
-            _wait_for_milvus(uri, server, log)
-        except BaseException:
-            os.killpg(server.pid, signal.SIGKILL)
-            raise
-        server.returncode = 0  # it outlives this object, because the last worker stops it: no ResourceWarning
-        return {"uri": uri, "pid": server.pid, "users": 0}
-
-
-def _wait_for_milvus(uri: str, server: subprocess.Popen[bytes], log: Path) -> None:
-    from pymilvus import MilvusClient
-
-    for _ in range(240):
-        if server.poll() is not None:
-            pytest.fail(f"milvus-server ended: {log.read_text()[-500:]}")
-        try:
-            MilvusClient(uri, timeout=5).list_collections(timeout=5)
-            return
-        except Exception:  # not up yet: refused, timed out, "not ready"
-            time.sleep(1)
-    pytest.fail(f"milvus-server does not answer: {log.read_text()[-500:]}")

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import random
-import socket
 import subprocess
 import sys
 from pathlib import Path
 from typing import NamedTuple
+
+from benchmarks.milvus_server import free_port as free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -26,14 +25,6 @@ def program_env(extra: dict[str, str] | None = None) -> dict[str, str]:
     """Return the environment for a program: this repository is on the path, the user's settings are left out."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("IMAGE_SEARCH_")}
     return {**clean, "PYTHONPATH": str(ROOT), **(extra or {})}
-
-
-def free_port() -> int:
-    """Return a port that no connection of this machine is given of itself while a server is away."""
-    while True:
-        port = random.randrange(20_000, 32_000)
-        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
-            return port
 
 
 def run_code(code: str, *arguments: object, env: dict[str, str] | None = None, timeout: float = 60) -> CommandResult:
