@@ -22,7 +22,7 @@ import numpy as np
 
 from ..errors import InputError, ModelError, ModelMismatch, ModelUnavailable
 from .fingerprint import fingerprint
-from .model_id import fingerprint_of, make_model_id, may_be_same_name, name_of
+from .model_id import fingerprint_of, is_same_model, make_model_id, may_be_same_name, name_of
 from .probe import MIN_COSINE, least_cosine, probe_of
 from .spec import ModelSpec
 
@@ -65,7 +65,7 @@ class TritonRuntime:
         server = _Server(url)
         self.name, self.device, self.default_batch_size = "triton", server.host, 64
         texts = _Tower(server, "text", spec)
-        self.model_id, self.precision = texts.identity()
+        self.model_id, self.precision, self.version = texts.served()[:3]
         if precision not in ("auto", self.precision):
             raise InputError(f"the model on {server.host} computes in {self.precision}: leave out --precision")
         self.embed_texts: Callable[[np.ndarray], np.ndarray] = texts
@@ -79,17 +79,20 @@ class TritonRuntime:
 
 
 class ServerProbe:
-    """Asks whether a server has both towers of a model loaded, for two seconds at most."""
+    """Asks whether a server has both towers of the model that made a collection, for two seconds at most."""
 
-    def __init__(self, spec: ModelSpec, url: str) -> None:
-        self._server, self._towers = _Server(url), [tower_name(spec, kind) for kind in DATATYPES]
+    def __init__(self, spec: ModelSpec, url: str, stored_model_id: str) -> None:
+        server = _Server(url)
+        self._towers, self._wanted = [_Tower(server, kind, spec) for kind in DATATYPES], stored_model_id
 
-    def __call__(self) -> None:
-        """Raise ModelUnavailable if it has not, or does not answer."""
-        for tower in self._towers:
-            status = self._server.ask(f"/v2/models/{tower}/ready", seconds=PROBE_SECONDS).status_code
-            if status != 200:
-                raise ModelUnavailable(f"the model server {self._server.host} has no '{tower}' ready (status {status})")
+    def __call__(self, version: str = "") -> None:
+        """Raise ModelUnavailable if it has not, or does not answer, and ModelMismatch if it has another one by now.
+
+        `version` is what this process asks for, once it has loaded the model: any other is another model.
+        """
+        for found in (tower.ask(PROBE_SECONDS) for tower in self._towers):
+            if not is_same_model(found.model_id, self._wanted) or version not in ("", found.version):
+                raise ModelMismatch(f"the model server has {found.model_id} in {found.precision} by now")
 
 
 class _Server:
@@ -146,9 +149,9 @@ class _Served(NamedTuple):
 
     model_id: str
     precision: str
+    version: str
     most: int
     expected: np.ndarray
-    version: str
 
 
 class _Tower:
@@ -161,24 +164,27 @@ class _Tower:
         self._served: _Served | None = None
         self._is_checked = False
 
-    def identity(self) -> tuple[str, str]:
-        """Return model id and precision."""
+    def served(self) -> _Served:
+        """Return what the server had when it was first asked."""
         with self._lock:
-            served = self._served = self._served or self._open()
-        return served.model_id, served.precision
+            self._served = self._served or self.ask()
+            return self._served
 
     def __call__(self, items: np.ndarray) -> np.ndarray:
+        served = self.served()
         with self._lock:
-            served = self._served = self._served or self._open()
             if not self._is_checked:
                 self._check(served)
                 self._is_checked = True
         parts = math.ceil(len(items) / served.most) if served.most else 1
         return np.concatenate([self._infer(part, served) for part in np.array_split(items, max(parts, 1))])
 
-    def _open(self) -> _Served:
-        """Ask what the server has, and compare it with the model that is wanted."""
-        config, _ = self._server.read(self._server.ask(f"/v2/models/{self._name}/config"), self._name)
+    def ask(self, seconds: float = 0.0) -> _Served:
+        """Ask what the server has, and compare it with the model that is wanted. With `seconds` as a probe."""
+        response = self._server.ask(f"/v2/models/{self._name}/config", seconds=seconds)
+        if seconds and response.status_code != 200:  # it may be starting
+            raise ModelUnavailable(f"{self._server.host} has no '{self._name}' ready (status {response.status_code})")
+        config, _ = self._server.read(response, self._name)
         try:
             theirs = {name: str(value["string_value"]) for name, value in config["parameters"].items()}
             model_id, recipe, precision = theirs["model_id"], theirs["recipe"], theirs["precision"]
@@ -191,7 +197,7 @@ class _Tower:
             ) from None
         spec, version = self._spec, tower_version(model_id, recipe, precision)
         ours = make_model_id(spec.name, fingerprint_of(model_id), spec.recipe)
-        if spec.weights.path is not None:  # a model whose weights are here
+        if spec.weights.path is not None and not seconds:  # a model whose weights are here
             ours = make_model_id(spec.name, fingerprint(spec.weights.path), spec.recipe)
         is_same = may_be_same_name(name_of(model_id), spec.name) and fingerprint_of(model_id) == fingerprint_of(ours)
         if not is_same or recipe != spec.recipe:
@@ -199,10 +205,9 @@ class _Tower:
                 f"the model server {self._server.host} has {model_id} with the recipe {recipe} as '{self._name}', "
                 f"and {ours} with {spec.recipe} is wanted: export that one for it"
             )
-        found = _Served(ours, precision, most, expected, version)
-        if self._other is not None and self._other.identity() != (ours, precision):
+        if self._other is not None and self._other.served().version != version:
             raise ModelMismatch(f"the model server {self._server.host} has towers of two models: export both together")
-        return found
+        return _Served(ours, precision, version, most, expected)
 
     def _check(self, served: _Served) -> None:
         """Raise ModelError if the server embeds known inputs in another way than PyTorch did at the export."""

@@ -76,6 +76,7 @@ class QueryEmbedder:
 
     def __init__(self, settings: Settings, stored_model_id: str) -> None:
         self._settings, self._stored_model_id = settings, stored_model_id
+        self._version = ""  # of the model on a server, once it is loaded
         self._lock = threading.Lock()
         self._known: OrderedDict[TextInput, np.ndarray] = OrderedDict()
         self._together: Batcher[list[TextInput], np.ndarray] = Batcher(self._embed_lists)
@@ -116,9 +117,10 @@ class QueryEmbedder:
 
         Raises:
             ModelUnavailable: it has not, or does not answer.
+            ModelMismatch: it has another model by now.
         """
         if self._server_probe is not None:
-            self._server_probe()
+            self._server_probe(self._version)
 
     def notes(self, query: Query) -> tuple[Note, ...]:
         """Return how texts that are not English were read, and whether one is longer than the model reads."""
@@ -180,7 +182,7 @@ class QueryEmbedder:
             return None
         from ..models.triton_runtime import ServerProbe
 
-        return ServerProbe(get_model(settings.model), settings.model_url)
+        return ServerProbe(get_model(settings.model), settings.model_url, self._stored_model_id)
 
     @cached_property
     def _text_pipeline(self) -> RuntimePipeline:
@@ -209,6 +211,7 @@ class QueryEmbedder:
                 model = model_of(self._settings)
         if not is_same_model(model.model_id, self._stored_model_id):
             raise self._mismatch(model.model_id)
+        self._version = getattr(model.runtime, "version", "")
         return model
 
     def _mismatch(self, model_id: str) -> ModelMismatch:

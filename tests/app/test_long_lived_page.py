@@ -137,6 +137,31 @@ def test_a_model_server_that_is_gone_is_told_by_page_and_probe(
     load_model.cache_clear()
 
 
+@pytest.mark.long
+@pytest.mark.parametrize("facts", [{"model_id": "builtin@0123456789ab"}, {"precision": "bf16"}])
+@pytest.mark.parametrize("is_loaded", [True, False])
+def test_a_model_that_was_exchanged_on_its_server_is_told_by_the_probe(
+    facts: dict[str, str], is_loaded: bool, lite: Settings, photos: Photos, tmp_path: Path
+) -> None:
+    run_insert(photos.csv, lite)
+    with running(ModelServer(BUILTIN, load_model("builtin").model_id)) as server:
+        library = Library(replace(lite, model_url=server.url))
+        with TestClient(build_app(library, thumbnails=Thumbnails(tmp_path / "t")), base_url=BASE) as client:
+            if is_loaded:
+                assert client.get("/api/search?q=a").status_code == 200
+            turns(client, 200, 30)
+            before = dict(server.facts)
+            server.facts |= facts
+            is_searched = not is_loaded and "precision" in facts  # which is asked for once the model is loaded
+            told = turns(client, 200 if is_searched else 503, 30)
+            assert (told["reason"] == "another model made the collection") is not is_searched
+            assert (client.get("/api/search?q=b").status_code == 200) is is_searched
+            server.facts |= before
+            turns(client, 503 if is_searched else 200, 30)
+            assert (client.get("/api/search?q=c").status_code == 200) is not is_searched
+    load_model.cache_clear()
+
+
 @pytest.fixture(scope="module")
 def on_server(milvus_server: str, module_photos: Photos) -> Settings:
     settings = Settings(uri=milvus_server, collection=f"t_{uuid.uuid4().hex[:12]}", model="builtin", rate_limit=0)

@@ -156,7 +156,7 @@ def test_towers_of_two_models_are_refused(server: ModelServer) -> None:
 def test_a_model_that_was_exchanged_meanwhile_is_refused(server: ModelServer) -> None:
     runtime = TritonRuntime(SPEC, server.url)
     runtime.embed_images(IMAGES)
-    server.version = "7"
+    server.facts["precision"] = "bf16"
     with pytest.raises(ModelError, match="unknown model: 'tiny-image' is not found; it needs 'tiny-image' as `image-"):
         runtime.embed_images(IMAGES)
 

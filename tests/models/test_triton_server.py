@@ -156,10 +156,10 @@ def _rows(settings: Settings) -> list[dict[str, object]]:
 
 
 def test_a_probe_tells_whether_the_server_has_the_model(elsewhere: Elsewhere) -> None:
-    probe = ServerProbe(get_model("builtin"), elsewhere.url)
+    probe = ServerProbe(get_model("builtin"), elsewhere.url, load_model("builtin").model_id)
     probe()
-    with pytest.raises(ModelUnavailable, match=r"has no 'clip_vit_base_patch32-image' ready \(status 400\)"):
-        ServerProbe(get_model("clip_vit_base_patch32"), elsewhere.url)()
+    with pytest.raises(ModelUnavailable, match=r"has no 'clip_vit_base_patch32-image' ready \(status 404\)"):
+        ServerProbe(get_model("clip_vit_base_patch32"), elsewhere.url, "")()
     elsewhere.server.stop()
     try:
         with pytest.raises(ModelUnavailable, match="does not answer"):
@@ -190,6 +190,9 @@ def test_another_model_on_the_server_is_refused(
     draw_images(photos, 4)
     settings = dataclasses.replace(lite, model=small, model_url=elsewhere.url)
     assert run_insert(photos, settings).inserted == 4
+    searcher, other_searcher = Searcher(settings), Searcher(settings)
+    assert searcher.by_text("a dog").hits
+    searcher.probe()
     elsewhere.server.stop()
     other = write_model_folder(tmp_path / "other" / "small", spec_of(VIT), random_network(VIT, seed=9))
     elsewhere.export(Settings(model=other))
@@ -197,8 +200,12 @@ def test_another_model_on_the_server_is_refused(
     draw_images(photos, 6)
     with pytest.raises(ModelError, match="unknown model: 'small-image' version"):  # of a model that is loaded
         run_insert(photos, settings)
+    for one in (searcher, other_searcher):  # with the model loaded, and without
+        with pytest.raises(ModelMismatch, match=r"has .*small@.* in fp32 by now"):
+            one.probe()
     load_model.cache_clear()
     with pytest.raises(ModelMismatch, match=r"has .*/other/small@"):
         run_insert(photos, settings)
-    with pytest.raises(ModelMismatch), Searcher(settings) as searcher:
-        searcher.by_text("a dog")
+    with pytest.raises(ModelMismatch):
+        other_searcher.by_text("a dog")
+    searcher.close()

@@ -33,7 +33,6 @@ class ModelServer:
     def __init__(self, spec: ModelSpec, model_id: str) -> None:
         self.spec, self.most = spec, 256
         self.facts = {"model_id": model_id, "recipe": spec.recipe, "precision": "fp32"}
-        self.version = tower_version(**self.facts)
         self.change: Callable[[Answer], Answer] = lambda answer: answer
         self.busy, self.together = 0, threading.Barrier(1)
         self.requests: Counter[str] = Counter()
@@ -47,14 +46,12 @@ class ModelServer:
             return 503, {"error": "busy"}, b""
         name = path.split("/")[3]
         kind = name.rpartition("-")[2]
-        if path == f"/v2/models/{tower_name(self.spec, kind)}/ready":
-            return 200, {}, b""
         if path == f"/v2/models/{tower_name(self.spec, kind)}/config":
             expected = embed(probe_of(kind, self.spec), self.spec.dim)
             facts = {**self.facts, "probe": base64.b64encode(expected.tobytes()).decode()}
             parameters = {key: {"string_value": value} for key, value in facts.items()}
             return self.change((200, {"max_batch_size": self.most, "parameters": parameters}, b""))
-        if path != f"/v2/models/{tower_name(self.spec, kind)}/versions/{self.version}/infer":
+        if path != f"/v2/models/{tower_name(self.spec, kind)}/versions/{tower_version(**self.facts)}/infer":
             return 404, {"error": f"Request for unknown model: '{name}' is not found"}, b""
         self.together.wait()
         (given,) = json.loads(content[:length])["inputs"]
