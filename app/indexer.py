@@ -153,7 +153,8 @@ class Indexer:
                 return True
             command = self._settings.command("prune")
             job.tell(
-                f"{gone:,} of {total:,} files are gone, and nothing was removed; if they are, stop the page: {command}",
+                f"files that are gone: {gone:,} of {total:,}; nothing was removed. "
+                f"If they are to go, stop the page: {command}",
                 "indexing_gone", gone=str(gone), total=str(total), command=command,
             )  # fmt: skip
             return False
@@ -177,7 +178,7 @@ class Indexer:
             self._on_indexed()
             job.state = "done"
             if summary.rejected and not job.message:
-                message = f"{summary.rejected:,} images cannot be used: {summary.rejects_file}"
+                message = f"images that cannot be used: {summary.rejected:,}, listed in {summary.rejects_file}"
                 job.tell(message, "indexing_rejected", count=str(summary.rejected), file=str(summary.rejects_file))
             if summary.unfinished:
                 self._want(job.source, REST_SECONDS)

@@ -32,9 +32,13 @@ import re
 
 EXIT_REJECTED, EXIT_NOT_BETTER, EXIT_INTERRUPTED = 1, 4, 130  # beside 0 and the exit codes of the errors
 
-
 # What the names of collections end in while they replace another one (`indexing.exchange`). Nobody gave these names.
 _INNER_NAME = re.compile(r"__(?:reembed|replaced|rebuild|outdated|import|former)\b")
+
+
+def counted(count: int, noun: str, plural: str = "") -> str:
+    """Return a number with its noun, as messages have it: "1 row", "1,200 rows"."""
+    return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
 
 
 class SearchError(Exception):

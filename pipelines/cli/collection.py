@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ..errors import counted
 from ..settings import Settings, option
 from .parser import Output
 from .progress import ProgressBar, exit_on_ctrl_c
@@ -50,12 +51,12 @@ def drop(settings: Settings, options: DropOptions) -> None:
     from ..milvus.collection import Collection
 
     collection = Collection(settings.uri, settings.collection, settings.token)
-    rows = collection.info().rows
+    rows = counted(collection.info().rows, "row")
     if not options.yes:
-        question = f"Remove collection '{settings.collection}' with {rows:,} rows from {settings.uri}?"
+        question = f"Remove collection '{settings.collection}' with {rows} from {settings.uri}?"
         click.confirm(question, abort=True, err=True)
     collection.drop()
-    print(f"removed '{settings.collection}' ({rows:,} rows)")
+    print(f"removed '{settings.collection}' ({rows})")
 
 
 def copy(options: CopyOptions, settings: Settings, output: Output) -> int:

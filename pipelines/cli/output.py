@@ -10,6 +10,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ..errors import counted
 from ..settings import Settings
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def print_summary(summary: Summary, settings: Settings, as_json: bool, to: str =
     always = ("inserted", "updated", "unchanged", "rejected")
     names = ("inserted", "updated", "deduplicated", "moved", "metadata_updated", "unchanged", "rejected")
     counts = [(getattr(summary, name), name) for name in names if getattr(summary, name) or name in always]
-    print(f"{summary.rows:,} rows: " + ", ".join(f"{count:,} {name}" for count, name in counts))
+    print(f"{_rows(summary.rows)}: " + ", ".join(f"{count:,} {name}" for count, name in counts))
     _print_losses(summary)
     speed = f", {summary.images_per_second:,.0f} images/s" if summary.images_per_second else ""
     place = f"files in {to}" if to else f"collection '{summary.collection}'"
@@ -55,7 +56,7 @@ def print_summary(summary: Summary, settings: Settings, as_json: bool, to: str =
 
 def _print_losses(summary: Summary) -> None:
     if summary.copied:
-        print(f"copied the collection to take new columns ({summary.copied:,} rows, nothing was embedded again)")
+        print(f"copied the collection to take new columns ({_rows(summary.copied)}, nothing was embedded again)")
     if summary.read:
         read = sorted(summary.read.items(), key=lambda item: -item[1])
         print("read from the files: " + ", ".join(f"{column} {count:,}" for column, count in read))
@@ -64,15 +65,15 @@ def _print_losses(summary: Summary) -> None:
     if summary.broken:
         print(f"broken {summary.broken:,}: their files changed and cannot be used; they are no longer found")
     if summary.removed:
-        print(f"removed {summary.removed:,} rows whose file or line is gone; they are listed in {summary.pruned_file}")
+        print(f"removed {_rows(summary.removed)} whose file or line is gone; the list: {summary.pruned_file}")
     _print_kept(summary.kept)
     if summary.unsupported:
-        print(f"{summary.unsupported:,} files are of kinds that cannot be read")
+        print(f"files of kinds that cannot be read: {summary.unsupported:,}")
 
 
 def _print_kept(kept: Mapping[str, int]) -> None:
     for reason, count in sorted(kept.items(), key=lambda item: -item[1])[:_KEPT_REASONS]:
-        print(f"kept {count:,} rows: {reason}", file=sys.stderr)
+        print(f"kept {_rows(count)}: {reason}", file=sys.stderr)
     if len(kept) > _KEPT_REASONS:
         print(f"kept {sum(kept.values()):,} rows in all, for {len(kept):,} reasons", file=sys.stderr)
 
@@ -88,7 +89,7 @@ def print_pruned(pruned: Pruned, dry_run: bool, as_json: bool) -> None:
     elif dry_run:
         write_rows(pruned.rows, sys.stdout)
     elif pruned.removed:
-        print(f"removed {pruned.removed:,} rows; they are listed in {pruned.written_to}")
+        print(f"removed {_rows(pruned.removed)}; the list: {pruned.written_to}")
     elif not pruned.rows:
         print("no file is gone")
 
@@ -106,16 +107,16 @@ def print_copy(summary: CopySummary, as_json: bool) -> None:
     if as_json:
         print(json.dumps({**dataclasses.asdict(summary), "verified": summary.verified}, ensure_ascii=False))
         return
-    print(f"{summary.rows:,} rows: {summary.copied:,} copied, {summary.unchanged:,} were there already")
+    print(f"{_rows(summary.rows)}: {summary.copied:,} copied, {summary.unchanged:,} there already")
     print(f"{summary.seconds:.1f} s, {summary.rows_per_second:,.0f} rows/s, to {summary.target}")
-    checked = f"{summary.sampled:,} rows compared value by value"
-    counts = f"{summary.rows_in_source:,} rows in the source, {summary.rows_in_target:,} in the target"
+    checked = f"{_rows(summary.sampled)} compared value by value"
+    counts = f"{_rows(summary.rows_in_source)} in the source, {summary.rows_in_target:,} in the target"
     if summary.rows_before:
         counts += f", which had {summary.rows_before:,}"
     if summary.verified:
         print(f"verified: {counts}; {checked}, all equal")
     else:
-        print(f"NOT verified: {counts}, {summary.rows:,} read; {checked}, {summary.different:,} differ: run it again")
+        print(f"NOT verified: {counts}, {summary.rows:,} read; {checked}, {summary.different:,} different: run again")
 
 
 def print_training(out: str, card: dict[str, Any], rejected: int, rejects_file: str, as_json: bool) -> None:
@@ -124,13 +125,13 @@ def print_training(out: str, card: dict[str, Any], rejected: int, rejects_file: 
         print(json.dumps({**card, "rejected": rejected}, ensure_ascii=False))
         return
     rows = [[name, f"{before:.3f}", f"{card['after'][name]:.3f}"] for name, before in card["before"].items()]
-    print_table(rows, [f"{card['images']['held_out']:,} held-out images", "before", "after"])
+    print_table(rows, [counted(card["images"]["held_out"], "held-out image"), "before", "after"])
     if card["best_epoch"] == 0:
         print(f"\nno epoch was better than the start ({card['base']}), whose weights {out} now holds: try a lower --lr")
     else:
         print(f"\nthe best epoch was {card['best_epoch']}; search with it: --model {out if '/' in out else './' + out}")
     if rejected:
-        print(f"{rejected:,} images could not be used; which and why: {rejects_file}")
+        print(f"{counted(rejected, 'image')} could not be used; which and why: {rejects_file}")
 
 
 def print_hits(results: Results, field_names: Sequence[str], form: str = "table", with_folded: bool = False) -> None:
@@ -152,9 +153,9 @@ def print_hits(results: Results, field_names: Sequence[str], form: str = "table"
     else:
         _print_hits_table(results, field_names, with_folded)
         if results.total != results.rows:
-            print(f"{results.total:,} of {results.rows:,} images match the filter", file=sys.stderr)
+            print(f"the filter leaves {results.total:,} of {counted(results.rows, 'image')}", file=sys.stderr)
         if results.above is not None:
-            print(f"{results.above:,} images reach the minimum score", file=sys.stderr)
+            print(f"the minimum score leaves {counted(results.above, 'image')}", file=sys.stderr)
 
 
 def _print_hits_table(results: Results, field_names: Sequence[str], with_folded: bool) -> None:
@@ -186,7 +187,7 @@ def print_info(info: CollectionInfo, precisions: Sequence[str], settings: Settin
     del values["index_params"], values["unindexed_rows"]
     values["index"] = str(info.index)
     if info.unindexed_rows:
-        values["index"] += f"; {info.unindexed_rows:,} rows are searched incompletely until the server has indexed them"
+        values["index"] += f"; searches can miss {_rows(info.unindexed_rows)} that the server has not indexed yet"
     if loses_filtered_hits(info.uri, info.index.type):
         values["index"] += "; with a filter it can miss hits on Milvus Lite: insert again with --index auto"
     values["rows"] = f"{info.rows:,}"
@@ -195,6 +196,10 @@ def print_info(info: CollectionInfo, precisions: Sequence[str], settings: Settin
     values["fields"] = ", ".join(f"{_cell(name)} ({kind})" for name, kind in fields.items()) or "(none)"
     for name, value in values.items():
         print(f"{name:<11}{value}")
+
+
+def _rows(count: int) -> str:
+    return counted(count, "row")
 
 
 def _cell(value: Any) -> str:

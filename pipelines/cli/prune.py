@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import click
 
-from ..errors import EXIT_REJECTED, InputError
+from ..errors import EXIT_REJECTED, InputError, counted
 from ..settings import Settings, option
 from .parser import Output
 from .progress import exit_on_ctrl_c
@@ -59,7 +59,7 @@ def confirm(name: str, yes: bool) -> Callable[[int, int], bool]:
     """
 
     def ask(gone: int, total: int) -> bool:
-        print(f"{gone:,} of {total:,} rows of {name} have no file or CSV line any more", file=sys.stderr)
+        print(f"no file or CSV line any more: {gone:,} of {counted(total, 'row')} of {name}", file=sys.stderr)
         if yes:
             return True
         if gone * 2 > total:

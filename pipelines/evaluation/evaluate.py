@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from ..errors import InputError
+from ..errors import InputError, counted
 from ..indexing.run import run_insert
 from ..indexing.summary import Summary
 from ..milvus.connection import close
@@ -137,7 +137,7 @@ def _evaluate_model(
         close(other.uri)  # the file is about to be removed
     if summary.rejected:
         evaluations[0].notes.append(
-            f"{summary.rejected:,} images cannot be read any more; {os.path.basename(name)} is measured without them"
+            f"{os.path.basename(name)} is measured without {counted(summary.rejected, 'image')} that cannot be read"
         )
     label = name if settings.precision == "auto" else f"{name}, {settings.precision}"
     return [dataclasses.replace(evaluation, collection=f"temporary ({label})") for evaluation in evaluations]

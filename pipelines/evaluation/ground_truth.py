@@ -129,7 +129,7 @@ def _matched(table: EmbeddingTable, path: Path, column: str, notes: list[str]) -
     if not matched:
         raise InputError(f"{path}: none of its rows is about an image of the collection (by 'id', else by 'path')")
     if absent:
-        notes.append(f"{path.name}: {absent:,} of {matched + absent:,} rows are about images the collection lacks")
+        notes.append(f"{path.name}: rows about images the collection lacks: {absent:,} of {matched + absent:,}")
 
 
 def _rows(path: Path, column: str) -> Iterator[tuple[str, str, str]]:

@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ..errors import InputError
+from ..errors import InputError, counted
 from ..files import part_path, write_atomically
 from .charts import class_chart, rank_chart
 from .evaluator import Evaluation
@@ -75,13 +75,13 @@ class Report:
         first = self.evaluations[0]
         parts = [f"Collection '{first.collection}': {', '.join(facts(first))}.", "\n".join(summary(first)), INTERVALS]
         for task in first.tasks:
-            title = f"{task.title} ({task.queries:,} queries, {task.candidates:,} candidates)"
+            title = f"{task.title} ({queries(task.queries)}, {counted(task.candidates, 'candidate')})"
             columns = [evaluation.task(task.key) for evaluation in self.evaluations]
             rows = [
                 [name, *(figure(name, own.figures[name]) if own else "–" for own in columns)] for name in task.figures
             ]
             parts.append(_table(rows, [title, *self.titles]))
-        parts.append(_table(self._index_rows(), [f"the index itself ({first.index.queries:,} queries)", *self.titles]))
+        parts.append(_table(self._index_rows(), [f"the index itself ({queries(first.index.queries)})", *self.titles]))
         parts += [_published_table(comparison) for comparison in self.comparisons]
         return "\n\n".join([*parts, *(f"note: {note}" for note in self.notes)])
 
@@ -103,7 +103,7 @@ class Report:
         return page.get_template("report.html.j2").render(
             report=self, first=self.evaluations[0], facts=facts(self.evaluations[0]), intervals=INTERVALS,
             summary=summary(self.evaluations[0]), figure=figure, meanings=MEANINGS, index_rows=self._index_rows(),
-            sections=[self._section(task) for task in self.evaluations[0].tasks],
+            queries=queries, counted=counted, sections=[self._section(task) for task in self.evaluations[0].tasks],
             images=thumbnails(list(dict.fromkeys(paths)), allow_private),
             made=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
         )  # fmt: skip
@@ -134,11 +134,16 @@ class Report:
 
 def facts(evaluation: Evaluation) -> list[str]:
     """Return what was measured on: '1,000 images', '100 classes', …"""
-    templates = f"{evaluation.templates:,} prompt template{'s' if evaluation.templates > 1 else ''}"
     return [
-        f"{evaluation.images:,} images", f"{evaluation.classes:,} classes", f"{evaluation.captions:,} captions",
-        *([templates] if evaluation.classes else []),
+        counted(evaluation.images, "image"), counted(evaluation.classes, "class", "classes"),
+        counted(evaluation.captions, "caption"),
+        *([counted(evaluation.templates, "prompt template")] if evaluation.classes else []),
     ]  # fmt: skip
+
+
+def queries(count: int) -> str:
+    """Return a number of queries in words."""
+    return counted(count, "query", "queries")
 
 
 def summary(evaluation: Evaluation) -> list[str]:

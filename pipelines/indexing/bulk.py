@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
-from ..errors import InputError, StoreError
+from ..errors import InputError, StoreError, counted
 from ..fetch.read import is_remote, open_store, store_errors
 from ..fields import EMBEDDING, ID
 from ..milvus import schema
@@ -115,7 +115,7 @@ class BulkLoad(Collection):
         call(new.client.refresh_load, new.name)
         while (found := new.count()) != expected:
             if time.monotonic() > deadline:
-                raise StoreError(f"Milvus has {found:,} of {expected:,} rows after the bulk load: leave out --bulk")
+                raise StoreError(f"Milvus has {found:,} of {counted(expected, 'row')} after the load: leave out --bulk")
             time.sleep(_POLL_SECONDS)
 
     def _remove_files(self) -> None:

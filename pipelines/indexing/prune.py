@@ -14,7 +14,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import InputError
+from ..errors import InputError, counted
 from ..fetch.presence import GONE, PRESENT, is_unlistable
 from ..fetch.read import is_remote
 from ..fields import ID, PATH
@@ -104,8 +104,8 @@ def prune_source(
         pruned.count_kept(states)
     if let_go and not listing.present:
         raise InputError(
-            f"not one of the {len(stored):,} images of {source} is there (is its disk mounted?): nothing was removed; "
-            "`image-search prune` removes what is gone for good"
+            f"nothing is left of {counted(len(stored), 'image')} of {source} (is its disk mounted?): nothing was "
+            "removed; `image-search prune` removes what is gone for good"
         )
     pruned.rows = [row for row in let_go if _without(row, source) == ""]
     if let_go and confirm(len(let_go), len(stored)):

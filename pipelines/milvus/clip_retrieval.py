@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..errors import InputError, ModelMismatch
+from ..errors import InputError, ModelMismatch, counted
 from ..fields import EMBEDDING, ID, PATH, Field, FieldType
 from ..sources.source import Shard, absolute_in, path_id
 from . import schema
@@ -81,7 +81,7 @@ class ClipRetrievalFolder(VectorFolder):
         except (OSError, EOFError, ValueError) as error:
             raise InputError(f"{file} cannot be read: {error}") from error
         if vectors.ndim != 2 or len(vectors) != rows:
-            raise InputError(f"{file} has the shape {vectors.shape}, and {part} has {rows} rows")
+            raise InputError(f"{file} has the shape {vectors.shape}, and {part} has {counted(rows, 'row')}")
         if vectors.shape[1] != self._dim:
             raise ModelMismatch(f"{file} has {vectors.shape[1]} dimensions, and {self._of_model} has {self._dim}")
         return unit(vectors)

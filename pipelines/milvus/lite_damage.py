@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ..errors import StoreError
+from ..errors import StoreError, counted
 
 _damaged: dict[str, dict[str, str]] = {}  # by database and collection: what is wrong
 _SEQUENCES = re.compile(r"_(\d+)_(\d+)\.parquet$")  # numbers of the first and the last row that a file was written with
@@ -37,16 +37,17 @@ def _problems(folder: Path) -> Iterator[str]:
     schema, manifest = folder / "schema.json", folder / "manifest.json"
     data = list(folder.glob("partitions/*/data/*.parquet"))
     if (problem := _json_problem(schema)) and (schema.exists() or data):
-        yield f"{schema} {problem}: without it up to {_rows(data):,} rows cannot be read{advice}"
+        yield f"{schema} {problem}: without it up to {counted(_rows(data), 'row')} cannot be read{advice}"
     if problem := _json_problem(manifest):
         if manifest.exists() or data or manifest.with_name("manifest.json.prev").exists():
-            yield f"{manifest} {problem}: without it up to {_rows(data):,} rows cannot be found{advice}"
+            yield f"{manifest} {problem}: without it up to {counted(_rows(data), 'row')} cannot be found{advice}"
         return
     files = list(_listed_files(folder, manifest))
     for file in files:
         if problem := _parquet_problem(file):
-            rows = _rows([file])
-            lost = f"up to {rows:,} of {_rows(files):,} rows are lost" if rows else "which rows were deleted is lost"
+            lost = "which rows were deleted is lost"
+            if rows := _rows([file]):
+                lost = f"up to {rows:,} of {counted(_rows(files), 'row')} cannot be read"
             yield f"{file} {problem}: {lost}{advice}"
     for log in sorted(folder.glob("wal/*.arrow")):
         with open(log, "rb") as opened:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from itertools import compress, islice
 from pathlib import Path
 
-from ..errors import InputError
+from ..errors import InputError, counted
 from ..fetch.read import open_store, store_errors
 from ..fields import Field, FieldType
 from .choice import DEFAULT_CHOICE, IGNORE_FILE, Choice, Selection
@@ -84,7 +84,7 @@ class FolderSource:
         if not found:
             kinds = Counter(reason for _, reason in self.findings.unsupported)
             notes = "".join(f"; {note}" for note in self.findings.notes)
-            notes += "".join(f"; {count:,} files: {reason}" for reason, count in kinds.items())
+            notes += "".join(f"; {counted(count, 'file')}: {reason}" for reason, count in kinds.items())
             looked_for = " ".join(sorted(IMAGE_SUFFIXES - _RAW_SUFFIXES - _unreadable().keys()))
             raise InputError(f"there is no image in {name} (looked for {looked_for}){notes}")
 

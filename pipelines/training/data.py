@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import InputError
+from ..errors import InputError, counted
 from ..indexing.reject_file import RejectFile
 from ..models.spec import ModelSpec
 from .data_loader import DataLoader
@@ -59,7 +59,7 @@ def prepare(
     rejected = len(everything) - len(usable)
     if len(rows) < 2 or len(np.unique(groups[np.isin(usable, held_out)])) < 2:
         raise InputError(
-            f"{len(rows)} images to train on and {len(held_out)} to measure on, {rejected} unreadable: "
+            f"{counted(len(rows), 'image')} to train on and {len(held_out)} to measure on, {rejected} unreadable: "
             "there must be two different ones of each at least"
         )
     context = spec.architecture.context_length

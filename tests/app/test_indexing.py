@@ -105,7 +105,7 @@ def test_where_much_is_gone_nothing_is_removed(folder: Path, indexer: Indexer, l
     wait_for(lambda: len(paths_of(lite)) == 24)
     for path in sorted(folder.iterdir())[:3]:
         path.unlink()
-    wait_for(lambda: "3 of 24 files are gone" in job_of(indexer).message)
+    wait_for(lambda: "files that are gone: 3 of 24" in job_of(indexer).message)
     assert len(paths_of(lite)) == 24
 
     folder.rename(folder.with_name("elsewhere"))  # as when a disk is taken away

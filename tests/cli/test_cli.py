@@ -200,6 +200,13 @@ def test_info_and_drop(command: Command, indexed: str) -> None:
     assert command("info", "--uri", indexed).status == 3
 
 
+def test_one_is_told_in_the_singular(command: Command, photos: Photos, db: str) -> None:
+    source = write_csv(Path(db).with_name("one.csv"), ["path"], [[photos.paths[0]]])
+    assert "1 row: 1 inserted, " in command("insert", source, "--uri", db, "--model", "builtin").out
+    assert "the minimum score leaves 1 image\n" in command("search", "a", "--uri", db, "--min-score=-1").err
+    assert command("drop", "--uri", db, "--yes").out == "removed 'images' (1 row)\n"
+
+
 def test_options_come_from_the_environment(command: Command, photos: Photos, db: str) -> None:
     env = {"IMAGE_SEARCH_URI": db, "IMAGE_SEARCH_MODEL": "builtin", "IMAGE_SEARCH_COLLECTION": "mine"}
     env |= {"IMAGE_SEARCH_LIMIT": "4", "IMAGE_SEARCH_JSON": "1"}

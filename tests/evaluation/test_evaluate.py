@@ -88,7 +88,7 @@ def test_labels_and_captions_are_read_from_csvs_by_id_and_by_path(
     assert (found.classes, found.captions, found.templates) == (2, 24, 80)
     assert found.task("labels").queries == 2  # type: ignore[union-attr]
     assert (found.task("text_to_image").queries, found.task("image_to_text").queries) == (24, 12)  # type: ignore[union-attr]
-    assert "1 of 13 rows are about images the collection lacks" in found.notes[0]
+    assert "rows about images the collection lacks: 1 of 13" in found.notes[0]
     nothing = write_csv(tmp_path / "other.csv", ["id", "caption"], [[900, "words"]])
     with pytest.raises(InputError, match="none of its rows is about an image"):
         evaluate(settings, EvaluateOptions(captions=str(nothing)))

@@ -203,7 +203,7 @@ def test_the_command_prints_counts_and_its_status_is_the_verification(
     command("insert", photos.csv, "--uri", here, "--model", "builtin")
     done = command("copy", "--from", here, "--to", there, "--to-collection", "mine")
     assert (done.status, done.err) == (0, "")
-    assert "12 rows: 12 copied, 0 were there already" in done.out
+    assert "12 rows: 12 copied, 0 there already" in done.out
     assert "verified: 12 rows in the source, 12 in the target; 12 rows compared value by value, all equal" in done.out
     again = json.loads(command("copy", "--from", here, "--to", there, "--to-collection", "mine", "--json").out)
     assert (again["copied"], again["unchanged"], again["verified"]) == (0, 12, True)

@@ -47,7 +47,7 @@ def folder(lite: Settings, photos: Photos) -> Path:
     [
         ("manifest.json", "without it up to 12 rows cannot be found"),
         ("schema.json", "without it up to 12 rows cannot be read"),
-        (f"{DATA}/data_*_000012.parquet", "up to 5 of 12 rows are lost"),
+        (f"{DATA}/data_*_000012.parquet", "up to 5 of 12 rows cannot be read"),
     ],
 )
 def test_a_damaged_file_is_named_and_nothing_more_is_lost(
