@@ -90,7 +90,7 @@ def _add_middleware(
     app: FastAPI, library: Library, uploads: Uploads, metrics: Metrics, hosts: Sequence[str], origins: Sequence[str],
     routers: Sequence[APIRouter],
 ) -> None:  # fmt: skip
-    """Add what sees a request before the routes. What is added later sees it earlier; refusals pass all added after."""
+    """Add the middleware. What is added last sees a request first; a refusal passes all that were added after it."""
     settings = library.settings
     app.add_middleware(Compress)
     app.add_middleware(_Answering, library=library)
@@ -133,7 +133,7 @@ class Compress:
 
 
 class _Answering:
-    """Bounds what a request waits for a server of Milvus. The page does so itself, and a probe for less time."""
+    """Limits how long a request waits for a Milvus server. The page has the same limit, a probe a shorter one."""
 
     def __init__(self, app: ASGIApp, library: Library) -> None:
         self._app, self._library = app, library

@@ -21,7 +21,8 @@ from .library import Library
 _SESSIONS = 500
 # Gradio looks into its empty queue once a millisecond, which takes time from searches and from batteries.
 _POLL_SECONDS = 0.005
-# For so long at most the first search has the processor to itself, where nobody asks for the page.
+# Seconds after which the page is built even if no request has asked for it. Until then the first search has the
+# processor to itself.
 _MOST_WAIT = 10.0
 _LOOK_SECONDS = 0.02
 
@@ -75,7 +76,7 @@ class LatePage:
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Build the page meanwhile, and start and stop what Gradio does in the background."""
+        """Build the page meanwhile, and start and stop Gradio's background tasks."""
         self._waits_for_start = True
         self._start()
         stop = asyncio.Event()

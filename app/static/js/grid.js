@@ -74,7 +74,7 @@ function rowAt(height) {
   return low;
 }
 
-// What the browser has to lay out to answer is asked for first: later it would lay out what was just changed.
+// Sizes are read before the document is changed: read afterwards, each would make the browser lay out all of it anew.
 function draw() {
   drawing = 0;
   const top = -list.getBoundingClientRect().top, high = innerHeight, focused = document.activeElement;
@@ -103,7 +103,7 @@ function put(item, { left, top, width, height }) {
   item.layout = layouts;
 }
 
-// Cards out of sight wait to show another image; what is still to be fetched for them is not.
+// A card out of sight waits to show another image; its own is not fetched any more.
 function putAway(item) {
   item.remove();
   find("img", item).removeAttribute("src");
