@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -27,6 +28,7 @@ _FOR_OTHER_CALLS = {
 @cache
 def import_client() -> type[MilvusClient]:
     """Import pymilvus, and mend what is slow or loud in it."""
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its C++ part writes to stderr on its own
     with deferred(_FOR_OTHER_CALLS):
         import pymilvus
     _remember_types()

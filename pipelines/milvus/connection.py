@@ -127,7 +127,6 @@ def _open_lite(path: str) -> MilvusClient:
 
 
 def _open_server(uri: str, token: str) -> MilvusClient:
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its C++ part writes to stderr on its own
     client_of = import_client()
     parts = urlsplit(uri)
     address, database = f"{parts.scheme}://{parts.netloc}", parts.path.strip("/")

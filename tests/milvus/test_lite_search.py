@@ -16,6 +16,7 @@ from pipelines.milvus.collection import Collection
 from pipelines.milvus.connection import close
 from pipelines.milvus.index import AUTO, Index
 from pipelines.milvus.lite_search import search_lite
+from tests.support.program import run_code
 
 DIM, ROWS = 8, 400
 FIELDS = (
@@ -77,3 +78,11 @@ def test_what_is_wrong_is_said_by_the_server(collection: Collection, tmp_path: P
         collection.search(query, 5, "no such")
     assert search_lite(collection.address, "other", query, 5, "", ["id"], {}) is None
     assert search_lite(str(tmp_path / "other.db"), "c", query, 5, "", ["id"], {}) is None
+
+
+@pytest.mark.slow
+def test_an_open_file_writes_nothing_to_the_terminal(tmp_path: Path) -> None:
+    """gRPC's pings of Milvus Lite, which finds them too many, are refused after a hundred seconds."""
+    code = "import sys, time; from pipelines.milvus.connection import connect; connect(sys.argv[1]); time.sleep(150)"
+    done = run_code(code, tmp_path / "idle.db", timeout=250)
+    assert (done.status, done.out, done.err) == (0, "", "")
