@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,7 +15,9 @@ from urllib.parse import urlsplit
 import pytest
 
 from pipelines import Settings
+from pipelines.fields import Field
 from pipelines.milvus.collection import Collection
+from pipelines.milvus.column_reader import read_columns
 from pipelines.milvus.connection import close, close_all
 from tests.support.milvus_server import SharedServer, require_milvus, shared_folder
 from tests.support.photos import Photos, draw_photos
@@ -103,6 +106,20 @@ def milvus_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     finally:
         close_all()
         server.leave()
+
+
+@pytest.fixture
+def held_up(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Columns of a server are sent once this is set, of which three rows of nine come before."""
+    go = threading.Event()
+
+    def read(collection: Collection, fields: tuple[Field, ...], on_progress: Callable[[int, int], None]) -> object:
+        on_progress(3, 9)
+        assert go.wait(120)
+        return read_columns(collection, fields, on_progress)
+
+    monkeypatch.setattr("pipelines.search.catalog.read_columns", read)
+    return go
 
 
 @pytest.fixture(params=["lite", "server"])

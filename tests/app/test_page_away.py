@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import threading
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import uvicorn
 
+from app.application import build_app
+from app.library import Library
+from app.media import Thumbnails
+from app.server import listen
 from pipelines import Settings, run_insert
 from tests.support.browser import Site, labels, open_page, save_screenshot, start_page, wait_for, wait_for_query
 from tests.support.photos import Photos
@@ -20,6 +27,12 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 pytestmark = pytest.mark.long
+# Counts how often the line above the images comes and goes.
+BLINKS = """() => {
+    window.blinks = 0;
+    const line = document.querySelector(".lost-server");
+    new MutationObserver(() => window.blinks++).observe(line, { attributeFilter: ["hidden"] });
+}"""
 
 
 def leave_and_come_back(page: Page, leave: Callable[[], object], come_back: Callable[[], object], said: str) -> None:
@@ -59,6 +72,48 @@ def test_a_file_that_is_moved_away_and_back(
         "Die Sammlung ist nicht mehr da.",
     )
     page.close()
+
+
+@contextmanager
+def in_this_process(library: Library, folder: Path) -> Iterator[str]:
+    """Run the page in a thread; yield its address."""
+    listener = listen("127.0.0.1", 0)
+    app = build_app(library, thumbnails=Thumbnails(folder))
+    server = uvicorn.Server(uvicorn.Config(app, log_level="critical", timeout_graceful_shutdown=1))
+    thread = threading.Thread(target=server.run, args=[[listener]], daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+def test_a_server_that_still_sends_the_columns(
+    browser: Browser, milvus_server: str, held_up: threading.Event, photos: Photos, tmp_path: Path
+) -> None:
+    """What cannot be answered yet is answered as soon as it can; how far the columns are is said all the while."""
+    settings = Settings(uri=milvus_server, collection=f"t_{uuid.uuid4().hex[:12]}", model="builtin")
+    run_insert(photos.csv, settings)
+    with in_this_process(Library(settings), tmp_path) as address:
+        page = browser.new_page(locale="en-GB")
+        page.goto(f"{address}/?q=a+dog&fold=0")  # needs no columns
+        wait_for(page, "results")
+        before = labels(page)
+        page.select_option(".order select", "path")
+        page.wait_for_selector(".lost-server:not([hidden])")
+        assert "ordered and counted by: 3 of 9." in page.inner_text(".lost-server")
+        page.evaluate(BLINKS)
+        for _ in range(2):  # it asks again
+            with page.expect_response("**/queue/join**"):
+                pass
+        assert (page.evaluate("window.blinks"), labels(page)) == (0, before)
+        save_screenshot(page, "desktop-columns")
+        held_up.set()
+        wait_for_query(page, q="a dog", fold="0", sort="path")
+        page.wait_for_selector(".lost-server", state="hidden")
+        assert labels(page) == [f"label{number % 3}" for number in range(12)]
+        page.close()
 
 
 @pytest.mark.parametrize("leave", [TcpProxy.close, pytest.param(TcpProxy.hang, marks=pytest.mark.slow)])

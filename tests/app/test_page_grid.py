@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -9,22 +10,21 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.support.browser import (
+    LAPTOP,
     PHONE,
     Site,
     address_of,
     open_page,
     save_screenshot,
+    served,
     settle,
-    start_page,
-    stop_page,
     wait_for,
 )
-from tests.support.page import INSERT, Collection, image_folder, run_python
+from tests.support.page import image_folder
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
-LAPTOP = {"width": 1280, "height": 800}
 ROWS = 700
 FILES = ("rocket.jpg", "coffee.png", "chelsea.png", "moon.png", "hubble_deep_field.jpg", "camera.png")
 BOXES = """[...document.querySelectorAll('.cards li')].map((item) => {
@@ -40,13 +40,9 @@ FOCUSED = "Number(document.activeElement.closest('li')?.dataset.index ?? -1)"
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """A page of 700 rows of six images, without columns that tell their sizes."""
     folder = tmp_path_factory.mktemp("grid")
-    rows = [f"{number},{image_folder() / FILES[number % 6]},label {number}" for number in range(ROWS)]
-    (folder / "many.csv").write_text("\n".join(["id,path,label", *rows]))
-    uri = str(folder / "many.db")
-    run_python("-c", INSERT, str(folder / "many.csv"), uri)
-    program, address = start_page(folder, "--uri", uri)
-    yield Site(address, uri, Collection(folder, folder, {}))
-    assert stop_page(program) == 0
+    rows = [[number, image_folder() / FILES[number % 6], f"label {number}"] for number in range(ROWS)]
+    with served(folder, ["id", "path", "label"], rows) as site:
+        yield site
 
 
 def scroll_beyond(page: Page, index: int) -> int:
@@ -141,6 +137,13 @@ def test_a_slider_sets_the_size_and_is_remembered(page: Page, site: Site) -> Non
     settle(page)
     assert page.evaluate(BOXES)[0][4] > 1.5 * before
     page.locator(".size input").fill("0")
+
+
+def test_the_viewer_tells_that_more_follow(page: Page, site: Site) -> None:
+    open_page(page, site, "?q=cat&fold=0")
+    page.locator(".cards .image").first.click()
+    page.wait_for_selector("dialog.lightbox[open]")
+    assert re.fullmatch(r"1 of \d\d+\+", page.inner_text("[data-slot=position]"))
 
 
 def test_back_and_reload_bring_back_what_was_scrolled_to(page: Page, site: Site) -> None:

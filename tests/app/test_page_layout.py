@@ -8,13 +8,12 @@ from urllib.parse import quote_plus
 
 import pytest
 
-from tests.support.browser import PHONE, Site, open_page, save_screenshot, start_page, stop_page
-from tests.support.page import IMAGES, INSERT, Collection, image_folder, run_python
+from tests.support.browser import LAPTOP, PHONE, Site, open_page, save_screenshot, served, settle
+from tests.support.page import IMAGES, image_folder
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page
+    from playwright.sync_api import Browser, Page
 
-LAPTOP = {"width": 1280, "height": 800}
 HIGHEST = {1280: 180, 390: 150}  # of the first image, by the width of the window
 MANY = quote_plus('kind in ["animal", "thing"] and year >= 2001 and taken >= "2019-01-01" and taken < "2024-01-01"')
 # address: and what is there to see
@@ -45,6 +44,8 @@ REACHED = """selector => {
     return right - left > 0 && left >= -1 && top >= 0 && element.contains(seen);
 }"""
 
+WHOLE = "element => element.scrollWidth <= element.clientWidth && element.scrollHeight <= element.clientHeight"
+
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
@@ -52,16 +53,12 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     folder = tmp_path_factory.mktemp("layout")
     names = [*IMAGES, *["chelsea.png"] * 4]
     rows = [
-        f"{number},{image_folder() / name},{IMAGES[name]},{2001 + number},{('thing', 'animal')[number % 2]},"
-        f"20{19 + number % 4}-05-{1 + number:02d} 12:00"
+        [number, image_folder() / name, IMAGES[name], 2001 + number, ("thing", "animal")[number % 2],
+         f"20{19 + number % 4}-05-{1 + number:02d} 12:00"]
         for number, name in enumerate(names)
-    ]
-    (folder / "images.csv").write_text("\n".join(["id,path,label,year,kind,taken", *rows]))
-    uri = str(folder / "images.db")
-    run_python("-c", INSERT, str(folder / "images.csv"), uri)
-    program, address = start_page(folder, "--uri", uri)
-    yield Site(address, uri, Collection(folder, folder, {}))
-    assert stop_page(program) == 0
+    ]  # fmt: skip
+    with served(folder, ["id", "path", "label", "year", "kind", "taken"], rows) as site:
+        yield site
 
 
 def visit(page: Page, address: str) -> None:
@@ -81,7 +78,7 @@ def test_the_first_image_begins_high_whatever_there_is_to_say(page: Page, site: 
         page.wait_for_selector(telling, state="attached")
         for size in (LAPTOP, PHONE):
             page.set_viewport_size(size)
-            page.wait_for_function("document.querySelectorAll('.cards .loaded').length >= 4")
+            settle(page)
             name = f"{'phone' if size == PHONE else 'desktop'}-state-{state}"
             save_screenshot(page, name)
             if (top := page.evaluate(FIRST)) >= HIGHEST[size["width"]]:
@@ -93,15 +90,26 @@ def test_the_first_image_begins_high_whatever_there_is_to_say(page: Page, site: 
     assert (low, wide, hidden) == ({}, {}, [])
 
 
+@pytest.mark.parametrize("language", ["en", "de", "ru", "ja"])
+def test_beside_add_images_a_phone_has_room_for_the_count(browser: Browser, site: Site, language: str) -> None:
+    page = browser.new_page(viewport=PHONE, locale=language)  # type: ignore[arg-type]
+    for address in ("?q=cat", "?sort=date", "?q=cat&filter=" + quote_plus('kind == "thing"')):
+        open_page(page, site, address)
+        page.wait_for_selector(".indexing summary")
+        assert page.locator("#header .brief").evaluate(WHOLE), address
+    save_screenshot(page, f"phone-count-{language}")
+    page.close()
+
+
 def test_the_panel_counts_the_images_of_the_dates_in_the_box(page: Page, site: Site) -> None:
     open_page(page, site, "?q=cat")
     page.click(".toggle")
     counts = page.locator("[data-column=kind] .values small")
-    page.wait_for_function("document.querySelector('[data-column=kind] .values small').textContent === '8'")
+    page.wait_for_function("document.querySelector('[data-column=kind] .values small')?.textContent === '8'")
     assert counts.all_inner_texts() == ["8", "8"]
     page.fill("#text input", "cat taken:2019..2020")
     page.press("#text input", "Enter")
-    page.wait_for_function("document.querySelector('[data-column=kind] .values small').textContent === '4'")
+    page.wait_for_function("document.querySelector('[data-column=kind] .values small')?.textContent === '4'")
     assert counts.all_inner_texts() == ["4", "4"]
     years = page.locator("[data-column=taken] .tree .row button:not(.opener)")  # all, to choose another
     assert [year.split() for year in years.all_inner_texts()] == [

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.browser import Site, open_page, start_page, stop_page
-from tests.support.page import INSERT, Collection, run_python
-from tests.support.photos import draw_images, write_csv
+from tests.support.browser import Site, open_page, served
+from tests.support.photos import draw_images
 
 if TYPE_CHECKING:
     from playwright.sync_api import CDPSession, Page
@@ -36,11 +35,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     folder = tmp_path_factory.mktemp("many")
     images = draw_images(folder / "images", FEW)
     rows = [[number, images[number % FEW], f"label {number}"] for number in range(ROWS)]
-    uri = str(folder / "many.db")
-    run_python("-c", INSERT, str(write_csv(folder / "many.csv", ["id", "path", "label"], rows)), uri)
-    program, address = start_page(folder, "--uri", uri)
-    yield Site(address, uri, Collection(folder, folder, {}))
-    assert stop_page(program) == 0
+    with served(folder, ["id", "path", "label"], rows) as site:
+        yield site
 
 
 def held(session: CDPSession) -> tuple[int, int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -268,12 +269,12 @@ def test_each_condition_is_a_chip_that_removes_it(page: Page, site: Site) -> Non
     open_page(page, site, f"?q=ground&fold=0&min=0.001&filter={quote_plus(conditions)}")
     chips = page.locator(".active a span")
     assert chips.all_inner_texts() == [
-        "year ≥ 2003", "shot on: Jun 4, 2020 – Jun 30, 2020", "kind: animal, thing", 'not (note == "x")',
+        "year ≥ 2003", "shot on: 4 Jun 2020 – 30 Jun 2020", "kind: animal, thing", 'not (note == "x")',
         "score 0.001 or more",
     ]  # fmt: skip
     assert page.inner_text(".toggle .count") == "5"
     page.fill("#text input", "sky")
-    page.get_by_role("link", name="Remove shot on: Jun 4, 2020 – Jun 30, 2020").click()
+    page.get_by_role("link", name="Remove shot on: 4 Jun 2020 – 30 Jun 2020").click()
     left = 'year >= 2003 and kind in ["animal", "thing"] and not (note == "x")'
     wait_for_query(page, q="sky", fold="0", min="0.001", filter=left)  # with the words that were typed
     chips.last.click()
@@ -295,6 +296,7 @@ def test_each_condition_is_a_chip_that_removes_it(page: Page, site: Site) -> Non
 def test_mistakes_are_told_in_the_readers_language(browser: Browser, site: Site, tmp_path: Path) -> None:
     page = browser.new_page(locale="de-DE")
     open_page(page, site, "?q=cat")
+    assert re.fullmatch(r"-?0,\d{3}", page.locator(".cards .score").first.text_content() or "")
     page.click(".toggle")
     page.fill(".conditions input", "year ==")
     page.press(".conditions input", "Enter")

@@ -274,3 +274,9 @@ def test_a_folder_that_is_not_there_is_said_where_it_was_typed(page: Page, site:
     page.click(".indexing button")
     page.wait_for_function("document.querySelector('.indexing .note').textContent.includes('/not/there')")
     assert page.input_value(".indexing input[name=source]") == "/not/there"
+    page.keyboard.press("Escape")
+    assert not page.is_visible(".indexing form")
+    page.keyboard.press("Enter")
+    page.wait_for_function("document.activeElement.name === 'source'")
+    page.mouse.click(4, 500)
+    assert not page.is_visible(".indexing form")

@@ -67,7 +67,7 @@ def test_panel_tells_what_is_known(page: Page, site: Site) -> None:
     assert known.pop("folder") == str(image_folder())
     assert known.pop("size") == "640 × 427 · 113 kB"
     assert known.pop("file changed")
-    assert list(known.values()) == ["2011", HOSTILE_KIND, "no", "no. 11", "Jun 12, 2020"]
+    assert list(known.values()) == ["2011", HOSTILE_KIND, "no", "no. 11", "12 Jun 2020"]
     assert page.inner_text("dialog .facts strong") == "rocket"
     assert "score" in page.inner_text("dialog .facts")
     assert not page.locator("dialog .folder").is_visible()  # this machine has no screen

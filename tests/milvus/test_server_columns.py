@@ -44,16 +44,13 @@ def collection(milvus_server: str) -> Iterator[Collection]:
 
 
 @pytest.fixture
-def held_up(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
-    """Columns are sent once this is set."""
-    go = threading.Event()
-
-    def read(*arguments: Any) -> Any:
-        assert go.wait(60)
-        return read_columns(*arguments)
-
-    monkeypatch.setattr("pipelines.search.catalog.read_columns", read)
-    return go
+def library(collection: Collection, held_up: threading.Event, monkeypatch: pytest.MonkeyPatch) -> Iterator[Library]:
+    """The collection as the page has it, which does not wait for the columns."""
+    store(collection, IDS)
+    monkeypatch.setattr("app.library.SHOWING", calls.SHOWING._replace(columns=0.0))
+    library = Library(Settings(uri=collection.uri, collection=collection.name, model="builtin"))
+    yield library
+    library.searcher().close()
 
 
 def store(collection: Collection, ids: tuple[int, ...], **cells: Any) -> list[dict[str, Any]]:
@@ -134,12 +131,7 @@ def test_the_command_line_waits_for_the_columns(collection: Collection, monkeypa
     assert len(json.loads(shown.output)) == len(IDS)
 
 
-def test_the_api_says_how_many_rows_have_come(
-    collection: Collection, held_up: threading.Event, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    store(collection, IDS)
-    monkeypatch.setattr("app.library.SHOWING", calls.SHOWING._replace(columns=0.0))
-    library = Library(Settings(uri=collection.uri, collection=collection.name, model="builtin"))
+def test_the_api_says_how_many_rows_have_come(library: Library, held_up: threading.Event) -> None:
     client = TestClient(build_app(library), base_url="http://127.0.0.1")
     answer = client.get("/api/facets")
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
@@ -147,15 +139,9 @@ def test_the_api_says_how_many_rows_have_come(
     held_up.set()
     library.warm_up()
     assert client.get("/api/facets").json()["total"] == len(IDS)
-    library.searcher().close()
 
 
-def test_words_are_searched_for_before_the_columns_have_come(
-    collection: Collection, held_up: threading.Event, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    store(collection, IDS)
-    monkeypatch.setattr("app.library.SHOWING", calls.SHOWING._replace(columns=0.0))
-    library = Library(Settings(uri=collection.uri, collection=collection.name, model="builtin"))
+def test_words_are_searched_for_before_the_columns_have_come(library: Library, held_up: threading.Event) -> None:
     first = library.overview()
     assert (first.rows, first.columns, first.samples, first.is_complete) == (len(IDS), (), (), False)
     with pytest.raises(ColumnsAwaited):
@@ -170,4 +156,3 @@ def test_words_are_searched_for_before_the_columns_have_come(
     assert whole.is_complete
     assert len(whole.columns) == len(FIELDS)
     assert len(whole.samples) == len(IDS)
-    library.searcher().close()

@@ -14,13 +14,15 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from tests.support.page import ROOT, Collection, environment, make_collection
+from tests.support.page import INSERT, ROOT, Collection, environment, make_collection, run_python
+from tests.support.photos import write_csv
 from tests.support.requirements import require_or_skip
 
 if TYPE_CHECKING:
@@ -31,6 +33,7 @@ CHROMIUM_FLAGS = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"]
 # On cores that other tests share, a page that answers in a second was seen to take more than thirty.
 PATIENCE_MS = 120_000
 DESKTOP = {"width": 1280, "height": 900}
+LAPTOP = {"width": 1280, "height": 800}
 PHONE = {"width": 390, "height": 844}
 # Screenshots for people; CI keeps this folder.
 ARTIFACTS = ROOT / "test-artifacts"
@@ -78,6 +81,16 @@ def stop_page(program: subprocess.Popen[str]) -> int:
     program.send_signal(signal.SIGINT)
     program.communicate(timeout=30)
     return program.returncode
+
+
+@contextmanager
+def served(folder: Path, columns: list[str], rows: list[list[Any]]) -> Iterator[Site]:
+    """Index the rows, write no column of what the files tell, and run a page of them."""
+    uri = str(folder / "images.db")
+    run_python("-c", INSERT, str(write_csv(folder / "images.csv", columns, rows)), uri)
+    program, address = start_page(folder, "--uri", uri)
+    yield Site(address, uri, Collection(folder, folder, {}))
+    assert stop_page(program) == 0
 
 
 @pytest.fixture(scope="session")

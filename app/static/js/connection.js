@@ -8,7 +8,9 @@ async function checkServer() {
   if (!document.hidden || away) {
     const answer = await fetch(hadImages || away ? "readyz" : "healthz", { cache: "no-store", signal: AbortSignal.timeout(10_000) }).catch((error) => error);
     const told = answer.status === 503 ? (await answer.json().catch(() => ({}))).key : "";
-    showAway(answer.name === "TimeoutError" ? away : told || (answer.status < 500 ? "" : "server_away")); // a busy server is not away
+    const key = answer.name === "TimeoutError" ? away : told || (answer.status < 500 ? "" : "server_away"); // a busy server is not away
+    if (!key && away === "error_columns") comeBack(); // said until there is an answer
+    else showAway(key);
   }
   setTimeout(checkServer, away ? 1500 : 5000);
 }

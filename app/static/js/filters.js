@@ -44,7 +44,7 @@ function describeChosen({ name, kind, label: own, anywhere, chosen: { values = [
   return `${label}: ${values.map((value) => nameOf(name, value)).join(", ")}`;
 }
 
-const dayInWords = (day) => new Date(day).toLocaleDateString(LANGUAGE, { dateStyle: "medium", timeZone: "UTC" });
+const dayInWords = (day) => new Date(day).toLocaleDateString(LOCALE, { dateStyle: "medium", timeZone: "UTC" });
 const named = (name) => find(`[data-column="${CSS.escape(name)}"]`, panel);
 
 function makeField(column) {
@@ -156,7 +156,7 @@ function makeFolder(field, { path, name, count, folders }) {
 }
 
 function makeYear(field, { year, count, months }) {
-  const long = new Intl.DateTimeFormat(LANGUAGE, { month: "long", timeZone: "UTC" }), start = String(year).padStart(4, "0");
+  const long = new Intl.DateTimeFormat(LOCALE, { month: "long", timeZone: "UTC" }), start = String(year).padStart(4, "0");
   const days = (month) => new Date(Date.UTC(year, month, 0)).toISOString().slice(0, 10);
   const below = months.map(({ month, count }) => makeNode(field, long.format(Date.UTC(2000, month - 1, 15)), count, { low: `${days(month).slice(0, 8)}01`, high: days(month) }, []));
   return makeNode(field, start, count, { low: `${start}-01-01`, high: `${start}-12-31` }, below);

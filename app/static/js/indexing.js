@@ -14,6 +14,7 @@ async function followIndexing() {
 function showIndexing({ jobs, may_add: mayAdd }) {
   const busy = jobs.find((job) => job.state === "indexing") ?? jobs.find((job) => job.state === "waiting");
   indexing.hidden = !mayAdd && !jobs.some((job) => job.message) && !busy;
+  indexing.classList.toggle("idle", mayAdd && !busy);
   find("form", indexing).classList.toggle("closed", !mayAdd);
   const told = jobs.filter((job) => job.message).map((job) => `${job.source}: ${describeFault(job)}`);
   fill(indexing, { summary: busy ? describeJob(busy) : text(mayAdd ? "add_images" : "indexing"), message: [refused, ...told].filter(Boolean).join("\n") });
@@ -46,3 +47,11 @@ find("form", indexing).onsubmit = async (event) => {
   followIndexing();
 };
 followIndexing();
+
+indexing.ontoggle = () => indexing.open && find("[name=source]", indexing).focus();
+indexing.onkeydown = ({ key }) => {
+  if (key !== "Escape") return;
+  indexing.open = false;
+  find("summary", indexing).focus();
+};
+addEventListener("pointerdown", ({ target }) => indexing.contains(target) || (indexing.open = false));

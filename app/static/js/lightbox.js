@@ -42,13 +42,13 @@ function enlarge(card, index) {
 }
 
 function describeCard(card) {
-  fill(dialog, { label: card.label, score: card.score && text("score_of", { score: card.score }), name: card.name === card.label ? "" : card.name });
+  fill(dialog, { label: card.label, score: card.score && text("score_of", { score: scores.format(card.score) }), name: card.name === card.label ? "" : card.name });
   linkCard(dialog, card);
 }
 
 function place(index) {
   shown = index;
-  fill(dialog, { position: index < 0 ? "" : text("position", { number: numbers.format(index + 1), count: numbers.format(cards.length) }) });
+  fill(dialog, { position: index < 0 ? "" : text("position", { number: numbers.format(index + 1), count: numbers.format(cards.length) + (view.more ? "+" : "") }) });
   find(".previous", dialog).hidden = index <= 0;
   find(".next", dialog).hidden = index < 0 || (index >= cards.length - 1 && !view.more);
   if (cards[index + 1]) new Image().src = previewAddress(cards[index + 1]); // in advance
@@ -65,7 +65,7 @@ async function describeFile(card) {
   const size = [known.width && `${numbers.format(known.width)} × ${numbers.format(known.height)}`, known.bytes && fileSize(known.bytes)];
   const facts = [
     [text("folder"), known.folder], [text("file_size"), size.filter(Boolean).join(" · ")],
-    [text("file_modified"), known.modified && new Date(known.modified).toLocaleString(LANGUAGE, { dateStyle: "medium", timeStyle: "short" })],
+    [text("file_modified"), known.modified && new Date(known.modified).toLocaleString(LOCALE, { dateStyle: "medium", timeStyle: "short" })],
     ...known.fields.map(([name, own, value]) => [columnName(name, own), typeof value === "boolean" ? text(value ? "yes" : "no") : dateInWords(name, value)]),
   ];
   find("dl", dialog).replaceChildren(...facts.filter(([, value]) => value).flatMap(([name, value]) => [create("dt", {}, name), create("dd", {}, value)]));
@@ -77,12 +77,12 @@ async function describeFile(card) {
 function dateInWords(name, value) {
   const isDate = name === "taken" || view.form.columns.some((column) => column.name === name && column.kind === "date");
   if (!isDate || Number.isNaN(Date.parse(value))) return value;
-  return new Date(value).toLocaleString(LANGUAGE, { dateStyle: "medium", ...(value.includes("T") ? { timeStyle: "short" } : { timeZone: "UTC" }) });
+  return new Date(value).toLocaleString(LOCALE, { dateStyle: "medium", ...(value.includes("T") ? { timeStyle: "short" } : { timeZone: "UTC" }) });
 }
 
 function fileSize(bytes) {
   const [unit, divisor, digits] = bytes < 1e6 ? ["kilobyte", 1e3, 0] : ["megabyte", 1e6, 1];
-  return new Intl.NumberFormat(LANGUAGE, { style: "unit", unit, maximumFractionDigits: digits }).format(bytes / divisor);
+  return new Intl.NumberFormat(LOCALE, { style: "unit", unit, maximumFractionDigits: digits }).format(bytes / divisor);
 }
 
 function lose() {

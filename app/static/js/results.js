@@ -20,6 +20,7 @@ function render(answer) {
   cards = [...cards.slice(0, known), ...(answer.cards ?? [])];
   view = answer;
   hadImages ||= view.collection.rows > 0;
+  if (!passes && away === "error_columns") showAway("");
   rewriteAddress(view.url);
   if (known) {
     showCards(known);
@@ -89,7 +90,7 @@ strip.addEventListener("wheel", (event) => {
 function statusLine(query, rows) {
   const { total, above, form } = view;
   const shown = numbers.format(above ?? total), narrowed = above !== null || form.active.length > 0;
-  return !query ? plural("status_browsed", rows, { shown }) : narrowed ? plural("status_found", rows, { shown, query })
+  return !query ? (narrowed ? plural("status_browsed", rows, { shown }) : plural("rows", rows)) : narrowed ? plural("status_found", rows, { shown, query })
     : text("status_all", { images: plural("rows", rows), query });
 }
 
@@ -128,7 +129,7 @@ function dress(item, card, index) {
   item.layout = 0;
   item.ariaPosInSet = index + 1;
   item.ariaSetSize = view.more ? -1 : cards.length;
-  fill(item, { label: card.label, score: card.score });
+  fill(item, { label: card.label, score: card.score && scores.format(card.score) });
   find(".label", item).title = card.name;
   image.alt = card.label;
   image.src = `thumb/${encodeURIComponent(card.id)}`;

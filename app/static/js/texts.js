@@ -13,7 +13,9 @@ while (others.some((selector) => !document.querySelector(selector))) await new P
 // ---- texts: in the browser's language, which the head of the document has asked for -------------------------------
 
 const { language: LANGUAGE, texts: TEXTS } = await window.imageSearchTexts;
-const numbers = new Intl.NumberFormat(LANGUAGE);
+const LOCALE = navigator.language.startsWith(LANGUAGE) ? navigator.language : LANGUAGE; // Britain writes days otherwise than America
+const numbers = new Intl.NumberFormat(LOCALE);
+const scores = new Intl.NumberFormat(LOCALE, { minimumFractionDigits: 3 });
 const plurals = new Intl.PluralRules(LANGUAGE);
 
 function text(key, values = {}) {
