@@ -92,7 +92,8 @@ def test_a_wrong_table_ends_the_run_at_once(command: Command, tmp_path: Path) ->
 def start(source: Path, folder: Path, *target: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "pipelines", "insert", str(source), *target, *ON_RAY, "--json"],
-        cwd=folder, env=program_env(None), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        cwd=folder, env=program_env({"RAY_worker_niceness": "0"}), text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
 
 
