@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 import threading
 import uuid
 from collections.abc import Callable, Iterator
@@ -25,6 +24,8 @@ from tests.support.tcp_proxy import TcpProxy
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
+
+    from tests.support.prepared import Fork
 
 pytestmark = pytest.mark.long
 # Counts how often the line above the images comes and goes.
@@ -57,9 +58,7 @@ def leave_and_come_back(page: Page, leave: Callable[[], object], come_back: Call
     assert page.evaluate("window.stayed")  # without a reload
 
 
-def test_a_file_that_is_moved_away_and_back(
-    browser: Browser, site: Site, tmp_path: Path, programs: list[subprocess.Popen[str]]
-) -> None:
+def test_a_file_that_is_moved_away_and_back(browser: Browser, site: Site, tmp_path: Path, programs: list[Fork]) -> None:
     uri = site.collection.copy_to(tmp_path)
     program, address = start_page(tmp_path, "--uri", uri)
     programs.append(program)
@@ -123,7 +122,7 @@ def test_a_server_that_is_gone_and_back(
     proxy: TcpProxy,
     photos: Photos,
     tmp_path: Path,
-    programs: list[subprocess.Popen[str]],
+    programs: list[Fork],
     leave: Callable[[TcpProxy], None],
 ) -> None:
     name = f"t_{uuid.uuid4().hex[:12]}"

@@ -25,7 +25,7 @@ from tests.support.page import image_folder
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
-ROWS = 700
+ROWS = 350
 FILES = ("rocket.jpg", "coffee.png", "chelsea.png", "moon.png", "hubble_deep_field.jpg", "camera.png")
 BOXES = """[...document.querySelectorAll('.cards li')].map((item) => {
     const { left, top, width, height } = item.getBoundingClientRect();
@@ -38,7 +38,7 @@ FOCUSED = "Number(document.activeElement.closest('li')?.dataset.index ?? -1)"
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """A page of 700 rows of six images, without columns that tell their sizes."""
+    """A page of 350 rows of six images, without columns that tell their sizes."""
     folder = tmp_path_factory.mktemp("grid")
     rows = [[number, image_folder() / FILES[number % 6], f"label {number}"] for number in range(ROWS)]
     with served(folder, ["id", "path", "label"], rows) as site:

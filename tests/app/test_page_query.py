@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import re
-import subprocess
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote_plus
@@ -33,6 +33,8 @@ from tests.support.program import free_port
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page, Route
+
+    from tests.support.prepared import Fork
 
 # Hands a file to the page as the clipboard or the mouse does.
 PASTE = """bytes => {
@@ -491,7 +493,7 @@ def test_address_of_an_image_is_searched_for_and_refused_on_private_networks(pag
 
 
 def test_lost_server_is_said_and_what_was_typed_is_asked_when_it_is_back(
-    browser: Browser, site: Site, tmp_path: Path, programs: list[subprocess.Popen[str]]
+    browser: Browser, site: Site, tmp_path: Path, programs: list[Fork]
 ) -> None:
     uri = site.collection.copy_to(tmp_path)
     port = str(free_port())
@@ -500,7 +502,7 @@ def test_lost_server_is_said_and_what_was_typed_is_asked_when_it_is_back(
     page = browser.new_page(locale="de-DE")
     page.goto(f"{address}/?q=cat")
     wait_for(page, "results")
-    program.kill()
+    program.send_signal(signal.SIGKILL)
     program.wait()
     page.wait_for_selector(".lost-server:not([hidden])")
     assert page.inner_text(".lost-server").startswith("Der Server antwortet nicht.")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,14 +28,15 @@ from tests.support.page import (
     HOSTILE_LABEL,
     HOSTILE_NAME,
     HOSTILE_TEMPLATE,
-    INSERT,
-    image_folder,
+    insert_apart,
     run_program,
-    run_python,
 )
+from tests.support.photos import draw_images
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page, Route
+
+    from tests.support.prepared import Fork
 
 # Searches of the test that measures nothing but that they end.
 TRIES = 5
@@ -216,25 +216,25 @@ def test_nothing_moves_when_the_answer_comes(page: Page, site: Site) -> None:
 
 
 def test_collection_made_while_the_page_runs_and_first_result_in_time(
-    browser: Browser, tmp_path: Path, programs: list[subprocess.Popen[str]]
+    browser: Browser, tmp_path: Path, programs: list[Fork]
 ) -> None:
     """The page holds no lock on a file that does not exist, says how to make it, and is fast on 1,000 images."""
     uri = tmp_path / "new.db"
     program, address = start_page(tmp_path, "--uri", str(uri))
     programs.append(program)
-    assert program.stdout is not None
     command = f"image-search insert photos/ --uri {uri}"
-    assert program.stdout.readline() == f"There is no collection 'images' yet. Fill it with: {command}\n"
+    said = (tmp_path / "out").read_text().splitlines()
+    assert said[1:] == [f"There is no collection 'images' yet. Fill it with: {command}"]
     page = browser.new_page(locale="en-GB")
     page.goto(address)
     wait_for(page, "empty")
     assert page.inner_text(".message code") == command
     save_screenshot(page, "desktop-empty")
     assert not uri.exists()
-    files = [image_folder() / name for name in ("rocket.jpg", "coffee.png", "chelsea.png", "moon.png")]
+    files = draw_images(tmp_path / "drawn", 4)
     rows = [f"{number},{files[number % 4]},label {number % 100}" for number in range(1000)]
     (tmp_path / "new.csv").write_text("\n".join(["id,path,label", *rows]))
-    run_python("-c", INSERT, str(tmp_path / "new.csv"), str(uri))
+    insert_apart(tmp_path / "new.csv", uri)
     page.reload()
     wait_for(page, "start")
     assert "1,000 images" in page.inner_text("#header")

@@ -8,10 +8,8 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import tarfile
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,8 +19,10 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from tests.support.page import INSERT, ROOT, Collection, environment, make_collection, run_python
+from pipelines.settings import cache_dir
+from tests.support.page import ROOT, Collection, environment, insert_apart, make_collection
 from tests.support.photos import write_csv
+from tests.support.prepared import QUIET, Fork, prepared_page
 from tests.support.requirements import require_or_skip
 
 if TYPE_CHECKING:
@@ -48,46 +48,44 @@ class Site(NamedTuple):
     collection: Collection
 
 
-def start_page(folder: Path, *options: str) -> tuple[subprocess.Popen[str], str]:
-    """Start the page as a user would and wait for the line with its address."""
-    with open(folder / "errors.txt", "w") as errors:
-        program = subprocess.Popen(
-            [sys.executable, "-m", "app", "--port", "0", *options], cwd=ROOT, text=True,
-            env=environment(IMAGE_SEARCH_CACHE=str(folder / "cache")), stdout=subprocess.PIPE, stderr=errors,
-        )  # fmt: skip
-    assert program.stdout is not None
-    watchdog = threading.Timer(120, program.kill)
-    watchdog.start()
-    line = program.stdout.readline()
-    watchdog.cancel()
-    announced = re.fullmatch(r"Search page: (http://127\.0\.0\.1:\d+) \(Ctrl-C stops it\)\n", line)
-    assert announced, (line, (folder / "errors.txt").read_text())
+def start_page(folder: Path, *options: str) -> tuple[Fork, str]:
+    """Start the page as a user would and wait for the line with its address; what it prints is in `out` and `err`."""
+    cache = folder / "cache"
+    if not cache.exists():  # models are converted once for all
+        (cache_dir() / "converted").mkdir(parents=True, exist_ok=True)
+        cache.mkdir()
+        (cache / "converted").symlink_to(cache_dir() / "converted")
+    env = environment(**QUIET, IMAGE_SEARCH_CACHE=str(cache))
+    program = prepared_page().start(["serve", "--port", "0", *options], ROOT, folder, env)
+    end = time.monotonic() + 120
+    line = re.compile(r"Search page: (http://127\.0\.0\.1:\d+) \(Ctrl-C stops it\)\n")
+    while not (announced := line.match((folder / "out").read_text())):
+        assert time.monotonic() < end, (folder / "err").read_text()
+        time.sleep(0.05)
     return program, announced[1]
 
 
 @pytest.fixture
-def programs() -> Iterator[list[subprocess.Popen[str]]]:
+def programs() -> Iterator[list[Fork]]:
     """Return a list for pages that a test starts; they are killed when the test ends."""
-    started: list[subprocess.Popen[str]] = []
+    started: list[Fork] = []
     yield started
     for program in started:
-        if program.poll() is None:
-            program.kill()
-        program.communicate()
+        program.send_signal(signal.SIGKILL)
+        program.wait()
 
 
-def stop_page(program: subprocess.Popen[str]) -> int:
+def stop_page(program: Fork) -> int:
     """Press Ctrl-C; return the exit status."""
     program.send_signal(signal.SIGINT)
-    program.communicate(timeout=30)
-    return program.returncode
+    return program.wait(timeout=30)
 
 
 @contextmanager
 def served(folder: Path, columns: list[str], rows: list[list[Any]]) -> Iterator[Site]:
     """Index the rows, write no column of what the files tell, and run a page of them."""
     uri = str(folder / "images.db")
-    run_python("-c", INSERT, str(write_csv(folder / "images.csv", columns, rows)), uri)
+    insert_apart(write_csv(folder / "images.csv", columns, rows), uri)
     program, address = start_page(folder, "--uri", uri)
     yield Site(address, uri, Collection(folder, folder, {}))
     assert stop_page(program) == 0
@@ -102,7 +100,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     program, address = start_page(folder, "--uri", uri)
     yield Site(address, uri, collection)
     assert stop_page(program) == 0
-    assert "Traceback" not in (folder / "errors.txt").read_text()
+    assert "Traceback" not in (folder / "err").read_text()
 
 
 # One browser per module, not per session: while it is open, Playwright's event loop occupies the thread.

@@ -6,7 +6,9 @@ Run as a module, this is that process: it reads a command a line, and answers wi
 from __future__ import annotations
 
 import atexit
+import functools
 import gc
+import io
 import json
 import os
 import signal
@@ -19,34 +21,69 @@ from pathlib import Path
 
 from tests.support.program import ROOT, CommandResult, program_env
 
-# What `insert` and `search` import; torch is half of it. Set before that, as the program does: two that keep quiet.
-LIBRARIES = "numpy pyarrow pandas PIL.Image cv2 pymilvus milvus_lite openvino torch pipelines.cli.commands"
-QUIET = {"OPENCV_LOG_LEVEL": "SILENT", "GRPC_VERBOSITY": "NONE"}
+# What `insert` and `search` import; torch is half of it.
+LIBRARIES = (
+    "import numpy, pyarrow, pandas, PIL.Image, cv2, pymilvus, milvus_lite, openvino, torch, pipelines.cli.commands"
+)
+# What the page needs besides: ten seconds of a core.
+PAGE = "from app.gradio_import import import_gradio; import_gradio(); import app.server, app.application, app.page"
+# Set before that, as the program does: two that keep quiet, and one that asks nobody.
+QUIET = {"OPENCV_LOG_LEVEL": "SILENT", "GRPC_VERBOSITY": "NONE", "GRADIO_ANALYTICS_ENABLED": "False"}
+
+
+class Fork:
+    """A command that runs; what it prints is in two files."""
+
+    def __init__(self, pid: int, parent: PreparedProgram) -> None:
+        self.pid, self._parent = pid, parent
+        self.returncode: int | None = None
+
+    def send_signal(self, number: int) -> None:
+        """Send a signal, if the command has not been waited for."""
+        if self.returncode is None:
+            os.kill(self.pid, number)
+
+    def wait(self, timeout: float = 240) -> int:
+        """Return the exit status; the command is killed when the time is over."""
+        if self.returncode is None:
+            watchdog = threading.Timer(timeout, os.kill, (self.pid, signal.SIGKILL))
+            watchdog.start()
+            self.returncode = self._parent.ask(pid=self.pid)
+            watchdog.cancel()
+        return self.returncode
 
 
 class PreparedProgram:
-    """Runs `image-search …` in forks of one process, one after the other."""
+    """Runs `image-search …` in forks of one process, which has imported some libraries."""
 
-    def __init__(self) -> None:
+    def __init__(self, imports: str = LIBRARIES) -> None:
+        self._imports = imports
         self._parent: subprocess.Popen[str] | None = None
 
     def run(self, arguments: list[str], folder: Path) -> CommandResult:
-        """Run a command in a folder; it is killed after four minutes."""
+        """Run a command in a folder."""
+        with tempfile.TemporaryDirectory() as outputs:
+            status = self.start(arguments, folder, Path(outputs), program_env(QUIET)).wait()
+            return CommandResult(status, *(Path(outputs, name).read_text("utf-8") for name in ("out", "err")))
+
+    def start(self, arguments: list[str], folder: Path, outputs: Path, env: dict[str, str]) -> Fork:
+        """Start a command in a folder; what it prints goes to the files `out` and `err`."""
+        for name in ("out", "err"):
+            (outputs / name).write_bytes(b"")
+        job = {"arguments": arguments, "folder": str(folder), "outputs": str(outputs), "env": env}
+        return Fork(self.ask(**job), self)
+
+    def ask(self, **job: object) -> int:
+        """Return the process id of a command, or how the one with this process id ended."""
         if self._parent is None:
             self._parent = subprocess.Popen(
-                [sys.executable, "-m", __name__], cwd=ROOT, env=program_env(QUIET), text=True,
+                [sys.executable, "-m", __name__, self._imports], cwd=ROOT, env=program_env(QUIET), text=True,
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             )  # fmt: skip
         assert self._parent.stdin is not None
         assert self._parent.stdout is not None
-        with tempfile.TemporaryDirectory() as outputs:
-            job = {"arguments": arguments, "folder": str(folder), "outputs": outputs}
-            print(json.dumps(job), file=self._parent.stdin, flush=True)
-            watchdog = threading.Timer(240, os.kill, (int(self._parent.stdout.readline()), signal.SIGKILL))
-            watchdog.start()
-            status = int(self._parent.stdout.readline())
-            watchdog.cancel()
-            return CommandResult(status, *(Path(outputs, name).read_text("utf-8") for name in ("out", "err")))
+        print(json.dumps(job), file=self._parent.stdin, flush=True)
+        return int(self._parent.stdout.readline())
 
     def close(self) -> None:
         """End the process that is forked."""
@@ -54,21 +91,33 @@ class PreparedProgram:
             self._parent.communicate()
 
 
+@functools.cache
+def prepared_page() -> PreparedProgram:
+    """Return what starts pages, and whatever is to run beside them."""
+    program = PreparedProgram(f"{LIBRARIES}; {PAGE}")
+    atexit.register(program.close)
+    return program
+
+
 def wait_for_command() -> list[str]:
     """Fork for each line of the standard input, and return in the forks, with what each is to run."""
     for line in iter(sys.stdin.readline, ""):
         job = json.loads(line)
+        if "pid" in job:
+            print(os.waitstatus_to_exitcode(os.waitpid(job["pid"], 0)[1]), flush=True)
+            continue
         child = os.fork()
         if child == 0:
             os.chdir(job["folder"])
+            os.environ.clear()
+            os.environ.update(job["env"])
             for number, name in enumerate((os.devnull, "out", "err")):
-                file = os.open(os.path.join(job["outputs"], name), os.O_RDWR | os.O_CREAT)
+                file = os.open(os.path.join(job["outputs"], name), os.O_RDWR | os.O_APPEND)
                 os.dup2(file, number)
                 os.close(file)
             arguments: list[str] = job["arguments"]
             return arguments
         print(child, flush=True)
-        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
     os._exit(0)
 
 
@@ -76,6 +125,8 @@ def run_to_its_end(arguments: list[str]) -> None:
     """Run a command, and end as a search does: taking the libraries down would copy all that the forks share."""
     from pipelines.cli import main
 
+    assert isinstance(sys.stdout, io.TextIOWrapper)
+    sys.stdout.reconfigure(line_buffering=True)
     status = 0
     try:
         main(arguments)
@@ -91,7 +142,6 @@ def run_to_its_end(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    for library in LIBRARIES.split():
-        __import__(library)
+    exec(sys.argv[1])
     gc.freeze()  # a collection would touch, and so copy, each object that the forks share
     run_to_its_end(wait_for_command())
