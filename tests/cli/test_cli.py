@@ -91,14 +91,14 @@ def test_profile_prints_seconds_per_step(quick_command: Command, photos: Photos,
         assert re.search(rf"{step} +\d+\.\d\d\d", out)
 
 
-def test_search_prints_a_table_and_json(command: Command, photos: Photos, indexed: str) -> None:
-    done = command("search", "a white dog", "--uri", indexed, "-k", "3")
+def test_search_prints_a_table_and_json(quick_command: Command, photos: Photos, indexed: str) -> None:
+    done = quick_command("search", "a white dog", "--uri", indexed, "-k", "3")
     assert (done.status, done.err) == (0, "")
     lines = done.out.splitlines()
     assert lines[0].split() == ["rank", "id", "score", "path", "label", "year"]
     assert len(lines) == 2 + 3
 
-    done = command("search", "--image", photos.paths[6], "--uri", indexed, "-k", "2", "--json")
+    done = quick_command("search", "--image", photos.paths[6], "--uri", indexed, "-k", "2", "--json")
     first, second = json.loads(done.out)
     expected = {"rank": 1, "id": 6, "path": str(photos.paths[6]), "label": "label0", "year": 2016, "width": 96}
     assert {name: first[name] for name in expected} == expected
@@ -188,16 +188,16 @@ def test_search_prints_csv_that_no_spreadsheet_runs(
     assert [row["rank"] for row in read] == [str(number) for number in range(1, 8)]
 
 
-def test_info_and_drop(command: Command, indexed: str) -> None:
-    info = json.loads(command("info", "--uri", indexed, "--json").out)
+def test_info_and_drop(quick_command: Command, indexed: str) -> None:
+    info = json.loads(quick_command("info", "--uri", indexed, "--json").out)
     assert (info["rows"], info["dim"]) == (12, 256)
     assert info["fields"].items() >= {"label": "text", "year": "int", "width": "int"}.items()
-    assert "rows       12" in command("info", "--uri", indexed).out
-    refused = command("drop", "--uri", indexed)  # no terminal to say yes on
+    assert "rows       12" in quick_command("info", "--uri", indexed).out
+    refused = quick_command("drop", "--uri", indexed)  # no terminal to say yes on
     assert refused.status == 1
-    assert command("info", "--uri", indexed).status == 0
-    assert command("drop", "--uri", indexed, "--yes").out == "removed 'images' (12 rows)\n"
-    assert command("info", "--uri", indexed).status == 3
+    assert quick_command("info", "--uri", indexed).status == 0
+    assert quick_command("drop", "--uri", indexed, "--yes").out == "removed 'images' (12 rows)\n"
+    assert quick_command("info", "--uri", indexed).status == 3
 
 
 def test_one_is_told_in_the_singular(command: Command, photos: Photos, db: str) -> None:

@@ -59,11 +59,11 @@ def test_a_file_that_takes_too_long_to_decode_is_rejected(
 
 
 def test_the_command_says_that_a_file_broke(
-    command: Callable[..., CommandResult], photos: Photos, tmp_path: Path
+    quick_command: Callable[..., CommandResult], photos: Photos, tmp_path: Path
 ) -> None:
     arguments = ("insert", photos.folder, "--uri", tmp_path / "s.db", "--model", "builtin")
-    command(*arguments)
+    quick_command(*arguments)
     photos.paths[0].write_bytes(b"garbage")
-    result = command(*arguments)
+    result = quick_command(*arguments)
     assert result.status == 1
     assert "broken 1: their files changed and cannot be used; they are no longer found" in result.out

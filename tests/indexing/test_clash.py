@@ -44,13 +44,15 @@ def test_the_ways_out_lead_out(settings: Settings, photos: Photos, other: Path) 
     assert all_rows(settings)[1]["path"] == str(photos.paths[5])
 
 
-def test_the_command_names_the_ways_out(command: Callable[..., CommandResult], photos: Photos, other: Path) -> None:
-    assert command("insert", photos.csv, "--model", "builtin", "--limit", 5).status == 0
-    done = command("insert", other)
+def test_the_command_names_the_ways_out(
+    quick_command: Callable[..., CommandResult], photos: Photos, other: Path
+) -> None:
+    assert quick_command("insert", photos.csv, "--model", "builtin", "--limit", 5).status == 0
+    done = quick_command("insert", other)
     assert (done.status, done.err.count("\n")) == (2, 1)
     assert "--ids from-path" in done.err
-    assert command("insert", other, "--ids", "elsewhere").status == 2
-    assert command("insert", other, "--replace").status == 0
+    assert quick_command("insert", other, "--ids", "elsewhere").status == 2
+    assert quick_command("insert", other, "--replace").status == 0
 
 
 def test_a_moved_renamed_or_edited_source_is_the_same_one(lite: Settings, photos: Photos, tmp_path: Path) -> None:

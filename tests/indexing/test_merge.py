@@ -73,9 +73,9 @@ def test_the_label_of_a_folder_follows_a_file_that_moves(lite: Settings, photos:
 
 
 def test_the_command_says_which_columns_changed(
-    command: Callable[..., CommandResult], photos: Photos, tmp_path: Path
+    quick_command: Callable[..., CommandResult], photos: Photos, tmp_path: Path
 ) -> None:
     arguments = ("insert", photos.csv, "--uri", tmp_path / "s.db", "--model", "builtin")
-    assert "changed:" not in command(*arguments).out
+    assert "changed:" not in quick_command(*arguments).out
     photos.csv.write_text(photos.csv.read_text().replace("label1,2011", "cat,2001").replace("label1", "dog"))
-    assert "\nchanged: label 4, year 1\n" in command(*arguments).out
+    assert "\nchanged: label 4, year 1\n" in quick_command(*arguments).out

@@ -209,10 +209,12 @@ def test_options_that_need_the_whole_source_refuse_a_limit(lite: Settings, photo
         run_insert(photos.csv, lite, limit=3, prune=lambda gone, total: True)
 
 
-def test_the_command_says_what_it_reused(command: Callable[..., CommandResult], photos: Photos, tmp_path: Path) -> None:
+def test_the_command_says_what_it_reused(
+    quick_command: Callable[..., CommandResult], photos: Photos, tmp_path: Path
+) -> None:
     arguments = (photos.folder, "--uri", tmp_path / "s.db", "--model", "builtin")
-    command("insert", *arguments)
+    quick_command("insert", *arguments)
     shutil.copyfile(photos.paths[1], photos.folder / "copy.jpg")
     os.utime(photos.paths[2], ns=(5, 5))
-    out = command("insert", *arguments).out
+    out = quick_command("insert", *arguments).out
     assert "13 rows: 0 inserted, 0 updated, 1 deduplicated, 1 metadata_updated, 11 unchanged, 0 rejected" in out

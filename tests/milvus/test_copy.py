@@ -197,15 +197,15 @@ def test_a_copy_keeps_the_model_id_of_its_target(lite: Settings, second: Setting
 
 
 def test_the_command_prints_counts_and_its_status_is_the_verification(
-    command: Callable[..., CommandResult], photos: Photos, tmp_path: Path
+    quick_command: Callable[..., CommandResult], photos: Photos, tmp_path: Path
 ) -> None:
     here, there = tmp_path / "here.db", tmp_path / "there.db"
-    command("insert", photos.csv, "--uri", here, "--model", "builtin")
-    done = command("copy", "--from", here, "--to", there, "--to-collection", "mine")
+    quick_command("insert", photos.csv, "--uri", here, "--model", "builtin")
+    done = quick_command("copy", "--from", here, "--to", there, "--to-collection", "mine")
     assert (done.status, done.err) == (0, "")
     assert "12 rows: 12 copied, 0 there already" in done.out
     assert "verified: 12 rows in the source, 12 in the target; 12 rows compared value by value, all equal" in done.out
-    again = json.loads(command("copy", "--from", here, "--to", there, "--to-collection", "mine", "--json").out)
+    again = json.loads(quick_command("copy", "--from", here, "--to", there, "--to-collection", "mine", "--json").out)
     assert (again["copied"], again["unchanged"], again["verified"]) == (0, 12, True)
-    nowhere = command("copy", "--from", here, "--to", "http://127.0.0.1:9")
+    nowhere = quick_command("copy", "--from", here, "--to", "http://127.0.0.1:9")
     assert (nowhere.status, nowhere.err.count("\n")) == (3, 1)

@@ -152,15 +152,15 @@ def test_an_index_that_cannot_be_built_leaves_the_old_one(
 
 
 def test_info_shows_the_index_and_warns_of_lost_hits(
-    command: Callable[..., CommandResult], photos: Photos, tmp_path: Path
+    quick_command: Callable[..., CommandResult], photos: Photos, tmp_path: Path
 ) -> None:
     db = tmp_path / "s.db"
-    refused = command("insert", photos.csv, "--uri", db, "--model", "builtin", "--index", "diskann")
+    refused = quick_command("insert", photos.csv, "--uri", db, "--model", "builtin", "--index", "diskann")
     assert (refused.status, refused.err.count("\n"), db.exists()) == (2, 1, False)
     arguments = ("--index", "hnsw", "--metric", "ip", "--index-param", "M=32", "--index-param", "efConstruction=77")
-    assert command("insert", photos.csv, "--uri", db, "--model", "builtin", *arguments).status == 0
-    out = command("info", "--uri", db).out
+    assert quick_command("insert", photos.csv, "--uri", db, "--model", "builtin", *arguments).status == 0
+    out = quick_command("info", "--uri", db).out
     assert "HNSW (M 32, efConstruction 77); with a filter it can miss hits on Milvus Lite" in out
-    values = json.loads(command("info", "--uri", db, "--json").out)
+    values = json.loads(quick_command("info", "--uri", db, "--json").out)
     assert (values["index"], values["metric"]) == ("HNSW", "IP")
     assert values["index_params"] == {"M": 32, "efConstruction": 77}

@@ -223,12 +223,12 @@ def clip_retrieval_output(folder: Path, paths: list[Path], dim: int = 256) -> np
 
 
 def test_what_clip_retrieval_wrote_is_imported(
-    lite: Settings, photos: Photos, tmp_path: Path, command: Callable[..., CommandResult]
+    lite: Settings, photos: Photos, tmp_path: Path, quick_command: Callable[..., CommandResult]
 ) -> None:
     vectors = clip_retrieval_output(tmp_path / "output", photos.paths)
-    unnamed = command("import", tmp_path / "output", "--uri", lite.uri)
+    unnamed = quick_command("import", tmp_path / "output", "--uri", lite.uri)
     assert (unnamed.status, "name it by --model" in unnamed.err) == (2, True)
-    done = command("import", tmp_path / "output", "--uri", lite.uri, "--model", "builtin", "--json")
+    done = quick_command("import", tmp_path / "output", "--uri", lite.uri, "--model", "builtin", "--json")
     assert (json.loads(done.out)["copied"], json.loads(done.out)["verified"]) == (12, True), done.err
     rows = all_rows(lite)
     assert [*rows] == sorted(path_id(str(path)) for path in photos.paths)
@@ -249,18 +249,18 @@ def test_wrong_output_of_clip_retrieval_is_refused(photos: Photos, tmp_path: Pat
         ClipRetrievalFolder(tmp_path / "output", "m@1", 256, "image_path")
 
 
-def test_the_commands(command: Callable[..., CommandResult], photos: Photos, tmp_path: Path) -> None:
+def test_the_commands(quick_command: Callable[..., CommandResult], photos: Photos, tmp_path: Path) -> None:
     folder = tmp_path / "my vectors"
-    done = command("insert", photos.csv, "--to", folder, "--model", "builtin")
+    done = quick_command("insert", photos.csv, "--to", folder, "--model", "builtin")
     assert (done.status, done.err) == (0, "")
     assert f"files in {folder}" in done.out
     assert f"next:  image-search import '{folder}'" in done.out
-    assert "verified: 12 rows" in command("import", folder, "--uri", tmp_path / "a.db").out
-    done = command("export", tmp_path / "again", "--uri", tmp_path / "a.db", "--float16", "--json")
+    assert "verified: 12 rows" in quick_command("import", folder, "--uri", tmp_path / "a.db").out
+    done = quick_command("export", tmp_path / "again", "--uri", tmp_path / "a.db", "--float16", "--json")
     assert (done.status, json.loads(done.out)["copied"]) == (0, 12)
-    empty = command("import", tmp_path / "nothing", "--uri", tmp_path / "a.db")
+    empty = quick_command("import", tmp_path / "nothing", "--uri", tmp_path / "a.db")
     assert (empty.status, empty.err.count("\n")) == (3, 1)
-    refused = command("import", folder, "--uri", tmp_path / "a.db", "--bulk", tmp_path)
+    refused = quick_command("import", folder, "--uri", tmp_path / "a.db", "--bulk", tmp_path)
     assert refused.err == "error: Milvus Lite has no bulk load: leave out --bulk\n"
 
 
