@@ -82,7 +82,7 @@ def test_a_source_that_vanished_removes_nothing(lite: Settings, photos: Photos, 
     run_insert(photos.csv, lite)
     run_insert(photos.folder, lite)
     shutil.move(photos.folder, tmp_path / "elsewhere")  # as when a disk is not mounted
-    with pytest.raises(InputError, match=r"nothing is left of 12 images of  .*nothing was removed"):
+    with pytest.raises(InputError, match=r"nothing is left of 12 images of .*nothing was removed"):
         run_insert(photos.csv, lite, rejects=str(tmp_path / "r.csv"), prune=yes)
     with pytest.raises(InputError, match="there is no file or folder"):
         run_insert(photos.folder, lite, prune=yes)
