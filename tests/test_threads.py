@@ -69,7 +69,7 @@ def test_by_default_everything_takes_the_cores_of_the_affinity(runtime: str, pho
 def test_the_summary_tells_the_threads_and_the_environment_sets_them(command, photos: Photos, tmp_path: Path) -> None:
     arguments = ("insert", photos.csv, "--uri", tmp_path / "x.db", "--model", "builtin")
     first = command(*arguments, env={"IMAGE_SEARCH_THREADS": "1"}).out
-    assert re.search(r"the model ran by openvino .+ on cpu, batch \d+, threads 1\n", first), first
+    assert re.search(r"the model ran by openvino .+ on cpu.*, batch \d+, threads 1\n", first), first
     assert "the model ran by" not in command(*arguments).out  # nothing was embedded
 
 
