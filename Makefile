@@ -121,8 +121,9 @@ bench-page: .venv/installed  ## the page in Chromium: Enter to images, a scroll 
 bench-browse: .venv/installed  ## lists in the order of a column, and facets, at 100,000 and 1,000,000 rows; ROWS=…
 	$(BIN)/python -W ignore -m benchmarks.browse $(if $(ROWS),--rows $(ROWS))
 
-bench-scale: .venv/installed  ## 100,000 generated images: rate, memory, second run; a million rows of CSV; ONLY=run or csv
+bench-scale: .venv/installed  ## 100,000 generated images: rate, memory, second run; a million rows of CSV (ONLY=run or csv); then bench-vectors and forecast
 	$(BIN)/python -W ignore -m benchmarks.scale $(if $(ONLY),--only $(ONLY))
+	$(if $(ONLY),,$(MAKE) bench-vectors forecast ROWS=)
 
 bench-vectors: .venv/installed .venv-milvus/bin/milvus-server  ## vectors on a Milvus server: export, both imports, searches over HTTP; ROWS=… (1,000,000)
 	$(BIN)/python -W ignore -m benchmarks.vectors --figures benchmarks/vectors.json $(if $(ROWS),--rows $(ROWS))
