@@ -13,7 +13,7 @@ from torch.overrides import TorchFunctionMode
 from .spec import Activation, ModelSpec
 
 # With a number: what networks do to their parameters when they are made.
-KEEPING_SHAPES = frozenset({"mul", "__mul__", "__rmul__", "div", "__truediv__", "triu_"})
+_KEEPING_SHAPES = frozenset({"mul", "__mul__", "__rmul__", "div", "__truediv__", "triu_"})
 
 
 class NoRandomNumbers(TorchFunctionMode):
@@ -28,7 +28,7 @@ class NoRandomNumbers(TorchFunctionMode):
         name = getattr(func, "__name__", "")
         if name in ("normal_", "uniform_"):
             return args[0] if args else kwargs["tensor"]
-        if name in KEEPING_SHAPES and args[0].is_meta and not isinstance(args[1], Tensor):
+        if name in _KEEPING_SHAPES and args[0].is_meta and not isinstance(args[1], Tensor):
             return args[0]
         return func(*args, **(kwargs or {}))
 
@@ -177,3 +177,36 @@ def _turn(x: Tensor, sin: Tensor, cos: Tensor) -> Tensor:
 
 def split_heads(x: Tensor, heads: int) -> Tensor:
     return torch.unflatten(x, 2, (heads, x.shape[2] // heads)).transpose(1, 2)
+
+
+class PatchTower(nn.Module):
+    """An image tower that cuts uint8[n, size, size, 3] RGB into patches, and goes through blocks of attention."""
+
+    def __init__(self, network: Any, spec: ModelSpec, dtype: torch.dtype, angles: Tensor | None = None) -> None:
+        super().__init__()
+        self.visual, self.dtype = network.visual, dtype
+        self.pixels = Pixels(spec)
+        self.patches = network.visual.conv1.to(dtype)
+        self.blocks = Blocks(network.visual.transformer, dtype, angles)
+
+    def embed_patches(self, pixels: Tensor) -> Tensor:
+        """Return float32[n, patches, width], without positions."""
+        x: Tensor = self.patches(self.pixels(pixels).to(self.dtype))
+        return x.flatten(2).transpose(1, 2).float()
+
+
+class NamedAsClip(nn.Module):
+    """The parameters of both towers, under the names that OpenAI gave those of CLIP, where CLIP has them.
+
+    Families add their `text_projection`.
+    """
+
+    def __init__(self, spec: ModelSpec, visual: nn.Module, epsilon: float) -> None:
+        super().__init__()
+        sizes = spec.architecture
+        width = sizes.transformer_width
+        self.visual = visual
+        self.token_embedding = nn.Embedding(sizes.vocab_size, width)
+        self.positional_embedding = nn.Parameter(torch.empty(sizes.context_length, width))
+        self.transformer = resblocks(spec, width, sizes.transformer_heads, sizes.transformer_layers, epsilon)
+        self.ln_final = nn.LayerNorm(width, epsilon)

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .blocks import AttentionPool, Blocks, Pixels, resblocks
+from .blocks import AttentionPool, NamedAsClip, PatchTower, resblocks
 from .spec import ModelSpec
 
 EPSILON = 1e-5
@@ -19,19 +19,13 @@ _POOL_HEADS = 8
 _TEMPERATURE = 10000.0
 
 
-class PeNetwork(nn.Module):
-    """The parameters of both towers, under the names that OpenAI gave those of CLIP, where CLIP has them."""
+class PeNetwork(NamedAsClip):
+    """The parameters of both towers."""
 
     def __init__(self, spec: ModelSpec) -> None:
-        super().__init__()
+        super().__init__(spec, _Visual(spec), EPSILON)
         sizes = spec.architecture
-        width = sizes.transformer_width
-        self.visual = _Visual(spec)
-        self.token_embedding = nn.Embedding(sizes.vocab_size, width)
-        self.positional_embedding = nn.Parameter(torch.empty(sizes.context_length, width))
-        self.transformer = resblocks(spec, width, sizes.transformer_heads, sizes.transformer_layers, EPSILON)
-        self.ln_final = nn.LayerNorm(width, EPSILON)
-        self.text_projection = nn.Parameter(torch.empty(width, sizes.embed_dim))
+        self.text_projection = nn.Parameter(torch.empty(sizes.transformer_width, sizes.embed_dim))
 
 
 class _Visual(nn.Module):
@@ -52,22 +46,18 @@ class _Visual(nn.Module):
         self.head = nn.Linear(width, sizes.embed_dim)
 
 
-class PeImageTower(nn.Module):
+class PeImageTower(PatchTower):
     """uint8[n, size, size, 3] RGB → float32[n, dim], not normalised."""
 
     def __init__(self, network: Any, spec: ModelSpec, dtype: torch.dtype) -> None:
-        super().__init__()
         visual = network.visual
-        self.visual, self.dtype = visual, dtype
-        self.pixels = Pixels(spec)
-        self.patches = visual.conv1.to(dtype)
         angles = rotary_angles(visual.side, spec.architecture.vision_width // visual.heads)
-        self.blocks = Blocks(visual.transformer, dtype, angles)
+        super().__init__(network, spec, dtype, angles)
         visual.attn_pool.to_dtype(dtype)
 
     def forward(self, pixels: Tensor) -> Tensor:
         visual = self.visual
-        patches = self.patches(self.pixels(pixels).to(self.dtype)).flatten(2).transpose(1, 2).float()
+        patches = self.embed_patches(pixels)
         first = visual.class_embedding.expand(patches.shape[0], 1, -1)
         x = visual.ln_pre(torch.cat([first, patches], dim=1) + visual.positional_embedding)
         x = visual.ln_post(self.blocks(x, whole=True))

@@ -12,25 +12,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .blocks import AttentionPool, Blocks, Pixels, resblocks
+from .blocks import AttentionPool, Blocks, NamedAsClip, PatchTower, resblocks
 from .spec import ModelSpec
 
 EPSILON = 1e-6  # of every layer norm
 
 
-class SiglipNetwork(nn.Module):
-    """The parameters of both towers, under the names that OpenAI gave those of CLIP, where CLIP has them."""
+class SiglipNetwork(NamedAsClip):
+    """The parameters of both towers."""
 
     def __init__(self, spec: ModelSpec) -> None:
-        super().__init__()
+        super().__init__(spec, _Visual(spec), EPSILON)
         sizes = spec.architecture
-        width = sizes.transformer_width
-        self.visual = _Visual(spec)
-        self.token_embedding = nn.Embedding(sizes.vocab_size, width)
-        self.positional_embedding = nn.Parameter(torch.empty(sizes.context_length, width))
-        self.transformer = resblocks(spec, width, sizes.transformer_heads, sizes.transformer_layers, EPSILON)
-        self.ln_final = nn.LayerNorm(width, EPSILON)
-        self.text_projection = nn.Linear(width, sizes.embed_dim)
+        self.text_projection = nn.Linear(sizes.transformer_width, sizes.embed_dim)
 
 
 class _Visual(nn.Module):
@@ -48,20 +42,15 @@ class _Visual(nn.Module):
         self.attn_pool = AttentionPool(width, heads, sizes.mlp_width or 4 * width, spec.activation, EPSILON)
 
 
-class SiglipImageTower(nn.Module):
+class SiglipImageTower(PatchTower):
     """uint8[n, size, size, 3] RGB → float32[n, dim], not normalised."""
 
     def __init__(self, network: Any, spec: ModelSpec, dtype: torch.dtype) -> None:
-        super().__init__()
-        self.visual, self.dtype = network.visual, dtype
-        self.pixels = Pixels(spec)
-        self.patches = network.visual.conv1.to(dtype)
-        self.blocks = Blocks(network.visual.transformer, dtype)
+        super().__init__(network, spec, dtype)
         network.visual.attn_pool.to_dtype(dtype)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        x = self.patches(self.pixels(pixels).to(self.dtype)).flatten(2).transpose(1, 2).float()
-        x = self.blocks(x + self.visual.positional_embedding, whole=True)
+        x = self.blocks(self.embed_patches(pixels) + self.visual.positional_embedding, whole=True)
         embeddings: Tensor = self.visual.attn_pool(self.visual.ln_post(x))
         return embeddings
 

@@ -18,7 +18,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from ..towhee_compat import import_clip
 from .architecture import Architecture
-from .blocks import Blocks, Pixels, activation_of, split_heads
+from .blocks import Blocks, PatchTower, Pixels, activation_of, split_heads
 from .spec import Activation, ModelSpec
 
 
@@ -67,19 +67,12 @@ def clip_image_tower(network: Any, spec: ModelSpec, dtype: torch.dtype) -> nn.Mo
     return (VitTower if is_vit else ResNetTower)(network, spec, dtype)
 
 
-class VitTower(nn.Module):
+class VitTower(PatchTower):
     """The image tower of the ViT models."""
-
-    def __init__(self, network: Any, spec: ModelSpec, dtype: torch.dtype) -> None:
-        super().__init__()
-        self.visual, self.dtype = network.visual, dtype
-        self.pixels = Pixels(spec)
-        self.patches = network.visual.conv1.to(dtype)
-        self.blocks = Blocks(network.visual.transformer, dtype)
 
     def forward(self, pixels: Tensor) -> Tensor:
         visual = self.visual
-        patches = self.patches(self.pixels(pixels).to(self.dtype)).flatten(2).transpose(1, 2).float()
+        patches = self.embed_patches(pixels)
         first = visual.class_embedding.expand(patches.shape[0], 1, -1)
         x = visual.ln_pre(torch.cat([first, patches], dim=1) + visual.positional_embedding)
         x = self.blocks(x)

@@ -26,7 +26,7 @@ from pipelines.milvus.connection import close
 from pipelines.milvus.index_build import build_index
 from tests.support.insert import all_rows, collection_of, did, distinct_copies, vectors
 from tests.support.photos import Photos, write_csv
-from tests.support.program import CommandResult, start_program
+from tests.support.program import CommandResult, free_port, start_program
 
 
 def start_insert(source: Path, settings: Settings, *more: str) -> subprocess.Popen[str]:
@@ -282,12 +282,6 @@ def test_a_collection_that_is_not_loaded_yet_is_waited_for(milvus_server: str, p
     assert searcher.by_image(photos.paths[4], 1).hits[0].id == 4
     assert asked.is_set()
     later.join()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def unreadable_parquet(folder: Path) -> str:
