@@ -87,9 +87,9 @@ async def _users(address: str, users: int, seconds: float, options: str) -> Load
     host, taken, errors = urllib.parse.urlsplit(address), list[float](), 0
     end = time.perf_counter() + seconds
 
-    async def user(number: int) -> None:
+    async def user(_: int) -> None:
         nonlocal errors
-        chance = random.Random(number)
+        chance = random.Random()  # the page remembers the embeddings of texts: no run may repeat those of another
         reader, writer = await asyncio.open_connection(host.hostname, host.port)
         while time.perf_counter() < end:
             asked = time.perf_counter()

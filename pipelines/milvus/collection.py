@@ -16,7 +16,7 @@ from .definition import Definition
 from .index import AUTO, Index, cosine, is_server, resolve, search_params
 from .index_build import EXACT_SEGMENT_ROWS, replace_index, unindexed_rows, wait_for_index
 from .lite import is_lite, writing
-from .lite_search import search_lite
+from .lite_search import get_lite, search_lite
 from .literals import SMALLEST, ids_on_server
 from .moment import Moment
 from .schema import CollectionInfo
@@ -108,10 +108,11 @@ class Collection(Definition):
         names, options = self._stored_names([schema.ID, *output_fields]), self._consistency(strong)
         found: dict[int, dict[str, Any]] = {}
         for part in chunked(ids):
+            rows = get_lite(self.address, self.name, part, names) if is_lite(self.uri) and self.is_own else None
             if SMALLEST in part and is_server(self.uri):
                 expression = ids_on_server(names[0], part)
                 rows = call(self.client.query, self.name, filter=expression, output_fields=names, **options)
-            else:
+            elif rows is None:
                 rows = call(self.client.get, self.name, ids=list(part), output_fields=names, **options)
             found.update((row[schema.ID], row) for row in self._decoded(rows))
         return found

@@ -47,11 +47,16 @@ class Ranked:
         """The memory that this takes, nearly all of it for the embeddings of rows that are kept."""
         return self.ids.nbytes + self.scores.nbytes + sum(folding.nbytes for folding in self._foldings.values())
 
+    def best(self, min_score: float | None, needed: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the ids and the scores of the best rows that reach a score: `needed` of them, or all there are."""
+        with self._lock:
+            self._deepen(needed, min_score)
+            count = needed if min_score is None else min(needed, int(np.count_nonzero(self.scores >= min_score)))
+            return self.ids[:count], self.scores[:count]
+
     def count(self, min_score: float) -> int:
         """Return how many rows have at least this score, of those that can be reached."""
-        with self._lock:
-            self._deepen(MAX_LIMIT, min_score)
-            return int(np.count_nonzero(self.scores >= min_score))
+        return len(self.best(min_score, MAX_LIMIT)[0])
 
     def folded(
         self, threshold: float, min_score: float | None, needed: int

@@ -59,6 +59,12 @@ class Ranker:
         """Return the page of a query, with these fields in its rows."""
         if query.fold is not None:
             return self._folded_page(query, query.fold, embedding, expression, fields)
+        end = query.offset + query.limit
+        if query.offset and (end >= _LARGEST_TOGETHER or not self._is_exact):
+            ids, scores = self._ranked(embedding, expression).best(query.min_score, end + 1)
+            page = slice(query.offset, end)
+            rows = self._rows(ids[page].tolist(), scores[page].tolist(), fields)
+            return Page(rows, [0] * len(rows), len(ids) > end)
 
         def ask(count: int) -> list[Row]:
             question = Question(embedding, count, expression, tuple(fields))
