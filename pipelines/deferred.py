@@ -17,10 +17,12 @@ _lock = threading.RLock()
 class _StandIn(ModuleType):
     """Stands for a package, and imports it as soon as anything of it is used."""
 
+    _loaded: ModuleType | None = None
+
     def __getattr__(self, name: str) -> Any:
         if name == "__path__" and "." in self.__name__:  # `from a.b import c` asks for it
             raise AttributeError(name)
-        return getattr(_load(self.__name__), name)
+        return getattr(_load(self), name)
 
 
 @contextmanager
@@ -51,23 +53,26 @@ def _is_absent(name: str) -> bool:
     return name not in sys.modules and (first in sys.modules or importlib.util.find_spec(first) is not None)
 
 
-def _stand_in(name: str, functions: Sequence[str]) -> ModuleType:
+def _stand_in(name: str, functions: Sequence[str]) -> _StandIn:
     stand_in = _StandIn(name)
-    vars(stand_in).update({one: _calling(name, one) for one in functions})
+    vars(stand_in).update({one: _calling(stand_in, one) for one in functions})
     return stand_in
 
 
-def _calling(name: str, function: str) -> Callable[..., Any]:
+def _calling(stand_in: _StandIn, function: str) -> Callable[..., Any]:
     def call(*arguments: Any, **named: Any) -> Any:
-        return getattr(_load(name), function)(*arguments, **named)
+        return getattr(_load(stand_in), function)(*arguments, **named)
 
     return call
 
 
-def _load(name: str) -> ModuleType:
-    first = name.partition(".")[0]
-    _remove(tuple(module for known, module in tuple(sys.modules.items()) if known.partition(".")[0] == first))
-    return importlib.import_module(name)
+def _load(stand_in: _StandIn) -> ModuleType:
+    """The package itself: looking through all modules takes 0.3 ms, and libraries ask in each call."""
+    if stand_in._loaded is None:
+        first = stand_in.__name__.partition(".")[0]
+        _remove(tuple(module for known, module in tuple(sys.modules.items()) if known.partition(".")[0] == first))
+        stand_in._loaded = importlib.import_module(stand_in.__name__)
+    return stand_in._loaded
 
 
 def _remove(modules: Sequence[ModuleType]) -> None:

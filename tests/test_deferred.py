@@ -85,3 +85,16 @@ def test_a_package_is_imported_when_anything_of_it_is_used() -> None:
     )
     done = run_code(code)
     assert done.out == "set() True (1, 1, 1)\nFalse True False\n", done.err
+
+
+def test_a_package_is_looked_for_once() -> None:
+    code = (
+        "import importlib; from pipelines.deferred import deferred\n"
+        "with deferred({'colorsys': [], 'wave': ['open']}):\n"
+        "    import colorsys, wave; opened = wave.open\n"
+        "first = colorsys.rgb_to_hsv, wave.Error\n"
+        "importlib.import_module = None\n"
+        "print(colorsys.rgb_to_hsv is first[0], wave.Error is first[1], opened.__name__)\n"
+    )
+    done = run_code(code)
+    assert (done.status, done.out) == (0, "True True call\n"), done.err

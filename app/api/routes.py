@@ -96,6 +96,8 @@ def search(searcher: Searcher, query: Query) -> Results:
     Raises:
         SearchError: an image cannot be used, or as the searcher says.
     """
+    if all(part.image is None for part in query.parts):
+        return searcher.search(query)
     settings = searcher.settings
     size, exact = get_model(settings.model).fit, settings.exact_preprocess
 

@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError, ModelError
-from .openvino_tower import Tower, openvino
+from ..openvino_import import openvino
+from .openvino_tower import Tower
 
 # Fewer tell too little, about the ranges and about what is lost.
 FEWEST_IMAGES = 40

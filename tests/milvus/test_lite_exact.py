@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 
@@ -12,13 +14,11 @@ lite_fast_path.apply()
 from milvus_lite.index.faiss_ivf_flat import FaissIvfFlatIndex  # noqa: E402
 
 from pipelines.milvus.lite_fast_path import exact  # noqa: E402
-from pipelines.milvus.lite_fast_path.exact import (  # noqa: E402
-    Codes,
-    Exact,
-    Nearest,
-)
+from pipelines.milvus.lite_fast_path.codes import HAS_VNNI, Codes, FaissProducts  # noqa: E402
+from pipelines.milvus.lite_fast_path.exact import Exact, Nearest  # noqa: E402
 
 ROWS, DIM = 12_000, 48
+needs_vnni = pytest.mark.skipif(not HAS_VNNI, reason="this processor has no AVX512-VNNI")
 
 
 def vectors(kind: str, queries: int) -> tuple[np.ndarray, np.ndarray]:
@@ -45,10 +45,12 @@ def search(searched: Exact, queries: np.ndarray, top_k: int, mask: np.ndarray | 
 
 @pytest.mark.parametrize("kind", ["random", "duplicates", "large", "near"])
 @pytest.mark.parametrize("metric", ["COSINE", "IP"])
-@pytest.mark.parametrize("codes", [False, True])
-def test_finds_what_faiss_finds(kind: str, metric: str, codes: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("codes", ["", "faiss", pytest.param("vnni", marks=needs_vnni)])
+def test_finds_what_faiss_finds(kind: str, metric: str, codes: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exact, "_BLOCK_ROWS", 5_000)
-    stored, asked = vectors(kind, exact.LEAST_BESIDE_CODES)
+    monkeypatch.setattr(exact, "HAS_VNNI", codes == "vnni")
+    monkeypatch.setattr(exact, "Codes", partial(Codes, has_vnni=codes == "vnni"))
+    stored, asked = vectors(kind, most := FaissProducts.most_queries + 1)
     index = FaissIvfFlatIndex.build(stored, metric, {"nlist": 1})
     searched = Exact.of(index)
     assert searched is not None
@@ -57,7 +59,7 @@ def test_finds_what_faiss_finds(kind: str, metric: str, codes: bool, monkeypatch
     random = np.random.default_rng(1)
     late = np.arange(ROWS) >= 0.9 * ROWS  # some blocks have none of them
     few = random.random(ROWS) < 0.001
-    for count in (1, exact.LEAST_QUERIES - 1, exact.LEAST_QUERIES, exact.LEAST_BESIDE_CODES):
+    for count in (1, exact.LEAST_QUERIES - 1, exact.LEAST_QUERIES, most):
         for top_k in (1, 12, 300):
             for mask in (None, late, few, random.random(ROWS) < 0.5):
                 rows, distances = search(searched, asked[:count], top_k, mask)
@@ -76,12 +78,13 @@ def test_an_index_of_another_kind_is_left_to_milvus_lite() -> None:
         assert Exact.of(FaissIvfFlatIndex.build(stored, metric, {"nlist": lists})) is None
 
 
-def test_codes_name_the_nearest_rows_and_know_when_they_do() -> None:
+@pytest.mark.parametrize("has_vnni", [False, pytest.param(True, marks=needs_vnni)])
+def test_codes_name_the_nearest_rows_and_know_when_they_do(has_vnni: bool) -> None:
     for kind, least in (("random", 0.95), ("large", 0.95), ("near", 0)):
         made, queries = vectors(kind, 100)
         made /= np.linalg.norm(made, axis=1, keepdims=True)
         queries /= np.linalg.norm(queries, axis=1, keepdims=True)
-        rows, _, certain = Codes(made).search(queries, 10, 100)
+        rows, _, certain = Codes(made, has_vnni).search(queries, 10, 100)
         right = np.argsort(-(queries.astype(np.float64) @ made.T.astype(np.float64)), axis=1)[:, :10]
         assert certain.mean() >= least, kind
         assert np.array_equal(rows[certain], right[certain])

@@ -15,7 +15,7 @@ from pipelines.milvus import schema
 from pipelines.milvus.collection import Collection
 from pipelines.milvus.connection import close
 from pipelines.milvus.index import AUTO, Index
-from pipelines.milvus.lite_search import search_lite
+from pipelines.milvus.lite_search import get_lite, search_lite
 from tests.support.program import run_code
 
 DIM, ROWS = 8, 400
@@ -71,6 +71,17 @@ def test_hits_are_those_of_the_server(collection: Collection, limit: int, expres
             assert [hit["entity"] for hit in mine] == entities
 
 
+def test_rows_by_id_are_those_of_the_server(collection: Collection) -> None:
+    """Sealed and pending ones, replaced ones, deleted and unknown ones, in the order that was asked for."""
+    ids = [395, -3, 0, 5, 288, 292, 330, 10**9, 277, 1]
+    own = [field.key for field in collection.fields()]
+    for names in ([schema.ID], [schema.ID, *own], [schema.EMBEDDING, schema.ID, schema.PATH]):
+        sent = collection.client.get("c", ids=ids, output_fields=names)
+        assert get_lite(collection.address, "c", ids, names) == [dict(row) for row in sent]
+    assert [row["id"] for row in sent] == [395, -3, 0, 5, 330, 1]
+    assert list(collection.get(ids, own)) == [395, -3, 0, 5, 330, 1]
+
+
 def test_what_is_wrong_is_said_by_the_server(collection: Collection, tmp_path: Path) -> None:
     query = np.ones((1, DIM), np.float32)
     assert search_lite(collection.address, "c", query, 5, "no such", ["id"], {}) is None
@@ -78,6 +89,7 @@ def test_what_is_wrong_is_said_by_the_server(collection: Collection, tmp_path: P
         collection.search(query, 5, "no such")
     assert search_lite(collection.address, "other", query, 5, "", ["id"], {}) is None
     assert search_lite(str(tmp_path / "other.db"), "c", query, 5, "", ["id"], {}) is None
+    assert get_lite(collection.address, "other", [1], ["id"]) is None
 
 
 @pytest.mark.slow

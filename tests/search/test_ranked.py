@@ -98,6 +98,13 @@ def test_pages_of_folded_hits_are_cut_from_one_ranking(lite: Settings) -> None:
     assert [hit.folded for hit in whole.hits] == folded
     assert ([page.has_more for page in pages], whole.has_more) == ([True] * 4, False)
 
+    plain = [Query((Part("dog"),), 200, start, min_score=low) for low in (None, -0.5) for start in range(0, 2_700, 200)]
+    pages = [searcher.search(each) for each in plain]
+    reached = [hit.id for hit in searcher.search(replace(query, fold=None, min_score=-0.5)).hits]
+    assert [hit.id for page in pages[:14] for hit in page.hits] == best.tolist()
+    assert [hit.id for page in pages[14:] for hit in page.hits] == reached
+    assert [page.has_more for page in pages[:14]] == [True] * 12 + [False] * 2
+
     gone = whole.hits[1_200].id
     collection.delete([gone])
     left = [hit.id for hit in searcher.search(query).hits]

@@ -1,8 +1,7 @@
 """Exact search of Milvus Lite's IVF_FLAT indexes of one list, in blocks of rows that several threads share.
 
 faiss compares such a list with one query after the other, and reads all vectors for each of them. Here many queries are
-compared by one matrix product, and few by `codes` of a quarter of the size, and by the vectors of the rows that these
-name.
+compared by one matrix product, or by `codes` of a quarter of the size and the vectors of the rows that these name.
 """
 
 from __future__ import annotations
@@ -15,66 +14,17 @@ from typing import Any
 import faiss
 import numpy as np
 
+from .codes import HAS_VNNI, Codes
+
 _BLOCK_ROWS = 32_768
-# A matrix product of fewer queries takes longer than one comparison after the other: of vectors, and of codes.
-LEAST_QUERIES, LEAST_BESIDE_CODES = 7, 20
+# A matrix product of fewer queries takes longer than one comparison after the other.
+LEAST_QUERIES = 7
 # Codes are made behind so many searches: a process that ends after one or two has no use for them.
 SEARCHES_WITHOUT_CODES = 4
-_LARGEST = 127  # of an int8, as codes are
-# What rounding adds to the product of two vectors of length 1 and 1,024 float32.
-_ROUNDING = 1e-5
 
 Nearest = tuple[np.ndarray, np.ndarray]  # rows, int64[n, top_k], -1 behind the last one, and distances, float32
 
 _making_codes = threading.Lock()  # of one index after the other: searches need the cores
-
-
-class Codes:
-    """One byte for each number of float32[rows, dim], whose rows have length 1.
-
-    A vector is `mean + step * code + step * rest`, number by number, and a query `q` times `step` is
-    `scale * rounded + other`, with code and rounded of int8. So the product of the two is
-    `q·mean + scale * rounded·code` up to `|q * step| |rest| + |other| |code|` (Cauchy-Schwarz), which is about 0.02.
-    Rows whose products can be among the largest are compared by their vectors.
-    """
-
-    def __init__(self, vectors: np.ndarray) -> None:
-        self._vectors, self._mean = vectors, vectors.mean(axis=0)
-        rest = vectors - self._mean
-        largest = np.maximum(rest.max(axis=0), -rest.min(axis=0))
-        self._step = np.maximum(largest / _LARGEST, np.finfo(np.float32).tiny)
-        rest /= self._step
-        codes = np.rint(rest)
-        rest -= codes
-        self._longest_rest, self._longest_code = _longest(rest), _longest(codes)
-        kind = faiss.ScalarQuantizer.QT_8bit_direct_signed
-        self._index = faiss.IndexScalarQuantizer(vectors.shape[1], kind, faiss.METRIC_INNER_PRODUCT)
-        self._index.add(codes)
-
-    def search(self, queries: np.ndarray, top_k: int, most: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Compare the `most` rows that seem nearest to each query: float32[n, dim] of length 1.
-
-        Returns:
-            Rows, int64[n, top_k], their products, largest first, and whether they are certainly the nearest, bool[n].
-        """
-        weighted = queries * self._step
-        scale = np.maximum(np.abs(weighted).max(axis=1, keepdims=True) / _LARGEST, np.finfo(np.float32).tiny)
-        rounded = np.rint(weighted / scale)
-        products, rows = self._index.search(rounded, most)
-        error = _length(weighted) * self._longest_rest + _length(weighted - scale * rounded) * self._longest_code
-        others = products[:, -1] * scale[:, 0] + queries @ self._mean + error + _ROUNDING  # none of them has more
-        scores = (self._vectors[rows] @ queries[:, :, None])[:, :, 0]
-        order = np.lexsort((rows, -scores))[:, :top_k]
-        best = np.take_along_axis(scores, order, axis=1)
-        return np.take_along_axis(rows, order, axis=1), best, best[:, -1] > others
-
-
-def _length(vectors: np.ndarray) -> np.ndarray:
-    return np.asarray(np.linalg.norm(vectors, axis=1))
-
-
-def _longest(vectors: np.ndarray) -> float:
-    return float(np.sqrt(np.einsum("nd,nd->n", vectors, vectors).max()))
 
 
 class Block:
@@ -101,10 +51,9 @@ class Block:
     def _largest(self, queries: np.ndarray, top_k: int, mask: np.ndarray | None) -> Nearest:
         """Rows of the block and their products with the queries, largest first."""
         most = 4 * top_k + 64
-        is_long = 4 * most > len(self._vectors) or len(queries) >= LEAST_BESIDE_CODES
-        if self._codes is None or mask is not None or is_long:
+        if self._codes is None or not self._codes.takes(len(queries), most, mask):
             return compare(self._vectors, queries, top_k, mask)
-        rows, scores, certain = self._codes.search(queries, top_k, most)
+        rows, scores, certain = self._codes.search(queries, top_k, most, mask)
         if not certain.all():
             rows[~certain], scores[~certain] = compare(self._vectors, queries[~certain], top_k, mask)
         return rows, scores
@@ -130,6 +79,7 @@ class Exact:
         firsts = np.cumsum([0, *map(len, parts)]).tolist()
         self._blocks = [Block(index, part, first) for part, first in zip(parts, firsts, strict=False)]
         self._metric, self._searches = index.metric, 0
+        self.takes_masks = False  # quicker than faiss, which compares the rows of a mask where they lie
 
     @classmethod
     def of(cls, index: Any) -> Exact | None:
@@ -153,3 +103,4 @@ class Exact:
         for block in self._blocks:
             with _making_codes:
                 block.make_codes()
+        self.takes_masks = HAS_VNNI and self._metric == "COSINE"

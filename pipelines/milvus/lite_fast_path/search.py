@@ -65,8 +65,8 @@ def _searches(
     if mask is not None and not mask.any():
         return []
     exact = segment.exact_indexes.get(vector_field)
-    # Of a few queries faiss compares only the rows of a mask, where they lie; blocks would copy them.
-    if exact is not None and (mask is None or len(queries) >= LEAST_QUERIES):
+    # Of a few queries faiss compares only the rows of a mask, where they lie; blocks without codes would copy them.
+    if exact is not None and (mask is None or exact.takes_masks or len(queries) >= LEAST_QUERIES):
         searches: list[Callable[[], Nearest]] = exact.searches(queries, top_k, mask)
         return searches
     index = segment.indexes.get(vector_field)
