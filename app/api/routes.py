@@ -135,7 +135,8 @@ def api_routes(open_searcher: Callable[[], Searcher], metrics: Metrics, readines
         with_image = any(part.image is not None for part in query.parts)
         results = await slots.run(lambda: search(open_searcher(), query), client if with_image else "")
         if format == "json":
-            return schemas.SearchResponse.of(results, open_searcher().offer_dates(line, query.language))
+            found = schemas.SearchResponse.of(results, open_searcher().offer_dates(line, query.language))
+            return Response(found.model_dump_json(), media_type="application/json")  # FastAPI would check it once more
         text = to_csv(results.hits, open_searcher().field_names, query.fold is not None)
         disposition = {"Content-Disposition": 'attachment; filename="results.csv"'}
         return Response(text, media_type="text/csv; charset=utf-8", headers=disposition)

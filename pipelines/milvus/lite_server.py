@@ -58,8 +58,11 @@ def _manager() -> ServerManager:
 
 def _key(path: str) -> str:
     """The path under which a server was started: not the real one, if another user of pymilvus came first."""
+    servers = _manager()._servers
+    if path in servers:
+        return path
     real = os.path.realpath(path)
-    return next((key for key in _manager()._servers if os.path.realpath(key) == real), real)
+    return next((key for key in servers if os.path.realpath(key) == real), real)
 
 
 def _has_clients(address: str) -> bool:
