@@ -194,8 +194,7 @@ def _write_onnx(tower: _Tower, file: Path) -> None:
 def _write_openvino(tower: _Tower, file: Path) -> None:
     import torch
 
-    from ..openvino_import import openvino
-    from .openvino_tower import from_torch
+    from .openvino_tower import from_torch, openvino
 
     with torch.inference_mode():
         model = from_torch(tower.module, torch.from_numpy(tower.probe))
@@ -228,7 +227,7 @@ def _load(file: Path) -> Callable[[np.ndarray], np.ndarray]:
 
         session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
         return lambda items: np.asarray(session.run(None, {"input": items})[0])
-    from ..openvino_import import openvino
+    from .openvino_tower import openvino
 
     compiled = openvino.Core().compile_model(file, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     return lambda items: np.array(compiled(items)[0])

@@ -9,9 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import InputError
-from ..openvino_import import openvino
 from ..threads import allowed_cores, resolve_threads
-from .openvino_tower import Tower, build
+from .openvino_tower import Tower, build, openvino
 from .quantised_tower import QuantisedTower
 from .spec import ModelSpec
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import sys
 import threading
 import warnings
 from importlib.metadata import version
@@ -18,11 +19,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..deferred import deferred
 from ..errors import ModelError
-from ..openvino_import import openvino
 from ..settings import cache_dir
 from .probe import MIN_COSINE, least_cosine, probe_of
 from .spec import ModelSpec
+
+# On import OpenVINO reports its use to a web service, from a forked process, unless this package is missing.
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+with deferred({"openvino.tools.ovc": ["convert_model"]}):
+    import openvino as openvino  # others take it from here
 
 if TYPE_CHECKING:
     import torch

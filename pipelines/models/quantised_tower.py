@@ -18,8 +18,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError, ModelError
-from ..openvino_import import openvino
-from .openvino_tower import Tower
+from .openvino_tower import Tower, openvino
 
 # Fewer tell too little, about the ranges and about what is lost.
 FEWEST_IMAGES = 40

@@ -7,15 +7,14 @@ time. Of many embeddings a processor with AVX512-VNNI multiplies matrices of byt
 from __future__ import annotations
 
 import threading
-from importlib.util import find_spec
 from typing import NamedTuple, Protocol
 
 import faiss
 import numpy as np
 from numpy._core._multiarray_umath import __cpu_features__
 
-# OpenVINO adds bytes exactly only there.
-HAS_VNNI: bool = __cpu_features__.get("AVX512VNNI", False) and find_spec("openvino") is not None
+# PyTorch multiplies bytes elsewhere, too, but one after the other.
+HAS_VNNI: bool = __cpu_features__.get("AVX512VNNI", False)
 # faiss compares one embedding after the other. Of more, a matrix product of floats is sooner done.
 _MOST_BY_FAISS, _MOST_BY_VNNI = 19, 256
 _LARGEST = 127  # of an int8, as codes are
@@ -23,13 +22,17 @@ _LARGEST = 127  # of an int8, as codes are
 _ROUNDING = 1e-5
 # Rows are compared in groups first: the largest of each says which product the best rows have at least.
 _GROUP = 16
+_NO_ROW = np.iinfo(np.int32).min
+
+_own = threading.local()
 
 
 class Candidates(NamedTuple):
-    """Pairs of a query and a row, by query, and a product for each query that no other row exceeds."""
+    """Pairs of a query and a row, by query, their products, and one for each query that no other row exceeds."""
 
     queries: np.ndarray  # int64[pairs]
     rows: np.ndarray  # int64[pairs]
+    products: np.ndarray  # float32[pairs]
     others: np.ndarray  # float32[n]
 
 
@@ -73,12 +76,16 @@ class Codes:
         return queries <= self._products.most_queries and most * self._products.rows_each <= rows
 
     def search(
-        self, queries: np.ndarray, top_k: int, most: int, mask: np.ndarray | None = None
+        self, queries: np.ndarray, top_k: int, most: int, floor: np.ndarray, mask: np.ndarray | None = None
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Compare the `most` rows that seem nearest to each query: float32[n, dim] of length 1.
 
+        Args:
+            floor: float32[n], a product that `top_k` rows of any block reach; rows that do not are left out. Raised.
+
         Returns:
-            Rows, int64[n, top_k], their products, largest first, and whether they are certainly the nearest, bool[n].
+            Rows, int64[n, top_k], -1 behind the last one, their products, largest first, and whether no others of this
+            block are among the nearest ones of all, bool[n].
         """
         weighted = queries * self._step
         scale = np.maximum(np.abs(weighted).max(axis=1) / _LARGEST, np.finfo(np.float32).tiny)
@@ -86,15 +93,26 @@ class Codes:
         found = self._products.candidates(rounded, most, mask)
         if found is None:
             shape = len(queries), top_k
-            return np.zeros(shape, np.int64), np.zeros(shape, np.float32), np.zeros(len(queries), bool)
-        scores = np.einsum("nd,nd->n", self._vectors[found.rows], queries[found.queries])
-        order = np.lexsort((found.rows, -scores, found.queries))
-        starts = np.searchsorted(found.queries, np.arange(len(queries)))
-        best = order[starts[:, None] + np.arange(top_k)]
-        error = _length(weighted) * self._longest_rest
+            return np.full(shape, -1), np.full(shape, -np.inf, np.float32), np.zeros(len(queries), bool)
+        error = _length(weighted) * self._longest_rest + _ROUNDING
         error += _length(weighted - scale[:, None] * rounded) * self._longest_code
-        others = found.others * scale + queries @ self._mean + error + _ROUNDING  # none of them has more
-        return found.rows[best], scores[best], scores[best[:, -1]] > others
+        above = queries @ self._mean + error
+        reach = found.products * scale[found.queries] + above[found.queries] >= floor[found.queries]
+        rows, scores = _best(self._vectors, queries, found.queries[reach], found.rows[reach], top_k)
+        np.maximum(floor, scores[:, -1], out=floor)
+        return rows, scores, floor > found.others * scale + above
+
+
+def _best(
+    vectors: np.ndarray, queries: np.ndarray, numbers: np.ndarray, rows: np.ndarray, top_k: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Compare pairs of a query and a row, by query; return the best rows, int64[n, top_k], and their products."""
+    scores = np.einsum("nd,nd->n", vectors[rows], queries[numbers])
+    order = np.append(np.lexsort((rows, -scores, numbers)), len(rows))
+    starts, ends = np.searchsorted(numbers, [np.arange(len(queries)), np.arange(1, len(queries) + 1)])
+    places = starts[:, None] + np.arange(top_k)
+    best = order[np.where(places < ends[:, None], places, len(rows))]
+    return np.append(rows, -1)[best], np.append(scores, np.float32(-np.inf))[best]
 
 
 class FaissProducts:
@@ -110,47 +128,61 @@ class FaissProducts:
     def candidates(self, queries: np.ndarray, most: int, mask: np.ndarray | None) -> Candidates:
         """See Products."""
         products, rows = self._index.search(queries, most)
-        return Candidates(np.repeat(np.arange(len(queries)), most), rows.ravel(), products[:, -1])
+        numbers = np.repeat(np.arange(len(queries)), most)
+        return Candidates(numbers, rows.ravel(), products.ravel(), products[:, -1])
 
 
 class VnniProducts:
-    """By matrix products of bytes, as OpenVINO computes them on a processor with AVX512-VNNI. Threads can share it."""
+    """By matrix products of bytes, as PyTorch computes them on a processor with AVX512-VNNI."""
 
     most_queries, rows_each, takes_masks = _MOST_BY_VNNI, _GROUP, True
 
     def __init__(self, codes: np.ndarray) -> None:
-        from ...openvino_import import openvino
+        import torch  # a second, and 180 MB: behind the first searches
 
-        op, width, most = openvino.opset13, codes.shape[1], np.float32(_LARGEST)
-        asked = op.parameter([-1, width], np.float32)
-        bytes_asked = op.fake_quantize(asked, -most, most, -most, most, 2 * _LARGEST + 1)  # whole numbers stay
-        known = op.multiply(op.convert(op.constant(codes.astype(np.int8)), np.float32), op.constant(np.float32(1)))
-        model = openvino.Model([op.matmul(bytes_asked, known, False, True)], [asked])
-        # One thread: each block of rows has its own.
-        compiled = openvino.Core().compile_model(model, "CPU", {"INFERENCE_NUM_THREADS": 1, "NUM_STREAMS": 1})
-        self._request, self._lock = compiled.create_infer_request(), threading.Lock()
+        self._codes = torch.from_numpy(codes.astype(np.int8)).T
 
     def candidates(self, queries: np.ndarray, most: int, mask: np.ndarray | None) -> Candidates | None:
         """See Products."""
-        with self._lock:  # the next products take the place of these
-            products = self._request.infer([queries], share_inputs=True, share_outputs=True)[0]
-            if mask is not None:
-                products = np.where(mask, products, -np.inf)
-            missing = -products.shape[1] % _GROUP
-            if missing:
-                products = np.pad(products, ((0, 0), (0, missing)), constant_values=-np.inf)
-            return _largest(products.reshape(len(queries), _GROUP, -1), most)
+        import torch
+
+        _compute_alone()
+        products = torch._int_mm(torch.from_numpy(queries.astype(np.int8)), self._codes).numpy()
+        if mask is not None:
+            products[:, ~mask] = _NO_ROW
+        if missing := -products.shape[1] % _GROUP:
+            products = np.pad(products, ((0, 0), (0, missing)), constant_values=_NO_ROW)
+        return _largest(products.reshape(len(queries), _GROUP, -1), most)
+
+
+def _compute_alone() -> None:
+    """Let PyTorch compute with this thread alone, for good. Other threads keep the number that they have, or get."""
+    if getattr(_own, "is_alone", False):
+        return
+    import torch
+
+    usual = torch.get_num_threads()
+    torch.set_num_threads(1)  # for this thread, and for those that start later
+    again = threading.Thread(target=torch.set_num_threads, args=[usual])
+    again.start()
+    again.join()
+    _own.is_alone = True
 
 
 def _largest(groups: np.ndarray, most: int) -> Candidates | None:
-    """float32[n, rows of a group, groups] → the rows of the groups with the `most` largest products, or a few more."""
+    """int32[n, rows of a group, groups] → rows with the `most` largest products, or a few more; None for far more.
+
+    At least `most` groups have a row, so that none of the rows is _NO_ROW: see `rows_each`.
+    """
     maxima = groups.max(axis=1)
     least = np.partition(maxima, -most, axis=1)[:, -most]
     numbers, places = np.nonzero(maxima >= least[:, None])
     if len(numbers) > 4 * most * len(groups):
         return None
-    pairs, members = np.nonzero(groups[numbers, :, places] >= least[numbers, None])
-    return Candidates(numbers[pairs], members * groups.shape[2] + places[pairs], least)
+    products = groups[numbers, :, places]
+    pairs, members = np.nonzero(products >= least[numbers, None])
+    rows = members * groups.shape[2] + places[pairs]
+    return Candidates(numbers[pairs], rows, products[pairs, members].astype(np.float32), least.astype(np.float32))
 
 
 def _length(vectors: np.ndarray) -> np.ndarray:

@@ -40,20 +40,23 @@ class Block:
         if self._metric == "COSINE":
             self._codes = Codes(self._vectors)
 
-    def search(self, queries: np.ndarray, top_k: int, mask: np.ndarray | None) -> Nearest:
-        """The block's nearest rows to each query, of those that a mask of the index's rows leaves."""
+    def search(self, queries: np.ndarray, top_k: int, mask: np.ndarray | None, floor: np.ndarray) -> Nearest:
+        """The block's nearest rows to each query, of those that a mask of the index's rows leaves.
+
+        Those that other blocks leave no place among the `top_k` nearest may be missing; see `Codes.search` for `floor`.
+        """
         if mask is not None:
             mask = mask[self._first : self._first + len(self._vectors)]
-        rows, scores = self._largest(queries, top_k, mask)
+        rows, scores = self._largest(queries, top_k, mask, floor)
         distances = 1.0 - scores if self._metric == "COSINE" else -scores
         return np.where(rows < 0, -1, rows + self._first), np.where(rows < 0, np.inf, distances)
 
-    def _largest(self, queries: np.ndarray, top_k: int, mask: np.ndarray | None) -> Nearest:
+    def _largest(self, queries: np.ndarray, top_k: int, mask: np.ndarray | None, floor: np.ndarray) -> Nearest:
         """Rows of the block and their products with the queries, largest first."""
         most = 4 * top_k + 64
         if self._codes is None or not self._codes.takes(len(queries), most, mask):
             return compare(self._vectors, queries, top_k, mask)
-        rows, scores, certain = self._codes.search(queries, top_k, most, mask)
+        rows, scores, certain = self._codes.search(queries, top_k, most, floor, mask)
         if not certain.all():
             rows[~certain], scores[~certain] = compare(self._vectors, queries[~certain], top_k, mask)
         return rows, scores
@@ -87,8 +90,14 @@ class Exact:
         is_exact = getattr(index, "index_type", "") == "IVF_FLAT" and index._index.nlist == 1 and index.metric != "L2"
         return cls(index) if is_exact and index.num_vectors else None
 
-    def searches(self, queries: np.ndarray, top_k: int, mask: np.ndarray | None) -> list[Callable[[], Nearest]]:
-        """What finds the nearest rows of each part, of those that a mask leaves, for float32[n, dim]."""
+    def searches(
+        self, queries: np.ndarray, top_k: int, mask: np.ndarray | None, floor: np.ndarray
+    ) -> list[Callable[[], Nearest]]:
+        """What finds the nearest rows of each part, of those that a mask leaves, for float32[n, dim].
+
+        Args:
+            floor: float32[n], which all parts that are searched together share: -inf at first.
+        """
         self._searches += 1
         if self._searches == SEARCHES_WITHOUT_CODES:
             threading.Thread(target=self.make_codes, name="codes", daemon=True).start()
@@ -96,7 +105,7 @@ class Exact:
             lengths = np.linalg.norm(queries, axis=1, keepdims=True)
             queries = queries / np.where(lengths == 0, 1.0, lengths)
         queries = np.ascontiguousarray(queries, np.float32)
-        return [partial(block.search, queries, top_k, mask) for block in self._blocks]
+        return [partial(block.search, queries, top_k, mask, floor) for block in self._blocks]
 
     def make_codes(self) -> None:
         """Make the codes of all blocks."""

@@ -31,11 +31,9 @@ def execute_search_with_index(
     sources = delta_index.sources(memtable, options["partition_names"]) if top_k > 0 else []
     spread: Any = map if options["compiled_filter"] is None else _threads().map
     sources = list(spread(lambda source: _with_vector(source, vector_field, options), sources))
-    searches = [
-        (at, search)
-        for at, source in enumerate(sources)
-        for search in _searches(source, query_vectors, top_k, metric_type, vector_field, options["search_params"])
-    ]
+    asked = (query_vectors, top_k, metric_type, vector_field, options["search_params"])
+    floor = np.full(len(query_vectors), -np.inf, np.float32)
+    searches = [(at, search) for at, source in enumerate(sources) for search in _searches(source, *asked, floor)]
     found = list(_threads().map(lambda each: _alone(each[1]), searches))
     best = _merge([at for at, _ in searches], found, len(query_vectors), top_k)
     fields, project = options["output_fields"], options["project_record_fn"]
@@ -58,7 +56,13 @@ def _with_vector(source: Source, vector_field: str, options: dict[str, Any]) -> 
 
 
 def _searches(
-    source: Source, queries: np.ndarray, top_k: int, metric_type: str, vector_field: str, params: Any
+    source: Source,
+    queries: np.ndarray,
+    top_k: int,
+    metric_type: str,
+    vector_field: str,
+    params: Any,
+    floor: np.ndarray,
 ) -> list[Callable[[], Nearest]]:
     """Searches of the parts of a source, which threads can share."""
     segment, mask = source
@@ -67,7 +71,7 @@ def _searches(
     exact = segment.exact_indexes.get(vector_field)
     # Of a few queries faiss compares only the rows of a mask, where they lie; blocks without codes would copy them.
     if exact is not None and (mask is None or exact.takes_masks or len(queries) >= LEAST_QUERIES):
-        searches: list[Callable[[], Nearest]] = exact.searches(queries, top_k, mask)
+        searches: list[Callable[[], Nearest]] = exact.searches(queries, top_k, mask, floor)
         return searches
     index = segment.indexes.get(vector_field)
     if index is None:
