@@ -49,13 +49,14 @@ class Column:
 
 
 def describe_columns(facets: Facets, lite: bool) -> tuple[Column, ...]:
-    """Choose a form field for each column.
+    """Choose a form field for each column in which any image has a value.
 
     Args:
         facets: those of the whole collection.
         lite: whether the collection is in Milvus Lite.
     """
-    columns = [_describe(facet, facets.rows - facet.empty, lite) for facet in facets.columns]
+    given = [(facet, facets.rows - facet.empty) for facet in facets.columns]
+    columns = [_describe(facet, count, lite) for facet, count in given if count]
     folders = [path.rstrip("/") for path in _paths(facets.folders)][:MANY_VALUES]
     if len(folders) > 1:
         columns.append(Column(PATH, "folder", choices=tuple((folder, folder) for folder in folders)))
