@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -21,9 +22,10 @@ from tests.support.browser import (
     wait_for,
 )
 from tests.support.page import image_folder
+from tests.support.photos import draw_images
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page
+    from playwright.sync_api import Browser, Page
 
 ROWS = 350
 FILES = ("rocket.jpg", "coffee.png", "chelsea.png", "moon.png", "hubble_deep_field.jpg", "camera.png")
@@ -137,6 +139,23 @@ def test_a_slider_sets_the_size_and_is_remembered(page: Page, site: Site) -> Non
     settle(page)
     assert page.evaluate(BOXES)[0][4] > 1.5 * before
     page.locator(".size input").fill("0")
+
+
+def test_the_count_of_near_duplicates_stays_on_a_slim_card(browser: Browser, tmp_path: Path) -> None:
+    drawn = draw_images(tmp_path / "drawn", 3, (30, 200))
+    rows = [[100 * number + copy, path] for number, path in enumerate(drawn) for copy in range(20)]
+    with served(tmp_path, ["id", "path"], rows) as site:
+        page = browser.new_page(locale="en-GB", viewport=PHONE)
+        page.add_init_script("localStorage.setItem('size', '-2')")
+        open_page(page, site, "?q=cat")
+        settle(page)
+        card, badge = (page.locator(selector).first.bounding_box() for selector in (".cards li", ".cards .alike"))
+        assert card is not None
+        assert badge is not None
+        assert card["width"] < 40
+        assert card["x"] <= badge["x"] <= card["x"] + card["width"] - badge["width"]
+        assert page.inner_text(".cards .alike >> nth=0") == "+19"
+        page.close()
 
 
 def test_the_viewer_tells_that_more_follow(page: Page, site: Site) -> None:

@@ -100,6 +100,7 @@ function draw() {
 function put(item, { left, top, width, height }) {
   item.style.cssText = `left:${left}px;top:${top}px;width:${width}px;height:${height}px`;
   item.classList.toggle("narrow", width < 200);
+  item.classList.toggle("slim", width < 80);
   item.layout = layouts;
 }
 
