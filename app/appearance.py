@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from jinja2 import FunctionLoader
 
 from .texts import HEAD
 
@@ -18,6 +20,9 @@ SCRIPTS = (
     "zoom", "image", "indexing",
     "start",
 )  # fmt: skip
+
+# All but the title of the page.
+_CARD = re.compile(r"<meta\s(?![^>]*config\['title'\])[^>]*\"(?:og|twitter):[^>]*>")
 
 STYLES = ("frame", "search", "filters", "results", "select", "lightbox", "phone")
 
@@ -32,6 +37,14 @@ def appearance() -> dict[str, Any]:
         font_mono=["ui-monospace", "Consolas", "monospace"],
     ).set(body_background_fill="#faf9f7", body_background_fill_dark="#141312")  # fmt: skip
     return {"theme": theme, "css": css, "head": HEAD, "footer_links": []}
+
+
+def leave_out_cards() -> None:
+    """Leave Gradio's own name, text and image out of the document: messengers show them beside a link to the page."""
+    env = gr.routes.templates.env
+    loader = env.loader
+    assert loader is not None
+    env.loader = FunctionLoader(lambda name: _CARD.sub("", loader.get_source(env, name)[0]))
 
 
 def script() -> str:

@@ -122,9 +122,10 @@ class LatePage:
         os.environ["GRADIO_TEMP_DIR"] = self._uploads
         gr = import_gradio()
 
-        from .appearance import appearance
+        from .appearance import appearance, leave_out_cards
         from .page import CONCURRENCY, Page
 
+        leave_out_cards()
         blocks = Page(self._library).build().queue(default_concurrency_limit=CONCURRENCY, max_size=200, api_open=False)
         blocks.state_session_capacity = _SESSIONS
         blocks._queue.sleep_when_free = _POLL_SECONDS

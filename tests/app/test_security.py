@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import io
+import re
 from pathlib import Path
 
 import numpy as np
@@ -67,6 +68,11 @@ def test_the_page_carries_security_headers(client: TestClient) -> None:
     assert answer.headers["x-frame-options"] == "DENY"
     assert answer.headers["x-content-type-options"] == "nosniff"
     assert client.get("/favicon.ico").headers["content-type"] == "image/svg+xml"
+
+
+def test_a_link_to_the_page_is_shown_without_gradios_own_text(client: TestClient) -> None:
+    head = client.get("/").text.partition("window.gradio_config")[0]
+    assert re.findall(r'(?:og|twitter):(\w+)"\s+content="(.*?)"', head) == [("title", "Image search")] * 2
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1:7860", "LOCALHOST:7860", "[::1]:7860", "192.168.1.5", "images.example"])
