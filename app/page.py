@@ -13,7 +13,6 @@ from typing import Any
 import gradio as gr
 
 from pipelines.errors import SearchError
-from pipelines.fetch.read import is_web
 from pipelines.fields import row_id
 from pipelines.models.registry import get_model
 from pipelines.query import MAX_LIMIT, MAX_PARTS, Part, Query
@@ -21,6 +20,7 @@ from pipelines.search.results import Hit, Results, to_csv, to_json
 
 from .appearance import read_static, script
 from .filter_form import read_form
+from .given_image import split_addresses
 from .library import Library, Overview
 from .problems import Problem, explain
 from .query_images import QueryImages
@@ -84,7 +84,8 @@ class Page:
     def on_load(self, request: gr.Request) -> View:
         """Answer the address with which the page was opened."""
         with self._library.answering():
-            return self._respond(SearchState.from_url(str(request.query_params)), reader=language_of(request))
+            state = SearchState.from_url(str(request.query_params))
+            return self._respond(state, reader=language_of(request), client=request.client.host)
 
     def on_ask(self, event: gr.EventData, request: gr.Request) -> View:
         """Answer a question: the address of the page, and a new text, image or filter form, or more results."""
@@ -129,6 +130,8 @@ class Page:
             overview = self._library.overview()
             if event is not None:
                 state = self._change(state, event, overview, client)
+            if overview.rows:
+                self._fetch_missing(state, client)
             return self._answer(state, overview, event, reader)
         except SearchError as error:
             return error_view(self._share(state, overview), explain(error, choose_language(reader) == "en"))
@@ -151,7 +154,7 @@ class Page:
         if isinstance(text, str):
             state = self._with_text(state, clean_text(text), client)
         if isinstance(path, str):
-            state = self._with_image(state, check_upload(path), client)
+            state = state.with_image(self._keep(check_upload(path), client))
         if isinstance(sort, str):
             state = state.with_order(sort)
         if not isinstance(form, dict):
@@ -163,18 +166,23 @@ class Page:
 
     def _with_text(self, state: SearchState, text: str, client: str) -> SearchState:
         """Replace the words. Addresses of images become images; images that the collection does not have are left."""
-        addresses = [word for word in text.split() if is_web(word)]
-        words = " ".join(word for word in text.split() if word not in addresses) if addresses else text
+        words, addresses = split_addresses(text)
         unknown = [part.id for part in state.parts if part.id is not None and self._get(part.id) is None]
         state = state.without_ids(unknown).with_text(words)
         for address in addresses:
-            state = self._with_image(state, address, client)
+            self._keep(address, client)
+            state = state.with_image(address)
         return state
 
-    def _with_image(self, state: SearchState, path: str, client: str) -> SearchState:
+    def _fetch_missing(self, state: SearchState, client: str) -> None:
+        """Fetch the images of a link whose addresses this page has not fetched, or has forgotten."""
+        for image in state.images:
+            if image.is_web and self._images.get(image.key) is None:
+                self._keep(image.name, client)
+
+    def _keep(self, path: str, client: str) -> str:
         settings = self._library.searcher().settings
-        key = self._images.keep(path, get_model(settings.model).fit, settings.allow_private_urls, client)
-        return state.with_image(key)
+        return self._images.keep(path, get_model(settings.model).fit, settings.allow_private_urls, client)
 
     def _answer(self, state: SearchState, overview: Overview, event: gr.EventData | None, reader: str) -> View:
         """Search for a state, or show what there is while nothing is searched for.
@@ -192,7 +200,7 @@ class Page:
             if not overview.is_complete:
                 self._library.check_columns()
             return start_view(shared, state, overview.samples)
-        if any(self._images.get(key) is None for key, _ in state.images):
+        if any(self._images.get(image.key) is None for image in state.images):
             return error_view(shared, Problem("error_image_gone"))
         offset = whole_number(event, "offset")
         if not offset:
@@ -208,7 +216,7 @@ class Page:
     def _find(self, state: SearchState, offset: int, limit: int, reader: str) -> Results:
         if state.error is not None:
             raise state.error
-        uploaded = [Part(image=self._images.get(key), weight=weight) for key, weight in state.images]
+        uploaded = [Part(image=self._images.get(image.key), weight=image.weight) for image in state.images]
         parts = (*state.parts, *uploaded)
         query = Query(
             parts, limit, offset, state.filter, state.min_score, state.fold, reader=reader, order=state.order,
@@ -219,7 +227,7 @@ class Page:
     def _share(self, state: SearchState, overview: Overview) -> Shared:
         ids = [part.id for part in state.parts if part.id is not None] if overview.rows else []
         hits = {image_id: self._get(image_id) for image_id in ids}
-        thumbs = {key: self._images.data_url(key) for key, _ in state.images}
+        thumbs = {image.key: self._images.data_url(image.key) for image in state.images}
         return shared_view(state, overview, hits, thumbs)
 
     def _get(self, image_id: int | str) -> Hit | None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Literal, TypedDict
+from urllib.parse import urlsplit
 
 from pipelines.fields import row_id
 from pipelines.search.results import Hit
@@ -18,7 +20,10 @@ PartKind = Literal["text", "like", "image"]
 
 
 class PartView(TypedDict):
-    """One part of the query, with the addresses of its buttons; None disables a button."""
+    """One part of the query, with the addresses of its buttons; None disables a button.
+
+    name: '' for an uploaded image.
+    """
 
     kind: PartKind
     name: str
@@ -39,8 +44,9 @@ def part_views(state: SearchState, hits: Mapping[int | str, Hit | None], thumbs:
             hit = hits.get(part.id)
             name = label_of(hit) if hit else str(part.id)
             views.append(_part_view(state, len(views), "like", part.weight, name, f"thumb/{row_id(part.id)}"))
-    for key, weight in state.images:
-        views.append(_part_view(state, len(views), "image", weight, thumb=thumbs.get(key, "")))
+    for image in state.images:
+        name = os.path.basename(urlsplit(image.name).path) if image.is_web else ""
+        views.append(_part_view(state, len(views), "image", image.weight, name, thumbs.get(image.key, "")))
     return views
 
 

@@ -18,6 +18,7 @@ from pipelines.images.fit import Fit
 from pipelines.images.worker import encode
 from pipelines.settings import cache_dir
 
+from .given_image import GivenImage
 from .media import convert_sent
 
 MOST_KEPT = 1000  # images; 224×224 pixels as PNG are about 90 kB
@@ -27,7 +28,7 @@ _AT_ONCE, _OF_CLIENT = 4, 2
 
 
 class QueryImages:
-    """A folder of small images, named by a hash of their content. Only the newest MOST_KEPT stay.
+    """A folder of small images, named by a hash of their content or address. Only the newest MOST_KEPT stay.
 
     A name has 128 bits: without the link nobody can guess it. Only the user of this process may read the folder.
     """
@@ -37,7 +38,7 @@ class QueryImages:
         self._lock, self._at_work = threading.Lock(), Counter[str]()
 
     def keep(self, path: str, size: Fit, allow_private: bool = False, client: str = "") -> str:
-        """Keep an image and return its key.
+        """Keep an image and return its key: that of the address, or of the content.
 
         Args:
             path: an uploaded file, or the address of an image on the web.
@@ -51,7 +52,8 @@ class QueryImages:
         """
         with self._place(client):
             data = convert_sent(read_file(path, allow_private), "PNG", size=size).data
-        key = hashlib.blake2b(data, digest_size=16).hexdigest()
+        given = GivenImage(path)
+        key = given.key if given.is_web else hashlib.blake2b(data, digest_size=16).hexdigest()
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             write_atomically(self._path(key), lambda part: part.write_bytes(data), is_cache=True)

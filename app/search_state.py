@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 from urllib.parse import parse_qsl, urlencode
 
 from pipelines.errors import InputError
 from pipelines.query import MAX_PARTS, Filter, Line, Part, format_query, parse_filter, parse_line, parse_order
+
+from .given_image import GivenImage, split_addresses
 
 PAGE = 24  # results
 MAX_SHOWN = 960  # results that an address brings at once; scrolling brings all
@@ -19,16 +20,8 @@ MAX_ORDER = 300
 MAX_IMAGES = 8
 FOLD = 0.95  # cosine of near-duplicates
 _MAX_URL = 8_000
-_IMAGE = re.compile(r"([0-9a-f]{32})(?:~(-?\d{1,3}(?:\.\d{1,3})?))?")
 
 T = TypeVar("T")
-
-
-class UploadedImage(NamedTuple):
-    """An uploaded image in a query, by the key under which `QueryImages` keeps it."""
-
-    key: str
-    weight: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +30,7 @@ class SearchState:
 
     text: the query line as typed, with images of the collection: `beach -id:42`.
     parts, dates: the parsed query line; empty if `text_error` says why it cannot be read.
-    images: uploaded images.
+    images: uploaded images, and those at addresses of the web.
     filter_text: the filter as typed; '' searches the whole collection.
     filter: the parsed filter; None if there is none or `filter_error` says why it cannot be read.
     order: as `parse_order` reads it; '' is the order of relevance.
@@ -48,7 +41,7 @@ class SearchState:
     text: str = ""
     parts: tuple[Part, ...] = ()
     dates: tuple[str, ...] = ()
-    images: tuple[UploadedImage, ...] = ()
+    images: tuple[GivenImage, ...] = ()
     filter_text: str = ""
     filter: Filter | None = None
     order: str = ""
@@ -66,22 +59,24 @@ class SearchState:
         except ValueError:  # more fields than the page ever writes
             return cls()
         given = dict(pairs)
-        images = [match for name, value in pairs if name == "image" and (match := _IMAGE.fullmatch(value))]
+        line, addresses = split_addresses(clean_text(given.get("q", "")))
+        images = [GivenImage.read(clean_text(value)) for name, value in pairs if name == "image"]
+        images += map(GivenImage, addresses)
         filter_text = clean_text(given.get("filter", ""), MAX_FILTER)
         condition, filter_error = _read(parse_filter, filter_text)
         state = cls(
-            images=tuple(UploadedImage(match[1], float(match[2] or 1)) for match in images[:MAX_IMAGES]),
+            images=tuple(filter(None, images))[:MAX_IMAGES],
             filter_text=filter_text, filter=condition, filter_error=filter_error,
             order=_clean_order(given.get("sort", "")), shown=_clean_shown(given.get("k", "")),
             min_score=clean_cosine(given.get("min", "")), fold=_clean_fold(given.get("fold", "")),
         )  # fmt: skip
-        return state.with_line(clean_text(given.get("q", "")))
+        return state.with_line(line)
 
     @property
     def url(self) -> str:
         """The permalink, relative to the page. Parameters with default values are left out."""
         given = [("q", self.text)]
-        given += [("image", key if weight == 1 else f"{key}~{weight:g}") for key, weight in self.images]
+        given += [("image", str(image)) for image in self.images]
         given += [("filter", self.filter_text), ("sort", self.order)]
         given += [("k", "" if self.shown == PAGE else str(self.shown))]
         given += [("min", f"{self.min_score:g}" if self.min_score else "")]
@@ -123,17 +118,17 @@ class SearchState:
         line = f"{text} {format_query(images)}".strip()
         return replace(state, text=line, parts=(*state.parts, *images), shown=PAGE)
 
-    def with_image(self, key: str) -> SearchState:
-        """Add an uploaded image to the query, unless it is there already.
+    def with_image(self, name: str) -> SearchState:
+        """Add an image that the reader gave, unless it is there already.
 
         Raises:
             InputError: the query has no room for it.
         """
-        if any(image.key == key for image in self.images):
+        if any(image.name == name for image in self.images):
             return self
         if self.is_full or len(self.images) >= MAX_IMAGES:
             raise InputError(f"a query has at most {MAX_IMAGES} images", "error_many_images", count=str(MAX_IMAGES))
-        return replace(self, images=(*self.images, UploadedImage(key)), shown=PAGE)
+        return replace(self, images=(*self.images, GivenImage(name)), shown=PAGE)
 
     def without_ids(self, ids: Collection[int | str]) -> SearchState:
         """Remove images of the collection from the query, and keep its words and the others."""
@@ -141,7 +136,7 @@ class SearchState:
             return self
         return self.with_query([part for part in self.parts if part.id is None or part.id not in ids], self.images)
 
-    def with_query(self, parts: Sequence[Part], images: Sequence[UploadedImage]) -> SearchState:
+    def with_query(self, parts: Sequence[Part], images: Sequence[GivenImage]) -> SearchState:
         """Replace the query and keep the filters."""
         return replace(
             self,

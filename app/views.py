@@ -45,6 +45,7 @@ class Shared(TypedDict):
 
     url: permalink of the search.
     words: the text of the search box.
+    dates: those of the query, as they are written: `taken:2021-05`.
     sort: the order as `parse_order` reads it; '' is relevance.
     turn: number of the question that this view answers. It differs each time: Gradio does not send an unchanged value.
     """
@@ -53,6 +54,7 @@ class Shared(TypedDict):
     words: str
     sort: str
     turn: int
+    dates: list[str]
     parts: list[PartView]
     form: FormView
     collection: CollectionView
@@ -128,6 +130,7 @@ def shared_view(
     """
     return {
         "url": state.url, "words": state.words, "sort": state.order, "turn": 0,
+        "dates": list(state.dates),
         "parts": part_views(state, hits, thumbs),
         "form": form_view(state, overview.columns),
         "collection": {

@@ -6,7 +6,8 @@ from urllib.parse import parse_qsl, urlencode
 
 import pytest
 
-from app.search_state import FOLD, MAX_IMAGES, MAX_SHOWN, PAGE, SearchState, UploadedImage
+from app.given_image import GivenImage
+from app.search_state import FOLD, MAX_IMAGES, MAX_SHOWN, PAGE, SearchState
 from pipelines.errors import InputError
 from pipelines.query import Part, parse_query
 
@@ -21,7 +22,8 @@ def state_of(*parameters: tuple[str, str]) -> SearchState:
 @pytest.mark.parametrize(
     "parameters",
     [[], [("q", "a & b=c #1 %")], [("q", "日本 -id:-5"), ("filter", 'label == "a \\"é\\""'), ("k", "12")],
-     [("image", KEY), ("image", f"{KEY}~-0.5")], [("q", "x"), ("fold", "0")],
+     [("image", KEY), ("image", f"{KEY}~-0.5")], [("image", "https://a.example/b~c?d=é"), ("image", "http://a/~2~1")],
+     [("q", "x"), ("fold", "0")],
      [("q", "x"), ("min", "0.25"), ("fold", "0.9")]],
 )  # fmt: skip
 def test_a_state_and_its_url_say_the_same(parameters: list[tuple[str, str]]) -> None:
@@ -33,6 +35,9 @@ def test_a_state_and_its_url_say_the_same(parameters: list[tuple[str, str]]) -> 
 def test_invalid_parameters_fall_back_to_their_defaults() -> None:
     assert SearchState.from_url("?k=1000000").shown == MAX_SHOWN
     assert SearchState.from_url("?k=x&min=nan&fold=7&image=..%2Fetc&q=%00a%0a b\ud800").shown == PAGE
+    assert SearchState.from_url("?image=http%3A%2F%2F\ud800a&image=http://&image=ftp://a/b").images == (
+        GivenImage("http://a"),
+    )
     assert SearchState.from_url("?min=inf&fold=-1") == SearchState()
     assert SearchState.from_url(f"?image={KEY}~&image=%2Fetc%2Fpasswd&image={KEY}.png") == SearchState()
     assert SearchState.from_url("?" + "&".join(f"q{index}=1" for index in range(100))) == SearchState()
@@ -59,7 +64,7 @@ def test_a_part_is_weighted_or_removed_by_its_place() -> None:
 
     assert with_weight(0, -1).text == '-"a dog" id:7'
     assert with_weight(1, 0.5).text == "a dog 0.5*id:7"
-    assert with_weight(2, -0.5).images == (UploadedImage(KEY, -0.5),)
+    assert with_weight(2, -0.5).images == (GivenImage(KEY, -0.5),)
     assert with_weight(2, None).images == ()
     assert with_weight(0, None).text == "id:7"
     assert with_weight(1, 2).shown == PAGE  # another query starts at its first result
@@ -105,6 +110,15 @@ def test_images_join_a_query_up_to_eight_and_each_once() -> None:
     assert (state.text, len(state.images)) == ("a dog", MAX_IMAGES)
     with pytest.raises(InputError, match="at most 8 images"):
         state.with_image(KEY)
+
+
+def test_addresses_in_the_words_of_a_link_are_images() -> None:
+    link = SearchState.from_url("?q=a+https://a.example/b.png+dog&image=HTTP://c/d~-2")
+    assert (link.text, link.images) == (
+        "a dog",
+        (GivenImage("HTTP://c/d", -2.0), GivenImage("https://a.example/b.png")),
+    )
+    assert SearchState.from_url('?q=+"http://a/b"').images == ()
 
 
 def test_images_that_are_gone_leave_the_query_and_its_words_stay() -> None:

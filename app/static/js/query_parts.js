@@ -33,7 +33,7 @@ function renderParts() {
 function makePart(part, index) {
   const item = find("template.part").content.firstElementChild.cloneNode(true);
   const name = partName(part);
-  const shown = part.kind === "text" ? part.name : part.kind === "like" ? part.name : text("your_image");
+  const shown = part.name || text("your_image");
   find(".name", item).textContent = shown;
   find(".name", item).title = shown;
   find("img", item).hidden = part.kind === "text";

@@ -88,21 +88,23 @@ strip.addEventListener("wheel", (event) => {
 
 // How many images there are to look at: those that the filter leaves, or those above the smallest score.
 function statusLine(query, rows) {
-  const { total, above, form } = view;
-  const shown = numbers.format(above ?? total), narrowed = above !== null || form.active.length > 0;
+  const { total, above, form, dates } = view;
+  const shown = numbers.format(above ?? total), narrowed = above !== null || form.active.length + dates.length > 0;
   return !query ? (narrowed ? plural("status_browsed", rows, { shown }) : plural("rows", rows)) : narrowed ? plural("status_found", rows, { shown, query })
     : text("status_all", { images: plural("rows", rows), query });
 }
 
-// The query as a sum: “beach” + image “cat” − “people”.
+// The query as a sum, and its dates: “beach” + image “cat” − “people” · Taken: 2021-05.
 function subject() {
   const terms = view.parts.map((part) => [part.weight < 0 ? "−" : "+", partName(part)]);
-  return terms.map(([sign, name], index) => (index || sign === "−" ? `${sign} ${name}` : name)).join(" ");
+  const sum = terms.map(([sign, name], index) => (index || sign === "−" ? `${sign} ${name}` : name)).join(" ");
+  const dates = view.dates.map((term) => term.replace(/^(-?)(.+):/, (_, sign, name) => `${sign && "− "}${columnName(name, name)}: `));
+  return [sum, ...dates].filter(Boolean).join(" · ");
 }
 
 function partName(part) {
   if (part.kind === "text") return text("quoted", { text: part.name });
-  return part.kind === "like" ? text("image_named", { name: part.name }) : text("your_image");
+  return part.name ? text("image_named", { name: part.name }) : text("your_image");
 }
 
 // The element of a card, which shows one image after another.
