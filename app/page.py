@@ -8,6 +8,7 @@ import logging
 import re
 import secrets
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import gradio as gr
@@ -165,10 +166,11 @@ class Page:
         return state.with_filter(condition, clean_cosine(form.get("min_score")), fold)
 
     def _with_text(self, state: SearchState, text: str, client: str) -> SearchState:
-        """Replace the words. Addresses of images become images; images that the collection does not have are left."""
+        """Replace the words. Addresses become images; images that the collection or the page does not have are left."""
         words, addresses = split_addresses(text)
         unknown = [part.id for part in state.parts if part.id is not None and self._get(part.id) is None]
-        state = state.without_ids(unknown).with_text(words)
+        kept = tuple(image for image in state.images if self._images.get(image.key) is not None)
+        state = replace(state.without_ids(unknown).with_text(words), images=kept)
         for address in addresses:
             self._keep(address, client)
             state = state.with_image(address)

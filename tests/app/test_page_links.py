@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
-from tests.support.browser import Site, labels, open_page, query_of, served, start_page, wait_for, wait_for_status
+from tests.support.browser import Site, ask, labels, open_page, query_of, served, start_page, wait_for, wait_for_status
 from tests.support.page import image_folder
 from tests.support.web_server import WebServer
 
@@ -47,6 +47,8 @@ def test_search_by_an_address_outlasts_a_reload_back_and_the_kept_image(
         page.wait_for_selector(".said .mistake:has-text('There is no image at this address.')")
         page.goto(f"{address}/?" + urlencode({"q": f"{web.url}/files/other.png"}))
         page.wait_for_selector(".message:has-text('There is no image at this address.')")
+        ask(page, "a rocket")
+        assert query_of(page) == {"q": ["a rocket"]}
         page.close()
 
 
