@@ -17,6 +17,7 @@ from app import connections
 from app.connections import protocol
 from app.log import OnceAMinute
 from app.server import listen
+from tests.support.page import run_program
 
 MOST = 6
 REQUEST = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -223,6 +224,14 @@ def test_a_fault_is_logged_once_a_minute() -> None:
     now = 61.0
     fail(OSError())
     assert lines[2:] == ["accept failed: x (999 more of this kind)"]
+
+
+@pytest.mark.parametrize("before", ["", "logging.basicConfig(format='%(message)s'); "])
+def test_what_the_application_logs_is_bounded(before: str) -> None:
+    """Its own lines and asyncio's; those of uvicorn are counted in `test_server`."""
+    fail = "for number in range(5): logging.getLogger('app').warning('fault')"
+    done = run_program("-c", f"import logging; from app.log import bound_log; {before}bound_log()\n{fail}")
+    assert (done.returncode, done.stderr) == (0, "fault\n")
 
 
 def test_the_log_remembers_few_faults() -> None:

@@ -55,6 +55,13 @@ def test_an_image_that_takes_too_long_is_given_up(tmp_path: Path, monkeypatch: p
         full_image(str(turned))
 
 
+def test_no_decoder_with_a_known_hole_sees_a_query_image(tmp_path: Path) -> None:
+    (path,) = draw_images(tmp_path, 1)
+    Image.open(path).save(tmp_path / "a.jp2")
+    with pytest.raises(UnreadableImage, match="not searched for"):
+        QueryImages(tmp_path / "kept").keep(str(tmp_path / "a.jp2"), 64)
+
+
 def test_many_images_at_once_are_refused(tmp_path: Path) -> None:
     """Else the page, which answers eight questions at the same time, would have none left for words."""
     images = QueryImages(tmp_path)

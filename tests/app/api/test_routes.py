@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -407,3 +408,23 @@ def test_too_many_waiting_searches_are_refused() -> None:
 
     anyio.run(main)
     assert outcomes == ["busy", "busy", "True", *["done"] * 5]
+
+
+def test_images_are_searched_for_two_at_a_time_and_one_of_a_client() -> None:
+    begun, release = list[str](), threading.Event()
+
+    def search(client: str) -> None:
+        begun.append(client)
+        release.wait(10)
+
+    async def main() -> None:
+        slots = Slots(Gauge("queue", "x", ["state"], registry=CollectorRegistry()))
+        async with anyio.create_task_group() as group:
+            for client in "aaabbcd":
+                group.start_soon(slots.run, partial(search, client), client)
+            await anyio.sleep(0.3)  # in which no other one begins
+            assert sorted(begun) == ["a", "b"]
+            release.set()
+
+    anyio.run(main)
+    assert sorted(begun) == [*"aaabbcd"]
