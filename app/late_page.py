@@ -25,6 +25,8 @@ _POLL_SECONDS = 0.005
 # processor to itself.
 _MOST_WAIT = 10.0
 _LOOK_SECONDS = 0.02
+# Each file of an upload takes a descriptor until all have come; Gradio would take 1,000.
+_FILES_OF_UPLOAD = 100
 
 log = logging.getLogger(__name__)
 
@@ -122,10 +124,13 @@ class LatePage:
         os.environ["GRADIO_TEMP_DIR"] = self._uploads
         gr = import_gradio()
 
+        from gradio.route_utils import GradioMultiPartParser as Parser
+
         from .appearance import appearance, leave_out_cards
         from .page import CONCURRENCY, Page
 
         leave_out_cards()
+        Parser.max_files, Parser.max_fields = _always(_FILES_OF_UPLOAD), _always(0)  # fields would stay in the memory
         blocks = Page(self._library).build().queue(default_concurrency_limit=CONCURRENCY, max_size=200, api_open=False)
         blocks.state_session_capacity = _SESSIONS
         blocks._queue.sleep_when_free = _POLL_SECONDS
@@ -140,3 +145,8 @@ class LatePage:
         self.functions |= {index for index, function in blocks.fns.items() if function.fn}
         self._blocks = blocks
         self._page = self._parent.routes[-1].app  # type: ignore[attr-defined]  # Gradio's, behind all middleware
+
+
+def _always(value: int) -> Any:
+    """Return a property that has this value, whatever it is set to."""
+    return property(lambda _: value, lambda *_: None)

@@ -186,3 +186,17 @@ def test_large_bodies_of_one_client_hold_up_nobody_elses() -> None:
         assert await asyncio.gather(*slow, other) == [200] * 6
 
     played(test)
+
+
+def test_an_upload_of_the_page_waits_for_nobodys_search() -> None:
+    async def test(application: Application, checked: Bodies) -> None:
+        slow = [asyncio.create_task(post(checked, [bytes(100_000)], client)) for client in "ab"]
+        while len(application.bodies) < 2:
+            await asyncio.sleep(0.01)
+        upload = asyncio.create_task(post(checked, [bytes(100_001)], "c", "/gradio_api/upload"))
+        await asyncio.sleep(0.1)
+        assert [*map(len, application.bodies)] == [100_000, 100_000, 100_001]
+        application.go_on.set()
+        assert await asyncio.gather(*slow, upload) == [200] * 3
+
+    played(test)

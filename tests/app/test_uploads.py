@@ -18,6 +18,7 @@ from tests.support.page import ROOT, environment
 
 HEADERS = {"Content-Type": "multipart/form-data; boundary=b"}
 PART = b'--b\r\nContent-Disposition: form-data; name="files"; filename="%s.png"\r\n\r\n%s\r\n'
+FIELD = b'--b\r\nContent-Disposition: form-data; name="text"\r\n\r\nx\r\n'
 
 
 @pytest.fixture
@@ -71,6 +72,14 @@ def test_a_damaged_upload_is_refused_and_leaves_nothing(open_client: TestClient,
     answer = open_client.post("/gradio_api/upload", content=body, headers=HEADERS)
     assert answer.status_code == 400 or answer.json() == []
     assert {file for file in folder.rglob("*") if file.is_file() and file.name != ".running"} == before
+
+
+@pytest.mark.parametrize(("count", "other", "status"), [(100, b"", 200), (101, b"", 400), (1, FIELD, 400)])
+def test_an_upload_takes_few_descriptors_and_no_memory(
+    open_client: TestClient, count: int, other: bytes, status: int
+) -> None:
+    body = b"".join(PART % (b"%d" % number, b"x") for number in range(count)) + other + b"--b--\r\n"
+    assert open_client.post("/gradio_api/upload", content=body, headers=HEADERS).status_code == status
 
 
 def test_the_next_start_removes_what_a_killed_page_has_left(tmp_path: Path) -> None:
