@@ -26,7 +26,7 @@ from .library import Library, Overview
 from .problems import Problem, explain
 from .query_images import QueryImages
 from .questions import check_upload, ids_of, language_of, pairs, state_of, whole_number
-from .search_state import FOLD, MAX_SHOWN, SearchState, clean_cosine, clean_text
+from .search_state import FOLD, SearchState, clean_cosine, clean_text
 from .texts import catalogue, choose_language
 from .views import Shared, View, empty_view, error_view, results_view, shared_view, start_view
 
@@ -35,6 +35,7 @@ CONCURRENCY = 8
 # Uploads are deleted after an hour. QueryImages keeps what the search needs of them.
 DELETE_UPLOADS = (600, 3600)  # seconds: how often, and how old
 FURTHER, MAX_FURTHER = 72, 480  # results that scrolling brings at a time
+MAX_RETURN = 5_000  # that come back at once to whoever had scrolled through them
 
 log = logging.getLogger(__name__)
 
@@ -206,10 +207,10 @@ class Page:
             return error_view(shared, Problem("error_image_gone"))
         offset = whole_number(event, "offset")
         if not offset:
-            limit = max(state.shown, min(whole_number(event, "shown"), MAX_SHOWN))
+            limit = max(state.shown, min(whole_number(event, "shown"), MAX_RETURN))
             offer = self._library.searcher().offer_dates(state.text, reader)
             return results_view(shared, state, self._find(state, 0, limit, reader), offer=offer)
-        # Each page of a search asks Milvus for all rows up to its end: pages grow, so that their sum does not.
+        # Pages grow: who has scrolled far scrolls on.
         limit = min(max(FURTHER, offset // 4), MAX_FURTHER)
         if state.parts or state.images:
             limit = min(limit, MAX_LIMIT - offset)
