@@ -35,7 +35,7 @@ pytest_plugins = ["tests.support.browser", "tests.support.remote"]  # one runnin
 SHARED = ROOT.parent / "shared" / "data"
 
 # Fixtures that start the program in a process of its own.
-PROGRAM_FIXTURES = {"command", "quick_command", "programs", "site", "wheel", "installed"}
+PROGRAM_FIXTURES = {"command", "prepared_program", "programs", "site", "wheel", "installed"}
 
 
 def starts_process(function: object, seen: frozenset[str] = frozenset()) -> bool:
@@ -54,7 +54,7 @@ def names_of(code: CodeType) -> set[str]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests that need a Milvus server, a browser or the program."""
+    """Mark the tests that need a Milvus server, a browser, the program or other projects' models."""
     for item in items:
         fixtures = getattr(item, "fixturenames", ())
         if PROGRAM_FIXTURES.intersection(fixtures) or starts_process(getattr(item, "function", None)):
@@ -64,6 +64,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("server")
         if "browser" in fixtures:
             item.add_marker("browser")
+        if "torchvision" in fixtures:
+            item.add_marker("long")
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +77,14 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session")
+def torchvision() -> None:
+    """Import what transformers, open_clip and others, with which tests compare, all import: four seconds of a core."""
+    from recipes.torchvision_compat import import_torchvision
+
+    import_torchvision()
 
 
 @pytest.fixture(autouse=True)
@@ -206,10 +216,10 @@ def prepared_program() -> Iterator[PreparedProgram]:
 def quick_command(tmp_path: Path, prepared_program: PreparedProgram) -> Callable[..., CommandResult]:
     """Run `image-search …` in an empty folder, too, where not its start but what it does is tested."""
 
-    def run(*arguments: object) -> CommandResult:
+    def run(*arguments: object, env: dict[str, str] | None = None) -> CommandResult:
         folder = tmp_path / "cwd"
         folder.mkdir(exist_ok=True)
-        return prepared_program.run([str(argument) for argument in arguments], folder)
+        return prepared_program.run([str(argument) for argument in arguments], folder, env)
 
     return run
 

@@ -12,6 +12,7 @@ from fastapi.testclient import TestClient
 
 from app.access import Buckets
 from app.application import build_app
+from app.gradio_import import import_gradio
 from app.library import Library
 from app.media import Thumbnails
 from pipelines import Settings, run_insert
@@ -19,6 +20,7 @@ from pipelines.milvus.connection import close
 from tests.support.page import Collection, make_collection
 from tests.support.photos import draw_images, write_csv
 
+import_gradio()  # as the product does, before tests import it in twice the time
 BASE = "http://127.0.0.1:7860"
 PASSWORD = ("ann", "tüü:long")
 

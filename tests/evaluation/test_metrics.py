@@ -6,14 +6,12 @@ import numpy as np
 import pytest
 
 from pipelines.evaluation import exact, metrics
-from recipes.torchvision_compat import import_torchvision
 
 ROUNDS = 60
 
 
 @pytest.fixture(scope="module")
-def judge() -> object:
-    import_torchvision()
+def judge(torchvision: None) -> object:
     return pytest.importorskip("torchmetrics.functional.retrieval")
 
 

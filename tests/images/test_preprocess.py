@@ -19,7 +19,6 @@ from pipelines.images.decode import _jpeg_shrink, decode
 from pipelines.milvus.connection import close_all
 from pipelines.models.registry import get_model
 from pipelines.operators.image_decode import ImageDecode
-from recipes.torchvision_compat import import_torchvision
 from tests.support.images import encode, photograph, reference
 from tests.support.photos import write_csv
 
@@ -34,7 +33,6 @@ LARGE = ((1920, 1080), (1200, 2000), (4000, 3000))
 
 def hugging_face(image: Image.Image) -> np.ndarray:
     """float32[3, 224, 224] by `CLIPImageProcessor` with the settings that OpenAI's models come with: its defaults."""
-    import_torchvision()
     from transformers import CLIPImageProcessor
 
     return np.asarray(CLIPImageProcessor()(image, return_tensors="np")["pixel_values"][0])
@@ -42,7 +40,6 @@ def hugging_face(image: Image.Image) -> np.ndarray:
 
 def open_clip(image: Image.Image) -> np.ndarray:
     """The same by open_clip's transform."""
-    import_torchvision()
     from open_clip.transform import image_transform
 
     return image_transform(SIZE, is_train=False, mean=SPEC.mean, std=SPEC.std)(image).numpy()
@@ -53,7 +50,7 @@ def levels(normalised: np.ndarray) -> np.ndarray:
     return (normalised.transpose(1, 2, 0) * SPEC.std + SPEC.mean) * 255
 
 
-@pytest.mark.long
+@pytest.mark.usefixtures("torchvision")
 @pytest.mark.parametrize("reference", [hugging_face, open_clip])
 @pytest.mark.parametrize("form", ["JPEG", "PNG"])
 def test_without_a_shrink_the_crop_is_the_references(reference: Callable[[Image.Image], np.ndarray], form: str) -> None:
@@ -64,7 +61,7 @@ def test_without_a_shrink_the_crop_is_the_references(reference: Callable[[Image.
         assert difference.max() <= 8, size
 
 
-@pytest.mark.long
+@pytest.mark.usefixtures("torchvision")
 @pytest.mark.parametrize("size", LARGE)
 def test_a_large_jpeg_that_is_shrunk_while_decoding_stays_near_the_reference(size: tuple[int, int]) -> None:
     data = encode(photograph(*size), "JPEG", quality=92)
@@ -120,6 +117,7 @@ def test_without_a_shrink_the_pixels_are_those_of_clips_own_preprocessing() -> N
             assert difference.max() <= 8, (image.size, form)
 
 
+@pytest.mark.long
 def test_with_a_shrink_the_image_looks_the_same() -> None:
     enlarged = [image.resize((1800, 1800 * image.height // image.width), 1) for image in real_images()]
     for image in (photograph(1920, 1080), photograph(1200, 2000, seed=2), *enlarged):

@@ -24,10 +24,6 @@ from tests.support.insert import vectors
 from tests.support.photos import Photos
 from tests.support.program import free_port, program_env
 
-pytest.importorskip("ray")
-pytest.importorskip(
-    "ray.dashboard.optional_deps", exc_type=ImportError, reason="Ray has no dashboard here: pip install 'ray[default]'"
-)
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 RAY = (sys.executable, "-m", "ray.scripts.scripts")
 PORTS = ("port", "dashboard-port", "dashboard-agent-listen-port", "dashboard-agent-grpc-port",
@@ -38,6 +34,8 @@ Ray = Callable[..., str]
 @pytest.fixture
 def ray_job() -> Iterator[Ray]:
     """Start a cluster on ports of its own; return what runs `ray job …` on it."""
+    pytest.importorskip("ray")
+    pytest.importorskip("ray.dashboard.optional_deps", exc_type=ImportError, reason="no dashboard: 'ray[default]'")
     folder = tempfile.mkdtemp(prefix="ray")  # the path of a socket in it has at most 107 characters
     ports = {name: str(free_port()) for name in PORTS}
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"  # with image-search

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -30,7 +31,7 @@ from tests.support.photos import Photos
 from tests.support.program import CommandResult, program_env
 from tests.support.tcp_proxy import TcpProxy
 
-pytest.importorskip("ray")
+pytestmark = pytest.mark.skipif(find_spec("ray") is None, reason="Ray is an extra: pip install ray")
 Command = Callable[..., CommandResult]
 ON_RAY = ("--model", "builtin", "--runner", "ray", "--shards", "3")
 

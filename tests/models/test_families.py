@@ -42,7 +42,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module", params=FAMILIES, ids=lambda make: make.__name__)
-def original(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Original:
+def original(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, torchvision: None) -> Original:
     return request.param(tmp_path_factory.mktemp("original"))
 
 
@@ -73,7 +73,6 @@ def test_a_thousand_strings_in_thirty_languages_have_the_originals_tokens(origin
     assert len(np.unique(theirs, axis=0)) > 500, "most have the same tokens: this test would see nothing"
 
 
-@pytest.mark.long
 def test_texts_embed_as_the_original_embeds_them(original: Original) -> None:
     tokens = original.tokenize(STRINGS[:100])
     with torch.inference_mode():
@@ -96,7 +95,6 @@ def test_images_embed_as_the_original_embeds_them(original: Original) -> None:
     assert cosines(theirs[:1], theirs[1:2])[0] < 0.9999
 
 
-@pytest.mark.long
 def test_openvino_computes_what_pytorch_does(original: Original) -> None:
     spec, exact = original.spec, runtime(original.spec)
     assert spec.weights.path is not None
@@ -124,6 +122,7 @@ def by_transformers(image: Image.Image, spec: ModelSpec) -> np.ndarray:
     return np.asarray(processor(image, return_tensors="np")["pixel_values"][0])
 
 
+@pytest.mark.usefixtures("torchvision")
 @pytest.mark.parametrize(
     ("name", "reference"),
     [("chinese-clip-vit-base-patch16", by_cn_clip), ("siglip2-base-patch16-224", by_transformers)],
@@ -201,7 +200,7 @@ def xlm_roberta_large_of(spec: ModelSpec) -> dict[str, Any]:
     return text | {f"LinearTransformation.{name}": one for name, one in linear.items()}
 
 
-@pytest.mark.long
+@pytest.mark.usefixtures("torchvision")
 @pytest.mark.parametrize(
     ("name", "reference"),
     [

@@ -108,6 +108,7 @@ def test_a_folder_without_weights_names_those_that_it_could_hold(tmp_path: Path)
         read_any_folder(tmp_path)
 
 
+@pytest.mark.usefixtures("torchvision")
 @pytest.mark.parametrize(
     ("name", "config", "pretrained"),
     [

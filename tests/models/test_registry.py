@@ -17,7 +17,6 @@ from pipelines.models.networks import empty_network, image_tower
 from pipelines.models.registry import get_model, list_models
 from pipelines.models.spec import CLIP_MEAN, CLIP_STD, ModelSpec
 from pipelines.models.text_models import list_text_models
-from recipes.torchvision_compat import import_torchvision
 
 # Our row → architecture and weights as open_clip calls them.
 OPEN_CLIP = {
@@ -49,9 +48,9 @@ def test_the_registry_has_the_models_that_people_have() -> None:
     assert {spec.name for spec in list_models()} == {"builtin", *OPEN_CLIP, *BEYOND_CLIP}
 
 
+@pytest.mark.usefixtures("torchvision")
 @pytest.mark.parametrize("name", OPEN_CLIP)
 def test_sizes_activation_source_mean_and_deviation_are_those_of_open_clip(name: str) -> None:
-    import_torchvision()
     import open_clip
 
     spec, (architecture, model_id) = get_model(name), OPEN_CLIP[name]
@@ -157,9 +156,9 @@ def test_cost_and_download_are_those_of_the_network(spec: ModelSpec) -> None:
     assert spec.megabytes == pytest.approx((2 * parameters + 2 * in_float32) / 1e6, abs=2)
 
 
-def test_the_models_command_prints_what_people_need_to_choose(command: Callable, tmp_path) -> None:
+def test_the_models_command_prints_what_people_need_to_choose(quick_command: Callable, tmp_path) -> None:
     (tmp_path / "RN50.pt").write_bytes(b"weights")
-    done = command("models", env={"IMAGE_SEARCH_CACHE": str(tmp_path)})
+    done = quick_command("models", env={"IMAGE_SEARCH_CACHE": str(tmp_path)})
     lines = done.out.splitlines()
     assert (done.status, done.err) == (0, "")
     specs = (*list_models(), *list_text_models())
@@ -171,7 +170,7 @@ def test_the_models_command_prints_what_people_need_to_choose(command: Callable,
     assert str(tmp_path / "RN50.pt") in next(line for line in lines if line.startswith("clip_resnet_r50 "))
     order = [line.split()[0] for line in lines if line.split() and line.split()[0] in {spec.name for spec in specs}]
     assert order[:3] == ["builtin", "clip_vit_base_patch32_laion2b", "xlm-roberta-base-ViT-B-32"]
-    rows = json.loads(command("models", "--json").out)
+    rows = json.loads(quick_command("models", "--json").out)
     assert [row["name"] for row in rows] == order
     assert {row["name"] for row in rows if row["checked"] == "network"} >= UNPINNED
     assert {row["name"]: row["activation"] for row in rows}["clip_vit_base_patch32_laion2b"] == "gelu"

@@ -13,7 +13,6 @@ import pytest
 from pipelines.models import tokenizer
 from pipelines.models.tokenizer import tokenize
 from pipelines.towhee_compat import import_clip
-from recipes.torchvision_compat import import_torchvision
 from tests.support.models import odd_texts
 
 
@@ -32,17 +31,17 @@ def test_tokens_are_those_of_towhee(texts: list[str]) -> None:
     assert wrong_texts(texts, import_clip().tokenize(texts, truncate=True).numpy()) == []
 
 
+@pytest.mark.usefixtures("torchvision")
 def test_tokens_are_those_of_open_clip(texts: list[str]) -> None:
-    import_torchvision()
     import open_clip
 
     # It puts "clean=lower" between; the texts are the same otherwise.
     assert wrong_texts(texts, open_clip.get_tokenizer("ViT-B-32")(texts).numpy()) == []
 
 
+@pytest.mark.usefixtures("torchvision")
 def test_tokens_are_those_of_hugging_face(texts: list[str], tmp_path: Path) -> None:
     """`CLIPTokenizer` from the same vocabulary, in the form it wants."""
-    import_torchvision()
     from transformers import CLIPTokenizer
 
     reference = tokenizer.load_tokenizer()

@@ -14,12 +14,10 @@ from pipelines.models.pytorch_runtime import PyTorchRuntime
 from pipelines.models.registry import get_model
 from pipelines.models.spec import ModelSpec
 from pipelines.models.tokenizer import tokenize
-from recipes.torchvision_compat import import_torchvision
 from tests.support.images import photograph
 from tests.support.models import IMAGES, RESNET, TEXTS, VIT, cosines, random_network, save, spec_of
 from tests.support.program import run_code
 
-import_torchvision()  # transformers and open_clip import it, too
 VIT77, RESNET77 = (dataclasses.replace(sizes, context_length=77) for sizes in (VIT, RESNET))
 
 
@@ -64,6 +62,7 @@ def hugging_face(architecture: Architecture, activation: str) -> torch.nn.Module
     return model
 
 
+@pytest.mark.usefixtures("torchvision")
 @pytest.mark.parametrize("activation", ["quick_gelu", "gelu"])
 def test_a_vit_equals_hugging_faces(activation: str, tmp_path: Path) -> None:
     reference, spec = hugging_face(VIT77, activation), spec_of(VIT77, activation=activation)
@@ -92,6 +91,7 @@ def open_clip_model(architecture: Architecture, activation: str) -> torch.nn.Mod
     return model
 
 
+@pytest.mark.usefixtures("torchvision")
 @pytest.mark.parametrize("activation", ["quick_gelu", "gelu"])
 @pytest.mark.parametrize("architecture", [VIT77, RESNET77], ids=["vit", "resnet"])
 def test_a_model_equals_open_clips(architecture: Architecture, activation: str, tmp_path: Path) -> None:
@@ -112,6 +112,7 @@ def test_a_model_equals_towhees(architecture: Architecture, tmp_path: Path) -> N
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("torchvision")
 @pytest.mark.parametrize("name", ["clip_vit_base_patch32", "clip_resnet_r50"])
 def test_a_model_of_full_size_equals_open_clips(name: str, tmp_path: Path) -> None:
     spec = get_model(name)
@@ -123,6 +124,7 @@ def test_a_model_of_full_size_equals_open_clips(name: str, tmp_path: Path) -> No
     assert_equal(spec, save(reference, tmp_path / "open_clip_model.safetensors"), images, embeddings, texts)
 
 
+@pytest.mark.usefixtures("torchvision")
 def test_the_wrong_activation_would_be_noticed(tmp_path: Path) -> None:
     """What the tests above rest on: the two activations differ by more than they allow."""
     weights = save(hugging_face(VIT77, "gelu"), tmp_path / "model.safetensors")

@@ -84,7 +84,7 @@ def test_a_chinese_clip_that_is_no_vit_is_refused() -> None:
         _chinese_clip("RN50")
 
 
-@pytest.mark.long
+@pytest.mark.usefixtures("torchvision")
 def test_the_operator_takes_a_folder_of_the_hub(tmp_path: Path, photos: Photos) -> None:
     families.chinese_clip(tmp_path)
     images = ops.image_text_embedding.clip(model_name=str(tmp_path), modality="image")

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture
-def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModelSpec:
+def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, torchvision: None) -> ModelSpec:
     """Register a small text model for `builtin`'s images, with random weights."""
     (tmp_path / "text").mkdir()
     spec = families.multilingual_clip(tmp_path / "text", dim=256).spec

@@ -16,10 +16,7 @@ from pipelines.models.architecture import Architecture, TextEncoder
 from pipelines.models.hub_config import XLM_R_BASE
 from pipelines.models.hub_models import read_any_folder
 from pipelines.models.spec import ModelSpec, Weights
-from recipes.torchvision_compat import import_torchvision
 from tests.support.images import photograph
-
-import_torchvision()  # all of them import it, too
 
 Embed = Callable[[Any], torch.Tensor]
 SIZE = 32
