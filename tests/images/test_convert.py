@@ -58,6 +58,7 @@ def test_a_reason_comes_back_and_the_process_stays(converter: Converter) -> None
     assert process_of(converter) == process
 
 
+@pytest.mark.long
 def test_an_image_that_takes_too_long_ends_its_process_and_no_other_image(converter: Converter) -> None:
     converter.warm_up()
     process = process_of(converter)
@@ -115,6 +116,7 @@ def test_a_slow_image_does_not_hold_up_another_one() -> None:
     converter.close()
 
 
+@pytest.mark.long
 def test_an_image_that_takes_too_much_memory_is_refused() -> None:
     converter = Converter(processes=1, memory=2**28)
     bomb = io.BytesIO()

@@ -477,8 +477,8 @@ def check_days(
 
 
 @pytest.mark.long
-def test_fifty_days(lite: Settings, bytes_of: dict[str, bytes], embedded: list[int], tmp_path: Path) -> None:
-    check_days(lite.uri, bytes_of, embedded, tmp_path, plays=5, days=10)
+def test_twenty_days(lite: Settings, bytes_of: dict[str, bytes], embedded: list[int], tmp_path: Path) -> None:
+    check_days(lite.uri, bytes_of, embedded, tmp_path, plays=2, days=10)
 
 
 @pytest.mark.slow

@@ -273,6 +273,7 @@ def test_the_command_says_what_it_read_and_shows_only_columns_that_are_not_empty
         group.main(["insert", str(camera[0].parent), "--metadata", "--no-metadata"], standalone_mode=False)
 
 
+@pytest.mark.long
 def test_every_key_tells_that_a_column_is_of_the_files(lite: Settings, camera: list[Path]) -> None:
     run_insert(camera[0].parent, lite)
     flags = {read_key(field.key) for field in collection_of(lite).fields() if field.from_file}

@@ -201,6 +201,7 @@ def test_a_reopened_file_reads_alike(tmp_path: Path, keys: str) -> None:
     history.db.close()
 
 
+@pytest.mark.long
 def test_compaction_reads_alike(tmp_path: Path) -> None:
     history = History(tmp_path / "m.db", 30, index="ivf_flat")
     merged = False

@@ -21,6 +21,7 @@ SENTENCES = (
 OTHERS = ("a red car in the city", "two men play tennis", "a plate of food on a table", "snow on a mountain")
 
 
+@pytest.mark.long
 def test_translations_lie_where_builtin_has_the_english_sentence() -> None:
     told = load_multilingual().embed_texts(SENTENCES)
     english = load_model("builtin").embed_texts([SENTENCES[0], *OTHERS])

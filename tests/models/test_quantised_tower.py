@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from tests.support.images import photograph
 from tests.support.models import VIT, cosines, random_network, save, spec_of
 from tests.support.photos import draw_images
 
-pytest.importorskip("nncf", reason="int8 needs nncf")
+pytestmark = pytest.mark.skipif(find_spec("nncf") is None, reason="int8 needs nncf")
 
 
 @pytest.fixture(autouse=True)
@@ -30,7 +31,7 @@ def images_of(size: int, count: int) -> np.ndarray:
     return np.stack([np.array(photograph(size, size, seed)) for seed in range(count)])
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_builtin_in_int8_is_near_float32_on_images_it_has_not_seen(
     cache: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

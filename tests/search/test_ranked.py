@@ -59,21 +59,22 @@ def test_a_threshold_ends_a_ranking(least: float) -> None:
 
 def test_what_a_deeper_question_finds_comes_after_what_was_shown() -> None:
     """An approximate index finds better rows when it is asked for more."""
-    scores = np.linspace(1, 0, 5_000)
+    scores = np.linspace(1, 0, 1_500)
     missed = set(range(0, 60, 7))  # by the first question
 
     def ask(count: int) -> tuple[np.ndarray, np.ndarray]:
-        ids = np.array([key for key in range(5_000) if count > 64 or key not in missed])[:count]
+        ids = np.array([key for key in range(1_500) if count > 64 or key not in missed])[:count]
         return ids, scores[ids]
 
-    found = Ranked(ask, lambda ids: np.eye(5_000, dtype=np.float32)[ids])
+    found = Ranked(ask, lambda ids: np.eye(1_500, dtype=np.float32)[ids])
     first = found.folded(0.9, None, 24)[0].tolist()
     assert not missed & set(first[:60])
-    everything = found.folded(0.9, None, 5_000)[0].tolist()
+    everything = found.folded(0.9, None, 1_500)[0].tolist()
     assert everything[: len(first)] == first
-    assert sorted(everything) == list(range(5_000))
+    assert sorted(everything) == list(range(1_500))
 
 
+@pytest.mark.long
 def test_pages_of_folded_hits_are_cut_from_one_ranking(lite: Settings) -> None:
     """Deeper than the first question, to the last of them; a row that is removed meanwhile is on no further page."""
     random = np.random.default_rng(0)

@@ -30,7 +30,7 @@ from tests.support.photos import write_csv
 from tests.support.program import program_env
 from tests.support.training import COLOURS, short_run, weights_of
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("one_thread")]
 
 
 @pytest.mark.slow
