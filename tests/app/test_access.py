@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from app.proxies import client_of
 from pipelines import Settings
 from pipelines.errors import InputError
 from tests.app.conftest import BASE, PASSWORD
-from tests.support.page import run_program
+from tests.support.program import CommandResult
 
 # One address of each kind: the page, its files and events, an upload, images, the API and its document.
 GUARDED = [
@@ -150,10 +151,12 @@ def test_an_ipv6_network_is_one_client() -> None:
     assert client_of({"client": None}) == ""
 
 
-def test_a_password_of_one_part_stops_the_page_at_once(tmp_path: Path) -> None:
+def test_a_password_of_one_part_stops_the_page_at_once(
+    tmp_path: Path, quick_command: Callable[..., CommandResult]
+) -> None:
     (tmp_path / "auth").write_text("nopassword\n")
-    done = run_program("-m", "app", "--port", "0", "--auth-file", str(tmp_path / "auth"))
-    assert (done.returncode, done.stderr) == (2, "error: auth must be user:password\n")
+    done = quick_command("serve", "--port", "0", "--auth-file", tmp_path / "auth")
+    assert (done.status, done.err) == (2, "error: auth must be user:password\n")
 
 
 def test_event_streams_of_a_client_and_of_all_are_limited(monkeypatch: pytest.MonkeyPatch) -> None:

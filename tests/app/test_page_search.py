@@ -29,9 +29,9 @@ from tests.support.page import (
     HOSTILE_NAME,
     HOSTILE_TEMPLATE,
     insert_apart,
-    run_program,
 )
 from tests.support.photos import draw_images
+from tests.support.prepared import prepared_page
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page, Route
@@ -261,10 +261,10 @@ FIRST_RESULT = """async (words) => {
 }"""
 
 
-def test_second_page_on_the_same_file_is_refused_in_one_line(site: Site) -> None:
-    done = run_program("-m", "app", "--port", "0", "--uri", site.uri)
-    assert done.returncode == 3
-    assert re.fullmatch(r"error: .* is open in another process .*\n", done.stderr)
+def test_second_page_on_the_same_file_is_refused_in_one_line(site: Site, tmp_path: Path) -> None:
+    done = prepared_page().run(["serve", "--port", "0", "--uri", site.uri], tmp_path)
+    assert done.status == 3
+    assert re.fullmatch(r"error: .* is open in another process .*\n", done.err)
 
 
 def test_a_folder_that_is_not_there_is_said_where_it_was_typed(page: Page, site: Site) -> None:

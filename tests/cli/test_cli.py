@@ -140,12 +140,12 @@ def test_letters_that_the_terminals_encoding_lacks_are_escaped(command: Command,
     assert (wrong.status, wrong.err.count("\n")) == (2, 1)
 
 
-def test_a_cache_that_cannot_be_made_costs_speed_only(command: Command, photos: Photos, db: str) -> None:
+def test_a_cache_that_cannot_be_made_costs_speed_only(quick_command: Command, photos: Photos, db: str) -> None:
     cache = {"IMAGE_SEARCH_CACHE": str(photos.paths[0] / "cache")}  # below a file
-    done = command("insert", photos.folder, "--uri", db, "--model", "builtin", env=cache)
+    done = quick_command("insert", photos.folder, "--uri", db, "--model", "builtin", env=cache)
     assert (done.status, done.err.count("\n")) == (0, 1)
     assert "name another one by IMAGE_SEARCH_CACHE" in done.err
-    done = command("insert", photos.folder, "--uri", db, "--model", "builtin", "--runtime", "openvino", env=cache)
+    done = quick_command("insert", photos.folder, "--uri", db, "--model", "builtin", "--runtime", "openvino", env=cache)
     assert (done.status, done.err.count("\n")) == (3, 1)
     assert "use --runtime pytorch" in done.err
 
@@ -200,17 +200,17 @@ def test_info_and_drop(quick_command: Command, indexed: str) -> None:
     assert quick_command("info", "--uri", indexed).status == 3
 
 
-def test_one_is_told_in_the_singular(command: Command, photos: Photos, db: str) -> None:
+def test_one_is_told_in_the_singular(quick_command: Command, photos: Photos, db: str) -> None:
     source = write_csv(Path(db).with_name("one.csv"), ["path"], [[photos.paths[0]]])
-    assert "1 row: 1 inserted, " in command("insert", source, "--uri", db, "--model", "builtin").out
-    assert "the minimum score leaves 1 image\n" in command("search", "a", "--uri", db, "--min-score=-1").err
-    assert command("drop", "--uri", db, "--yes").out == "removed 'images' (1 row)\n"
+    assert "1 row: 1 inserted, " in quick_command("insert", source, "--uri", db, "--model", "builtin").out
+    assert "the minimum score leaves 1 image\n" in quick_command("search", "a", "--uri", db, "--min-score=-1").err
+    assert quick_command("drop", "--uri", db, "--yes").out == "removed 'images' (1 row)\n"
 
 
-def test_options_come_from_the_environment(command: Command, photos: Photos, db: str) -> None:
+def test_options_come_from_the_environment(quick_command: Command, photos: Photos, db: str) -> None:
     env = {"IMAGE_SEARCH_URI": db, "IMAGE_SEARCH_MODEL": "builtin", "IMAGE_SEARCH_COLLECTION": "mine"}
     env |= {"IMAGE_SEARCH_LIMIT": "4", "IMAGE_SEARCH_JSON": "1"}
-    summary = json.loads(command("insert", photos.csv, env=env).out)
+    summary = json.loads(quick_command("insert", photos.csv, env=env).out)
     assert (summary["rows"], summary["collection"]) == (4, "mine")
 
 
@@ -247,8 +247,8 @@ def test_what_is_given_comes_before_the_environment(monkeypatch: pytest.MonkeyPa
     assert (settings.port, settings.collection, settings.uri) == (2, "there", "./search.db")
 
 
-def test_a_wrong_variable_is_status_2_and_named(command: Command) -> None:
-    done = command("info", env={"IMAGE_SEARCH_PORT": "high"})
+def test_a_wrong_variable_is_status_2_and_named(quick_command: Command) -> None:
+    done = quick_command("info", env={"IMAGE_SEARCH_PORT": "high"})
     assert (done.status, done.err) == (2, "error: IMAGE_SEARCH_PORT must be a whole number, not 'high'\n")
 
 
@@ -363,9 +363,9 @@ def test_what_cannot_be_reached_is_status_3(quick_command: Command, photos: Phot
     assert no_weights.err == f"error: there is no weights file {tmp_path / 'none.pt'}\n"
 
 
-def test_a_closed_network_names_the_file_and_where_to_put_it(command: Command, photos: Photos, db: str) -> None:
+def test_a_closed_network_names_the_file_and_where_to_put_it(quick_command: Command, photos: Photos, db: str) -> None:
     env = {"https_proxy": "http://127.0.0.1:9", "IMAGE_SEARCH_CACHE": str(photos.folder / "cache")}
-    done = command("insert", photos.csv, "--uri", db, env=env)
+    done = quick_command("insert", photos.csv, "--uri", db, env=env)
     assert done.status == 3
     line = done.err.strip().splitlines()[-1]
     assert "clip_vit_base_patch32_laion2b: cannot be downloaded (" in line
@@ -386,7 +386,7 @@ def test_control_characters_in_fields_cannot_reach_the_terminal(
     assert "red" in out
 
 
-def test_models_lists_the_registry(command: Command) -> None:
-    out = command("models").out
+def test_models_lists_the_registry(quick_command: Command) -> None:
+    out = quick_command("models").out
     assert "builtin" in out
     assert "clip_vit_large_patch14_336" in out

@@ -45,44 +45,46 @@ def test_credentials_are_taken_out_of_an_address(uri: str, parts: tuple[str, str
 
 @pytest.mark.parametrize("arguments", [["search", "a dog"], ["info"], ["drop", "--yes"], ["insert", "nothing.csv"]])
 def test_no_command_prints_the_password_of_an_address(
-    command: Callable[..., CommandResult], arguments: list[str]
+    quick_command: Callable[..., CommandResult], arguments: list[str]
 ) -> None:
-    done = command(*arguments, "--uri", f"http://ann:{SECRET}@127.0.0.1:1")
+    done = quick_command(*arguments, "--uri", f"http://ann:{SECRET}@127.0.0.1:1")
     assert done.status
     assert SECRET not in done.out + done.err
 
 
 @pytest.mark.parametrize("option", ["--token", "--auth", "--from-token", "--to-token"])
-def test_no_option_takes_a_secret_itself(command: Callable[..., CommandResult], tmp_path: Path, option: str) -> None:
+def test_no_option_takes_a_secret_itself(
+    quick_command: Callable[..., CommandResult], tmp_path: Path, option: str
+) -> None:
     arguments = {"--auth": ["serve"], "--token": ["info"]}.get(option, ["copy", "--from", "a.db", "--to", "b.db"])
     for given in ([option, f"ann:{SECRET}"], [f"{option}=ann:{SECRET}"]):
-        done = command(*arguments, *given)
+        done = quick_command(*arguments, *given)
         assert (done.status, done.err.count("\n")) == (2, 1)
         assert f"give {option}-file FILE, or set IMAGE_SEARCH_{option[2:].upper().replace('-', '_')}" in done.err
         assert SECRET not in done.out + done.err
-        assert f"{option} " not in command(arguments[0], "--help").out
-    missing = command(*arguments, f"{option}-file", tmp_path / "none")
+        assert f"{option} " not in quick_command(arguments[0], "--help").out
+    missing = quick_command(*arguments, f"{option}-file", tmp_path / "none")
     assert (missing.status, missing.err.count("\n")) == (2, 1)
 
 
 @pytest.mark.parametrize(("option", "token"), [("--uri", "token"), ("--from", "from-token"), ("--to", "to-token")])
 def test_no_address_on_the_command_line_holds_a_password(
-    command: Callable[..., CommandResult], monkeypatch: pytest.MonkeyPatch, option: str, token: str
+    quick_command: Callable[..., CommandResult], monkeypatch: pytest.MonkeyPatch, option: str, token: str
 ) -> None:
     address = f"http://ann:{SECRET}@127.0.0.1:1"
     given = {"--from": "a.db", "--to": "b.db", option: address}
     arguments = [f"{name}={value}" for name, value in given.items() if option != "--uri" or name == option]
-    done = command("info" if option == "--uri" else "copy", *arguments)
+    done = quick_command("info" if option == "--uri" else "copy", *arguments)
     assert (done.status, done.err.count("\n")) == (2, 1)
     assert f"give --{token}-file FILE, or set IMAGE_SEARCH_{token.upper().replace('-', '_')}" in done.err
     assert SECRET not in done.out + done.err
     monkeypatch.setenv("IMAGE_SEARCH_URI", address)
-    assert command("info").status == 3
+    assert quick_command("info").status == 3
 
 
-def test_a_secret_is_read_from_its_file(command: Callable[..., CommandResult], tmp_path: Path) -> None:
+def test_a_secret_is_read_from_its_file(quick_command: Callable[..., CommandResult], tmp_path: Path) -> None:
     (tmp_path / "token").write_text(f"ann:{SECRET}\n")
-    done = command("info", "--uri", "http://127.0.0.1:1", "--token-file", tmp_path / "token")
+    done = quick_command("info", "--uri", "http://127.0.0.1:1", "--token-file", tmp_path / "token")
     assert done.status == 3
     assert SECRET not in done.out + done.err
 

@@ -55,16 +55,16 @@ def test_class_names_and_captions_are_measured_as_the_search_finds_them(
 
 
 def test_the_command_prints_a_table_and_json(
-    photos: Photos, tmp_path: Path, command: Callable[..., CommandResult]
+    photos: Photos, tmp_path: Path, quick_command: Callable[..., CommandResult]
 ) -> None:
     place = tmp_path / "search.db"
-    assert command("insert", photos.csv, "--uri", place, "--model", "builtin").status == 0
-    shown = command("evaluate", "--uri", place)
+    assert quick_command("insert", photos.csv, "--uri", place, "--model", "builtin").status == 0
+    shown = quick_command("evaluate", "--uri", place)
     assert shown.status == 0, shown.err
     assert "recall@10" in shown.out
-    values = json.loads(command("evaluate", "--uri", place, "--json").out)
+    values = json.loads(quick_command("evaluate", "--uri", place, "--json").out)
     assert values["evaluations"][0]["images"] == 12
-    wrong = command("evaluate", "--uri", place, "--compare", "nothing")
+    wrong = quick_command("evaluate", "--uri", place, "--compare", "nothing")
     assert (wrong.status, wrong.err.count("\n")) == (2, 1)
     assert "no model named 'nothing'" in wrong.err
 
@@ -178,7 +178,7 @@ def test_the_own_model_is_measured_in_another_precision(lite: Settings, photos: 
     assert [task.key for task in own.tasks] == [task.key for task in other.tasks]
 
 
-@pytest.mark.long
+@pytest.mark.usefixtures("torchvision")
 def test_text_models_are_compared_on_the_collection_itself(
     lite: Settings, photos: Photos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -18,11 +18,11 @@ from tests.support.program import CommandResult
 
 
 def test_a_report_is_refused_before_measuring_and_written_whole(
-    photos: Photos, tmp_path: Path, command: Callable[..., CommandResult]
+    photos: Photos, tmp_path: Path, quick_command: Callable[..., CommandResult]
 ) -> None:
     place, target = tmp_path / "search.db", tmp_path / "report.html"
-    assert command("insert", photos.csv, "--uri", place, "--model", "builtin").status == 0
-    done = command("evaluate", "--uri", place, "--report", target, "--runtime", "pytorch")
+    assert quick_command("insert", photos.csv, "--uri", place, "--model", "builtin").status == 0
+    done = quick_command("evaluate", "--uri", place, "--report", target, "--runtime", "pytorch")
     assert done.status == 0, done.err
     assert f"report: {target}" in done.err
     page = target.read_text(encoding="utf-8")

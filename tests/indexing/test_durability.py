@@ -26,61 +26,67 @@ from pipelines.milvus.connection import close
 from pipelines.milvus.index_build import build_index
 from tests.support.insert import all_rows, collection_of, did, distinct_copies, vectors
 from tests.support.photos import Photos, write_csv
-from tests.support.program import CommandResult, free_port, start_program
+from tests.support.prepared import QUIET, Fork, PreparedProgram
+from tests.support.program import CommandResult, free_port, program_env
 
 
-def start_insert(source: Path, settings: Settings, *more: str) -> subprocess.Popen[str]:
-    options = ["--uri", settings.uri, "--collection", settings.collection, "--model", "builtin", *more]
-    return start_program(source.parent, "insert", str(source), *options)
-
-
-def wait_for_rows(settings: Settings, process: subprocess.Popen[str]) -> None:
-    """Until the process has written something (a server can be asked; a Lite file is the process's own)."""
+def wait_for(happened: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and process.poll() is None:
-        if settings.uri.startswith("http"):
-            collection = collection_of(settings)
-            if collection.exists() and collection.count():
-                return
-        elif sum(file.stat().st_size for file in Path(settings.uri).rglob("*") if file.is_file()) > 300_000:
-            return
+    while not happened():
+        assert time.monotonic() < deadline
         time.sleep(0.05)
 
 
-def test_killed_runs_lose_and_double_nothing(settings: Settings, photos: Photos, tmp_path: Path) -> None:
+def start_insert(program: PreparedProgram, source: Path, settings: Settings, *more: str) -> Fork:
+    """Start an insert, and wait until it has written something (a Lite file is the process's own: its size tells)."""
+    options = ["--uri", settings.uri, "--collection", settings.collection, "--model", "builtin", *more]
+    process = program.start(["insert", str(source), *options], source.parent, source.parent, program_env(QUIET))
+    collection, files = collection_of(settings), Path(settings.uri)
+
+    def has_rows() -> bool:
+        if settings.uri.startswith("http"):
+            return collection.exists() and bool(collection.count())
+        return sum(file.stat().st_size for file in files.rglob("*") if file.is_file()) > 100_000
+
+    wait_for(has_rows)
+    return process
+
+
+def test_killed_runs_lose_and_double_nothing(
+    settings: Settings, photos: Photos, tmp_path: Path, prepared_program: PreparedProgram
+) -> None:
     """Killed at random points, images changing in between; then ids and vectors are those of a clean run."""
-    paths = distinct_copies(photos.paths[0], tmp_path / "many", 800)
+    paths = distinct_copies(photos.paths[0], tmp_path / "many", 400)
     source = write_csv(tmp_path / "many.csv", ["id", "path"], list(enumerate(paths)))
     for kill in range(3 if not settings.uri.startswith("http") else 1):
-        process = start_insert(source, settings)
-        wait_for_rows(settings, process)
-        time.sleep(random.uniform(0, 0.5))
-        process.kill()
-        process.communicate()
+        process = start_insert(prepared_program, source, settings)
+        time.sleep(random.uniform(0, 0.3))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
         paths[kill].write_bytes(photos.paths[5].read_bytes() + b"%d" % kill)
     run_insert(source, settings)
     clean = Settings(uri=str(tmp_path / "clean.db"), model="builtin")
     run_insert(source, clean)
     after, wanted = vectors(settings), vectors(clean)
     assert after.keys() == wanted.keys()
-    assert collection_of(settings).count() == 800
+    assert collection_of(settings).count() == 400
     assert min(float(after[key] @ wanted[key]) for key in wanted) > 0.999
     close(clean.uri)
 
 
-def test_a_second_ctrl_c_ends_it_at_once(lite: Settings, photos: Photos, tmp_path: Path) -> None:
+def test_a_second_ctrl_c_ends_it_at_once(
+    lite: Settings, photos: Photos, tmp_path: Path, prepared_program: PreparedProgram
+) -> None:
     """Without waiting for what is in flight; the run after it goes on."""
-    paths = distinct_copies(photos.paths[0], tmp_path / "many", 3000)
+    paths = distinct_copies(photos.paths[0], tmp_path / "many", 1200)
     source = write_csv(tmp_path / "many.csv", ["id", "path"], list(enumerate(paths)))
-    process = start_insert(source, lite, "--batch-size", "1000")  # seconds of work in flight
-    wait_for_rows(lite, process)
+    process = start_insert(prepared_program, source, lite, "--batch-size", "400")  # seconds of work in flight
     process.send_signal(signal.SIGINT)
-    assert process.stderr is not None
-    assert process.stderr.readline() == "finishing the images in hand; press Ctrl-C again to exit immediately\n"
+    finishing = "finishing the images in hand; press Ctrl-C again to exit immediately\n"
+    wait_for(lambda: (tmp_path / "err").read_text() == finishing)
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=30)
-    assert process.returncode == 130, err
-    assert err == "interrupted: run the same command again to go on\n"
+    assert process.wait(timeout=30) == 130
+    assert (tmp_path / "err").read_text() == f"{finishing}interrupted: run the same command again to go on\n"
     assert did(run_insert(source, lite, limit=50))["unchanged"] == 50
 
 
@@ -329,12 +335,12 @@ def test_each_failure_is_one_line(
 
 
 def test_a_server_without_tls_or_without_that_database(
-    milvus_server: str, command: Callable[..., CommandResult]
+    milvus_server: str, quick_command: Callable[..., CommandResult]
 ) -> None:
-    no_tls = command("info", "--uri", milvus_server.replace("http:", "https:"))
+    no_tls = quick_command("info", "--uri", milvus_server.replace("http:", "https:"))
     assert (no_tls.status, no_tls.err.count("\n")) == (3, 1)
     assert "https:// is for a server with TLS" in no_tls.err
-    no_database = command("info", "--uri", f"{milvus_server}/no_such_database")
+    no_database = quick_command("info", "--uri", f"{milvus_server}/no_such_database")
     assert (no_database.status, no_database.err.count("\n")) == (3, 1)
     assert "database not found" in no_database.err
 
@@ -356,8 +362,8 @@ def test_a_wrong_token_is_named_as_one() -> None:
 
 
 def test_a_command_that_fails_prints_one_line(
-    command: Callable[..., CommandResult], photos: Photos, tmp_path: Path
+    quick_command: Callable[..., CommandResult], photos: Photos, tmp_path: Path
 ) -> None:
-    done = command("insert", photos.csv, "--uri", unreadable_parquet(tmp_path), "--model", "builtin")
+    done = quick_command("insert", photos.csv, "--uri", unreadable_parquet(tmp_path), "--model", "builtin")
     assert (done.status, done.err.count("\n")) == (3, 1)
     assert done.err.startswith("error: ")

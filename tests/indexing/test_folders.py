@@ -28,10 +28,10 @@ def folder_of(photos: Photos, folder: Path, *names: str) -> Path:
     return folder
 
 
-def test_kinds_that_cannot_be_read_are_listed_and_leave_status_0(command, photos: Photos, tmp_path: Path) -> None:
+def test_kinds_that_cannot_be_read_are_listed_and_leave_status_0(quick_command, photos: Photos, tmp_path: Path) -> None:
     folder = folder_of(photos, tmp_path / "in", "a.jpg", "b.psb", "c.mp4", "@eaDir/d.jpg")
     rejects = tmp_path / "list.csv"
-    result = command("insert", folder, "--model", "builtin", "--rejects", rejects)
+    result = quick_command("insert", folder, "--model", "builtin", "--rejects", rejects)
     assert result.status == 0
     assert "files of kinds that cannot be read: 2" in result.out
     assert "thumbnails and bins left out: 1" in result.err

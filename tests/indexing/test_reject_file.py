@@ -48,9 +48,9 @@ def test_a_file_that_is_no_list_of_ours_stops_the_run(
     assert did(run_insert(photos.csv, lite, rejects="other.csv")) == {"inserted": 12}
 
 
-def test_training_keeps_a_file_of_that_name_too(command: Command, photos: Photos) -> None:
+def test_training_keeps_a_file_of_that_name_too(quick_command: Command, photos: Photos) -> None:
     Path("rejected.csv").write_text("path\nmine.jpg\n")
-    done = command("train", photos.csv, "--out", "trained", "--model", "builtin")
+    done = quick_command("train", photos.csv, "--out", "trained", "--model", "builtin")
     assert (done.status, Path("rejected.csv").read_text()) == (2, "path\nmine.jpg\n")
     assert "--rejects" in done.err
     assert not Path("trained").exists()

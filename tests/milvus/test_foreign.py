@@ -126,16 +126,16 @@ def test_the_command_line_shows_it_and_never_writes(
     client: MilvusClient,
     photos: Photos,
     embeddings: np.ndarray,
-    command: Callable[..., CommandResult],
+    quick_command: Callable[..., CommandResult],
 ) -> None:
     quickstart(client, photos, embeddings)
     with pytest.raises(StoreError, match="was not made by this program; choose another collection"):
         run_insert(photos.csv, settings)
     close(settings.uri)
     place = ("--uri", settings.uri, "--collection", "demo")
-    shown = json.loads(command("search", "a red square", *place, "--model", "builtin", "--json", "-k", "2").out)
+    shown = json.loads(quick_command("search", "a red square", *place, "--model", "builtin", "--json", "-k", "2").out)
     assert [hit["id"] for hit in shown] == best(photos, embeddings, "a red square")[:2]
-    unnamed = command("search", "a red square", *place)
+    unnamed = quick_command("search", "a red square", *place)
     assert (unnamed.status, unnamed.err.count("\n")) == (2, 1)
     assert "say which model made it (--model)" in unnamed.err
 

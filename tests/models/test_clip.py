@@ -123,10 +123,10 @@ def test_a_device_that_is_not_here_is_refused() -> None:
         ClipModel(BUILTIN, device="cuda:7")
 
 
-def test_a_search_by_words_loads_no_pytorch(command: Callable, photos, tmp_path: Path) -> None:
+def test_a_search_by_words_loads_no_pytorch(command: Callable, quick_command: Callable, photos, tmp_path: Path) -> None:
     """Its import would be half of the time that a search takes; who indexed has converted both towers."""
     uri, new = tmp_path / "search.db", {"IMAGE_SEARCH_CACHE": str(tmp_path / "cache")}
-    assert command("insert", photos.csv, "--uri", uri, "--model", "builtin", env=new).status == 0
+    assert quick_command("insert", photos.csv, "--uri", uri, "--model", "builtin", env=new).status == 0
     done = command("search", "a cat", "--uri", uri, env={**new, "PYTHONVERBOSE": "1"})
     assert done.status == 0
     assert "import 'openvino'" in done.err
@@ -134,9 +134,9 @@ def test_a_search_by_words_loads_no_pytorch(command: Callable, photos, tmp_path:
     assert "import 'openvino_telemetry" not in done.err
 
 
-def test_the_profile_names_what_ran_the_model(command: Callable, photos, tmp_path: Path) -> None:
+def test_the_profile_names_what_ran_the_model(quick_command: Callable, photos, tmp_path: Path) -> None:
     arguments = ("insert", photos.csv, "--uri", tmp_path / "x.db", "--model", "builtin", "--profile")
-    done = command(*arguments, "--runtime", "pytorch", "--batch-size", 5)
-    assert "runtime    openvino" in command("info", "--uri", tmp_path / "x.db").out
+    done = quick_command(*arguments, "--runtime", "pytorch", "--batch-size", 5)
+    assert "runtime    openvino" in quick_command("info", "--uri", tmp_path / "x.db").out
     assert "the model ran by pytorch" in done.out
     assert "on cpu, batch 5" in done.out

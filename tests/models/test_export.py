@@ -60,6 +60,7 @@ def test_both_towers_compute_what_pytorch_does_for_any_batch(
     assert not [file for file in (tmp_path / "out").iterdir() if file.name.startswith(".")]
 
 
+@pytest.mark.usefixtures("torchvision")
 @pytest.mark.parametrize("family", [siglip, chinese_clip])
 def test_other_families_are_exported(family: Callable[[Path], Original], tmp_path: Path) -> None:
     (tmp_path / "original").mkdir()
@@ -112,9 +113,9 @@ def test_what_cannot_be_exported_is_refused_with_the_way_out(tmp_path: Path, mon
         export_model(settings, tmp_path)
 
 
-def test_the_command_prints_both_towers(command: Callable[..., CommandResult], tmp_path: Path) -> None:
+def test_the_command_prints_both_towers(quick_command: Callable[..., CommandResult], tmp_path: Path) -> None:
     folder = write_model_folder(tmp_path / "tiny", spec_of(VIT), random_network(VIT))
-    done = command("export-model", tmp_path / "out", "--model", folder, "--format", "openvino")
+    done = quick_command("export-model", tmp_path / "out", "--model", folder, "--format", "openvino")
     assert done.status == 0, done.err
     lines = done.out.splitlines()
     assert lines[0].startswith(f"image tower: {tmp_path / 'out' / 'tiny-image.xml'}, ")

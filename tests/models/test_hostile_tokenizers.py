@@ -165,16 +165,16 @@ def test_tokens_that_the_model_does_not_know_are_refused(tmp_path: Path) -> None
         FileTokenizer(known, 77, padding=9, known=2)(["a"])
 
 
-@pytest.mark.long
+@pytest.mark.usefixtures("torchvision")
 def test_a_search_with_such_a_tokenizer_ends_with_status_3(
-    tmp_path: Path, photos: Photos, command: Callable[..., CommandResult]
+    tmp_path: Path, photos: Photos, quick_command: Callable[..., CommandResult]
 ) -> None:
     folder = tmp_path / "model"
     families.siglip(folder)
     where = ("--model", folder, "--uri", tmp_path / "s.db", "--runtime", "pytorch")
-    assert command("insert", photos.folder, *where).status == 0
+    assert quick_command("insert", photos.folder, *where).status == 0
     write(folder, HOSTILE["a letter that becomes 2⁴⁰"])
-    done = command("search", "a cat", *where)
+    done = quick_command("search", "a cat", *where)
     assert (done.status, done.err.count("\n"), done.out) == (3, 1, ""), done.err
 
 

@@ -267,6 +267,7 @@ def test_a_file_with_another_hash_than_the_registrys_is_refused_and_removed(hub:
     assert hub.locate().status == 0
 
 
+@pytest.mark.long
 def test_without_a_published_hash_the_hubs_own_is_verified(hub: Hub) -> None:
     assert hub.locate(sha256="").status == 0
     hub.server.etag = "1" * 64
@@ -323,7 +324,7 @@ def test_a_file_that_the_user_put_into_the_cache_folder_comes_first(hub: Hub) ->
 
 
 def test_a_model_of_the_registry_without_a_network_is_refused_by_the_command(
-    command: Callable[..., CommandResult], photos: Any, hub: Hub
+    quick_command: Callable[..., CommandResult], photos: Any, hub: Hub
 ) -> None:
     hub.server.server_close()
     for name, source in (
@@ -331,29 +332,30 @@ def test_a_model_of_the_registry_without_a_network_is_refused_by_the_command(
         ("clip_vit_base_patch32", "ViT-B-32.pt"),
     ):
         environment = {**hub.environment, "HTTPS_PROXY": hub.server.url}  # a proxy that does not answer
-        done = command("insert", photos.csv, "--model", name, env=environment)
+        done = quick_command("insert", photos.csv, "--model", name, env=environment)
         assert (done.status, done.out, done.err.count("\n")) == (3, "", 1), done.err
         for part in (name, source, f"put it at {hub.placed.parent}/", "--model builtin"):
             assert part in done.err
 
 
+@pytest.mark.usefixtures("torchvision")
 def test_a_repository_of_the_hub_is_a_model_by_its_name(
-    hub: Hub, tmp_path: Path, photos: Photos, command: Callable[..., CommandResult]
+    hub: Hub, tmp_path: Path, photos: Photos, quick_command: Callable[..., CommandResult]
 ) -> None:
     """Its description, tokenizer and weights come by their names, and the next run asks nobody."""
     families.chinese_clip(tmp_path / "original")
     hub.server.files = {path.name: path.read_bytes() for path in (tmp_path / "original").iterdir()}
     hub.server.requests.clear()
     name = f"hf:{REPOSITORY}"
-    done = command("insert", photos.csv, "--model", name, "--uri", "x.db", env=hub.environment)
+    done = quick_command("insert", photos.csv, "--model", name, "--uri", "x.db", env=hub.environment)
     assert (done.status, f"model {name}@" in done.out) == (0, True), done.err
     assert f"{name}: main of {REPOSITORY} is {hub.server.commit}, recorded in " in done.err
     assert "vocab.txt" not in {request.path.rpartition("/")[2] for request in hub.server.requests}
-    found = command("search", "猫在沙发上", "--uri", "x.db", "--json", env=hub.environment)
+    found = quick_command("search", "猫在沙发上", "--uri", "x.db", "--json", env=hub.environment)
     assert (found.status, len(json.loads(found.out)), found.err) == (0, 10, "")
     assert "vocab.txt" in {request.path.rpartition("/")[2] for request in hub.server.requests}
     hub.server.requests.clear()
-    again = command("search", "狗", "--uri", "x.db", env={**hub.environment, "HF_HUB_OFFLINE": "1"})
+    again = quick_command("search", "狗", "--uri", "x.db", env={**hub.environment, "HF_HUB_OFFLINE": "1"})
     assert (again.status, hub.server.requests) == (0, []), again.err
 
 
@@ -375,9 +377,9 @@ def test_a_tokenizer_comes_without_the_weights_if_another_machine_runs_the_model
     ],
 )
 def test_a_repository_that_holds_no_model_is_refused(
-    name: str, message: str, hub: Hub, command: Callable[..., CommandResult], photos: Photos
+    name: str, message: str, hub: Hub, quick_command: Callable[..., CommandResult], photos: Photos
 ) -> None:
     hub.server.files = {"README.md": b"# A data set"}
-    done = command("insert", photos.csv, "--model", name, env=hub.environment)
+    done = quick_command("insert", photos.csv, "--model", name, env=hub.environment)
     assert (done.out, done.err.count("\n")) == ("", 1)
     assert message in done.err

@@ -17,7 +17,8 @@ from pipelines.milvus.collection import Collection
 from pipelines.sources import open_source
 from pipelines.sources.source import WHOLE, Row, Shard
 from tests.support.photos import Photos, draw_images, write_csv
-from tests.support.program import start_program
+from tests.support.prepared import QUIET, PreparedProgram
+from tests.support.program import program_env
 
 
 def rows_of(source: Path, shard: Shard = WHOLE, limit: int = 0) -> list[Row]:
@@ -120,7 +121,7 @@ def test_parts_inserted_one_after_the_other_are_the_whole(lite: Settings, photos
 
 
 def test_parts_run_at_once_against_one_server_and_each_lists_its_own_rejects(
-    milvus_server: str, tmp_path: Path
+    milvus_server: str, tmp_path: Path, prepared_program: PreparedProgram
 ) -> None:
     paths = draw_images(tmp_path / "photos", 60)
     for path in paths[::10]:
@@ -128,10 +129,12 @@ def test_parts_run_at_once_against_one_server_and_each_lists_its_own_rejects(
     table = write_csv(tmp_path / "photos.csv", ["id", "path"], list(enumerate(paths)))
     collection = f"shard_{uuid.uuid4().hex[:8]}"
     command = ["insert", str(table), "--uri", milvus_server, "--model", "builtin", "--collection", collection]
-    running = [start_program(tmp_path, *command, "--shard", f"{number}/3") for number in (1, 2, 3)]
-    for process in running:
-        out, err = process.communicate(timeout=120)
-        assert process.returncode in (0, 1), out + err
+    running, env = [], program_env(QUIET)
+    for number in (1, 2, 3):
+        (tmp_path / f"{number}").mkdir()
+        part = [*command, "--shard", f"{number}/3"]
+        running.append(prepared_program.start(part, tmp_path, tmp_path / f"{number}", env))
+    assert {process.wait() for process in running} <= {0, 1}, [file.read_text() for file in tmp_path.glob("[123]/err")]
     collection = Collection(milvus_server, collection)
     try:
         good = set(range(60)) - set(range(0, 60, 10))
@@ -143,7 +146,7 @@ def test_parts_run_at_once_against_one_server_and_each_lists_its_own_rejects(
         collection.drop()
 
 
-def test_a_malformed_part_is_status_2(command, photos: Photos) -> None:
-    result = command("insert", photos.csv, "--shard", "3-16")
+def test_a_malformed_part_is_status_2(quick_command, photos: Photos) -> None:
+    result = quick_command("insert", photos.csv, "--shard", "3-16")
     assert (result.status, result.out) == (2, "")
     assert result.err == "error: --shard is a number and a count, as 3/16 (the first is 1/16), not '3-16'\n"

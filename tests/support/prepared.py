@@ -1,6 +1,7 @@
 """Commands of the program in forks of a process that has imported what they need: most of a short command's time.
 
-Run as a module, this is that process: it reads a command a line, and answers with a process id and an exit status.
+Run as a module, this is that process, which all workers of a run share. Each gets a fork of its own: it reads a command
+a line, and answers with a process id and an exit status.
 """
 
 from __future__ import annotations
@@ -11,13 +12,18 @@ import gc
 import io
 import json
 import os
+import select
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import threading
 import traceback
+import zlib
 from pathlib import Path
+
+from filelock import FileLock
 
 from tests.support.program import ROOT, CommandResult, program_env
 
@@ -58,12 +64,15 @@ class PreparedProgram:
 
     def __init__(self, imports: str = LIBRARIES) -> None:
         self._imports = imports
-        self._parent: subprocess.Popen[str] | None = None
+        run = os.environ.get("PYTEST_XDIST_TESTRUNUID", os.getpid())
+        self._path = Path(tempfile.gettempdir(), f"prepared-{run}-{zlib.crc32(imports.encode())}")
+        self._parent: subprocess.Popen[str] | None = None  # where this worker is the one that has started it
+        self._connection: io.TextIOWrapper | None = None
 
-    def run(self, arguments: list[str], folder: Path) -> CommandResult:
+    def run(self, arguments: list[str], folder: Path, env: dict[str, str] | None = None) -> CommandResult:
         """Run a command in a folder."""
         with tempfile.TemporaryDirectory() as outputs:
-            status = self.start(arguments, folder, Path(outputs), program_env(QUIET)).wait()
+            status = self.start(arguments, folder, Path(outputs), program_env({**QUIET, **(env or {})})).wait()
             return CommandResult(status, *(Path(outputs, name).read_text("utf-8") for name in ("out", "err")))
 
     def start(self, arguments: list[str], folder: Path, outputs: Path, env: dict[str, str]) -> Fork:
@@ -75,20 +84,45 @@ class PreparedProgram:
 
     def ask(self, **job: object) -> int:
         """Return the process id of a command, or how the one with this process id ended."""
-        if self._parent is None:
-            self._parent = subprocess.Popen(
-                [sys.executable, "-m", __name__, self._imports], cwd=ROOT, env=program_env(QUIET), text=True,
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            )  # fmt: skip
-        assert self._parent.stdin is not None
-        assert self._parent.stdout is not None
-        print(json.dumps(job), file=self._parent.stdin, flush=True)
-        return int(self._parent.stdout.readline())
+        if self._connection is None:
+            with self._lock():
+                self._connection = self._connect() or self._start()
+        print(json.dumps(job), file=self._connection, flush=True)
+        return int(self._connection.readline())
 
     def close(self) -> None:
-        """End the process that is forked."""
+        """Let go of the process, and end it if it was started here: a worker that comes later starts another."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
         if self._parent is not None:
-            self._parent.communicate()
+            with self._lock():
+                self._parent.communicate()
+                self._path.unlink()
+
+    def _lock(self) -> FileLock:
+        return FileLock(self._path.with_name(f"prepared-{os.getuid()}.lock"), timeout=280)  # of all runs: it stays
+
+    def _connect(self) -> io.TextIOWrapper | None:
+        """Return a connection to a fork of the process, if it runs."""
+        with socket.socket(socket.AF_UNIX) as connection:
+            try:
+                connection.connect(str(self._path))
+            except (FileNotFoundError, ConnectionRefusedError):
+                return None
+            return connection.makefile("rw", encoding="utf-8")
+
+    def _start(self) -> io.TextIOWrapper:
+        self._path.unlink(missing_ok=True)
+        self._parent = subprocess.Popen(
+            [sys.executable, "-m", __name__, self._imports, str(self._path)], cwd=ROOT, env=program_env(QUIET),
+            text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        )  # fmt: skip
+        assert self._parent.stdout is not None
+        assert self._parent.stdout.readline() == "ready\n"
+        connection = self._connect()
+        assert connection is not None
+        return connection
 
 
 @functools.cache
@@ -97,6 +131,22 @@ def prepared_page() -> PreparedProgram:
     program = PreparedProgram(f"{LIBRARIES}; {PAGE}")
     atexit.register(program.close)
     return program
+
+
+def wait_for_worker(path: str) -> None:
+    """Fork for each worker that connects, and return in the forks. End with the worker that has started this."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(path)
+        listener.listen()
+        print("ready", flush=True)
+        while sys.stdin not in select.select([listener, sys.stdin], [], [])[0]:
+            connection, _ = listener.accept()
+            with connection:
+                if os.fork() == 0:
+                    os.dup2(connection.fileno(), 0)
+                    os.dup2(connection.fileno(), 1)
+                    return
+    os._exit(0)
 
 
 def wait_for_command() -> list[str]:
@@ -127,6 +177,7 @@ def run_to_its_end(arguments: list[str]) -> None:
 
     assert isinstance(sys.stdout, io.TextIOWrapper)
     sys.stdout.reconfigure(line_buffering=True)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which programs of a background job ignore
     status = 0
     try:
         main(arguments)
@@ -144,4 +195,5 @@ def run_to_its_end(arguments: list[str]) -> None:
 if __name__ == "__main__":
     exec(sys.argv[1])
     gc.freeze()  # a collection would touch, and so copy, each object that the forks share
+    wait_for_worker(sys.argv[2])
     run_to_its_end(wait_for_command())
