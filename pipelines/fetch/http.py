@@ -7,6 +7,7 @@ redirects included. Proxies from the environment are not used, because they woul
 from __future__ import annotations
 
 import io
+import threading
 import time
 from contextlib import suppress
 from functools import lru_cache
@@ -37,6 +38,7 @@ ERRORS = (
     httpx.HTTPError, httpx.InvalidURL, httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError,
     httpcore.UnsupportedProtocol, ValueError,
 )  # fmt: skip
+_making = threading.Lock()
 
 
 class _Interrupted(Exception):
@@ -146,8 +148,13 @@ def _explain(error: Exception, where: str) -> Exception:
     return UnreadableFile(where + reason)
 
 
-@lru_cache(maxsize=2)
 def _client(allow_private: bool) -> httpx.Client:
     """One client for all threads, so that connections are reused."""
+    with _making:  # threads that ask for it at the same time would make one each
+        return _make_client(allow_private)
+
+
+@lru_cache(maxsize=2)
+def _make_client(allow_private: bool) -> httpx.Client:
     no_cookies = CookieJar(DefaultCookiePolicy(allowed_domains=[]))
     return httpx.Client(transport=CheckedTransport(allow_private), headers=HEADERS, cookies=no_cookies, trust_env=False)

@@ -23,6 +23,7 @@ from pipelines.errors import UnreadableFile, UnreadableImage
 from pipelines.fetch import http, network
 from pipelines.fetch.network import is_public
 from pipelines.fetch.read import read_file
+from tests.support.remote import forget_clients
 from tests.support.web_server import WebServer
 
 
@@ -147,19 +148,19 @@ def test_tls_checks_the_name_and_not_the_address(tmp_path: Path, monkeypatch) ->
         port = secure.server.server_port
         assert "no secure connection" in reason_for(f"https://localhost:{port}/files/ok")
         monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "cert.pem"))
-        http._client(True).close()  # of other tests
-        http._client.cache_clear()
+        forget_clients()  # of other tests
         try:
             assert read_file(f"https://localhost:{port}/files/ok", True) == b"image"
             with pytest.raises(UnreadableFile, match="timed out after 1 s"):
                 http.download(f"https://localhost:{port}/trickles", io.BytesIO(), 99, True, seconds=1)
             assert "no secure connection" in reason_for(f"https://127.0.0.1:{port}/files/ok")
         finally:
-            http._client(True).close()
-            http._client.cache_clear()
+            forget_clients()
 
 
 def test_many_threads_share_one_client(web_server: WebServer) -> None:
+    forget_clients()  # of other tests
     with ThreadPoolExecutor(40) as pool:
         pieces = set(pool.map(lambda _: read_file(f"{web_server.url}/files/ok", True), range(400)))
     assert pieces == {web_server.files["ok"]}
+    assert http._make_client.cache_info().misses == 1

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import fsspec
 import pytest
 
+from pipelines.fetch import http
 from tests.support.images import encode, quadrants
 from tests.support.web_server import WebServer
 
@@ -17,6 +18,14 @@ def web_server() -> Iterator[WebServer]:
     with WebServer() as running:
         running.files["ok"] = encode(quadrants(), "JPEG")
         yield running
+    forget_clients()
+
+
+def forget_clients() -> None:
+    """Close the connections that downloads keep."""
+    for allow_private in (True, False):
+        http._client(allow_private).close()
+    http._make_client.cache_clear()
 
 
 @pytest.fixture
