@@ -44,7 +44,9 @@ def turns(client: TestClient, status: int, at_most: float) -> dict[str, Any]:
 def page_of(library: Library, folder: Path) -> Callable[[str], Any]:
     """Return what opens the page at an address and returns its view."""
     page = Page(library, QueryImages(folder))
-    return lambda address: page.on_load(cast(gr.Request, SimpleNamespace(query_params=address, headers={})))
+    return lambda address: page.on_load(
+        cast(gr.Request, SimpleNamespace(query_params=address, headers={}, client=SimpleNamespace(host="")))
+    )
 
 
 @pytest.mark.long
