@@ -22,6 +22,8 @@ _LARGEST = 127  # of an int8, as codes are
 _ROUNDING = 1e-5
 # Rows are compared in groups first: the largest of each says which product the best rows have at least.
 _GROUP = 16
+# Codes are made of so many rows at once: of all of a block the heap would keep 450 MB behind a million rows.
+_ROWS_AT_ONCE = 1_024
 _NO_ROW = np.iinfo(np.int32).min
 
 _own = threading.local()
@@ -59,13 +61,16 @@ class Codes:
 
     def __init__(self, vectors: np.ndarray, has_vnni: bool = HAS_VNNI) -> None:
         self._vectors, self._mean = vectors, vectors.mean(axis=0)
-        rest = vectors - self._mean
-        largest = np.maximum(rest.max(axis=0), -rest.min(axis=0))
+        largest = np.maximum(vectors.max(axis=0) - self._mean, self._mean - vectors.min(axis=0))
         self._step = np.maximum(largest / _LARGEST, np.finfo(np.float32).tiny)
-        rest /= self._step
-        codes = np.rint(rest)
-        rest -= codes
-        self._longest_rest, self._longest_code = _longest(rest), _longest(codes)
+        self._longest_rest = self._longest_code = 0.0
+        codes = np.empty(vectors.shape, np.int8)
+        for start in range(0, len(vectors), _ROWS_AT_ONCE):
+            rest = (vectors[start : start + _ROWS_AT_ONCE] - self._mean) / self._step
+            rounded = np.rint(rest)
+            codes[start : start + _ROWS_AT_ONCE] = rounded
+            self._longest_code = max(self._longest_code, _longest(rounded))
+            self._longest_rest = max(self._longest_rest, _longest(rest - rounded))
         self._products: Products = VnniProducts(codes) if has_vnni else FaissProducts(codes)
 
     def takes(self, queries: int, most: int, mask: np.ndarray | None) -> bool:
@@ -123,7 +128,8 @@ class FaissProducts:
     def __init__(self, codes: np.ndarray) -> None:
         kind = faiss.ScalarQuantizer.QT_8bit_direct_signed
         self._index = faiss.IndexScalarQuantizer(codes.shape[1], kind, faiss.METRIC_INNER_PRODUCT)
-        self._index.add(codes)
+        for start in range(0, len(codes), _ROWS_AT_ONCE):
+            self._index.add(codes[start : start + _ROWS_AT_ONCE].astype(np.float32))
 
     def candidates(self, queries: np.ndarray, most: int, mask: np.ndarray | None) -> Candidates:
         """See Products."""
@@ -140,7 +146,7 @@ class VnniProducts:
     def __init__(self, codes: np.ndarray) -> None:
         import torch  # a second, and 180 MB: behind the first searches
 
-        self._codes = torch.from_numpy(codes.astype(np.int8)).T
+        self._codes = torch.from_numpy(codes).T
 
     def candidates(self, queries: np.ndarray, most: int, mask: np.ndarray | None) -> Candidates | None:
         """See Products."""
