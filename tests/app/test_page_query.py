@@ -416,6 +416,13 @@ def test_values_folders_and_months_are_offered_with_their_counts(page: Page, sit
     save_screenshot(page, "desktop-facets")
 
 
+def test_counts_that_do_not_come_are_asked_for_again(page: Page, site: Site) -> None:
+    page.route("**/api/facets?filter=*", lambda route: route.fulfill(body="cut off"), times=1)
+    open_page(page, site, kind="start")
+    page.click(".toggle")
+    page.wait_for_selector("[data-column=kind] .values small")
+
+
 def test_counts_of_a_filter_that_was_left_meanwhile_are_not_shown(page: Page, site: Site) -> None:
     counts = "[data-column=outdoors] .values small"
     open_page(page, site, kind="start")

@@ -125,7 +125,10 @@ async function showFacets() {
   counted = asked;
   const found = await fetch(`api/facets?${new URLSearchParams({ filter, folders: 300 })}`).then((answer) => answer.ok && answer.json()).catch(() => null);
   if (asked !== counted) return; // another filter was set meanwhile
-  if (!found) return (counted = null);
+  if (!found) {
+    counted = null;
+    return setTimeout(() => panel.hidden || showFacets(), 3000);
+  }
   facets = found;
   for (const field of panel.querySelectorAll("fieldset")) {
     const { column } = field.dataset, facet = facets.columns.find(({ name }) => name === column);
