@@ -28,7 +28,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture
-def clip_folder(tmp_path: Path) -> Callable[..., Path]:
+def clip_folder(tmp_path: Path, torchvision: None) -> Callable[..., Path]:
     """Write a small CLIP as transformers does, with this activation."""
 
     def write(activation: str = "gelu", name: str = "clip") -> Path:
@@ -71,6 +71,7 @@ def test_weights_of_other_sizes_are_refused_by_both_sizes(clip_folder: Callable[
         ClipModel(deeper, str(clip_folder() / "model.safetensors"), "cpu", "pytorch")
 
 
+@pytest.mark.usefixtures("torchvision")
 @pytest.mark.parametrize("beside", [None, '{"name": "of something else"}', '["a list"]'])
 def test_the_activation_is_named_where_nothing_beside_the_weights_says_it(
     beside: str | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
