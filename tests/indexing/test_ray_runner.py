@@ -28,7 +28,7 @@ from pipelines.milvus.vector_folder import VectorFolder
 from tests.support.insert import all_rows, collection_of, distinct_copies, read_rejects, vectors
 from tests.support.milvus_server import QUICK, require_milvus
 from tests.support.photos import Photos
-from tests.support.program import CommandResult, program_env
+from tests.support.program import HEEDING_CTRL_C, CommandResult, program_env
 from tests.support.tcp_proxy import TcpProxy
 
 pytestmark = pytest.mark.skipif(find_spec("ray") is None, reason="Ray is an extra: pip install ray")
@@ -92,7 +92,7 @@ def test_a_wrong_table_ends_the_run_at_once(command: Command, tmp_path: Path) ->
 
 def start(source: Path, folder: Path, *target: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "pipelines", "insert", str(source), *target, *ON_RAY, "--json"],
+        [sys.executable, "-c", HEEDING_CTRL_C, "insert", str(source), *target, *ON_RAY, "--json"],
         cwd=folder, env=program_env({"RAY_worker_niceness": "0"}), text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
