@@ -15,11 +15,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .api.refusals import refuse
 from .proxies import client_of
+from .uploads import UPLOAD_PATH
 
 MAX_UPLOAD_BYTES = 25 * 2**20
 MAX_BODY_BYTES = 2**20
-_PAGE_UPLOAD = "/gradio_api/upload"
-UPLOAD_PATHS = (_PAGE_UPLOAD, "/api/search", "/api/search/form")
+UPLOAD_PATHS = (UPLOAD_PATH, "/api/search", "/api/search/form")
 # Bodies on disk, of one client and of all.
 MOST_OF_CLIENT, MOST_OF_ALL = 100 * 2**20, 2**30
 # Reading a body of JSON takes several times its size in memory: of large ones only so many at the same time, and one
@@ -92,7 +92,7 @@ class Bodies:
         turn = contextlib.AsyncExitStack()
         if size > _LARGE:
             await turn.enter_async_context(self._turns.setdefault(client_of(scope), asyncio.Lock()))
-            if scope["path"].rstrip("/") != _PAGE_UPLOAD:  # whose files go to disk, one upload at a time: `KeepUploads`
+            if scope["path"].rstrip("/") != UPLOAD_PATH:  # whose files go to disk, one upload at a time: `KeepUploads`
                 await turn.enter_async_context(self._large)
         body.seek(0)
 

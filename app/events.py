@@ -15,9 +15,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .api.refusals import refuse
 from .late_page import LatePage
+from .uploads import UPLOAD_PATH
 
 EVENT_PATH = "/gradio_api/queue/join"
-_UPLOAD_PATH = "/gradio_api/upload"
 _ANSWERS_PATH = "/gradio_api/queue/data"
 _SESSION = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _DEEPEST = 20
@@ -45,7 +45,7 @@ class Events:
             await self._page.ready()  # a browser may have had the page open when this process started
         if path == _ANSWERS_PATH and not self._page.is_waited_for(_session_in(scope)):
             return await refuse(scope, 404, "Nothing was asked in this session.")(scope, receive, send)
-        if scope.get("method") != "POST" or not path.startswith("/gradio_api/") or path == _UPLOAD_PATH:
+        if scope.get("method") != "POST" or not path.startswith("/gradio_api/") or path == UPLOAD_PATH:
             return await self._app(scope, receive, send)
         try:
             event = _read(await Request(scope, receive).body())

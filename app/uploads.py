@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 
 # The page needs an upload for a moment, until its query image is made. Beyond these bytes and files the oldest go.
 MOST_OF_CLIENT, MOST_OF_ALL, MOST_FILES = 100 * 2**20, 2**30, 1_000
+UPLOAD_PATH = "/gradio_api/upload"
 _PREFIX = "image-search-"
 _LOCK = ".running"  # held as long as the process that made the folder
 
@@ -87,7 +88,7 @@ class KeepUploads:
         self._turn = asyncio.Lock()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"].rstrip("/") != "/gradio_api/upload":
+        if scope["type"] != "http" or scope["path"].rstrip("/") != UPLOAD_PATH:
             return await self._app(scope, receive, send)
         answer: list[Message] = []
 

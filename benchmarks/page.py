@@ -48,9 +48,9 @@ ENTER = """async (words) => {
     }
     return times;
 }"""
-SCROLL = """async ({ wanted, windows }) => {
+SCROLL = """async ({ results, windows }) => {
     const frames = [], counts = [];
-    for (let last = performance.now(), reached = 0; reached < wanted; ) {
+    for (let last = performance.now(), reached = 0; reached < results; ) {
         await new Promise(requestAnimationFrame);
         const milliseconds = performance.now() - last;
         frames.push(milliseconds);
@@ -137,12 +137,12 @@ def print_searches(page: Page, address: str) -> None:
 
 
 def print_scroll(context: BrowserContext, page: Page, address: str, rows: int) -> None:
-    """Print how long frames took and what is held while results are scrolled through, by speed."""
+    """Scroll through the results at each speed; print frame times, elements and script memory."""
     session = context.new_cdp_session(page)
     lines = []
     for windows in WINDOWS_A_SECOND:
         open_page(page, f"{address}/?q=a+cat&fold=0")
-        measured: dict[str, Any] = page.evaluate(SCROLL, {"wanted": min(5_000, rows), "windows": windows})
+        measured: dict[str, Any] = page.evaluate(SCROLL, {"results": min(5_000, rows), "windows": windows})
         frames = sorted(measured["frames"])
         slow = sum(frame > 50 for frame in frames) / len(frames)
         session.send("HeapProfiler.collectGarbage")

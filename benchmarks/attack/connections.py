@@ -48,7 +48,7 @@ def trickling_headers(page: Page) -> Outcome:
 def answers_unread(page: Page) -> Outcome:
     """A hundred and twenty searches whose answers are not read."""
     request = b"GET /api/openapi.json HTTP/1.1\r\nHost: 127.0.0.1\r\n" + KEY_LINE + b"\r\n"
-    return _held(page, "answers that nobody reads", [request * 20] * 120)
+    return _held(page, "responses that are not read", [request * 20] * 120)
 
 
 def event_streams(page: Page) -> Outcome:

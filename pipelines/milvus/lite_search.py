@@ -40,14 +40,9 @@ def search_lite(
     Returns:
         The hits of each query. None if the client has to ask: it reports what is wrong, or makes it right.
     """
-    if not lite_fast_path.untouched:  # a Milvus Lite that is not known
-        return None
-    try:
-        opened = lite_collection(opened_as(path), name)
-        found = opened.search(
-            list(embeddings), limit, expr=expression or None, output_fields=list(names), search_params=dict(params)
-        )
-    except Exception:
+    options = {"expr": expression or None, "output_fields": list(names), "search_params": dict(params)}
+    found = _ask(path, name, "search", list(embeddings), limit, **options)
+    if found is None:
         return None
     for hits in found:
         for hit, score in zip(hits, np.array([hit["distance"] for hit in hits], np.float32).tolist(), strict=True):
@@ -60,10 +55,15 @@ def get_lite(path: str, name: str, ids: Sequence[int], names: Sequence[str]) -> 
 
     A row takes 0.05 ms, by gRPC 1.2 ms: a page asks for one with each thumbnail that it shows.
     """
+    found: list[dict[str, Any]] | None = _ask(path, name, "get", list(ids), output_fields=list(names))
+    return found
+
+
+def _ask(path: str, name: str, method: str, *arguments: Any, **options: Any) -> Any:
+    """Call a method of Milvus Lite's collection; None where that fails, or for a Milvus Lite that is not known."""
     if not lite_fast_path.untouched:
         return None
     try:
-        found: list[dict[str, Any]] = lite_collection(opened_as(path), name).get(list(ids), output_fields=list(names))
-        return found
+        return getattr(lite_collection(opened_as(path), name), method)(*arguments, **options)
     except Exception:
         return None

@@ -50,7 +50,7 @@ def search(searched: Exact, queries: np.ndarray, top_k: int, mask: np.ndarray | 
 @pytest.mark.parametrize("codes", ["", "faiss", "vnni"])
 def test_finds_what_faiss_finds(kind: str, metric: str, codes: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exact, "_BLOCK_ROWS", 5_000)
-    monkeypatch.setattr(exact, "HAS_VNNI", codes == "vnni")  # other processors compute the same, slowly
+    # Processors without VNNI compute the same, slowly.
     monkeypatch.setattr(exact, "Codes", partial(Codes, has_vnni=codes == "vnni"))
     stored, asked = vectors(kind, most := FaissProducts.most_queries + 1)
     index = FaissIvfFlatIndex.build(stored, metric, {"nlist": 1})

@@ -42,7 +42,7 @@ class Products(Protocol):
     """Finds the rows whose codes have the largest products with queries."""
 
     most_queries: int
-    rows_each: int  # a block has at least so many rows for each of those that are wanted
+    rows_each: int  # for each candidate, the least rows of a block
     takes_masks: bool
 
     def candidates(self, queries: np.ndarray, most: int, mask: np.ndarray | None) -> Candidates | None:
@@ -73,11 +73,16 @@ class Codes:
             self._longest_rest = max(self._longest_rest, _longest(rest - rounded))
         self._products: Products = VnniProducts(codes) if has_vnni else FaissProducts(codes)
 
+    @property
+    def takes_masks(self) -> bool:
+        """Whether `search` can take a mask."""
+        return self._products.takes_masks
+
     def takes(self, queries: int, most: int, mask: np.ndarray | None) -> bool:
         """Whether codes are the quickest for so many queries, rows of each, and the rows of a mask."""
         rows = len(self._vectors)
         if mask is not None:
-            rows = int(mask.sum()) if self._products.takes_masks else 0
+            rows = int(mask.sum()) if self.takes_masks else 0
         return queries <= self._products.most_queries and most * self._products.rows_each <= rows
 
     def search(
@@ -158,7 +163,7 @@ class VnniProducts:
             products[:, ~mask] = _NO_ROW
         if missing := -products.shape[1] % _GROUP:
             products = np.pad(products, ((0, 0), (0, missing)), constant_values=_NO_ROW)
-        return _largest(products.reshape(len(queries), _GROUP, -1), most)
+        return _candidates(products.reshape(len(queries), _GROUP, -1), most)
 
 
 def _compute_alone() -> None:
@@ -175,7 +180,7 @@ def _compute_alone() -> None:
     _own.is_alone = True
 
 
-def _largest(groups: np.ndarray, most: int) -> Candidates | None:
+def _candidates(groups: np.ndarray, most: int) -> Candidates | None:
     """int32[n, rows of a group, groups] → rows with the `most` largest products, or a few more; None for far more.
 
     At least `most` groups have a row, so that none of the rows is _NO_ROW: see `rows_each`.

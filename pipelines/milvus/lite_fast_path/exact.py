@@ -14,7 +14,7 @@ from typing import Any
 import faiss
 import numpy as np
 
-from .codes import HAS_VNNI, Codes
+from .codes import Codes
 
 _BLOCK_ROWS = 32_768
 # A matrix product of fewer queries takes longer than one comparison after the other.
@@ -39,6 +39,11 @@ class Block:
         """Let searches for few queries read a quarter of the bytes."""
         if self._metric == "COSINE":
             self._codes = Codes(self._vectors)
+
+    @property
+    def takes_masks(self) -> bool:
+        """Whether codes compare the rows of a mask: faiss does so more slowly."""
+        return self._codes is not None and self._codes.takes_masks
 
     def search(self, queries: np.ndarray, top_k: int, mask: np.ndarray | None, floor: np.ndarray) -> Nearest:
         """The block's nearest rows to each query, of those that a mask of the index's rows leaves.
@@ -82,13 +87,17 @@ class Exact:
         firsts = np.cumsum([0, *map(len, parts)]).tolist()
         self._blocks = [Block(index, part, first) for part, first in zip(parts, firsts, strict=False)]
         self._metric, self._searches = index.metric, 0
-        self.takes_masks = False  # quicker than faiss, which compares the rows of a mask where they lie
 
     @classmethod
     def of(cls, index: Any) -> Exact | None:
         """Return None for an index of another kind."""
         is_exact = getattr(index, "index_type", "") == "IVF_FLAT" and index._index.nlist == 1 and index.metric != "L2"
         return cls(index) if is_exact and index.num_vectors else None
+
+    @property
+    def takes_masks(self) -> bool:
+        """Whether all blocks do."""
+        return all(block.takes_masks for block in self._blocks)
 
     def searches(
         self, queries: np.ndarray, top_k: int, mask: np.ndarray | None, floor: np.ndarray
@@ -112,4 +121,3 @@ class Exact:
         for block in self._blocks:
             with _making_codes:
                 block.make_codes()
-        self.takes_masks = HAS_VNNI and self._metric == "COSINE"
