@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 import uvicorn
 
 from pipelines.errors import CollectionNotFound, InputError
+from pipelines.garbage import pass_over_modules
 from pipelines.milvus.client_import import import_client
 from pipelines.milvus.connection import close_all
 from pipelines.settings import Settings, env_name
@@ -61,6 +62,7 @@ def serve(
         )
     if watch and not source:
         raise InputError("--watch follows a SOURCE: image-search serve FOLDER --watch")
+    pass_over_modules()
     import_client()  # before other threads import what it has stand-ins for
     library = Library(settings)
     indexer = Indexer(settings, library.describe_again)
