@@ -1,1 +1,1 @@
-"""Measurements: each module is a command that prints what it measured. See README.md."""
+"""Benchmarks: each module is a command that prints its measurements. See README.md."""

@@ -1,1 +1,1 @@
-"""Attacks on a page of one's own, on loopback."""
+"""Attacks on a page that runs on loopback."""

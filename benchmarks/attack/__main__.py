@@ -1,7 +1,7 @@
-"""Attack a page on loopback in every known way, and print what held: `python -m benchmarks.attack`
+"""Attack a page on loopback in every known way, and print which attacks it withstood: `python -m benchmarks.attack`
 
-The page has 256 descriptors and a password. Somebody searches meanwhile, and a probe asks; their slowest answers stand
-beside each attack. The exit status is 1 if anything gave way.
+The page has 256 file descriptors and a password. Meanwhile a client searches and a health probe runs. The table shows
+their slowest responses during each attack. The exit status is 1 if any attack succeeded.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from .page import KINDS, Meanwhile, make_collection, running
 
 
 def main() -> None:
-    """Print the table."""
+    """Run the attacks and print the table."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--only", default="", help="names of the attacks to play, by commas: half_sent_headers,uploads")
     only = parser.parse_args().only.split(",")

@@ -1,4 +1,4 @@
-"""Connections that are held, bodies that never end, answers that nobody reads."""
+"""Connections that are held open, bodies that never end, and responses that nobody reads."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _LOG_BYTES = 50_000
 
 
 def half_sent_headers(page: Page) -> Outcome:
-    """A thousand requests that end in the middle of a header."""
+    """A thousand requests that stop in the middle of a header."""
     return _held(page, "half-sent headers", [_HEAD] * 1_000)
 
 
@@ -24,7 +24,7 @@ def silent_connections(page: Page) -> Outcome:
 
 
 def half_sent_bodies(page: Page) -> Outcome:
-    """Sixty bodies of JSON that end after 10 MB of 11, with the password."""
+    """Sixty JSON bodies, sent with the password, that stop after 10 of 11 MB."""
     head = b"POST /api/search HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n" + KEY_LINE
     before = page.memory_mb
     outcome = _held(page, "half-sent bodies of 10 MB", [head + b"Content-Length: 11000000\r\n\r\n" + bytes(10**7)] * 60)
@@ -33,7 +33,7 @@ def half_sent_bodies(page: Page) -> Outcome:
 
 
 def trickling_headers(page: Page) -> Outcome:
-    """Fifty requests of which a byte is sent every half second: each is given up after ten."""
+    """Fifty requests that send one byte every half second. The page closes each after ten seconds."""
     ones = [page.connect(_HEAD) for _ in range(50)]
     end = time.monotonic() + 14
     while time.monotonic() < end:
@@ -46,13 +46,13 @@ def trickling_headers(page: Page) -> Outcome:
 
 
 def answers_unread(page: Page) -> Outcome:
-    """A hundred and twenty searches whose answers are not read."""
+    """A hundred and twenty connections that each request the OpenAPI document twenty times and read no response."""
     request = b"GET /api/openapi.json HTTP/1.1\r\nHost: 127.0.0.1\r\n" + KEY_LINE + b"\r\n"
     return _held(page, "responses that are not read", [request * 20] * 120)
 
 
 def event_streams(page: Page) -> Outcome:
-    """Three hundred event streams of one client."""
+    """Three hundred event streams from one client."""
     request = b"GET /gradio_api/heartbeat/s%d HTTP/1.1\r\nHost: 127.0.0.1\r\n" + KEY_LINE + b"\r\n"
     return _held(page, "event streams", [request % number for number in range(300)])
 

@@ -1,4 +1,4 @@
-"""Bombs: images that cost far more than they weigh, sent as queries."""
+"""Image bombs: small files that are very costly to decode, sent as queries."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .page import Page
 
 _HEAD = b'--b\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\n'
 _LARGEST = 24 << 20  # bytes; a larger body is refused
-# One image has nine seconds of the processor, and a new process starts after it; others of the same client wait for it.
+# An image may use nine CPU seconds. Then a new process starts, while other images of the same client wait.
 _SECONDS, _MEMORY_MB = 10 + 5, 1024
 
 
@@ -30,7 +30,7 @@ def known_bombs(page: Page) -> Outcome:
 
 
 def costly_images(page: Page) -> Outcome:
-    """Images that no limit refuses by its header, or hardly: as large as may be, all at the same time."""
+    """The largest images that the limits on headers (nearly) allow, eight at the same time."""
     return _sent(page, "costly images, 8 at once", [_large(*kind) for kind in _KINDS] * 2, at_once=8)
 
 

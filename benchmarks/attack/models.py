@@ -1,4 +1,4 @@
-"""Models of strangers: folders and weights files, each taken by a command of its own."""
+"""Untrusted models: folders and weights files, each loaded by its own command."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from typing import NamedTuple
 from .outcome import Outcome
 from .page import Page
 
-_REFUSED = 3  # the status of a model that cannot be used
-_SECONDS, _MEMORY_MB = 20, 1024  # of the processor, for everything from the start of the program
+_REFUSED = 3  # exit status for a model that cannot be used
+_SECONDS, _MEMORY_MB = 20, 1024  # limits of CPU time and memory, including the start of the program
 
 
 class Refusal(NamedTuple):
-    """How a command ended: the lines that it printed, seconds of the processor, and its peak memory in MB."""
+    """How a command ended: its exit status, the lines it printed, its CPU seconds and its peak memory in MB."""
 
     status: int
     lines: list[str]
@@ -27,14 +27,14 @@ class Refusal(NamedTuple):
 
     @property
     def is_plain(self) -> bool:
-        """Whether it is one line, within the limits."""
+        """Whether the command refused the model in one line, within the limits."""
         within = self.seconds < _SECONDS and self.peak_mb < _MEMORY_MB
         return self.status == _REFUSED and len(self.lines) == 1 and within
 
 
 def hostile_models(page: Page) -> Outcome:
-    """The models of `benchmarks.hostile_models`, one after another."""
-    # A process has the peak memory of the one that started it, and this one has made large images.
+    """The models of `benchmarks.hostile_models`, one after the other."""
+    # A child process inherits the peak memory of its parent, and this process has made large images.
     started = [sys.executable, "-W", "ignore", "-m", "benchmarks.attack.models"]
     found = json.loads(subprocess.run(started, check=True, stdout=subprocess.PIPE).stdout)
     refusals = {name: Refusal(*values) for name, values in found["refusals"].items()}
@@ -45,7 +45,7 @@ def hostile_models(page: Page) -> Outcome:
 
 
 def main() -> None:
-    """Take all of them, and print as JSON how each was refused and whether one has run a command."""
+    """Try all models. Print as JSON how each was refused, and whether one of them ran a command."""
     with tempfile.TemporaryDirectory() as name:
         make = [sys.executable, "-W", "ignore", "-m", "benchmarks.hostile_models", name]
         models = json.loads(subprocess.run(make, check=True, stdout=subprocess.PIPE).stdout)
@@ -54,7 +54,7 @@ def main() -> None:
 
 
 def refusal_of(options: list[str], folder: Path) -> Refusal:
-    """Index an image with a model. What knows no limits is ended at twice the seconds and at 8 GB."""
+    """Index an image with a model. `ulimit` ends the command at twice _SECONDS of CPU time or 8 GB of memory."""
     images = folder / "images"
     if not images.exists():
         images.mkdir()

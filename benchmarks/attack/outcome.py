@@ -1,4 +1,4 @@
-"""What came of one kind of attack."""
+"""The result of one kind of attack."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class Outcome(NamedTuple):
-    """`tries` attacks of one kind; `held` if not one of them reached its end."""
+    """`tries` attacks of one kind; `held` is true if none of them succeeded."""
 
     kind: str
     tries: int

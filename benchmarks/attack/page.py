@@ -1,4 +1,4 @@
-"""A page under attack: its process, somebody who searches meanwhile, and requests as an attacker sends them."""
+"""A page under attack: its process, a client that searches meanwhile, and requests sent by an attacker."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ..harness import photographs, write_table
 
 AUTH = "ann:secret-of-ann"
 DESCRIPTORS = 256
-ATTACKER = "127.0.0.66"  # another address than that of the one who searches
+ATTACKER = "127.0.0.66"  # not the address of the client that searches
 _KEY = {"Authorization": "Basic " + base64.b64encode(AUTH.encode()).decode()}
 KEY_LINE = f"Authorization: {_KEY['Authorization']}\r\n".encode()
 _START_SECONDS = 120
@@ -30,13 +30,13 @@ KINDS = ("search", "image", "probe")
 
 
 def _image(seed: int) -> bytes:
-    """A search by an image that is large enough to wait for its turn among other bodies."""
+    """Return a search by an image, large enough that it has to wait its turn among other request bodies."""
     data = hostile_files.encoded("PNG", hostile_files.sample_image(320, 240, seed))
     return json.dumps({"parts": [{"image": base64.b64encode(data).decode()}]}).encode()
 
 
 class Answer(NamedTuple):
-    """What a request got: status 0 if the connection broke or nothing came in time."""
+    """The response to a request; status 0 if the connection broke or timed out."""
 
     status: int
     body: bytes = b""
@@ -44,7 +44,7 @@ class Answer(NamedTuple):
 
 
 class Page:
-    """The page in a process of its own."""
+    """The page, which runs in its own process."""
 
     def __init__(self, process: subprocess.Popen[str], port: int, folder: Path) -> None:
         self.process, self.port, self.folder = process, port, folder
@@ -53,7 +53,7 @@ class Page:
         self, method: str, path: str, body: bytes | None = None, *, known: bool = True, source: str = ATTACKER,
         timeout: float = 30, **headers: str,
     ) -> Answer:  # fmt: skip
-        """Send a request, with the password if `known`. In names of headers `_` stands for `-`."""
+        """Send a request, with the password if `known`. `_` in a header's name stands for `-`."""
         start = time.perf_counter()
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout, (source, 0))
         given = {name.replace("_", "-"): value for name, value in headers.items()}
@@ -67,7 +67,7 @@ class Page:
             connection.close()
 
     def connect(self, data: bytes = b"") -> socket.socket | None:
-        """Open a connection as an attacker and send something; None if that is refused."""
+        """Open a connection from the attacker's address and send `data`; None if that fails."""
         try:
             one = socket.create_connection(("127.0.0.1", self.port), 5, (ATTACKER, 0))
             one.sendall(data)
@@ -77,12 +77,12 @@ class Page:
 
     @property
     def memory_mb(self) -> float:
-        """Memory of the process now."""
+        """The resident memory of the process in MB."""
         return self._status("VmRSS")
 
     @property
     def log_bytes(self) -> int:
-        """What it has logged so far."""
+        """The size of the log so far."""
         return (self.folder / "log").stat().st_size
 
     @property
@@ -95,7 +95,7 @@ class Page:
 
 
 def make_collection(folder: Path) -> str:
-    """Index some images, and return the database."""
+    """Index some images, and return the path of the database."""
     images = folder / "images"
     images.mkdir()
     csv, uri = write_table(photographs("", images, 30), folder / "images.csv"), folder / "attacked.db"
@@ -106,7 +106,7 @@ def make_collection(folder: Path) -> str:
 
 @contextlib.contextmanager
 def running(folder: Path, uri: str, log_name: str = "log") -> Iterator[Page]:
-    """Start the page of a collection with few descriptors and a password, and end it."""
+    """Run the page of a collection with few file descriptors and a password; stop it at the end."""
     given = {"IMAGE_SEARCH_AUTH": AUTH, "IMAGE_SEARCH_CACHE": str(folder / "cache"), "TMPDIR": str(folder / "tmp")}
     (folder / "tmp").mkdir(exist_ok=True)
     command = f'ulimit -n {DESCRIPTORS}; exec "$0" -W ignore -m app --port 0 --uri "$1"'
@@ -134,7 +134,7 @@ def running(folder: Path, uri: str, log_name: str = "log") -> Iterator[Page]:
 
 
 class Meanwhile:
-    """Somebody who searches by words and by an image, and a probe; the slowest answers of an attack are kept."""
+    """A client that searches by words and by image, and a health probe. Keeps the slowest responses and failures."""
 
     def __init__(self, page: Page) -> None:
         self._page, self._stop = page, threading.Event()
@@ -157,7 +157,7 @@ class Meanwhile:
             thread.join()
 
     def reset(self) -> None:
-        """Forget what was measured."""
+        """Forget all measurements."""
         self.worst, self.failed = dict.fromkeys(KINDS, 0.0), []
 
     def _ask(self, kind: str, request: Callable[[int], tuple[Any, ...]]) -> None:

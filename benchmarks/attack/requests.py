@@ -1,4 +1,4 @@
-"""Requests that lie: passwords, addresses, hosts, origins, paths, events, uploads and smuggled ones."""
+"""Forged requests: passwords, addresses, hosts, origins, paths, events, uploads and request smuggling."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _SECONDS = 5
 
 
 def guessed_passwords(page: Page) -> Outcome:
-    """Wrong passwords, each said to come from another address: the throttle counts the real one."""
+    """Wrong passwords, each with another forged address. The throttle must count the real address."""
     statuses, start = [], time.monotonic()
     for number in range(300):
         wrong = "Basic " + base64.b64encode(f"ann:{number}".encode()).decode()
@@ -30,14 +30,14 @@ def guessed_passwords(page: Page) -> Outcome:
         )
         statuses.append(answer.status)
     locked_out = page.ask("GET", "/api/info", source="127.0.0.1").status != 200
-    checked, may = statuses.count(401), 11 + (time.monotonic() - start) / 6  # ten at once, then one in six seconds
+    checked, may = statuses.count(401), 11 + (time.monotonic() - start) / 6  # ten at once, then one every six seconds
     return Outcome(
         "guessed passwords, forged X-Forwarded-For", 300, checked <= may and not locked_out, f"{checked} checked"
     )
 
 
 def forged_names(page: Page) -> Outcome:
-    """Hosts and origins of others, and forwarded ones."""
+    """Foreign hosts, origins and forwarded hosts."""
     hosts = ["evil.example", "127.0.0.1.evil.example", "localhost@evil.example", "[", ""]
     statuses = [page.ask("GET", "/api/info", Host=host).status for host in hosts]
     origins = ["https://evil.example", "null", "http://127.0.0.1.evil.example", "file://"]
@@ -48,7 +48,7 @@ def forged_names(page: Page) -> Outcome:
 
 
 def traversals(page: Page) -> Outcome:
-    """Files of the server, by all spellings of a path; and nothing at all without the password."""
+    """Paths to the server's files in every spelling. Without the password, every path must be refused."""
     names = ["etc/passwd", "proc/self/environ", "etc/hostname"]
     prefixes = ["/gradio_api/file=/", "/file=/", "/static/../../../", "/assets/%2e%2e/%2e%2e/", "/assets/..%2f..%2f",
                 "/thumb/..%2f..%2f", "/image/%2e%2e%2f", "/gradio_api/file=%2f", "/static//", "/assets/..\\..\\",
@@ -69,7 +69,7 @@ def traversals(page: Page) -> Outcome:
 
 
 def events(page: Page) -> Outcome:
-    """Events that Gradio cannot handle. A good one must be answered afterwards, and nothing be logged."""
+    """Events that Gradio cannot handle. Afterwards it must still answer a valid event, and must have logged nothing."""
     before = page.log_bytes
     bad = [{"session_hash": name} for name in ("\ud800", "", None, "a b", 5, "x" * 9_999)]
     bad += [{"fn_index": index} for index in (-1, 99, 2**70, None, "1")]
@@ -100,7 +100,7 @@ def events(page: Page) -> Outcome:
 
 
 def uploads(page: Page) -> Outcome:
-    """Uploads of 24 MB, aborted ones, refused ones."""
+    """Uploads of 24 MB, aborted uploads and refused uploads. Little of them may stay on the disk."""
     part = b'--b\r\nContent-Disposition: form-data; name="files"; filename="%d.png"\r\n\r\n'
     for number in range(12):
         body = part % number + bytes([number]) * (24 << 20) + b"\r\n--b--\r\n"
@@ -120,7 +120,7 @@ def uploads(page: Page) -> Outcome:
 
 
 def values_without_end(page: Page) -> Outcome:
-    """Bodies of JSON of 24 MB that hold millions of values, each of which would be checked."""
+    """JSON bodies of up to 24 MB: millions of values, deep nesting, a long number or text. All must be refused fast."""
     size = 24 << 20
     names = b",".join(b'"%d":1' % number for number in range(2_000_000))
     bodies = [b'{"parts":[' + b"{}," * (size // 3 - 10) + b"{}]}", b'{"parts":[' + b"1," * (size // 2 - 10) + b"1]}"]
@@ -128,13 +128,13 @@ def values_without_end(page: Page) -> Outcome:
     bodies += [b'{"q":"' + b"a" * size + b'"}']
     answers = [page.ask("POST", "/api/search", body, **_JSON) for body in bodies]
     slowest = max(answer.seconds for answer in answers)
-    # 0: the connection was closed while the body was on its way.
+    # 0: the page closed the connection while the body was being sent.
     held = all(answer.status in (0, 400, 413, 422) for answer in answers) and slowest < _SECONDS
     return Outcome("values without end", len(bodies), held, f"slowest {slowest:.1f} s")
 
 
 def smuggled(page: Page) -> Outcome:
-    """Requests with two lengths, bad chunks, bad names: none is answered with 200 for what is hidden in it."""
+    """Requests with two lengths, bad chunks or bad headers. None may get a 200 for the request hidden in it."""
     head = b"POST /api/search HTTP/1.1\r\nHost: 127.0.0.1\r\n"
     hidden = b"GET /api/info HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
     bad = [
@@ -156,7 +156,7 @@ def smuggled(page: Page) -> Outcome:
 
 
 def filters_and_texts(page: Page) -> Outcome:
-    """Filters and texts that try to be something else."""
+    """Filters and texts that try to inject code or to overload a parser."""
     texts = ["' or 1=1 --", '" or id >= 0 or "', "id in [1]", "(" * 3_000, "not " * 3_000, "label == '\\", "\x00",
              "a" * 19_999, "label like '%'", "exists x", "json_contains(a, 1)", "1 == 1", "id == 99999999999999999999",
              "{{7*7}}", "${1}"]  # fmt: skip
@@ -169,7 +169,7 @@ def filters_and_texts(page: Page) -> Outcome:
 
 
 def secrets_in_messages(page: Page) -> Outcome:
-    """A second page on the same file says who holds it, and not by which password."""
+    """No message, log or command line may show a password or token, even when a second page opens the same file."""
     uri = str(page.folder / "attacked.db")
     done = subprocess.run([sys.executable, "-m", "app", "--port", "0", "--uri", uri], capture_output=True, text=True)
     listed = Path(f"/proc/{page.process.pid}/cmdline").read_bytes().decode()
