@@ -1,4 +1,4 @@
-"""The code paths of others, with the same network: the Milvus quickstart, the Towhee tutorial, clip-retrieval."""
+"""Other projects' code paths with the same network: the Milvus quickstart, the Towhee tutorial, clip-retrieval."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ COLLECTION = "images"
 
 
 class Reference:
-    """Towhee's network and the preprocessing of CLIP's reference (PIL, torchvision), in float32."""
+    """Towhee's network with the preprocessing of CLIP's reference (PIL, torchvision), in float32."""
 
     def __init__(self, weights: str, device: str) -> None:
         import torch
@@ -47,7 +47,7 @@ class Reference:
 
 
 class Clock:
-    """Measures the seconds of each stage."""
+    """Adds up the seconds of each stage."""
 
     def __init__(self) -> None:
         self.seconds: defaultdict[str, float] = defaultdict(float)
@@ -60,14 +60,14 @@ class Clock:
 
 
 def open_image(path: str) -> Any:
-    """Open an image as every tutorial does."""
+    """Open an image as the tutorials do."""
     from PIL import Image
 
     return Image.open(path).convert("RGB")
 
 
 def milvus_lite(uri: str, dim: int) -> Any:
-    """Make a new collection as the quickstart does."""
+    """Create a collection as the quickstart does, and return the client."""
     from pymilvus import MilvusClient
 
     client = MilvusClient(uri)
@@ -76,7 +76,7 @@ def milvus_lite(uri: str, dim: int) -> Any:
 
 
 def quickstart(paths: list[str], weights: str, device: str, uri: str) -> dict[str, float]:
-    """Milvus quickstart: one image a call, all rows inserted in one call at the end. Return seconds by stage."""
+    """Milvus quickstart: one image per call, one insert at the end. Return the seconds of each stage."""
     reference, clock = Reference(weights, device), Clock()
     client = milvus_lite(uri, reference.dim)
     start, rows = time.perf_counter(), []
@@ -89,7 +89,7 @@ def quickstart(paths: list[str], weights: str, device: str, uri: str) -> dict[st
 
 
 def tutorial(paths: list[str], weights: str, device: str, uri: str) -> dict[str, float]:
-    """Towhee tutorial: a pipeline of one row at a time, decode → CLIP → normalise → insert, on one CSV."""
+    """Towhee tutorial: a pipeline that takes one row at a time through decode → CLIP → normalise → insert."""
     import cv2
     from PIL import Image
 
@@ -117,7 +117,7 @@ def tutorial(paths: list[str], weights: str, device: str, uri: str) -> dict[str,
 
 
 class _Images:
-    """A torch data set."""
+    """A map-style PyTorch dataset of preprocessed images."""
 
     def __init__(self, paths: list[str], preprocess: Any) -> None:
         self.paths, self.preprocess = paths, preprocess
@@ -130,7 +130,7 @@ class _Images:
 
 
 def data_loader(paths: list[str], weights: str, device: str, uri: str) -> dict[str, float]:
-    """clip-retrieval's way: worker processes decode with PIL, batches of 64 in float32, one insert a batch."""
+    """clip-retrieval's way: worker processes decode with PIL, float32 batches of 64, one insert per batch."""
     import os
 
     from torch.utils.data import DataLoader
@@ -149,7 +149,7 @@ def data_loader(paths: list[str], weights: str, device: str, uri: str) -> dict[s
 
 
 def text_pipeline(weights: str, device: str) -> Any:
-    """The tutorial's text operators: tokenise (the vocabulary read each time), embed 77 positions, normalise."""
+    """The tutorial's text operators: tokenise (reading the vocabulary on each call), embed 77 positions, normalise."""
     from pipelines import pipe
 
     reference = Reference(weights, device)
@@ -172,5 +172,5 @@ BASELINES = {"quickstart": quickstart, "tutorial": tutorial, "data loader": data
 
 
 def new_uri(folder: str, name: str) -> str:
-    """A Milvus Lite file of its own."""
+    """Return the path of a new Milvus Lite file for a benchmark."""
     return str(Path(folder, f"{name.replace(' ', '-')}.db"))

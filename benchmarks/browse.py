@@ -1,7 +1,7 @@
-"""Lists without a query, in the order of a column, and facets. `make bench-browse`
+"""Measure lists without a query, sorted by a column, and facets: `make bench-browse`
 
-Fills collections with random vectors and the columns of camera images in dated folders, opens each in a process of its
-own, and prints what the first answer, further pages of 24 and facets take.
+Fill collections with random vectors and the columns of camera images in dated folders. Open each collection in its own
+process, and print the time of the first page, of further pages of 24 images, and of facets.
 """
 
 from __future__ import annotations
@@ -50,9 +50,9 @@ LISTS = {
 
 
 def fill(uri: str, rows: int) -> None:
-    """Fill a collection."""
+    """Create and fill a collection."""
     collection, random = Collection(uri, "images"), np.random.default_rng(0)
-    collection.create(DIM, FIELDS, Index("FLAT"))  # no vector is searched, and an index takes a server minutes
+    collection.create(DIM, FIELDS, Index("FLAT"))  # no vector is searched, and a server needs minutes for an index
     keys = [field.key for field in collection.fields()]
     for start in range(0, rows, ROWS_PER_WRITE):
         numbers = range(start, min(rows, start + ROWS_PER_WRITE))
@@ -75,7 +75,7 @@ def _row(number: int) -> dict[str, Any]:
 
 
 def _cells(number: int, random: np.random.Generator) -> tuple[Any, ...]:
-    """One value for each of FIELDS."""
+    """Return one value for each of FIELDS."""
     moment = int(random.integers(10_000, 20_000)) * DAY + int(random.integers(DAY))
     return (
         f"label {number % LABELS}", "" if number % 5 else f"title of {number}", moment if number % 10 else None,
@@ -85,7 +85,7 @@ def _cells(number: int, random: np.random.Generator) -> tuple[Any, ...]:
 
 
 def first_page(uri: str) -> dict[str, Any]:
-    """Return seconds until the collection is open, those until the first page, and CPU seconds."""
+    """Return the seconds to open the collection and to list the first page, and the CPU seconds of the latter."""
     start = time.perf_counter()
     searcher = Searcher(Settings(uri=uri))
     opened, used = time.perf_counter(), time.process_time()
@@ -96,7 +96,7 @@ def first_page(uri: str) -> dict[str, Any]:
 
 
 def browse(uri: str) -> dict[str, list[float]]:
-    """Return median and longest milliseconds for further pages."""
+    """Return the median and longest milliseconds of further pages and of facets."""
     searcher, figures = Searcher(Settings(uri=uri)), {}
     for name, (filter, order) in LISTS.items():
         searcher.search(Query(limit=PAGE, filter=filter, order=order))  # computes the order once
@@ -119,7 +119,7 @@ def _milliseconds(calls: list[Callable[[], Any]]) -> list[float]:
 
 @dataclass(frozen=True)
 class Milvus:
-    """An empty one. `used` tells what its processes have used, nothing for Milvus Lite."""
+    """An empty Milvus. `used` returns what its processes have used, and zeros for Milvus Lite."""
 
     uri: str
     used: Callable[[], Used] = lambda: Used(0, 0)
@@ -127,7 +127,7 @@ class Milvus:
 
 @contextmanager
 def milvus(kind: str) -> Iterator[Milvus]:
-    """Give a Milvus Lite file or a new server."""
+    """Yield a Milvus Lite file or a new server."""
     with tempfile.TemporaryDirectory() as folder:
         if kind == "lite":
             yield Milvus(str(Path(folder) / "b.db"))
@@ -137,7 +137,7 @@ def milvus(kind: str) -> Iterator[Milvus]:
 
 
 def compare(kind: str, rows: int) -> None:
-    """Fill a Milvus, and print what the first answer takes, and a table of the further ones."""
+    """Fill a Milvus. Print the cost of the first page, and a table of the times of further pages."""
     with milvus(kind) as place:
         fill(place.uri, rows)
         before = place.used()
@@ -154,7 +154,7 @@ def compare(kind: str, rows: int) -> None:
 
 
 def main() -> None:
-    """Print one table for each number of rows."""
+    """Print one table for each kind of Milvus and number of rows."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.browse", description=__doc__.split("\n")[0])
     parser.add_argument("--rows", type=int, nargs="+", default=[100_000, 1_000_000])
     parser.add_argument("--on", nargs="+", choices=["lite", "server"])

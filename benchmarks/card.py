@@ -1,7 +1,7 @@
 """Write the figures of `builtin` into its model card: `python -m benchmarks.card --data DIR`.
 
-DIR holds the two evaluation sets, `reverse_image_search` and `flickr8k_test`. Both are indexed into temporary files and
-measured by `image-search evaluate`, whose output goes into the card unchanged.
+DIR holds the two evaluation sets, `reverse_image_search` and `flickr8k_test`. Both are indexed into temporary files.
+`image-search evaluate` measures them, and its output goes into the card unchanged.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 
 CARD = Path(__file__).parents[1] / "pipelines" / "models" / "BUILTIN.md"
 BEGIN, END = "<!-- printed by benchmarks.card -->", "<!-- end -->"
-# The images of each measurement, and the options of `evaluate`.
+# The images of each measurement, and its options for `evaluate`.
 SETS = (
     ("reverse_image_search/reverse_image_search.csv", ()),
     ("reverse_image_search/reverse_image_search.csv", ("--templates", "openai")),
@@ -43,10 +43,10 @@ def measure(data: Path) -> str:
 
 
 def put(card: str, printed: str, mark: str = BEGIN) -> str:
-    """Return the card with `printed` between a mark and the end after it.
+    """Return the card with `printed` between `mark` and the END after it.
 
     Raises:
-        ValueError: the card has no marks.
+        ValueError: the card lacks one of the two.
     """
     before, begin, rest = card.partition(mark)
     _, end, after = rest.partition(END)

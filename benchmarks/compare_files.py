@@ -1,8 +1,8 @@
-"""What does this program read otherwise than Pillow, and why? `python -m benchmarks.compare_files FOLDER`
+"""Which images does this program read differently from Pillow, and why? `python -m benchmarks.compare_files FOLDER`
 
-Decode every image below a folder by this program and by Pillow, as `exif_transpose(Image.open(…)).convert("RGB")` is
-usual. Where they differ, each known reason is tried on Pillow's side: the one that makes both equal is the reason. The
-exit status is 1 if a difference has none.
+Decode every image below a folder with this program, and with Pillow by the usual
+`exif_transpose(Image.open(…)).convert("RGB")`. If they differ, apply each known reason to Pillow's result: the one that
+makes both equal explains the difference. The exit status is 1 if a difference remains unexplained.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from pipelines.fetch.read import read_file
 from pipelines.images.decode import decode
 from pipelines.sources.folder import IMAGE_SUFFIXES
 
-EQUAL = 1.0  # mean difference in levels of 255: two decoders of a JPEG or CMYK may round otherwise
-SHOWN = 200  # names
+EQUAL = 1.0  # largest mean difference (of 255 levels) that counts as equal: JPEG and CMYK decoders round differently
+SHOWN = 200  # maximum number of files to list
 UNEXPLAINED = "?"
 
 
 class Comparison(NamedTuple):
-    """One file. `difference`: the mean over all levels; infinite for another shape, NaN where one side reads none."""
+    """One file. `difference` is the mean of all levels: infinite if the shapes differ, NaN if a side cannot read it."""
 
     path: str
     what: str
@@ -39,7 +39,7 @@ class Comparison(NamedTuple):
 
 
 def compare(path: str) -> Comparison:
-    """Decode a file both ways."""
+    """Decode a file both ways and compare the pixels."""
     ours, reason = _attempt(lambda: decode(read_file(path)))
     theirs, error = _attempt(lambda: np.asarray(_open(path).convert("RGB")))
     if ours is None:
@@ -58,24 +58,24 @@ def _attempt(read: Callable[[], np.ndarray]) -> tuple[np.ndarray | None, str]:
         return read(), ""
     except UnreadableImage as error:
         return None, str(error)
-    except Exception as error:  # Pillow's plugins raise nearly anything
+    except Exception as error:  # Pillow's plugins raise almost any exception
         return None, f"Pillow: {type(error).__name__}"
 
 
 def _open(path: str) -> Image.Image:
-    # For these, Pillow starts a program.
+    # Pillow starts Ghostscript for EPS, and reads the other three only with a handler that is not part of it.
     Image.init()
     image = Image.open(path, formats=[name for name in Image.OPEN if name not in ("EPS", "WMF", "GRIB", "HDF5")])
     return ImageOps.exif_transpose(image)
 
 
 def _difference(ours: np.ndarray, theirs: np.ndarray) -> float:
-    """The mean difference, infinite for another shape."""
+    """Return the mean difference, infinite if the shapes differ."""
     return float(np.abs(ours.astype(int) - theirs).mean()) if ours.shape == theirs.shape else np.inf
 
 
 def _explanations(path: str) -> Iterator[tuple[str, np.ndarray]]:
-    """What Pillow reads if it does one thing otherwise, and what that is."""
+    """Yield each known difference, and the pixels that Pillow would return without it."""
     image = _open(path)
     if image.has_transparency_data:
         over = image.convert("RGBA")
@@ -98,7 +98,7 @@ def _explanations(path: str) -> Iterator[tuple[str, np.ndarray]]:
 
 
 def images_below(folder: Path) -> list[str]:
-    """The files with a suffix that this program or Pillow knows."""
+    """Return the files whose suffix this program or Pillow knows."""
     Image.init()
     suffixes = IMAGE_SUFFIXES | Image.registered_extensions().keys()
     found = (os.path.join(parent, name) for parent, _, names in os.walk(folder) for name in names)

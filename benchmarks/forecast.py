@@ -1,10 +1,10 @@
-"""What many rows take, worked out from what `benchmarks.vectors` measured. `make forecast`
+"""Estimate what many rows need, from the measurements of `benchmarks.vectors`: `make forecast`
 
     python -m benchmarks.forecast [--rows 100000000] [--machine-memory 64] [--machine-cores 16] [--figures …]
 
-Every figure lies on the straight line through the two numbers of rows that were measured; files and embedding are in
-proportion to the rows. A server searches each of its segments, whose size does not depend on their number, so a search
-takes processor time in proportion to the rows. Networks, replicas and disks were not measured and are left out.
+File sizes and embedding time are proportional to the rows. All other figures of the server lie on the straight line
+through the two measured numbers of rows. The size of a segment is fixed and a search visits every segment, so the
+server's CPU time per search grows linearly. Networks, replicas and disks were not measured and are left out.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 from tabulate import tabulate
 
 FIGURES = Path(__file__).parent / "vectors.json"
-USABLE = 0.7  # of a machine's memory and cores: the rest is for compaction, index builds and the system
+USABLE = 0.7  # share of a machine's memory and cores; the rest is for compaction, index builds and the system
 _HOUR = 3600
 
 
@@ -27,8 +27,8 @@ def forecast(figures: dict[str, Any], rows: int, memory_gb: float, cores: int) -
     """Return a Markdown table.
 
     Args:
-        figures: of `benchmarks.vectors`.
-        memory_gb, cores: of one machine.
+        figures: the output of `benchmarks.vectors`.
+        memory_gb, cores: the size of one machine.
     """
     small, large = figures["sizes"]
     lines: list[list[str]] = []
@@ -66,7 +66,7 @@ def forecast(figures: dict[str, Any], rows: int, memory_gb: float, cores: int) -
 
 
 def _at(rows: int, small: dict[str, Any], large: dict[str, Any], first: float, second: float) -> float:
-    """Return the value at so many rows of the line through two measurements, which does not fall."""
+    """Return the value at `rows` on the line through two measurements. A falling line counts as level."""
     slope = max(0.0, (second - first) / (large["rows"] - small["rows"]))
     return second + slope * (rows - large["rows"])
 
@@ -80,7 +80,7 @@ def _gigabytes(megabytes: float) -> str:
 
 
 def main() -> None:
-    """Print the machine on which all was measured, and the table."""
+    """Print the machine of the measurements, and the table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.forecast", description=__doc__.split("\n")[0])
     parser.add_argument("--rows", type=int, default=100_000_000)
     parser.add_argument("--machine-memory", type=float, default=64, help="GB")

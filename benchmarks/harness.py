@@ -1,4 +1,4 @@
-"""Shared by the benchmarks: random weights, photographs, a process for each measurement, and its peak memory."""
+"""Shared by the benchmarks: random weights, photographs, one process per measurement, and its peak memory."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MODEL = "clip_vit_base_patch32"
 
 
 def random_weights(folder: Path, model: str = MODEL) -> Path:
-    """Write random weights. The arithmetic is the same as with the published ones, and nothing is downloaded."""
+    """Write random weights. They take the same arithmetic as published weights, and need no download."""
     import torch
     from safetensors.torch import save_file
 
@@ -43,20 +43,20 @@ def random_weights(folder: Path, model: str = MODEL) -> Path:
 
 
 def photographs(source: str, folder: Path, count: int) -> list[Path]:
-    """Return the first images of a CSV; without a CSV, make images of 500×375 pixels, no two files alike."""
+    """Return the first images of a CSV; without a CSV, make distinct files of 500×375 pixels."""
     if source:
         with open(source, newline="", encoding="utf-8") as file:
             paths = [Path(source).parent / row["path"] for row in csv.DictReader(file)]
         return [path.resolve() for path in paths[:count]]
     drawn = [large_image(500, 375, number) for number in range(min(count, 50))]
     paths = [folder / f"{number}.jpg" for number in range(count)]
-    for number, path in enumerate(paths):  # no two files are equal: a copy would not be embedded again
+    for number, path in enumerate(paths):  # every file differs, because a copy would not be embedded again
         drawn[number % len(drawn)].save(path, quality=92, comment=str(number))
     return paths
 
 
 def large_image(width: int, height: int, seed: int = 0) -> Image.Image:
-    """Return a photograph of scikit-image, enlarged, with the grain of a camera."""
+    """Return an enlarged photograph from scikit-image with the noise of a camera."""
     from skimage import data
 
     names = ("astronaut", "chelsea", "coffee", "rocket")
@@ -74,7 +74,7 @@ def write_table(paths: list[Path], table: Path) -> Path:
 
 
 def measure(module: str, subject: str, **arguments: Any) -> dict[str, Any]:
-    """Run one subject of a benchmark in a process of its own; returns what it measured and its peak memory in MB."""
+    """Run one subject of a benchmark in a new process. Return its measurements and its peak memory in MB."""
     command = [sys.executable, "-W", "ignore", "-m", module, "--subject", subject, "--arguments", json.dumps(arguments)]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
@@ -84,19 +84,19 @@ def measure(module: str, subject: str, **arguments: Any) -> dict[str, Any]:
 
 
 def report(result: dict[str, Any]) -> None:
-    """The last line of a subject's process. The peak is that of the process alone, not of workers it started."""
+    """Print the last line of a subject's process. The peak memory is that of the process without its workers."""
     print(json.dumps({**result, "peak_mb": peak_mb()}), flush=True)
 
 
 def peak_mb() -> float:
-    """Return the most memory that this process has had, in MB."""
-    # Not getrusage of the process itself: it inherits the peak of the one that started it.
+    """Return the peak memory of this process in MB."""
+    # Not from getrusage: its peak can be that of the parent process.
     with open("/proc/self/status") as status:
         return int(status.read().split("VmHWM:")[1].split()[0]) / 1024
 
 
 def machine() -> str:
-    """The machine in one line."""
+    """Describe the machine in one line."""
     from importlib.metadata import version
 
     model = platform.processor() or platform.machine()
@@ -113,7 +113,7 @@ def machine() -> str:
 
 
 def table(rows: list[list[Any]], headers: list[str]) -> None:
-    """A Markdown table."""
+    """Print a Markdown table."""
     from tabulate import tabulate
 
     print(tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True), flush=True)

@@ -1,7 +1,7 @@
-"""Does one bad file cost any other? `python -m benchmarks.hostile`
+"""Does one bad file affect any other? `python -m benchmarks.hostile`
 
-Index a CSV of 2,000 good images with some 200 hostile, broken and odd ones among them, and compare which were indexed,
-which were rejected and why with the expectation. The exit status is 1 if they differ.
+Index a CSV of 2,000 good images mixed with 200 hostile, broken and odd ones. Compare which were indexed, which were
+rejected, and why, with the expected results. The exit status is 1 if they differ.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ print(json.dumps({"stored": sorted(stored), "seconds": summary.seconds, "peak": 
 
 
 class Outcome(NamedTuple):
-    """The outcome of one run. `mistakes` are the differences from the expectation: (path, what happened)."""
+    """The outcome of one run. `mistakes` are the differences from the expected results: (path, what happened)."""
 
     good: int
     odd: int
@@ -48,7 +48,7 @@ class Outcome(NamedTuple):
 
 
 def run(folder: Path, good: int) -> Outcome:
-    """Make `good` good images and the others in an empty folder, and index them all in a process of its own."""
+    """Write `good` good images and the hostile files into an empty folder, and index them all in a new process."""
     cases = [hostile_files.Case(_draw(folder, number), "") for number in range(good)]
     cases += hostile_files.make(folder)
     random.Random(0).shuffle(cases)
@@ -85,7 +85,7 @@ def _draw(folder: Path, number: int) -> str:
 
 
 def main() -> None:
-    """Print the counts, the reasons and the peak memory."""
+    """Print the reasons, the counts and the peak memory."""
     with tempfile.TemporaryDirectory() as folder:
         outcome = run(Path(folder), 2000)
     kinds = Counter(re.sub(r"\d+", "N", reason) for reason in outcome.reasons)

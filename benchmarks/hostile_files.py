@@ -1,4 +1,4 @@
-"""Make 200 hostile, broken or odd files and paths, each with what an indexer should do with it."""
+"""Make 200 hostile, broken or odd files and paths, each with the result that an indexer should give."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ COUNT = 200
 
 
 class Case(NamedTuple):
-    """A cell of the column `path`, and a word of the reason why it must be rejected; '' if it must be indexed."""
+    """A cell of the column `path`, and a pattern for the reason of its rejection; '' if it must be indexed."""
 
     path: str
     reason: str
 
 
 def make(folder: Path) -> list[Case]:
-    """Write the files into an empty folder."""
+    """Write the files into an empty folder, and return all cases."""
     maker = _Maker(folder)
     for group in (_odd_but_good, _odd_names, _bombs, _no_images, _headers_and_noise, _odd_paths, _addresses):
         group(maker)
@@ -53,7 +53,7 @@ class _Maker:
 
 @functools.lru_cache
 def sample_image(width: int = 160, height: int = 120, seed: int = 0) -> Image.Image:
-    """Smooth colours with some grain."""
+    """Return an image of smooth random colours with some noise."""
     rng = np.random.default_rng(seed)
     coarse = Image.fromarray(rng.integers(0, 255, (6, 8, 3), dtype=np.uint8))
     pixels = np.asarray(coarse.resize((width, height), Image.Resampling.BICUBIC)).astype(int)
@@ -61,7 +61,7 @@ def sample_image(width: int = 160, height: int = 120, seed: int = 0) -> Image.Im
 
 
 def encoded(form: str, image: Image.Image | None = None, orientation: int = -1, **options: Any) -> bytes:
-    """An image as a file."""
+    """Return an image, by default the sample image, as the bytes of a file."""
     if orientation >= 0:
         exif = Image.Exif()
         exif[0x0112] = orientation
@@ -72,7 +72,7 @@ def encoded(form: str, image: Image.Image | None = None, orientation: int = -1, 
 
 
 def png_chunks(*chunks: tuple[bytes, bytes]) -> bytes:
-    """A PNG of these chunks."""
+    """Return a PNG of these chunks."""
     body = (
         struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
     )
@@ -103,13 +103,13 @@ def webp_claiming(side: int) -> bytes:
 
 
 def jpeg_of_scans(scans: int, side: int = 1000) -> bytes:
-    """A progressive JPEG with so many empty scans, 10 bytes each, over side × side pixels."""
+    """A progressive JPEG of side × side pixels with `scans` empty scans of 10 bytes each."""
     data = encoded("JPEG", Image.new("L", (side, side), 128), progressive=True)
     return data[:-2] + bytes.fromhex("ffda0008010100013f00") * scans + data[-2:]
 
 
 def tiff_of_strips(strips: int) -> bytes:
-    """A TIFF of one pixel that lists so many strips."""
+    """A TIFF of one pixel that lists `strips` strips."""
     entries = [(256, 3, 1, 1), (257, 3, 1, 1), (258, 3, 1, 8), (259, 3, 1, 1), (262, 3, 1, 1), (278, 3, 1, 1)]
     entries += [(273, 4, strips, 200), (279, 4, strips, 200 + 4 * strips)]
     directory = b"".join(struct.pack("<HHII", *entry) for entry in sorted(entries))
@@ -118,7 +118,7 @@ def tiff_of_strips(strips: int) -> bytes:
 
 
 def tiff_of_long_tiles(tiles: int) -> bytes:
-    """A TIFF one pixel high of so many tiles of 16 × 65,520 pixels. All tiles are the same 1 KB of the file."""
+    """A TIFF, one pixel high, with `tiles` tiles of 16 × 65,520 pixels. All tiles share the same 1 KB of the file."""
     tile, at = zlib.compress(bytes(16 * 65_520), 9), 200 + 8 * tiles
     entries = [(256, 4, 1, 16 * tiles), (257, 3, 1, 1), (258, 3, 1, 8), (259, 3, 1, 8), (262, 3, 1, 1), (277, 3, 1, 1)]
     entries += [(322, 4, 1, 16), (323, 4, 1, 65_520), (324, 4, tiles, 200), (325, 4, tiles, 200 + 4 * tiles)]
@@ -128,12 +128,12 @@ def tiff_of_long_tiles(tiles: int) -> bytes:
 
 
 def qoi_of_differences(side: int) -> bytes:
-    """A QOI that Pillow decodes in Python, pixel by pixel: of 4,096 × 4,096 pixels for half a minute."""
+    """A QOI, which Pillow decodes in Python, pixel by pixel: 4,096 × 4,096 pixels take half a minute."""
     return b"qoif" + struct.pack(">IIBB", side, side, 3, 0) + b"\x80\x88" * side**2 + bytes(7) + b"\1"
 
 
 def jpeg2000_of_layers(layers: int) -> bytes:
-    """A JPEG 2000 whose header says that it has so many layers, at most 65,535."""
+    """A JPEG 2000 whose header says that it has `layers` layers, at most 65,535."""
     data = bytearray(encoded("JPEG2000", sample_image(64, 64), num_resolutions=6))
     at = data.index(b"\xff\x52") + 6
     data[at : at + 2] = struct.pack(">H", layers)
@@ -268,7 +268,7 @@ def _no_images(maker: _Maker) -> None:
 def _headers_and_noise(maker: _Maker) -> None:
     noise = random.Random(1).randbytes(4000)
     for form, keep in (("JPEG", 200), ("PNG", 33), ("WEBP", 30), ("GIF", 13), ("TIFF", 8), ("BMP", 14)):
-        reason = "too many values" if form == "TIFF" else "damaged"  # as the noise claims them
+        reason = "too many values" if form == "TIFF" else "damaged"  # the noise reads as directories with huge counts
         maker.file(f"noise after header.{form.lower()}", encoded(form)[:keep] + noise, reason)
     data = bytearray(encoded("PNG"))
     data[len(data) // 2] ^= 255
@@ -309,7 +309,7 @@ def _addresses(maker: _Maker) -> None:
 
 
 def _truncated(maker: _Maker) -> None:
-    """As many as are missing: images cut at every length."""
+    """Cut images at many lengths, until there are COUNT cases."""
     for form, percent in _cuts():
         if len(maker.cases) == COUNT:
             return

@@ -1,7 +1,7 @@
-"""Models that lie, or that want all memory or to be worked on for ever: `python -m benchmarks.hostile_models FOLDER`
+"""Models that lie, exhaust the memory or never finish loading: `python -m benchmarks.hostile_models FOLDER`
 
-Writes them into an empty folder and lists each with the options that take it. If one of them can run a command, the
-file `stolen` is there afterwards.
+Write the models into an empty folder, and print the command-line options that use each. If loading one runs a command,
+the file `stolen` appears in the folder.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ State = dict[str, torch.Tensor]
 
 
 def main() -> None:
-    """List them as JSON: the options of each."""
+    """Print the options for each model as JSON."""
     print(json.dumps(make(Path(sys.argv[1]))))
 
 
 def make(folder: Path) -> dict[str, list[str]]:
-    """Write them and return the options that take each."""
+    """Write the models, and return the options that use each."""
     state = _state()
     weights = _safetensors(state)
     found = {name: {CARD_FILE: card.encode(), WEIGHTS_FILE: data} for name, card, data in _folders(state)}
@@ -59,7 +59,7 @@ def make(folder: Path) -> dict[str, list[str]]:
 
 
 def _folders(state: State) -> Iterator[tuple[str, str, bytes]]:
-    """Name, card and weights of folders as `train` writes them."""
+    """Yield the name, card and weights of folders in the format of `train`."""
     weights = _safetensors(state)
     card, width = _card(weights), f'"vision_width": {_VIT.vision_width}'
     yield "a card nested 100,000 deep", "[" * 100_000, weights
@@ -85,7 +85,7 @@ def _folders(state: State) -> Iterator[tuple[str, str, bytes]]:
 def _special_files() -> Iterator[tuple[str, Callable[[Path], Any]]]:
     def empty(path: Path) -> None:
         with open(path, "wb") as file:
-            file.truncate(2**33)  # which takes no disk
+            file.truncate(2**33)  # a sparse file, which takes no disk space
 
     yield "a card of 8 GB", empty
     yield "a card that is a pipe", os.mkfifo
@@ -94,7 +94,7 @@ def _special_files() -> Iterator[tuple[str, Callable[[Path], Any]]]:
 
 
 def _configurations() -> Iterator[tuple[str, str]]:
-    """The `config.json` of a repository."""
+    """Yield names and the `config.json` of repositories."""
     yield "a configuration nested 100,000 deep", '{"a":' * 100_000
     for name, size in (("a billion layers", 10**9), ("minus one layer", -1), ("infinitely many layers", float("inf"))):
         yield f"a configuration of {name}", json.dumps({**_CLIP, "vision_config": {"num_hidden_layers": size}})
@@ -128,7 +128,7 @@ def _pickles(state: State, stolen: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def _named_often(times: int) -> bytes:
-    """A module whose tensors are all parts of one storage."""
+    """Return a pickled module whose tensors all lie in one storage."""
     storage = b"(X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x04\x00\x00\x00dataX\x03\x00\x00\x00cpuK\x05tQ"
     tensor = b"ctorch._utils\n_rebuild_tensor_v2\n(" + storage + b"K\x00K\x05\x85K\x01\x85\x89}tR"
     names = b"".join(b"X\x04\x00\x00\x00%04d" % number + tensor for number in range(times))
@@ -142,7 +142,7 @@ def _state() -> State:
 
 
 def _card(weights: bytes, **sizes: int) -> str:
-    """Return the card of these weights, with these of its sizes."""
+    """Return a card for `weights` that claims these sizes."""
     half = [0.5] * 3
     values = {"licence": "MIT", "activation": "gelu", "mean": half, "std": half}
     architecture = {**_VIT.values(), **sizes}
