@@ -1,8 +1,8 @@
-"""Does a search wait for the page's own indexing? `python -m benchmarks.indexing [--csv CSV] [--model MODEL]`
+"""Do searches slow down while the page indexes? `python -m benchmarks.indexing [--csv CSV] [--model MODEL]`
 
-One user searches a page over HTTP for a new text each time, first while nothing else happens, then while the page
-indexes a folder of photographs, with its own number of threads. The median is to be at most the larger of twice the
-first one and 60 ms. ViT-B/32 has random weights.
+One user searches a page over HTTP, each time for a new text: first while the page is idle, then while it indexes a
+folder of photographs with its default number of threads. The second median should be at most twice the first, or 60 ms
+if that is more. ViT-B/32 has random weights.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pipelines.milvus.connection import close
 from .harness import MODEL, machine, photographs, random_weights, table, write_table
 from .serve.users import Load, serve
 
-FIRST = 100  # images that are searched before the folder is indexed
+FIRST = 100  # number of images in the collection before the folder is indexed
 LEAST_MS = 60
 
 
@@ -54,7 +54,7 @@ def main() -> None:
 
 
 def distinct(paths: list[Path], folder: Path, count: int) -> Path:
-    """Copy photographs, some of them several times, no two files alike: a copy would not be embedded again."""
+    """Write `count` distinct copies of photographs, because an identical copy would not be embedded again."""
     folder.mkdir()
     for number in range(count):
         content = paths[number % len(paths)].read_bytes()
@@ -63,12 +63,12 @@ def distinct(paths: list[Path], folder: Path, count: int) -> Path:
 
 
 def measure(settings: Settings, source: Path, seconds: float) -> tuple[Load, Load, float]:
-    """Return how long searches take before and during the indexing, and the images a second of the latter."""
+    """Return the loads of searching before and during indexing, and the images per second of the indexing."""
     with serve(settings.uri, *(["--weights", settings.weights] if settings.weights else [])) as page:
         page.search(1, 3)
         idle = page.search(1, seconds)
         ask(page.address, {"source": str(source)})
-        while (before := ask(page.address)["rows"]) <= FIRST:  # its start reads the model
+        while (before := ask(page.address)["rows"]) <= FIRST:  # the job loads the model first
             time.sleep(0.1)
         start = time.perf_counter()
         busy = page.search(1, seconds)
@@ -79,7 +79,7 @@ def measure(settings: Settings, source: Path, seconds: float) -> tuple[Load, Loa
 
 
 def ask(address: str, wanted: dict[str, Any] | None = None) -> dict[str, Any]:
-    """Ask the page how far its one job is, and with `wanted` to begin it."""
+    """Return the progress of the page's only indexing job; `wanted` starts that job."""
     body = json.dumps(wanted).encode() if wanted else None
     request = urllib.request.Request(f"{address}/api/indexing", body, {"Content-Type": "application/json"})
     with urllib.request.urlopen(request) as answer:

@@ -1,7 +1,7 @@
-"""How long does a query take, warm and from nothing? `python -m benchmarks.latency`
+"""How long does a query take, warm and cold? `python -m benchmarks.latency`
 
-The model is ViT-B/32 with random weights. Warm: tokenise, embed and normalise in a Towhee pipeline, beside the
-operators of the tutorial. Cold: `image-search search` and `serve` in new processes, and where their time goes.
+The models are ViT-B/32 with random weights and `builtin`. Warm: tokenise, embed and normalise in a Towhee pipeline,
+compared with the tutorial's operators. Cold: `image-search search` and `serve` in new processes, and their steps.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def _warm(weights: str, device: str) -> None:
 
 
 def _cold(folder: Path, weights: str, device: str) -> None:
-    os.environ[env_name("cache")] = str(folder / "cache")  # the warm part has left converted towers in the usual one
+    os.environ[env_name("cache")] = str(folder / "cache")  # the usual cache holds towers that the warm part converted
     images = write_table(photographs("", folder, 20), folder / "cold.csv")
     rows, parts, pages, page_parts = [], {}, [], {}
     for model, path in (("builtin", ""), (MODEL, weights)):
@@ -99,7 +99,7 @@ def _first_answer(uri: str, weights: str, device: str) -> float:
 
 
 def _program(*arguments: str) -> tuple[float, float]:
-    """Run `python -m pipelines …`; returns wall-clock and CPU seconds."""
+    """Run `python -m pipelines …`, and return its wall-clock and CPU seconds."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     start = time.perf_counter()
     subprocess.run([sys.executable, "-m", "pipelines", *arguments], check=True, stdout=subprocess.DEVNULL)

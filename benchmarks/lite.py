@@ -1,6 +1,6 @@
-"""Milvus Lite as it is installed, and with the functions that `lite_fast_path` replaces. `make bench-lite`
+"""Compare Milvus Lite as installed with the replacements of `lite_fast_path`: `make bench-lite`
 
-Fills a Milvus Lite file with random vectors, opens it in two processes, and prints what each needs for the same calls.
+Fill a Milvus Lite file with random vectors, make the same calls in a process of each kind, and print their times.
 """
 
 from __future__ import annotations

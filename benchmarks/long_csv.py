@@ -1,6 +1,6 @@
 """Is a long CSV read without holding it in memory? `python -m benchmarks.long_csv`
 
-Check and read CSVs of 10,000 to 1,000,000 rows, each in a process of its own, whole and as one of 16 shards.
+Check and read CSVs of 10,000 to 1,000,000 rows, each in a new process; the longest also as one of 16 shards.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def write(path: Path, rows: int, with_ids: bool) -> Path:
 
 
 def main() -> None:
-    """Print a row for each CSV, and the additional memory for a hundred times the rows."""
+    """Print a row for each CSV, and the additional memory that a hundred times the rows take."""
     table, peaks = [], {}
     with tempfile.TemporaryDirectory() as folder:
         for with_ids in (False, True):

@@ -1,6 +1,6 @@
 """Does memory grow with the length of the CSV? `python -m benchmarks.memory`
 
-Insert 2,000 and then 20,000 rows, each in a process of its own, and print the peak memory of each.
+Insert 2,000 and then 20,000 rows, each in a new process, and print the peak memory of each.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ print(json.dumps({"inserted": summary.inserted, "rate": summary.images_per_secon
 
 
 def draw(folder: Path, count: int) -> list[Path]:
-    """Images of 320×240 pixels, JPEG."""
+    """Write JPEGs of 320×240 pixels, and return their paths."""
     random = np.random.default_rng(0)
     paths = [folder / f"{number}.jpg" for number in range(count)]
     for path in paths:
@@ -37,12 +37,12 @@ def draw(folder: Path, count: int) -> list[Path]:
 
 
 def measure(folder: Path, rows: int, paths: list[Path]) -> dict[str, float]:
-    """Peak resident memory in MB and images/s of one insert."""
+    """Return the inserted rows, images/s and peak resident memory in MB of one insert."""
     table = folder / f"{rows}.csv"
     copies = folder / f"{rows}"
     copies.mkdir()
     images = [path.read_bytes() for path in paths]
-    for n in range(rows):  # bytes after a JPEG's end: the same image, another content, so each is embedded
+    for n in range(rows):  # bytes after a JPEG's end make each file new, so each image is embedded
         (copies / f"{n}.jpg").write_bytes(images[n % len(images)] + b"%d" % n)
     with open(table, "w", newline="") as file:
         csv.writer(file).writerows([["id", "path"], *([n, copies / f"{n}.jpg"] for n in range(rows))])
@@ -53,7 +53,7 @@ def measure(folder: Path, rows: int, paths: list[Path]) -> dict[str, float]:
 
 
 def main() -> None:
-    """Print a row per run and the ratio of the peaks."""
+    """Print a row for each run, and the ratio of the peaks."""
     with tempfile.TemporaryDirectory() as folder:
         paths = draw(Path(folder), 200)
         results = {rows: measure(Path(folder), rows, paths) for rows in (2_000, 20_000)}

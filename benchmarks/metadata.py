@@ -1,7 +1,7 @@
-"""What does it cost to read what the files know? `python -m benchmarks.metadata [--csv CSV] [--model MODEL]`
+"""What does it cost to read the metadata of files? `python -m benchmarks.metadata [--csv CSV] [--model MODEL]`
 
-Pairs of insert runs in one process, with `--no-metadata` and without; the first pair warms up and is left out.
-ViT-B/32 has random weights. Without a CSV the images are made here, with the EXIF of a camera and a position.
+Run pairs of inserts in one process, first with `--no-metadata`, then without. The first pair warms up and is left out.
+ViT-B/32 has random weights. Without a CSV the benchmark makes images with the EXIF of a camera and a position.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def main() -> None:
 
 
 def _pair(folder: Path, number: int, paths: list[Path], model: str, weights: str) -> tuple[float, float, float, float]:
-    """Return the rates without and with, and the CPU seconds."""
+    """Return the rates without and with metadata, and the CPU seconds of both."""
     (rate, seconds), (rate_with, seconds_with) = (
         _insert(folder, f"{number}-{reads}", paths, model, weights, reads) for reads in (False, True)
     )

@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def find_program() -> str:
-    """Return the `milvus-server` of the environment or of `make .venv-milvus/bin/milvus-server`; '' without either."""
+    """Return $MILVUS_SERVER, `milvus-server` on PATH or that of .venv-milvus (see the Makefile); '' if none exists."""
     program = os.environ.get("MILVUS_SERVER") or shutil.which("milvus-server")
     program = program or str(ROOT / ".venv-milvus" / "bin" / "milvus-server")
     return program if os.path.exists(program) else ""
@@ -30,14 +30,14 @@ def find_program() -> str:
 INNER_PORTS = (
     "root-coord", "proxy-internal", "query-coord", "query-node", "index-coord", "index-node", "data-coord", "data-node",
 )  # fmt: skip
-# As it comes, the etcd inside each server listens on the same two ports, though nobody asks it there.
+# By default, the etcd inside each server listens on the same two ports, although nothing connects to it there.
 ETCD = "".join(
     f"{name}: http://127.0.0.1:0\n" for name in ("listen-client-urls", "advertise-client-urls", "listen-peer-urls")
 )
 
 
 def free_port() -> int:
-    """Return a port that no connection of this machine is given of itself while a server is away."""
+    """Return a free port below the ephemeral range, so that no other connection gets it while a server is down."""
     while True:
         port = random.randrange(20_000, 32_000)
         with suppress(OSError), socket.create_server(("127.0.0.1", port)):
@@ -45,7 +45,7 @@ def free_port() -> int:
 
 
 class MilvusServer:
-    """A server on free ports. As a context manager, it is killed at the end."""
+    """A server on free ports. The context manager kills it at the end."""
 
     def __init__(self, folder: Path, env: Mapping[str, str] | None = None) -> None:
         self._folder, self._data, self._was_up = folder, folder / "data", False
@@ -57,8 +57,8 @@ class MilvusServer:
         self.start()
 
     def start(self) -> None:
-        """Start the server on the data in its folder, and return when it answers, after about 10 s."""
-        for _ in range(2):  # two that start at the same time may still choose the same port for their metrics
+        """Start the server on the data in its folder, and wait until it answers, about 10 s."""
+        for _ in range(2):  # two servers that start at the same time may still choose the same metrics port
             self._launch()
             try:
                 self._was_up |= (is_up := self._comes_up())
@@ -81,10 +81,10 @@ class MilvusServer:
         return False
 
     def _launch(self) -> None:
-        """Start the wrapper, and from the second time on the server itself, with the ports of the first.
+        """Start the wrapper. Once the server has been up, start the server itself, on the same ports.
 
-        The wrapper passes over a port that was in use a moment ago. The server's parts look for each other where they
-        were for 30 s.
+        The wrapper skips a port that was in use a moment ago, but the server's components look for each other on their
+        old ports for 30 s.
         """
         if self._was_up:
             program = self._data / "bin" / "milvus"
@@ -105,24 +105,24 @@ class MilvusServer:
             )
 
     def leave(self) -> int:
-        """Return the group of processes that somebody else will kill."""
-        self._process.returncode = 0  # no ResourceWarning
+        """Return the process group, and leave it to the caller to kill it."""
+        self._process.returncode = 0  # prevents a ResourceWarning
         return self._process.pid
 
     def used(self) -> Used:
-        """Return what the server uses."""
+        """Return the memory and CPU time of the server."""
         return used_by(self._process.pid)
 
     def kill(self) -> None:
-        """Kill the server by SIGKILL."""
+        """Kill the server with SIGKILL."""
         with suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)  # with the wrapper's child
+            os.killpg(self._process.pid, signal.SIGKILL)  # includes the wrapper's child
         self._process.wait()
 
     def _answers(self) -> bool:
         from pymilvus import MilvusClient
 
-        logging.getLogger("pymilvus").setLevel(logging.CRITICAL)  # a traceback for each try
+        logging.getLogger("pymilvus").setLevel(logging.CRITICAL)  # it logs a traceback for each attempt
         try:
             client = MilvusClient(self.uri, timeout=5)
             client.list_collections(timeout=5)

@@ -1,4 +1,4 @@
-"""The page in Chromium: from Enter to images, a scroll through thousands, and from a click to a sharp photograph.
+"""Time the page in Chromium: from Enter to images, a scroll through thousands, from a click to a sharp photograph.
 
 python -m benchmarks.page [--rows 5200] [--chromium /usr/bin/chromium]
 """
@@ -29,8 +29,8 @@ from .harness import large_image
 if TYPE_CHECKING:
     from playwright.sync_api import BrowserContext, Page
 
-LARGE, SMALL = 12, 100  # photographs of 12 megapixels, and images that the other rows share
-WINDOWS_A_SECOND = (2, 4, 8, 16)  # are scrolled through
+LARGE, SMALL = 12, 100  # number of photographs of 12 megapixels, and of images that the other rows share
+WINDOWS_A_SECOND = (2, 4, 8, 16)  # scrolling speeds
 WORDS = ("a cat", "a rocket", "coffee", "an astronaut", "something red")
 TEN_MBIT = {"offline": False, "latency": 20, "downloadThroughput": 10e6 / 8, "uploadThroughput": 10e6 / 8}
 ENTER = """async (words) => {
@@ -92,7 +92,7 @@ def main() -> None:
 
 
 def make_collection(folder: Path, rows: int) -> str:
-    """Index some photographs of 12 megapixels, labelled large, and many rows that share smaller images."""
+    """Index some photographs of 12 megapixels, labelled "large", and many rows that share smaller images."""
     sizes = [(4000, 3000)] * LARGE + [(1000, 667 + 50 * (number % 9)) for number in range(SMALL)]
     for number, size in enumerate(sizes):
         large_image(*size, number).save(folder / f"{number}.jpg", quality=90)
@@ -109,7 +109,7 @@ def make_collection(folder: Path, rows: int) -> str:
 
 @contextmanager
 def serving(folder: Path, uri: str) -> Iterator[str]:
-    """Run the page in a process of its own; give its address."""
+    """Run the page in a new process, and yield its address."""
     environment = {**os.environ, "IMAGE_SEARCH_CACHE": str(folder / "cache"), "PYTHONUNBUFFERED": "1"}
     command = [sys.executable, "-m", "app", "--port", "0", "--uri", uri]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as program:
@@ -121,13 +121,13 @@ def serving(folder: Path, uri: str) -> Iterator[str]:
 
 
 def open_page(page: Page, address: str) -> None:
-    """Open an address and wait until ten images are there."""
+    """Open an address, and wait until ten images have loaded."""
     page.goto(address)
     page.wait_for_function("document.querySelectorAll('.cards .loaded').length >= 10", timeout=60_000)
 
 
 def print_searches(page: Page, address: str) -> None:
-    """Print the milliseconds from Enter to the cards, the first image and ten images; the thumbnails are made."""
+    """Print the milliseconds from Enter to the cards, the first image and ten images, with thumbnails on the disk."""
     open_page(page, f"{address}/?q=warm+up&fold=0")
     for words in WORDS:  # makes the thumbnails
         page.evaluate(ENTER, words)
@@ -137,7 +137,7 @@ def print_searches(page: Page, address: str) -> None:
 
 
 def print_scroll(context: BrowserContext, page: Page, address: str, rows: int) -> None:
-    """Scroll through the results at each speed; print frame times, elements and script memory."""
+    """Scroll through the results at each speed, and print frame times, elements and script memory."""
     session = context.new_cdp_session(page)
     lines = []
     for windows in WINDOWS_A_SECOND:
@@ -161,7 +161,7 @@ def print_viewer(context: BrowserContext, page: Page, address: str) -> None:
     session.send("Network.enable")
     session.send("Network.emulateNetworkConditions", TEN_MBIT)
     cold, warm = [], []
-    for index in range(0, LARGE, 2):  # the next one is fetched in advance
+    for index in range(0, LARGE, 2):  # every second one, because the viewer fetches the next one in advance
         for times in (cold, warm):
             session.send("Network.clearBrowserCache")
             times.append(page.evaluate(SHARP, index))

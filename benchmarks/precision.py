@@ -1,7 +1,7 @@
-"""What does each precision give on this CPU, and cost? `python -m benchmarks.precision [--csv CSV]`
+"""How fast and how exact is each precision on this CPU? `python -m benchmarks.precision [--csv CSV]`
 
-The image towers of `builtin` and of a ViT-B/32 with random weights, in batches of 64; the precisions take turns, and
-the best of ten turns counts. Cosines are those of held-out images to float32.
+Measure the image towers of `builtin` and of a ViT-B/32 with random weights, in batches of 64. The precisions take
+turns, and the best of ten turns counts. Cosines compare the embeddings of held-out images with those in float32.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def main() -> None:
     parser.add_argument("--csv", default="", help="a CSV of photographs; without one they are made here")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        os.environ["IMAGE_SEARCH_CACHE"] = folder  # int8 is calibrated on these images
+        os.environ["IMAGE_SEARCH_CACHE"] = folder  # keeps the int8 calibration on these images out of the usual cache
         paths = [str(path) for path in photographs(options.csv, Path(folder), IMAGES)]
         print(machine())
         for name, weights in (("builtin", ""), (MODEL, str(random_weights(Path(folder))))):

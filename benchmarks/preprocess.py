@@ -1,7 +1,8 @@
-"""How close is the preprocessed image to that of CLIP's reference, and how long does it take?
-`python -m benchmarks.preprocess [--csv CSV]`
+"""How close to CLIP's is the preprocessed image, and how long does it take?
 
-The reference is CLIP's own: PIL decodes, resizes (bicubic, antialiased) and crops. Differences in levels of 0 to 255.
+    python -m benchmarks.preprocess [--csv CSV]
+
+CLIP's reference decodes, resizes (bicubic, antialiased) and crops with PIL. Differences are in levels of 0 to 255.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ def main() -> None:
 
 
 def reference(data: bytes) -> np.ndarray:
-    """Return uint8[224, 224, 3] by PIL, as torchvision's Resize and CenterCrop do it on a PIL image."""
+    """Return uint8[224, 224, 3], made with PIL as torchvision's Resize and CenterCrop treat a PIL image."""
     image = Image.open(io.BytesIO(data)).convert("RGB")
     width, height = image.size
     short = min(width, height)
@@ -59,7 +60,7 @@ def _fidelity(options: argparse.Namespace) -> None:
 
     with tempfile.TemporaryDirectory() as folder:
         files = [path.read_bytes() for path in photographs(options.csv, Path(folder), options.images)]
-    decode(files[0], SIZE)  # imports
+    decode(files[0], SIZE)  # imports modules
     means, largest, similar, ours, theirs = [], [], [], 0.0, 0.0
     for data in files:
         start = time.process_time()
@@ -111,8 +112,8 @@ def _large(subject: str, width: int, height: int) -> dict[str, Any]:
     }
     small = io.BytesIO()
     large_image(500, 375).save(small, "JPEG")
-    ways[subject](small.getvalue())  # imports
-    Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here
+    ways[subject](small.getvalue())  # imports modules
+    Path("/proc/self/clear_refs").write_text("5")  # resets the peak memory
     before = _memory("VmRSS")
     seconds = [_cpu_seconds(ways[subject], data) for _ in range(5)]
     grown = _memory("VmHWM") - before

@@ -1,6 +1,6 @@
 """Do words find the sample images? `python -m benchmarks.sample`
 
-Index the images of `data/build_sample.py` with the small model, and search for what they show.
+Index the images of `data/build_sample.py` with `builtin`, and search for what they show.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from tabulate import tabulate
 
 from pipelines import Searcher, Settings, run_insert
 
-# What to type, and a label that must be among the first hits.
+# Each query, and a label that must be among its first hits.
 QUERIES = (
     ("a cat", "cat"),
     ("an astronaut", "astronaut"),
@@ -42,7 +42,7 @@ def load_builder() -> object:
 
 
 def ranks(searcher: Searcher) -> dict[str, int]:
-    """Return for each query the rank of the first right image."""
+    """Return the rank of the first right image for each query."""
     total = searcher.info().rows
     found = {}
     for query, label in QUERIES:

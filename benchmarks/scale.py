@@ -22,7 +22,7 @@ from tabulate import tabulate
 
 FOLDER_SIZE = 10_000
 CSV_IMAGES = 1_000
-# Before each of the programs below. In MB, "VmRSS" now or "VmHWM" at most; not getrusage, whose peak may be a parent's.
+# Begins each program below. In MB, "VmRSS" is current, "VmHWM" the peak; that of getrusage may be a parent's.
 _MEMORY = """
 def memory(name):
     return int(open("/proc/self/status").read().split(name + ":")[1].split()[0]) / 1024
@@ -39,7 +39,7 @@ summary = run_insert(sys.argv[1], Settings(uri=sys.argv[2], model="builtin"), on
 print(json.dumps({"marks": marks, "seconds": summary.seconds, "inserted": summary.inserted,
                   "unchanged": summary.unchanged, "wall": time.perf_counter() - start}))
 """
-# A collection as an insert of the CSV leaves it, but with random embeddings: comparing does not read them.
+# Makes the collection that an insert of the CSV makes, but with random embeddings, which the comparison does not read.
 _FILL = """
 import json, sys
 import numpy
@@ -60,7 +60,7 @@ for chunk in source.chunks(1000):
 store.optimize()
 print(json.dumps({"rows": store.count()}))
 """
-# The insert command's own run, with the memory that the process has before it knows of the CSV.
+# Runs the insert, and prints the memory of the process before it reads the CSV.
 _DIFF = """
 import json, sys, time
 from pipelines import Settings, run_insert
@@ -86,7 +86,7 @@ print(json.dumps({"rows": count, "check": checked, "whole": time.perf_counter() 
 
 
 def draw_small(folder: Path, count: int) -> None:
-    """Draw distinct JPEGs of 96×72 pixels: a few hundred patterns, each with another corner."""
+    """Draw distinct JPEGs of 96×72 pixels: 256 patterns, with new colours in two quarters of each image."""
     random = np.random.default_rng(0)
     patterns = [
         np.asarray(
@@ -107,7 +107,7 @@ def draw_small(folder: Path, count: int) -> None:
 
 
 def run_json(code: str, *arguments: object) -> dict[str, object]:
-    """Run code in a process of its own, and return what it printed."""
+    """Run code in a new process, and return the JSON of its last line."""
     command = [sys.executable, "-W", "ignore", "-c", _MEMORY + code, *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
@@ -117,7 +117,7 @@ def run_json(code: str, *arguments: object) -> dict[str, object]:
 
 
 def write_long_csv(path: Path, rows: int, images: Path, new_labels: int = 0) -> Path:
-    """Write a CSV of `rows` rows with CSV_IMAGES real files; the last `new_labels` rows have another label."""
+    """Write a CSV of `rows` rows with CSV_IMAGES real files; the last `new_labels` rows get a new label."""
     files = sorted(images.rglob("*.jpg"))[:CSV_IMAGES]
     with open(path, "w", newline="") as file:
         writer = csv.writer(file)
@@ -129,7 +129,7 @@ def write_long_csv(path: Path, rows: int, images: Path, new_labels: int = 0) -> 
 
 
 def long_run(images: Path, uri: str) -> None:
-    """Print rate and memory along a run, and the time of a second run."""
+    """Print the rate and the memory during a run, and the time of a second run."""
     first = run_json(_INSERT, images, uri)
     last_rows, last_seconds, table = 0, 0.0, []
     for share, rows, seconds, memory in first["marks"]:  # type: ignore[attr-defined]
@@ -160,8 +160,8 @@ def long_csv(folder: Path, images: Path, rows: int) -> None:
     table = [[f"{rows:,}, none changed", *_compare(long, uri)]]
     for count in (rows // 10, rows):
         if len(table) > 1:
-            run_json(_DIFF, write_long_csv(long, rows // 10, images), uri)  # the labels as they were
-        # The name from which the collection was filled: the comparison includes the source of each row.
+            run_json(_DIFF, write_long_csv(long, rows // 10, images), uri)  # restores the labels
+        # Same name as the CSV that filled the collection, because the comparison includes the source of each row.
         table.append([f"{count:,}", *_compare(write_long_csv(long, count, images, new_labels=1000), uri)])
     headers = ["rows of the CSV", "unchanged", "metadata_updated", "rejected", "s", "memory before (MB)", "peak (MB)"]
     print(tabulate(table, headers, "github"))
@@ -174,7 +174,7 @@ def _compare(table: Path, uri: str) -> list[str]:
 
 
 def main() -> None:
-    """Print four tables."""
+    """Print the tables."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.scale", description=__doc__.split("\n")[0])
     parser.add_argument("--images", type=int, default=100_000)
     parser.add_argument("--csv-rows", type=int, default=1_000_000)

@@ -1,6 +1,6 @@
-"""Where the time of a start goes: the steps of `search` and `serve`, one after the other in a new process.
+"""Time each step of starting `search` and `serve`, one after the other in a new process.
 
-Imports nothing beforehand, so that each step pays for itself. The program itself compiles while it imports.
+Nothing is imported beforehand, so that each step pays for its own imports. The program compiles while it imports.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class _Steps(dict[str, float]):
 
 
 def main() -> None:
-    """Measure one command; prints its steps as the last line."""
+    """Measure one command, and print its steps as the last line."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--subject", choices=("search", "serve"))
     parser.add_argument("--arguments")

@@ -1,7 +1,7 @@
 """How many images a second, from files to a searchable collection? `python -m benchmarks.throughput [--csv CSV]`
 
-ViT-B/32 with random weights into Milvus Lite, each way in a process of its own: the loop of the Milvus quickstart, the
-Towhee tutorial, clip-retrieval's way, this program, and the model alone.
+Compare five ways, each in a new process, with a ViT-B/32 of random weights and Milvus Lite: the loop of the Milvus
+quickstart, the Towhee tutorial, clip-retrieval's way, this program, and the model alone.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ NAMES = {
     "ours": "this program",
     "model": "the model alone (the ceiling)",
 }
-# The slow ways get fewer images: their rate is the same.
+# The slow ways get fewer images, which does not change their rate.
 COUNTS = {"quickstart": 64, "tutorial": 64, "data loader": 192}
 BATCHES = (1, 8, 32, 64, 128)
-# One a family and cost: `xlm-roberta-base-ViT-B-32` has the image tower of MODEL.
+# One model for each family and cost. `xlm-roberta-base-ViT-B-32` is left out: it has the image tower of MODEL.
 OTHERS = (
     "siglip2-base-patch32-256", "siglip2-base-patch16-224", "chinese-clip-vit-base-patch16", "PE-Core-S-16-384",
 )  # fmt: skip
 
 
 def main() -> None:
-    """Print one table with the ratios, and one with the rate of the model by batch size."""
+    """Print one table with the ratios, and one with the rates of the models by batch size."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--csv", default="", help="a CSV of photographs; without one they are made here")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
@@ -56,7 +56,7 @@ def _report(folder: Path, options: argparse.Namespace) -> None:
     weights = str(random_weights(folder))
     paths = [str(path) for path in photographs(options.csv, folder, options.images)]
     common = {"weights": weights, "device": options.device, "folder": str(folder)}
-    measure("benchmarks.throughput", "warm up", **common)  # converts the model, once a machine
+    measure("benchmarks.throughput", "warm up", **common)  # converts the model, once per machine
     results = {
         subject: measure("benchmarks.throughput", subject, paths=paths[: COUNTS.get(subject, len(paths))], **common)
         for subject in ("quickstart", "tutorial", "data loader", "ours", "model")
@@ -71,7 +71,7 @@ def _report(folder: Path, options: argparse.Namespace) -> None:
 
 
 def _report_ways(results: dict[str, dict[str, Any]]) -> None:
-    """Print the program beside the other ways, and beside its model alone."""
+    """Compare the program with the other ways, and with its model alone."""
     rate, ceiling = results["ours"]["rate"], results["model"]["rate"]
     rows = [
         [
@@ -155,7 +155,7 @@ def _ours(paths: list[str], weights: str, device: str, folder: str) -> dict[str,
 
 
 def _model_alone(subject: str, name: str, weights: str, device: str) -> dict[str, Any]:
-    """Measure from decoded images to embeddings, in the batches that the program chooses."""
+    """Measure from decoded images to embeddings, with the program's batch size or each of BATCHES."""
     from pipelines.models.clip import load_model
 
     model = load_model(name, weights, device)
@@ -185,7 +185,7 @@ def _decode_alone(paths: list[str]) -> dict[str, Any]:
 
 
 def _rate(model: Any, batch: np.ndarray, seconds: float) -> tuple[float, int]:
-    """Return the images a second, and how many were embedded to measure it."""
+    """Return the images per second, and the number of images embedded to measure it."""
     model.embed_images(batch)
     start, count, passed = time.perf_counter(), 0, 0.0
     while passed < seconds:
@@ -195,7 +195,7 @@ def _rate(model: Any, batch: np.ndarray, seconds: float) -> tuple[float, int]:
 
 
 def _peak(weights: str) -> dict[str, Any]:
-    """Return the speed of a large matrix product on the CPU by precision, and the operations that an image takes."""
+    """Return the speed of a large matrix product on the CPU by precision, and the operations per image."""
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
@@ -221,7 +221,7 @@ def _peak(weights: str) -> dict[str, Any]:
 
 
 def _product_gflops(dtype: torch.dtype) -> float:
-    """The sizes are those of the widest products of a ViT-B, for a batch of 32 images."""
+    """Return the GFLOP/s of the widest matrix product of a ViT-B/32, for a batch of 32 images."""
     import torch
 
     left, right = torch.randn(1600, 768, dtype=dtype), torch.randn(768, 3072, dtype=dtype)
@@ -236,7 +236,7 @@ def _seconds(function: Any) -> float:
 
 
 def _limit(seconds: dict[str, float]) -> str:
-    """Return the stages with their share of the seconds of all stages, the largest first."""
+    """Return the share of each stage in the seconds of all stages, the largest first."""
     total = sum(seconds.values()) or 1.0
     ordered = sorted(seconds.items(), key=lambda item: -item[1])
     return ", ".join(f"{stage} {value / total:.0%}" for stage, value in ordered)

@@ -1,9 +1,9 @@
-"""Does any crash lose or double an image? `make torture`, or `python -m benchmarks.torture --help`
+"""Does any crash lose or duplicate an image? `make torture`, or `python -m benchmarks.torture --help`
 
-The insert command is killed by `kill -9` at random moments, on Milvus Lite and on a real server, and images change
-between the runs. The server is killed and started again during a run, and a disk is filled. At the end every row
-and vector is compared with those of a clean run on the same images in a fresh collection.
-The exit status is 1 if anything is lost, doubled or different.
+Kill the insert command with `kill -9` at random moments, on Milvus Lite and on a real server, and change images between
+the runs. Kill and restart the server during a run, and fill a disk. At the end, compare every row and vector with those
+of a clean run on the same images in a fresh collection. The exit status is 1 if anything is lost, duplicated or
+different.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ from .memory import draw
 from .milvus_server import ROOT, MilvusServer, find_program
 
 KILLS_A_ROUND = 5
-# Half-precision kernels differ in the last bits with the number of images in a batch.
+# Lowest cosine of equal embeddings: the last bits of half-precision kernels depend on the batch size.
 SAME_COSINE = 0.9995
-# The command without its look at the free space, so that Milvus Lite itself runs into the full disk.
+# The command without its check of the free space, so that Milvus Lite itself runs out of disk space.
 UNGUARDED = "from pipelines.milvus import lite; lite.MIN_FREE_BYTES = 0; from pipelines.cli import main; main()"
 
 
 @dataclass
 class Verdict:
-    """A round, and how its result differs from a clean run."""
+    """One kind of crash, and how its results differ from clean runs."""
 
     name: str
     events: int = 0
@@ -96,11 +96,11 @@ class Bench:
             raise RuntimeError(f"insert ended with {process.returncode}: {out[-300:]} {err[-1500:]}")
 
     def a_moment(self, share: float = 1.0) -> None:
-        """Wait for a random moment while the run writes."""
+        """Wait for a random moment in the first `share` of the time in which a run writes."""
         time.sleep(self._start_up * 0.7 + self._random.uniform(0, share) * self._window)
 
     def change_images(self) -> None:
-        """Change the content of 1 % of the files, rename 1 %, copy 1 %, and give one a new time."""
+        """Change the content of 1 % of the files, copy 1 %, and update the modification time of one."""
         for path in self._random.sample(self._paths, len(self._paths) // 100):
             self._serial += 1
             other = self._random.choice(self._paths)
@@ -111,7 +111,7 @@ class Bench:
         self._random.choice(self._paths).touch()
 
     def judge(self, verdict: Verdict, uri: str, collection: str) -> Verdict:
-        """Compare a collection with a clean run on the current images."""
+        """Compare a collection with a clean run on the current images, and add the differences to `verdict`."""
         clean = Settings(uri=str(self.folder / f"clean{self._serial}_{verdict.name.split()[0]}.db"), model="builtin")
         run_insert(self.photos, clean)
         expected, found = _rows(Collection(clean.uri, clean.collection)), _rows(Collection(uri, collection))
@@ -138,7 +138,7 @@ def _rows(collection: Collection) -> list[dict[str, object]]:
 
 
 def _compare(row: dict[str, object], wanted: dict[str, object]) -> float:
-    """Return the cosine of the two embeddings, -1 if another field differs."""
+    """Return the cosine of the two embeddings, or -1 if any other field differs."""
     if any(row[name] != wanted[name] for name in wanted if name != schema.EMBEDDING):
         return -1.0
     return float(np.dot(np.asarray(row[schema.EMBEDDING]), np.asarray(wanted[schema.EMBEDDING])))
@@ -152,7 +152,7 @@ def kill_runs(bench: Bench, name: str, kills: int, fresh: Callable[[int], tuple[
         uri, collection = fresh(number)
         for _ in range(min(KILLS_A_ROUND, kills - number)):
             process = bench.start(uri, collection)
-            bench.a_moment(1 / 3)  # a third: the next kills fall into the same run's later parts
+            bench.a_moment(1 / 3)  # a third: each run continues the last, so that later kills hit later parts
             verdict.events += 1
             verdict.effective += process.poll() is None
             process.kill()
@@ -165,7 +165,7 @@ def kill_runs(bench: Bench, name: str, kills: int, fresh: Callable[[int], tuple[
 
 
 def restart_server(bench: Bench, server: MilvusServer, restarts: int) -> Verdict:
-    """Kill the server during a run and start it again; the insert must wait for it and continue by itself."""
+    """Kill and restart the server during a run. The insert should wait for it and continue by itself."""
     verdict = Verdict("server restarts")
     start = time.monotonic()
     for number in range(restarts):
@@ -186,7 +186,7 @@ def restart_server(bench: Bench, server: MilvusServer, restarts: int) -> Verdict
 
 
 def fill_disk(bench: Bench, fulls: int) -> Verdict | str:
-    """Fill the disk under a Milvus Lite file during a run, free it, and continue; or return why this is impossible."""
+    """Fill the disk under a Milvus Lite file during a run, free it, and run again; or return why that is impossible."""
     verdict = Verdict("full disk")
     start = time.monotonic()
     mount = bench.folder / "disk"

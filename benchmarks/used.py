@@ -1,4 +1,4 @@
-"""What processes have used so far: memory and processor time."""
+"""The memory and CPU time that processes have used."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from typing import NamedTuple
 
 
 class Used(NamedTuple):
-    """Resident memory in MB, and the processor time of all threads in seconds."""
+    """Resident memory in MB, and the CPU seconds of all threads."""
 
     memory: float
     seconds: float
 
     def since(self, before: Used) -> float:
-        """Return the processor time since another moment."""
+        """Return the CPU seconds used since `before`."""
         return self.seconds - before.seconds
 
 
 def used_by(group: int) -> Used:
-    """Add up what the processes of a group use."""
+    """Return the sums for the processes of a group."""
     memory = seconds = 0.0
     for folder in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):  # it has ended
+        with suppress(OSError):  # the process has ended
             fields = (folder / "stat").read_text().rpartition(")")[2].split()
             if int(fields[2]) == group:
                 seconds += (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

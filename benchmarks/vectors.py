@@ -1,11 +1,11 @@
-"""Vectors on a Milvus server: export, import by upsert and by bulk load, searches over HTTP. `make bench-vectors`
+"""Time vectors on a Milvus server: export, import by upsert and bulk load, searches by HTTP: `make bench-vectors`
 
     python -m benchmarks.vectors [--rows 1000000] [--figures benchmarks/vectors.json]
 
-Random unit vectors stand for real ones, under the model id of a ViT-B/32 with random weights. All is measured for a
-tenth of the rows and for all of them, each on a server of its own, so that `benchmarks.forecast` can tell what grows
-with the rows from what does not. Seconds of processor time depend little on what else the machine does; those of a
-clock do. The index is HNSW, whatever a collection of this size would get.
+Random unit vectors stand for real ones, under the model id of a ViT-B/32 with random weights. Everything is measured
+with a tenth of the rows and with all of them, each on a new server, so that `benchmarks.forecast` can tell which
+figures grow with the rows. Other load on the machine changes CPU seconds little, but wall-clock seconds a lot. The
+index is HNSW, whatever index a collection of this size would get by default.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ PHOTOGRAPHS = 100
 
 @dataclass
 class Work:
-    """Seconds by the clock, and of processor time here and in the server."""
+    """Wall-clock seconds, and the CPU seconds of this process and of the server."""
 
     seconds: float
     client: float
@@ -54,11 +54,11 @@ class Work:
 
 @dataclass
 class Figures:
-    """The figures of one number of rows. Memory and sizes are in MB, `latency` is p50, p95 and p99 in milliseconds.
+    """The figures for one number of rows. Memory and sizes are in MB, `latency` is p50, p95 and p99 in milliseconds.
 
-    memory: of the server after a restart, with all rows loaded, by index; 'empty' is the one without a collection.
-    answers: of users at the same time: what `Load` holds, and the processor time of one answer in milliseconds, of the
-        page and of the server.
+    memory: of the server by index, after a restart and with all rows loaded; 'empty' is without a collection.
+    answers: by number of concurrent users: the fields of `Load`, and the CPU milliseconds of one answer in the page and
+        in the server.
     """
 
     rows: int
@@ -72,7 +72,7 @@ class Figures:
 
 
 def main() -> None:
-    """Measure, print, and keep the figures."""
+    """Measure, print and save the figures."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.vectors", description=__doc__.split("\n")[0])
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--dim", type=int, default=512)
@@ -94,7 +94,7 @@ def main() -> None:
 
 
 def measure(rows: int, dim: int, seconds: float, settings: Settings, folder: Path) -> Figures:
-    """Take one number of rows through everything."""
+    """Measure everything for one number of rows."""
     figures, made = Figures(rows), VectorFolder(folder / "made")
     with MilvusServer(folder) as server:
         figures.memory["empty"] = server.used().memory
@@ -107,7 +107,7 @@ def measure(rows: int, dim: int, seconds: float, settings: Settings, folder: Pat
             print(f"  {name}: {seconds:.0f} s", flush=True)
 
         def loaded(index: Index) -> Collection:
-            """Start the server again: what loading takes, without what importing has left."""
+            """Restart the server, so that its memory is that of loading without the leftovers of importing."""
             close(server.uri)
             server.kill()
             server.start()
@@ -122,7 +122,7 @@ def measure(rows: int, dim: int, seconds: float, settings: Settings, folder: Pat
         collection = Collection(server.uri, "vectors")
         collection.create(dim, (), HNSW)
         timed("import by upsert", verified, made, collection)
-        timed("index hnsw", collection.optimize, HNSW)  # where the import has not built it, of few rows
+        timed("index hnsw", collection.optimize, HNSW)  # builds what the import of few rows has left unbuilt
         collection = loaded(collection.index)
         searched_over_http(figures, server, settings, seconds)
         timed("export", verified, collection, VectorFolder(folder / "out"))
@@ -139,10 +139,10 @@ def measure(rows: int, dim: int, seconds: float, settings: Settings, folder: Pat
 
 
 def searched_over_http(figures: Figures, server: MilvusServer, settings: Settings, seconds: float) -> None:
-    """Let users search on a page of its own process."""
+    """Let users search a page that runs in its own process."""
     options = ["--collection", "vectors", "--model", settings.model, "--weights", settings.weights]
     with serve(server.uri, *options) as page:
-        page.search(max(USERS), seconds / 2)  # the threads and their buffers come with the crowd
+        page.search(max(USERS), seconds / 2)  # the page starts threads and allocates their buffers under load
         for users in USERS:
             before = used_by(page.pid), server.used()
             load = page.search(users, seconds)
@@ -154,7 +154,7 @@ def searched_over_http(figures: Figures, server: MilvusServer, settings: Setting
 
 
 def report(figures: Figures) -> None:
-    """Print the tables of one number of rows."""
+    """Print the tables for one number of rows."""
     rate = figures.rows
     work = [
         [name, f"{one.seconds:,.0f}", f"{rate / one.seconds:,.0f}", f"{one.client:,.0f}", f"{one.server:,.0f}"]
@@ -182,7 +182,7 @@ def report(figures: Figures) -> None:
 
 
 def embedding(settings: Settings, folder: Path) -> float:
-    """Return the seconds of processor time that one photograph of 500×375 pixels takes, from its file to its vector."""
+    """Return the CPU seconds that one photograph of 500×375 pixels takes from its file to its vector."""
     run_insert(folder_of(folder / "first", 16), settings, to=str(folder / "warm"))  # converts the model
     source, start = folder_of(folder / "photographs", PHOTOGRAPHS), time.process_time()
     summary = run_insert(source, settings, to=str(folder / "embedded"))
@@ -190,21 +190,21 @@ def embedding(settings: Settings, folder: Path) -> float:
 
 
 def folder_of(folder: Path, count: int) -> Path:
-    """Fill a folder with photographs."""
+    """Fill a new folder with photographs, and return it."""
     folder.mkdir()
     photographs("", folder, count)
     return folder
 
 
 def verified(source: Collection, target: Collection) -> None:
-    """Copy, and stop if the copy is not right."""
+    """Copy all rows, and exit if the copy fails its verification."""
     summary = copy_collection(source, target)
     if not summary.verified:
         raise SystemExit(f"not verified: {summary}")
 
 
 def fill(folder: VectorFolder, rows: int, dim: int, model_id: str) -> None:
-    """Write random rows."""
+    """Write random rows into a folder of vectors."""
     folder.create(dim, ())
     for chunk in chunks(rows, dim, model_id):
         folder.upsert(chunk)
@@ -231,7 +231,7 @@ def chunks(rows: int, dim: int, model_id: str, size: int = 10_000) -> Iterator[l
 
 
 def latency(collection: Collection, dim: int, count: int = 200) -> list[float]:
-    """Return milliseconds, p50, p95 and p99, of searches for ten hits, one after the other."""
+    """Return p50, p95 and p99, in milliseconds, of searches for ten hits, one after the other."""
     random, taken = np.random.default_rng(1), []
     for _ in range(count):
         vector = random.standard_normal((1, dim), dtype=np.float32)

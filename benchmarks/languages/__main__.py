@@ -26,7 +26,7 @@ FIRST = 10
 
 
 def read(name: str) -> tuple[list[str], dict[str, list[str]]]:
-    """Return the first column of a CSV here, and the texts of each language."""
+    """Return the first column of a CSV in this folder, and the texts of each language."""
     with (HERE / name).open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     first, *languages = rows[0]
@@ -34,7 +34,7 @@ def read(name: str) -> tuple[list[str], dict[str, list[str]]]:
 
 
 class Images:
-    """A collection, as a searcher and as vectors: float32[n, 256] of unit length, in the order of ids."""
+    """A collection, as a searcher and as unit vectors, float32[n, 256], in the order of `ids`."""
 
     def __init__(self, csv_file: Path, folder: str) -> None:
         uri = str(Path(folder, f"{csv_file.parent.name}.db"))
@@ -46,19 +46,19 @@ class Images:
         self.vectors = np.array([row["embedding"] for row in rows], np.float32)
 
     def search(self, texts: list[str], language: str = "") -> list[list[int]]:
-        """Return for each text the places of the first ten images, by what the product does with it."""
+        """Return the positions of the first ten images for each text, searched as the program does."""
         places = {image_id: place for place, image_id in enumerate(self.ids)}
         pages = [self.searcher.search(Query((Part(text),), FIRST, language=language)) for text in texts]
         return [[places[str(hit.id)] for hit in page.hits] for page in pages]
 
     def search_through_tower(self, texts: list[str]) -> list[list[int]]:
-        """Return the same by the multilingual tower alone, without the glossary and without a choice of tower."""
+        """Return the same from the multilingual tower alone, without the glossary or a choice of tower."""
         scores = load_multilingual().embed_texts(texts) @ self.vectors.T
         return [[int(place) for place in np.argsort(-row)[:FIRST]] for row in scores]
 
 
 def precision(images: Images, found: list[list[int]], right: list[str]) -> float:
-    """Return the share of right images among the first ten, in percent; `a|b` are two right labels."""
+    """Return the percentage of right images among the first ten; `a|b` stands for two right labels."""
     shares = [
         np.mean([images.labels[place] in labels.split("|") for place in places])
         for places, labels in zip(found, right, strict=True)
@@ -67,7 +67,7 @@ def precision(images: Images, found: list[list[int]], right: list[str]) -> float
 
 
 def recall(images: Images, found: list[list[int]], own: list[str]) -> float:
-    """Return how often the sentence's own image is among the first ten, in percent."""
+    """Return the percentage of sentences whose own image is among the first ten."""
     return 100 * float(
         np.mean([one in [images.ids[place] for place in places] for places, one in zip(found, own, strict=True)])
     )
