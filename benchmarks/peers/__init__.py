@@ -1,1 +1,1 @@
-"""The same work by other projects' code paths: `make bench-peers`."""
+"""The same work through other projects' code paths: `make bench-peers`."""

@@ -1,7 +1,7 @@
-"""The same work by this project and by its peers' code paths, in one run on one machine: `make bench-peers`.
+"""Do the same work through this project and its peers' code paths, in one run on one machine: `make bench-peers`.
 
-Every peer runs in processes of its own, with the same images and the same random ViT-B/32 weights, through its
-public entry points. The result is a Markdown table. A peer that cannot run here is listed with the reason.
+Every peer runs in its own processes, with the same images and the same random ViT-B/32 weights, through its public
+entry points. The result is a Markdown table. It lists a peer that cannot run here with the reason.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from .table import Row, render
 
 ROOT = Path(__file__).resolve().parents[2]
 PEERS_VENV = ".venv-peers"
-# Seconds a process may take, by what it does: several times what the slowest needs on two idle cores.
+# Maximum seconds for a process, by mode: several times what the slowest peer needs on two idle cores.
 LIMITS = {"index": 400.0, "search": 150.0, "bad": 120.0}
 _SUBJECTS = (
     "a dog", "a red car", "two boats on a lake", "a man with a camera", "old coins", "a brick wall", "green grass",
@@ -34,7 +34,7 @@ TEXTS = tuple(f"{kind} of {subject}" for kind in ("a photo", "a drawing", "a pai
 
 @dataclass(frozen=True)
 class Peer:
-    """A row of the table: its driver, its environment, and whether it gets few images because it embeds one a call."""
+    """A row of the table. `one_a_call`: it embeds one image per call and gets few. `embeds`: false for search alone."""
 
     title: str
     driver: str
@@ -56,7 +56,7 @@ PEERS = (
 
 
 class Bench:
-    """The shared folder, the clock, and one method for each step."""
+    """The shared folder, the deadline, and one method for each step."""
 
     def __init__(self, folder: Path, minutes: float) -> None:
         self.folder = folder
@@ -65,7 +65,7 @@ class Bench:
         self.good = 0
 
     def prepare(self, source: str, images: int, few: int) -> int:
-        """Make the images and the weights; returns the number of images."""
+        """Make the images and the weights, and return the number of images."""
         count = collect(source, self.folder / "all", images)
         subset(self.folder / "all", self.folder / "few", few)
         self.good = add_bad(self.folder / "all", self.folder / "bad")
@@ -77,7 +77,7 @@ class Bench:
         return count
 
     def measure(self, peer: Peer) -> Row:
-        """Run one peer's processes, one after the other."""
+        """Run the processes of one peer, one after the other, and return its row."""
         row = Row(peer.title, good=self.good)
         python = ROOT / peer.venv / "bin" / "python"
         failed = ROOT / peer.venv / "failed"
@@ -101,7 +101,7 @@ class Bench:
 
 
 def machine() -> str:
-    """Return the processor and the number of its cores that this process may use."""
+    """Return the processor, the number of cores that this process may use, and the Python version."""
     name = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():

@@ -1,6 +1,6 @@
-"""Let the peers' environments import torchvision beside a CPU-only torch, whose operators it cannot load.
+"""Let the peers' environments import torchvision with a CPU-only torch, for which it cannot load its operators.
 
-No peer uses the operators for CLIP; the image transforms are pure Python. With a matching pair this does nothing.
+No peer uses the operators for CLIP; the image transforms are pure Python. A matching pair is imported as it is.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ _held: list[Any] = []
 
 
 def import_torchvision() -> None:
-    """Import torchvision after declaring the two schemas without which the import fails."""
+    """Import torchvision; if that fails, declare the two schemas that it misses and import it again."""
     import torch
 
     try:

@@ -1,7 +1,7 @@
 """The steps of every driver: index, index again, search, and index broken images.
 
-A driver is run as `python -m benchmarks.peers.drivers.NAME JOB.json` by the environment of its peer, so nothing but
-the standard library may be imported here. It prints one line of JSON for each finding.
+The environment of a peer runs its driver as `python -m benchmarks.peers.drivers.NAME JOB.json`, so this module may
+import only the standard library. A driver prints one line of JSON for each finding.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ TOP_K = 10
 
 @dataclass(frozen=True)
 class Job:
-    """A task: `mode` is index, search or bad; the folder holds the images and their CSV (id,path).
+    """A task: `mode` is index, search or bad; the folder `images` holds the images and their CSV (id,path).
 
-    store: the folder in which the peer stores everything.
-    model: the folder of `prepare`: weights.pt (OpenAI's names), hf/ (transformers' form of the same).
+    collection: the folder in which the peer stores everything.
+    model: the folder that `prepare` made: weights.pt (OpenAI's names), hf/ (the same in transformers' format).
     """
 
     mode: str
@@ -43,12 +43,12 @@ class Job:
 
     @property
     def table(self) -> str:
-        """The CSV with the paths of the images."""
+        """The path of the CSV that lists the images."""
         return str(Path(self.images, "images.csv"))
 
     @property
     def weights(self) -> str:
-        """A state dict under OpenAI's names."""
+        """The path of a state dict with OpenAI's names."""
         return str(Path(self.model, "weights.pt"))
 
 
@@ -62,19 +62,19 @@ class Peer(Protocol):
         """Embed one image and store nothing, so that the rate does not include the set-up of the first call."""
 
     def index(self, paths: Sequence[str]) -> None:
-        """Read, embed and store the images as users of the peer do; called again for a second run."""
+        """Read, embed and store the images as the peer's users do. A second call measures a second run."""
 
     def stored(self) -> int:
         """Return the number of stored vectors."""
 
     def finish(self) -> None:
-        """Build what a search needs besides, an index for example; this is not part of the rate."""
+        """Build anything else that a search needs, such as an index; this is not part of the rate."""
 
     def open(self) -> None:
         """Prepare to search what another process stored."""
 
     def search(self, text: str) -> Sequence[Any]:
-        """Return the ten nearest."""
+        """Return the TOP_K nearest images."""
 
 
 def emit(**findings: Any) -> None:
@@ -124,11 +124,11 @@ def _bad(peer: Peer, job: Job) -> None:
     try:
         peer.index(paths)
     except Exception as error:
-        # A worker process's error comes with its traceback as text: its last line is the error itself.
+        # The error of a worker process holds its traceback as text, whose last line is the error itself.
         lines = str(error).strip().splitlines() or [""]
         text = lines[-1] if "Original Traceback" in str(error) else f"{type(error).__name__}: {lines[0]}"
         emit(bad_error=text.strip()[:200])
     try:
         emit(bad_stored=peer.stored())
-    except Exception:  # nothing was made that could be counted
+    except Exception:  # the peer stored nothing that could be counted
         emit(bad_stored=0)

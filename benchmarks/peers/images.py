@@ -1,4 +1,4 @@
-"""The images for every peer: copies of those in a CSV, or drawn ones; and a folder with two broken ones."""
+"""The images for every peer: copies from a CSV or drawn ones, and a folder with two broken files."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ GOOD_BESIDE_BAD = 6
 
 
 def collect(source: str, folder: Path, count: int) -> int:
-    """Put images of a CSV (column path, relative to the CSV), evenly spread over it, or drawn ones of 500×375 pixels
-    into a folder, with an images.csv. Return their number."""
+    """Copy images of a CSV, or draw some, into a new folder with an images.csv. Return their number.
+
+    The images are spread evenly over the CSV, whose `path` column is relative to it. Drawn ones have 500×375 pixels.
+    """
     folder.mkdir(parents=True)
     if source:
         table = Path(source)
@@ -27,7 +29,7 @@ def collect(source: str, folder: Path, count: int) -> int:
 
 
 def draw(folder: Path, count: int) -> None:
-    """Draw JPEGs of 500×375 in smooth random colours, which decode as slowly as a photograph or a little faster."""
+    """Draw JPEGs of 500×375 pixels in smooth random colours, which decode as slowly as photographs or a bit faster."""
     import numpy as np
     from PIL import Image
 
@@ -39,7 +41,7 @@ def draw(folder: Path, count: int) -> None:
 
 
 def subset(source: Path, folder: Path, count: int) -> int:
-    """Copy the first images of a folder into a folder of their own."""
+    """Copy the first images of a folder into a new folder with an images.csv, and return their number."""
     folder.mkdir(parents=True)
     for path in _images(source)[:count]:
         shutil.copyfile(path, folder / path.name)
@@ -47,7 +49,7 @@ def subset(source: Path, folder: Path, count: int) -> int:
 
 
 def add_bad(source: Path, folder: Path) -> int:
-    """Add a JPEG cut off half-way and an HTML page named .jpg in the middle of good images. Return the good ones."""
+    """Put half a JPEG and an HTML page named .jpg between good images. Return the number of good ones."""
     good = subset(source, folder, GOOD_BESIDE_BAD)
     whole = _images(source)[0].read_bytes()
     middle = f"{good // 2:05}"

@@ -1,6 +1,6 @@
-"""Make one set of random ViT-B/32 weights in the two forms that the peers read; run in .venv-peers.
+"""Make one set of random ViT-B/32 weights in the two formats that the peers read; run this in .venv-peers.
 
-`python -m benchmarks.peers.prepare FOLDER`: FOLDER/weights.pt (a state dict under OpenAI's names) and FOLDER/hf/
+`python -m benchmarks.peers.prepare FOLDER` writes FOLDER/weights.pt (a state dict with OpenAI's names) and FOLDER/hf/
 (the same as a folder that transformers loads, with tokenizer and processor files).
 """
 
@@ -18,7 +18,7 @@ LAYERS = 12
 
 
 def random_state() -> dict[str, Any]:
-    """Return the state dict of a new ViT-B/32, the same each time, rounded to fp16 like OpenAI's weights."""
+    """Return the state dict of a new ViT-B/32, the same on each call, rounded to fp16 like OpenAI's weights."""
     import torch
     from open_clip import create_model
 
@@ -28,7 +28,7 @@ def random_state() -> dict[str, Any]:
 
 
 def to_transformers(state: dict[str, Any]) -> dict[str, Any]:
-    """Translate OpenAI's names into those of transformers' CLIPModel; a fused q-k-v projection becomes three."""
+    """Translate OpenAI's names into those of transformers' CLIPModel, and split each fused q-k-v projection."""
     done = {
         "logit_scale": state["logit_scale"],
         "visual_projection.weight": state["visual.proj"].T.contiguous(),
@@ -76,7 +76,7 @@ def write_vocabulary(folder: Path) -> None:
 
 
 def main() -> None:
-    """Write both forms."""
+    """Write both formats."""
     import torch
     from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPTokenizer
 
@@ -91,7 +91,7 @@ def main() -> None:
         raise SystemExit(f"transformers' CLIP has other tensors than expected: {missing} {unexpected}")
     model.save_pretrained(hf)
     write_vocabulary(hf)
-    # Apart, as older releases of transformers read them, too.
+    # Saved separately, so that older releases of transformers can read them.
     CLIPTokenizer.from_pretrained(hf).save_pretrained(hf)
     CLIPImageProcessor().save_pretrained(hf)
 

@@ -1,4 +1,4 @@
-"""Run a driver as a process, collect its findings and its peak memory, and stop it if it takes too long or too much."""
+"""Run a driver as a process, collect its findings and peak memory, and stop it at a limit of time or memory."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _ERROR = re.compile(r"^(?:[\w.]+\.)?\w*(?:Error|Exception|Exit|Interrupt)\b.*")
 
 
 def run_driver(python: str, module: str, job: Job, seconds: float) -> dict[str, Any]:
-    """Run a driver to its end and return its findings, with a failure as one line in `error`.
+    """Run a driver to its end, and return its findings; `error` describes a failure in one line.
 
-    To what the driver prints this adds peak_mb, the largest memory of all its processes together (shared pages counted
-    once), and started, the wall-clock time just before it started.
+    The findings also get `peak_mb`, the peak memory of all its processes together (shared pages counted once), and
+    `started`, the wall-clock time just before its start.
     """
     Path(job.collection).mkdir(parents=True, exist_ok=True)
     job_file, log = Path(job.collection, f"{job.mode}.json"), Path(job.collection, f"{job.mode}.log")
@@ -62,7 +62,7 @@ def run_driver(python: str, module: str, job: Job, seconds: float) -> dict[str, 
 
 
 def error_line(text: str) -> str:
-    """Return the line of a log that names the error: that of the last traceback, else the last line."""
+    """Return the line of a log that names the error: the last one that looks like an exception, else the last line."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     named = [line for line in lines if _ERROR.match(line)]
     return (named or lines or [""])[-1][:200]

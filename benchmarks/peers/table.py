@@ -1,4 +1,4 @@
-"""Render findings as a Markdown table."""
+"""Render the findings as a Markdown table."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Row:
         return notes
 
     def cells(self) -> tuple[str, ...]:
-        """The cells of the table. A missing finding is a dash, and a note says why."""
+        """Return the cells of the row. A missing finding is a dash, and a note says why."""
         index, search, bad = (self.findings.get(mode, {}) for mode in ("index", "search", "bad"))
         title = " ".join(part for part in (self.title, index.get("version") or search.get("version") or "") if part)
         rate = index["images"] / index["seconds"] if index.get("seconds") else 0.0
@@ -57,7 +57,7 @@ class Row:
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """Return the smallest value that is not below this share of the values (nearest rank)."""
+    """Return the smallest value that `share` of the values do not exceed (nearest rank)."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, max(0, -int(-len(ordered) * share // 1) - 1))]
 

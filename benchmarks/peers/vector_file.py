@@ -1,4 +1,4 @@
-"""What drivers share whose peer returns vectors and stores nothing: they go into one .npy."""
+"""The base of drivers whose peers return vectors and store nothing: the vectors go into one .npy file."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .driver import TOP_K, Job
 
 
 class VectorFile:
-    """A driver but for `embed` and `search`."""
+    """A driver without `embed` and `search`."""
 
     def load(self, job: Job) -> None:
         self.file = Path(job.collection, "vectors.npy")
@@ -36,6 +36,6 @@ class VectorFile:
         self.vectors = np.load(self.file)
 
     def nearest(self, query: Any) -> Sequence[int]:
-        """Return the ten nearest by a matrix product."""
+        """Return the numbers of the TOP_K nearest images, found by a matrix product."""
         found: list[int] = (self.vectors @ query).argsort()[::-1][:TOP_K].tolist()
         return found

@@ -1,1 +1,1 @@
-"""How fast and how large the page and its API are: searches over HTTP on many rows."""
+"""The speed and memory of the page and its API: searches over HTTP on many rows."""

@@ -1,10 +1,10 @@
-"""Searches over HTTP with 1, 8 and 50 users, by each index, beside NumPy and faiss alone. `make bench-serve`
+"""Measure searches over HTTP with 1, 8 and 50 users, on each index, and NumPy and faiss alone: `make bench-serve`
 
     python -m benchmarks.serve [--rows 100000 1000000] [--index exact ivf_sq8 hnsw] [--seconds 20] [--keep FOLDER]
 
-The page runs in one process and the users in another, on the same cores. Rows are random unit vectors, because the time
-of an exact search does not depend on their content; they are the hardest ones for a graph. If a Milvus server is
-installed (`make .venv-milvus/bin/milvus-server`), one with 100,000 rows is measured too.
+The page runs in one process and the users in another, on the same cores. Rows are random unit vectors: the time of an
+exact search does not depend on their content, and they are the hardest case for a graph index. If a Milvus server is
+installed (`make .venv-milvus/bin/milvus-server`), it is measured too, with 100,000 rows.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def main() -> None:
 
 
 def _print(uri: str, folder: Path, rows: int, indexes: dict[str, Index], seconds: float) -> None:
-    """Fill a Milvus unless it is filled, and print its table."""
+    """Fill a collection unless it exists, and print its table."""
     place = "a server" if "://" in uri else "Milvus Lite"
     filled = "" if Collection(uri, "images").exists() else f", filled at {fill(uri, rows, folder):,.0f} rows/s"
     close(uri)
@@ -83,12 +83,12 @@ def _print(uri: str, folder: Path, rows: int, indexes: dict[str, Index], seconds
 
 
 def _measure(uri: str, seconds: float) -> Figures:
-    """Search one collection, first in a new process without HTTP, then by the page."""
+    """Search one collection, first in a new process without HTTP, then through the page."""
     opened = measure("benchmarks.serve", "open", uri=uri)
     figures = {"opened and first searched, s": f"{opened['seconds']:.2f}"}
     with serve(uri) as page:
         figures["page: first answer after its start, s"] = f"{page.first_answer:.2f}"
-        page.search(max(USERS), WARM_UP_SECONDS)  # the threads and their buffers come with the crowd
+        page.search(max(USERS), WARM_UP_SECONDS)  # the page starts threads and allocates their buffers under load
         wrong, brief = 0, seconds / 4
         for users in USERS:
             load = page.search(users, seconds)
@@ -112,7 +112,7 @@ def _measure(uri: str, seconds: float) -> Figures:
 
 
 def _alone(times: dict[str, float]) -> Figures:
-    """What a library takes for the search alone, in the rows of the table."""
+    """Return the figures of a library that only searches, for the rows of the table."""
     return {
         "recall@10": "1.000", "1 user, p50 ms": f"{times['p50']:.1f}", "1 user, p99 ms": f"{times['p99']:.1f}",
         "50 users, searches/s": f"{times['rate']:,.1f}",
@@ -120,7 +120,7 @@ def _alone(times: dict[str, float]) -> Figures:
 
 
 def _open(uri: str) -> dict[str, Any]:
-    """Open a collection and search it once."""
+    """Open a collection, search it once, and return the seconds."""
     from pipelines import Searcher, Settings
 
     start = time.perf_counter()

@@ -1,4 +1,4 @@
-"""The rows that are searched, the texts that are searched for, and the right answers."""
+"""The rows to search, the texts to search for, and the ground truth."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def text(chance: random.Random) -> str:
 
 
 def embed_texts(count: int) -> np.ndarray:
-    """Embed `count` texts by `builtin`: float32[count, DIM] of unit length."""
+    """Embed `count` texts with `builtin`: float32[count, DIM] of unit length."""
     from pipelines.models.clip import load_model
 
     embeddings = load_model("builtin").embed_texts([text(random.Random(number)) for number in range(count)])
@@ -46,7 +46,7 @@ def vectors(rows: int) -> Iterator[np.ndarray]:
 
 
 def fill(uri: str, rows: int, folder: Path) -> float:
-    """Fill a collection whose first row is an image in the folder; return the rows a second."""
+    """Fill a collection whose first row is an image in the folder, and return the rows per second."""
     from PIL import Image
 
     from pipelines.models.clip import load_model
@@ -70,7 +70,7 @@ def fill(uri: str, rows: int, folder: Path) -> float:
 
 
 def limits(rows: int) -> dict[str, Any]:
-    """Search exactly by NumPy and by faiss, with nothing around: milliseconds, and the ids of the nearest rows."""
+    """Search exactly with NumPy and faiss. Return their times, the ids of the nearest rows and the model's rate."""
     import faiss
 
     table, queries = np.concatenate(list(vectors(rows))), embed_texts(QUERIES)
@@ -95,7 +95,7 @@ def limits(rows: int) -> dict[str, Any]:
 
 
 def _model_rate(seconds: float = 3.0) -> float:
-    """Texts a second that the model embeds, TOGETHER at once."""
+    """Return the texts per second that the model embeds in batches of TOGETHER."""
     from pipelines.models.clip import load_model
 
     model, texts = load_model("builtin"), [text(random.Random(number)) for number in range(TOGETHER)]
@@ -107,7 +107,7 @@ def _model_rate(seconds: float = 3.0) -> float:
 
 
 def _times(search: Any, queries: np.ndarray, seconds: float = 3.0) -> dict[str, float]:
-    """Milliseconds of one query at a time (p50, p99), and queries a second of TOGETHER at once."""
+    """Return the milliseconds of single queries (p50, p99), and the queries per second in batches of TOGETHER."""
     search(queries[:1])
     taken: list[float] = []
     while sum(taken) < seconds:
@@ -125,7 +125,7 @@ def _times(search: Any, queries: np.ndarray, seconds: float = 3.0) -> dict[str, 
 
 
 def recall(collection: Collection, truth: list[list[int]]) -> float:
-    """The share of the HITS nearest rows that the collection's index finds."""
+    """Return the share of the HITS nearest rows that the collection's index finds."""
     found = collection.search(embed_texts(QUERIES), HITS)
     same = [len({row[0] for row in rows} & set(right)) for rows, right in zip(found, truth, strict=True)]
     return sum(same) / (HITS * len(same))

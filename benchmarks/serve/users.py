@@ -1,4 +1,4 @@
-"""The page in a process of its own, and the users in another, who search over HTTP."""
+"""The page in one process, and users in another, who search over HTTP."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from benchmarks.serve.rows import HITS, text
 
 
 class Load(NamedTuple):
-    """Answers a second, milliseconds of the answers, and the numbers of all and of wrong answers."""
+    """The answers per second, their percentiles in milliseconds, and the numbers of all and of wrong answers."""
 
     rate: float
     p50: float
@@ -35,25 +35,25 @@ class Load(NamedTuple):
 
 
 class Page(NamedTuple):
-    """A page that runs, and the seconds from its start to its first answer. The process leads a group of its own."""
+    """A running page, and the seconds from its start to its first answer. The process leads its own process group."""
 
     address: str
     pid: int
     first_answer: float
 
     def memory(self) -> float:
-        """The resident memory in MB."""
+        """Return the resident memory in MB."""
         status = Path(f"/proc/{self.pid}/status").read_text()
         return int(status.split("VmRSS:")[1].split()[0]) / 1024
 
     def search(self, users: int, seconds: float, **options: str | int) -> Load:
-        """Let users search, each for a new text as soon as the last answer is there."""
+        """Let users search. Each searches for a new text as soon as the last answer has arrived."""
         command = [sys.executable, "-W", "ignore", "-m", "benchmarks.serve.users", self.address, str(users)]
         command += [str(seconds), urllib.parse.urlencode(options)]
         return Load(**json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout))
 
     def get(self, path: str, seconds: float = 2.0) -> float:
-        """Ask for one address again and again over one connection: the median in milliseconds."""
+        """Request a path repeatedly over one connection, and return the median in milliseconds."""
         connection, taken = http.client.HTTPConnection(urllib.parse.urlsplit(self.address).netloc), list[float]()
         while sum(taken) < seconds:
             start = time.perf_counter()
@@ -67,7 +67,7 @@ class Page(NamedTuple):
 
 @contextmanager
 def serve(uri: str, *options: str) -> Iterator[Page]:
-    """Start the page on a free port, without a rate limit, because all users have the same address here."""
+    """Run the page on a free port, without a rate limit, because all users share one address here."""
     environment = {**os.environ, "IMAGE_SEARCH_RATE_LIMIT": "0", "PYTHONUNBUFFERED": "1"}
     command = [sys.executable, "-W", "ignore", "-m", "app", "--uri", uri, "--port", "0", *options]
     start = time.perf_counter()
@@ -89,7 +89,7 @@ async def _users(address: str, users: int, seconds: float, options: str) -> Load
 
     async def user(_: int) -> None:
         nonlocal errors
-        chance = random.Random()  # the page remembers the embeddings of texts: no run may repeat those of another
+        chance = random.Random()  # the page caches the embeddings of texts, so no run may repeat the texts of another
         reader, writer = await asyncio.open_connection(host.hostname, host.port)
         while time.perf_counter() < end:
             asked = time.perf_counter()
@@ -113,7 +113,7 @@ def _path(chance: random.Random, options: str) -> str:
 
 
 def main() -> None:
-    """The users' process."""
+    """Run the users, and print their load as JSON."""
     parser = argparse.ArgumentParser()
     for name, kind in (("address", str), ("users", int), ("seconds", float), ("options", str)):
         parser.add_argument(name, type=kind)

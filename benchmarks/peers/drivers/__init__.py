@@ -1,1 +1,1 @@
-"""One small script per peer. Each runs in the peer's own environment and imports nothing of this project's."""
+"""One small script per peer. Each runs in its peer's environment, where only `this_project` has this project."""

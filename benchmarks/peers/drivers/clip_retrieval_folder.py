@@ -1,4 +1,4 @@
-"""clip-retrieval: `clip_inference` over a folder, `clip_index`, and the service of `clip_back` asked without HTTP."""
+"""clip-retrieval: `clip_inference` over a folder, `clip_index`, and the service of `clip_back` without HTTP."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from .. import compat  # noqa: F401
 from ..driver import TOP_K, Job, drive
 
-# Its defaults are 256 and 4. It warms up with two batches of images and of texts, a minute of two cores at 256.
+# The defaults are 256 and 4. The warm-up embeds two batches of images and of texts: a minute on two cores at 256.
 BATCH, WORKERS = 32, 2
 
 
@@ -20,7 +20,7 @@ class ClipRetrieval:
         self.embeddings, self.indices = str(Path(job.collection, "embeddings")), str(Path(job.collection, "indices"))
 
     def warm(self, path: str) -> None:
-        # With the arguments that its own worker uses: it loads a model once per set of arguments.
+        # The arguments are those of its own worker, because it loads a model once per set of arguments.
         from all_clip import load_clip
 
         load_clip(clip_model=self.job.weights, use_jit=False, warmup_batch_size=BATCH, clip_cache_path=None)

@@ -1,4 +1,4 @@
-"""FAISS flat search: the ceiling of the search alone. It embeds nothing: the vectors are those open_clip stored."""
+"""FAISS flat search, the ceiling for search alone. It embeds nothing, and searches the vectors of open_clip_loader."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class FaissFlat:
         self.index_.add(self.vectors)
 
     def search(self, text: str) -> Sequence[Any]:
-        number = sum(text.encode()) % len(self.vectors)  # a stored vector stands for the text's
+        number = sum(text.encode()) % len(self.vectors)  # a stored vector stands for that of the text
         return self.index_.search(self.vectors[number : number + 1], TOP_K)[1][0].tolist()
 
 

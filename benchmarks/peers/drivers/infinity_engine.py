@@ -1,4 +1,4 @@
-"""infinity-emb: its engine as a server of embeddings runs it, asked without HTTP; the vectors go into one .npy."""
+"""infinity-emb: the engine of its embedding server, called without HTTP; the vectors go into one .npy file."""
 
 from __future__ import annotations
 

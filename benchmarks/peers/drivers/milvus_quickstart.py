@@ -1,6 +1,6 @@
-"""The Milvus quickstart "text-to-image search", its published steps: PIL, one image a call, one insert at the end.
+"""The published steps of the Milvus quickstart "text-to-image search": PIL, one image per call, one final insert.
 
-The notebook loads OpenAI's `clip` package; open_clip loads the same network and its preprocessing is the same.
+The notebook uses OpenAI's `clip` package; open_clip has the same network and the same preprocessing.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""open_clip with a PyTorch DataLoader, as its users write it: batches, two workers, one .npy, a matrix product."""
+"""open_clip with a PyTorch DataLoader, as users write it: batches, two workers, one .npy file, a matrix product."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class OpenClip(VectorFile):
         import torch
         from torch.utils.data import DataLoader
 
-        workers = WORKERS if len(paths) > 1 else 0  # the one of `warm` takes no process of its own
+        workers = WORKERS if len(paths) > 1 else 0  # `warm` embeds its one image without a worker process
         loader: Any = DataLoader(Images(paths, self.preprocess), batch_size=BATCH, num_workers=workers)  # type: ignore[arg-type]
         with torch.no_grad():
             return torch.cat([self.model.encode_image(batch, normalize=True) for batch in loader]).numpy()

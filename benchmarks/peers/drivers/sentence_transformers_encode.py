@@ -1,4 +1,4 @@
-"""sentence-transformers' class of clip-ViT-B-32: `encode` of a list of images, then `util.semantic_search`."""
+"""sentence-transformers with its class for clip-ViT-B-32: `encode` a list of images, then `util.semantic_search`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""This project: `run_insert` over the CSV and `Searcher`, on Milvus Lite, every setting as it comes."""
+"""This project: `run_insert` on the CSV, then `Searcher`, on Milvus Lite with default settings."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""The Towhee tutorial's pipelines on Towhee 1.1.3: decode, CLIP, normalise, insert; one pipeline call for the CSV.
+"""The Towhee tutorial's pipelines on Towhee 1.1.3: decode, CLIP, normalise, insert; one pipeline call per CSV.
 
-The tutorial's operators come from a hub on the network. Here operators of the same names and the same shape (one
-image a call, cv2, `towhee.models.clip`, fp32) are registered under the hub's names, which Towhee asks first.
-The Milvus operators insert and search through MilvusClient: the hub's cannot open a Milvus Lite file.
+The tutorial downloads its operators from a hub. This module registers equivalent operators (one image per call, cv2,
+`towhee.models.clip`, fp32) under the hub's names, because Towhee looks for registered operators first.
+The Milvus operators insert and search through MilvusClient, because the hub's cannot open a Milvus Lite file.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.2757
 
 
 def register_operators(job: Job) -> Any:
-    """Registers the tutorial's operators; returns the Milvus client they share."""
+    """Register the tutorial's operators, and return the Milvus client that they share."""
     import cv2
     import numpy as np
     import torch
@@ -78,7 +78,7 @@ def register_operators(job: Job) -> Any:
 
 
 def read_csv(path: str) -> Iterator[tuple[int, str]]:
-    """The tutorial's own generator."""
+    """Yield the id and path of each row, as the tutorial's generator does."""
     with open(path, encoding="utf-8-sig") as file:
         for row in csv.DictReader(file):
             yield int(row["id"]), row["path"]
