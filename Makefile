@@ -1,10 +1,10 @@
-# `make demo` and `make test` are all a new user needs; both build the environment first.
+# A new user needs only `make demo` and `make test`. Both build the environment first.
 
 PYTHON ?= python3
 BIN := .venv/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt
 PYTEST := $(BIN)/python -m pytest
-# Each worker of the tests, and each program that a test starts, would compile everything anew.
+# Keep bytecode: without it, each test worker and each program that a test starts would compile every module again.
 export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: help attack audit demo check test test-slow constraints bench evaluate card bench-files bench-serve bench-lite bench-browse bench-page fuzz bench-scale bench-vectors forecast image torture \
@@ -18,26 +18,26 @@ demo: .venv/installed  ## index the sample images and open the search page
 	$(BIN)/image-search insert data/sample.csv --uri demo.db --model builtin
 	$(BIN)/image-search serve --uri demo.db
 
-# mypy runs beside the tests: it uses one core only, and half a minute where it has no cache. Each worker imports all
-# that any test needs, and these tests leave a core idle only for moments: two are enough.
-check: .venv/installed-dev  ## style, types, layers and the fast tests: under 90 s on two cores
+# mypy runs at the same time as the tests: it uses only one core, and half a minute without a cache. Two test workers are
+# enough, because each imports everything that the tests need, and these tests rarely leave a core idle.
+check: .venv/installed-dev  ## style, types, import layers and the fast tests: under 90 s on two cores
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	{ $(BIN)/lint-imports --no-logo && $(BIN)/mypy; } & types=$$!; $(PYTEST) --numprocesses 2 --dist worksteal -m "not (server or browser or program or long or slow)"; \
 	tests=$$?; wait $$types && exit $$tests
 
-# Four at once, also on two cores: a good part of these tests waits for servers and processes.
-test: .venv/installed-dev  ## all tests except the slow ones: under 7 minutes on two cores
+# Four workers, even on two cores, because many of these tests wait for servers and processes.
+test: .venv/installed-dev  ## all tests but the slow ones: under 7 minutes on two cores
 	$(PYTEST) --numprocesses 4 --dist worksteal -m "not slow"
 
 test-slow: .venv/installed-dev  ## the slow tests; the last one takes SOAK_SECONDS (1200)
 	$(PYTEST) --numprocesses 3 --dist worksteal -m "slow and not soak"
 	$(PYTEST) -m soak
 
-attack: .venv/installed  ## the known attacks on a page on loopback: which held, and how long a search took meanwhile; ONLY=…
+attack: .venv/installed  ## known attacks on a page on loopback: which it withstood, and how long searches took meanwhile; ONLY=…
 	$(BIN)/python -W ignore -m benchmarks.attack $(if $(ONLY),--only $(ONLY))
 
-audit: .venv-audit/bin/pip-audit  ## known holes in constraints.txt, where an advisory database can be reached
+audit: .venv-audit/bin/pip-audit  ## known vulnerabilities in constraints.txt, if an advisory database can be reached
 	@.venv-audit/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip --progress-spinner off >.venv-audit/log 2>&1; \
 	status=$$?; \
 	if grep -qE '^numpy .*could not be audited|Error' .venv-audit/log; then \
@@ -48,12 +48,12 @@ audit: .venv-audit/bin/pip-audit  ## known holes in constraints.txt, where an ad
 	$(PYTHON) -m venv --clear .venv-audit
 	.venv-audit/bin/python -m pip install --disable-pip-version-check --quiet pip-audit
 
-constraints: .venv/created  ## write constraints.txt again; UPGRADE=1 takes the newest releases
+constraints: .venv/created  ## rewrite constraints.txt; UPGRADE=1 takes the newest releases
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet uv
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.10 --no-annotate $(if $(UPGRADE),--upgrade) \
 	    --custom-compile-command "make constraints" --output-file constraints.txt requirements.txt requirements-dev.txt
 
-# Debian takes ensurepip out of its Python: there the system's own pip, if it is installed, fills the environment.
+# Debian removes ensurepip from its Python. There the system's pip, if it is installed, sets up the environment.
 .venv/created:
 	@$(PYTHON) -m venv .venv >/dev/null \
 	|| { $(PYTHON) -m venv --clear --without-pip .venv && $(PYTHON) -m pip --python $(BIN)/python install --quiet pip; } 2>/dev/null \
@@ -69,17 +69,17 @@ constraints: .venv/created  ## write constraints.txt again; UPGRADE=1 takes the 
 	$(PIP) --no-deps cn_clip==1.6.0
 	@touch $@
 
-# A client of Docker may be here without its server. In their own format, buildah and podman leave out the health check.
+# `info` fails for a Docker client without a server. The default format of buildah and podman lacks the health check.
 IMAGE_TOOL ?= docker podman buildah
 image: export BUILDAH_FORMAT := docker
-image:  ## a container of this program, by docker, podman or buildah; TORCH_INDEX=… for a mirror of PyTorch's builds without CUDA
+image:  ## build the container image with docker, podman or buildah; TORCH_INDEX=… for a mirror of PyTorch's builds without CUDA
 	@for tool in $(IMAGE_TOOL); do \
 	    $$tool info >/dev/null 2>&1 && exec $$tool build --tag image-search \
 	        $(if $(TORCH_INDEX),--build-arg TORCH_INDEX=$(TORCH_INDEX)) $(IMAGE_BUILD_OPTIONS) .; \
 	done; \
 	echo 'error: nothing here builds an image: $(IMAGE_TOOL)'; exit 3
 
-bench: .venv/installed  ## what benchmarks/README.md shows; CSV=… on your own photographs and labels, DEVICE=cuda on a GPU
+bench: .venv/installed  ## the main benchmarks of benchmarks/README.md; CSV=… for your own photographs, DEVICE=cuda for a GPU
 	$(BIN)/python -W ignore -m benchmarks.throughput $(if $(CSV),--csv $(CSV)) $(if $(DEVICE),--device $(DEVICE))
 	$(BIN)/python -W ignore -m benchmarks.latency $(if $(DEVICE),--device $(DEVICE))
 	$(BIN)/python -W ignore -m benchmarks.preprocess $(if $(CSV),--csv $(CSV))
@@ -87,17 +87,17 @@ bench: .venv/installed  ## what benchmarks/README.md shows; CSV=… on your own 
 	$(BIN)/python -W ignore -m benchmarks.memory
 	$(BIN)/python -W ignore -m benchmarks.precision $(if $(CSV),--csv $(CSV))
 
-evaluate: .venv/installed  ## figures for CSV=… with labels; also CAPTIONS=…, MODEL=…, PUBLISHED=…, COMPARE=…, REPORT=….html
+evaluate: .venv/installed  ## evaluate the images and labels of CSV=…; also CAPTIONS=…, MODEL=…, PUBLISHED=…, COMPARE=…, REPORT=….html
 	rm -rf evaluate.db
 	$(BIN)/image-search insert $(CSV) --uri evaluate.db --model $(or $(MODEL),builtin) --rejects evaluate-rejected.csv; [ $$? -le 1 ]
 	$(BIN)/image-search evaluate --uri evaluate.db --compare $(or $(COMPARE),here) \
 	    $(if $(CAPTIONS),--captions $(CAPTIONS)) $(if $(PUBLISHED),--published $(PUBLISHED)) $(if $(REPORT),--report $(REPORT))
 
-card: .venv/installed  ## writes what builtin reaches into its model card; DATA=… is the folder of the evaluation sets
+card: .venv/installed  ## evaluate builtin and write the results into its model card; DATA=… is the folder of the evaluation sets
 	$(BIN)/python -W ignore -m benchmarks.card --data $(DATA)
 	$(BIN)/python -W ignore -m benchmarks.languages --data $(DATA)
 
-bench-files: .venv/installed  ## 200 hostile and odd files among 2,000 good ones; IMAGES=folder compares with Pillow instead
+bench-files: .venv/installed  ## 200 hostile and odd files among 2,000 good ones, then long CSVs; IMAGES=folder compares with Pillow instead
 ifdef IMAGES
 	$(BIN)/python -W ignore -m benchmarks.compare_files $(IMAGES)
 else
@@ -105,11 +105,11 @@ else
 	$(BIN)/python -W ignore -m benchmarks.long_csv
 endif
 
-bench-serve: .venv/installed  ## searches over HTTP by each index, 1, 8 and 50 users; ROWS="…" (100000 1000000), INDEX="…", ON=…, KEEP=…
+bench-serve: .venv/installed  ## searches over HTTP on each index, with 1, 8 and 50 users; ROWS="…" (100000 1000000), INDEX="…", ON=…, KEEP=…
 	$(BIN)/python -W ignore -m benchmarks.serve $(if $(ROWS),--rows $(ROWS)) $(if $(INDEX),--index $(INDEX)) \
 	    $(if $(ON),--on $(ON)) $(if $(KEEP),--keep $(KEEP))
 
-fuzz: .venv/installed-dev  ## ten thousand requests, right and wrong, made from the API's own description
+fuzz: .venv/installed-dev  ## ten thousand valid and invalid requests, generated from the API's OpenAPI document
 	FUZZ_EXAMPLES=1000 $(BIN)/python -m pytest tests/app/api/test_openapi.py --timeout 3000
 
 bench-lite: .venv/installed  ## Milvus Lite as installed and with pipelines/milvus/lite_fast_path; ROWS=… (100,000)
@@ -118,23 +118,23 @@ bench-lite: .venv/installed  ## Milvus Lite as installed and with pipelines/milv
 bench-page: .venv/installed  ## the page in Chromium: Enter to images, a scroll through 5,000 results, click to sharp at 10 Mbit/s
 	$(BIN)/python -W ignore -m benchmarks.page
 
-bench-browse: .venv/installed  ## lists in the order of a column, and facets, at 100,000 and 1,000,000 rows; ROWS=…
+bench-browse: .venv/installed  ## lists sorted by a column, and facets, with 100,000 and 1,000,000 rows; ROWS=…
 	$(BIN)/python -W ignore -m benchmarks.browse $(if $(ROWS),--rows $(ROWS))
 
-bench-scale: .venv/installed  ## 100,000 generated images: rate, memory, second run; a million rows of CSV (ONLY=run or csv); then bench-vectors and forecast
+bench-scale: .venv/installed  ## 100,000 generated images: rate, memory, second run; a CSV of a million rows (ONLY=run or csv); then bench-vectors and forecast
 	$(BIN)/python -W ignore -m benchmarks.scale $(if $(ONLY),--only $(ONLY))
 	$(if $(ONLY),,$(MAKE) bench-vectors forecast ROWS=)
 
-bench-vectors: .venv/installed .venv-milvus/bin/milvus-server  ## vectors on a Milvus server: export, both imports, searches over HTTP; ROWS=… (1,000,000)
+bench-vectors: .venv/installed .venv-milvus/bin/milvus-server  ## vectors on a Milvus server: export, import by upsert and bulk load, searches over HTTP; ROWS=… (1,000,000)
 	$(BIN)/python -W ignore -m benchmarks.vectors --figures benchmarks/vectors.json $(if $(ROWS),--rows $(ROWS))
 
-forecast: .venv/installed  ## what ROWS=… (100,000,000) images take, worked out from the figures of bench-vectors
+forecast: .venv/installed  ## estimate what ROWS=… (100,000,000) images need, from the figures of bench-vectors
 	$(BIN)/python -W ignore -m benchmarks.forecast $(if $(ROWS),--rows $(ROWS))
 
-torture: .venv/installed .venv-milvus/bin/milvus-server  ## kill -9, server restarts, a full disk: nothing lost or doubled
+torture: .venv/installed .venv-milvus/bin/milvus-server  ## kill -9, server restarts, a full disk: nothing may be lost or duplicated
 	$(BIN)/python -W ignore -m benchmarks.torture
 
-bench-peers: .venv/installed .venv-peers/installed .venv-clip-retrieval/tried .venv-infinity/tried  ## the same work by peers' code paths; CSV=…
+bench-peers: .venv/installed .venv-peers/installed .venv-clip-retrieval/tried .venv-infinity/tried  ## the same work through other projects' code paths; CSV=…
 	$(BIN)/python -W ignore -m benchmarks.peers $(if $(CSV),--csv $(CSV)) $(if $(IMAGES),--images $(IMAGES)) $(if $(FEW),--few $(FEW))
 
 .venv-peers/bin/python .venv-clip-retrieval/bin/python .venv-infinity/bin/python:
@@ -144,7 +144,8 @@ bench-peers: .venv/installed .venv-peers/installed .venv-clip-retrieval/tried .v
 	.venv-peers/bin/python -m pip install --disable-pip-version-check --quiet -r benchmarks/peers/requirements.txt
 	@touch $@
 
-# Old requirements, which may fail on a new Python: the benchmark then lists the peer with pip's reason, and tries again next time.
+# These peers need old packages, which a new Python may fail to install. The benchmark then lists pip's error, and the next
+# run tries again.
 OLD_PEERS := .venv-clip-retrieval/tried .venv-infinity/tried
 .PHONY: $(OLD_PEERS)
 $(OLD_PEERS): .venv-%/tried: .venv-%/bin/python
@@ -155,12 +156,12 @@ $(OLD_PEERS): .venv-%/tried: .venv-%/bin/python
 	     && touch .venv-$*/installed; } \
 	|| { grep -m1 ^ERROR .venv-$*/pip.log || echo 'pip failed'; } | tee .venv-$*/failed
 
-# A real Milvus server for the tests that need one, in an environment of its own (its requirements are old).
+# A real Milvus server for the tests that need one, in its own environment, because it needs old packages.
 .venv-milvus/bin/milvus-server:
 	$(PYTHON) -m venv .venv-milvus
 	.venv-milvus/bin/python -m pip install --disable-pip-version-check --quiet 'milvus==2.3.5' 'setuptools<81'
 
-# A real Triton server for the tests of models elsewhere, with its Python backend alone (150 MB).
+# A real Triton server for the tests of remote models, with only its Python backend (150 MB).
 .venv-triton/server/pytriton/tritonserver/bin/tritonserver:
 	$(PYTHON) -m venv .venv-triton
 	.venv-triton/bin/python -m pip install --disable-pip-version-check --quiet --no-deps --target .venv-triton/server \

@@ -1,11 +1,10 @@
-"""Writes `data/sample.csv`: the sample images, where scikit-image has installed them. Nothing is copied.
+"""Write `data/sample.csv`, which lists the sample images where scikit-image installed them. Nothing is copied.
 
     python data/build_sample.py
 
-Columns: id, path, label, attribution. The attributions are those of scikit-image's own docstrings
-(`skimage/data/_fetchers.py`). Left out are images for which it names no origin
-(`moon`, `page`), those from a microscope or an eye clinic, which nobody would look for in words, and a clock that is
-blurred beyond recognition.
+Columns: id, path, label, attribution. The attributions come from scikit-image's docstrings
+(`skimage/data/_fetchers.py`). The list leaves out images for which these name no origin (`moon`, `page`), images from a
+microscope or an eye clinic, which nobody would describe in words, and a clock that is blurred beyond recognition.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from typing import NamedTuple
 
 
 class Sample(NamedTuple):
-    """One image of scikit-image's data folder."""
+    """One image in scikit-image's data folder."""
 
     file: str
     label: str
@@ -43,7 +42,7 @@ SAMPLES = (
 
 
 def build_sample(target: Path) -> int:
-    """Writes the CSV and returns its number of rows.
+    """Write the CSV, and return its number of rows.
 
     Raises:
         FileNotFoundError: scikit-image is not installed, or no longer ships an image.

@@ -2,7 +2,7 @@
 
     python -m docs.make_cli
 
-`tests/docs/test_cli_page.py` fails when the page is old.
+`tests/docs/test_cli_page.py` fails if the page is out of date.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
     python docs/screenshot.py [QUERY]
 
-The script makes the gallery in `gallery/` (`docs/gallery/README.md` says what that needs) and keeps the downloaded
+The script makes the gallery in `gallery/` (`docs/gallery/README.md` lists its requirements) and keeps the downloaded
 packages there. It also needs playwright and Chromium; the environment variable CHROMIUM names a Chromium that is not
 on the path.
 """
@@ -24,7 +24,7 @@ TARGET = ROOT / "docs" / "screenshot.png"
 GALLERY = ROOT / "gallery"
 QUERY = "an old building"
 VISIBLE_IMAGES = 10
-# 256 colours make the file a third of the size, and a reader of the README sees no difference.
+# 256 colours reduce the file to a third of its size, without a visible difference in the README.
 COLOURS = 256
 
 
@@ -75,7 +75,7 @@ def open_page(address: str) -> bytes:
 
 
 def shrink(png: bytes) -> bytes:
-    """Return the same image with a palette."""
+    """Return the same image with a palette of COLOURS colours."""
     from PIL import Image
 
     buffer = io.BytesIO()
