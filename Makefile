@@ -18,8 +18,8 @@ demo: .venv/installed  ## index the sample images and open the search page
 	$(BIN)/image-search insert data/sample.csv --uri demo.db --model builtin
 	$(BIN)/image-search serve --uri demo.db
 
-# mypy runs at the same time as the tests: it uses only one core, and half a minute without a cache. Two test workers are
-# enough, because each imports everything that the tests need, and these tests rarely leave a core idle.
+# mypy runs at the same time as the tests: it uses only one core, and half a minute without a cache. Two test workers
+# are enough, because each imports everything that the tests need, and these tests rarely leave a core idle.
 check: .venv/installed-dev  ## style, types, import layers and the fast tests: under 90 s on two cores
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -144,8 +144,8 @@ bench-peers: .venv/installed .venv-peers/installed .venv-clip-retrieval/tried .v
 	.venv-peers/bin/python -m pip install --disable-pip-version-check --quiet -r benchmarks/peers/requirements.txt
 	@touch $@
 
-# These peers need old packages, which a new Python may fail to install. The benchmark then lists pip's error, and the next
-# run tries again.
+# These peers need old packages, which a new Python may fail to install. The benchmark then lists pip's error, and the
+# next run tries again.
 OLD_PEERS := .venv-clip-retrieval/tried .venv-infinity/tried
 .PHONY: $(OLD_PEERS)
 $(OLD_PEERS): .venv-%/tried: .venv-%/bin/python

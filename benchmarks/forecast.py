@@ -2,9 +2,9 @@
 
     python -m benchmarks.forecast [--rows 100000000] [--machine-memory 64] [--machine-cores 16] [--figures …]
 
-File sizes and embedding time are proportional to the rows. All other figures of the server lie on the straight line
-through the two measured numbers of rows. The size of a segment is fixed and a search visits every segment, so the
-server's CPU time per search grows linearly. Networks, replicas and disks were not measured and are left out.
+File sizes and embedding time are proportional to the rows. Import time, memory and the server's CPU time per search lie
+on the straight line through the two measured numbers of rows. The latter is linear because a search visits every
+segment, and the size of a segment is fixed. Networks, replicas and disks were not measured and are left out.
 """
 
 from __future__ import annotations

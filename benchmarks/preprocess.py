@@ -41,7 +41,7 @@ def main() -> None:
 
 
 def reference(data: bytes) -> np.ndarray:
-    """Return uint8[224, 224, 3], made with PIL as torchvision's Resize and CenterCrop treat a PIL image."""
+    """Return uint8[224, 224, 3], computed with PIL in the way of torchvision's Resize and CenterCrop."""
     image = Image.open(io.BytesIO(data)).convert("RGB")
     width, height = image.size
     short = min(width, height)

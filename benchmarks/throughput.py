@@ -1,4 +1,4 @@
-"""How many images a second, from files to a searchable collection? `python -m benchmarks.throughput [--csv CSV]`
+"""How many images per second, from files to a searchable collection? `python -m benchmarks.throughput [--csv CSV]`
 
 Compare five ways, each in a new process, with a ViT-B/32 of random weights and Milvus Lite: the loop of the Milvus
 quickstart, the Towhee tutorial, clip-retrieval's way, this program, and the model alone.

@@ -20,7 +20,7 @@ class Used(NamedTuple):
 
 
 def used_by(group: int) -> Used:
-    """Return the sums for the processes of a group."""
+    """Return the total use of a process group."""
     memory = seconds = 0.0
     for folder in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):  # the process has ended

@@ -1,4 +1,4 @@
-"""Time vectors on a Milvus server: export, import by upsert and bulk load, searches by HTTP: `make bench-vectors`
+"""Benchmark vectors on a Milvus server: export, upsert, bulk load and searches over HTTP. `make bench-vectors`
 
     python -m benchmarks.vectors [--rows 1000000] [--figures benchmarks/vectors.json]
 
@@ -107,7 +107,7 @@ def measure(rows: int, dim: int, seconds: float, settings: Settings, folder: Pat
             print(f"  {name}: {seconds:.0f} s", flush=True)
 
         def loaded(index: Index) -> Collection:
-            """Restart the server, so that its memory is that of loading without the leftovers of importing."""
+            """Restart the server, so that its memory holds what it has loaded, but no leftovers of importing."""
             close(server.uri)
             server.kill()
             server.start()

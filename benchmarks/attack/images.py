@@ -1,4 +1,4 @@
-"""Image bombs: small files that are very costly to decode, sent as queries."""
+"""Image bombs: images that cost far more to decode than their file size suggests, sent as queries."""
 
 from __future__ import annotations
 
