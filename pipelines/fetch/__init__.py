@@ -1,1 +1,1 @@
-"""The bytes of files, wherever they are: local, on the web, in object stores."""
+"""Reads the bytes of files that are local, on the web or in object stores."""

@@ -1,7 +1,7 @@
 """Downloads over http and https from URLs that strangers may have written into a CSV.
 
-Such a URL must not become a way into the private network: `network` checks the address of every connection, those of
-redirects included. Proxies from the environment are not used, because they would resolve host names unchecked.
+Such a URL must not give access to the private network, so `network` checks the address of every connection, including
+those of redirects. Proxies from the environment are not used: they would resolve host names without this check.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from .network import CheckedTransport, deadline
 
 MAX_REDIRECTS = 5
 CONNECT_SECONDS = 10.0
-READ_SECONDS = 10.0  # between two pieces of data
+READ_SECONDS = 10.0  # between two chunks of data
 TOTAL_SECONDS = 60.0
-# Seconds to wait before the second and the third try, if the server is busy or the connection breaks.
+# Seconds to wait before the second and the third attempt if the server is busy or the connection breaks.
 PAUSES = (0.5, 2.0)
 MAX_RETRY_AFTER = 30.0
 BUSY = frozenset({429, 502, 503, 504})
@@ -42,7 +42,7 @@ _making = threading.Lock()
 
 
 class _Interrupted(Exception):
-    """The server is busy or the connection broke: another try, after `pause` seconds or more, may succeed."""
+    """The server is busy or the connection broke. A retry after at least `pause` seconds may succeed."""
 
     def __init__(self, reason: str, pause: float = 0.0) -> None:
         super().__init__(reason)
@@ -50,11 +50,11 @@ class _Interrupted(Exception):
 
 
 def find(url: str, allow_private: bool = False) -> None:
-    """Asks whether a server has a file, and reads nothing of it. (Some servers answer HEAD with 404 for any file.)
+    """Checks that a server has a file, without reading it. (Uses GET: some servers answer HEAD with 404 for any file.)
 
     Raises:
         MissingFile: the server has no such file.
-        UnreadableFile: nobody can say, with the reason.
+        UnreadableFile: it is unknown whether the server has it; the message is the reason.
     """
     with suppress(TooLarge):
         download(url, io.BytesIO(), 0, allow_private)
@@ -63,14 +63,14 @@ def find(url: str, allow_private: bool = False) -> None:
 def download(
     url: str, target: IO[bytes], max_bytes: int, allow_private: bool = False, seconds: float = TOTAL_SECONDS
 ) -> None:
-    """Writes the content of a URL into `target`, from its start.
+    """Writes the content of a URL into `target`, in place of what it holds.
 
     Args:
         allow_private: also connect to private, loopback and link-local addresses.
-        seconds: for the whole download, with its retries.
+        seconds: time limit for the whole download, including retries.
 
     Raises:
-        MissingFile, UnreadableFile: with the reason.
+        MissingFile, UnreadableFile: the message is the reason.
     """
     deadline.start(seconds)
     for pause in (*PAUSES, None):
@@ -86,7 +86,7 @@ def download(
 
 
 def _try(url: str, target: IO[bytes], max_bytes: int, client: httpx.Client) -> None:
-    """One try. Follows redirects itself, so that a message can name the URL they lead to."""
+    """Makes one attempt. Follows redirects itself, so that a message can name the URL they lead to."""
     where = ""
     try:
         request = client.build_request("GET", url, timeout=httpx.Timeout(READ_SECONDS, connect=CONNECT_SECONDS))
@@ -127,7 +127,7 @@ def _save(response: httpx.Response, target: IO[bytes], max_bytes: int) -> None:
 
 
 def _explain(error: Exception, where: str) -> Exception:
-    """An exception in words. By its name, because httpx and httpcore raise their own at different steps."""
+    """Turns an exception into one in words. Tests its name: httpx and httpcore each have their own classes."""
     name = type(error).__name__
     detail = " ".join(str(error).split())[:120]
     if isinstance(error, UnreadableFile):
@@ -150,7 +150,7 @@ def _explain(error: Exception, where: str) -> Exception:
 
 def _client(allow_private: bool) -> httpx.Client:
     """One client for all threads, so that connections are reused."""
-    with _making:  # threads that ask for it at the same time would make one each
+    with _making:  # otherwise threads that call this at the same time would make one each
         return _make_client(allow_private)
 
 

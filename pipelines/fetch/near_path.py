@@ -1,4 +1,4 @@
-"""The file that a path with a slip of the pen means: what a reject says beside "no such file"."""
+"""Finds the file that a slightly wrong path probably means, to name it after "no such file"."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from functools import lru_cache
 
 
 def hint(path: str) -> str:
-    """Return ', but …' if one file's path differs from this one only in what eyes overlook, else ''.
+    """Return ', but …' if exactly one file's path differs from this one only in details, else ''.
 
-    That is capitals, blanks at the ends of names, backslashes of Windows, and letters with marks, which macOS writes as
-    two characters. The file is named and not taken: a row is known by its path, and this is another.
+    Details are upper and lower case, blanks at the ends of names, Windows backslashes, and accented letters, which
+    macOS writes as two characters. The file is named but not used: a row is identified by its path, and this one differs.
     """
     near = _near(path)
     if near is None:
@@ -45,7 +45,7 @@ def _overlooked(name: str) -> str:
 
 @lru_cache(maxsize=16)
 def _names(folder: str, changed: int) -> dict[str, list[str]]:
-    """The names in a folder by what is left of them; kept, because a whole CSV may miss its files in one folder."""
+    """The names in a folder by their normalised form. Cached: all files of a CSV may be missing from one folder."""
     names: dict[str, list[str]] = {}
     for name in os.listdir(folder):
         names.setdefault(_overlooked(name), []).append(name)

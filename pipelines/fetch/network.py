@@ -1,7 +1,7 @@
-"""Connections that go to checked addresses only.
+"""Opens connections only to addresses that were checked.
 
-A host name is resolved here, each of its addresses is checked, and the connection goes to the address that was
-checked: a second lookup could give another one.
+This module resolves a host name, checks each of its addresses, and connects to the address that it checked: a second
+lookup could return another one.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from ..errors import PrivateAddress, UnreadableFile
 
 CONNECTIONS = 64
 KEEPALIVE_SECONDS = 15.0
-# A host that did not answer is not tried again for this long: a CSV may name it in a thousand rows.
+# Seconds until a host that did not answer is tried again: a CSV may name it in a thousand rows.
 SILENCE_SECONDS = 30.0
 
-# Written out, because what Python's own `is_global` says differs between its versions. From IANA's registries of
+# Written out, because the result of `is_global` differs between Python versions. From IANA's registries of
 # special-purpose addresses, https://www.iana.org/assignments/iana-ipv4-special-registry and iana-ipv6-special-registry.
 _NOT_PUBLIC_IPV4 = [
     ipaddress.IPv4Network(text)
@@ -31,22 +31,22 @@ _NOT_PUBLIC_IPV4 = [
         "0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.0.0.0/24",
         "192.0.2.0/24", "192.88.99.0/24", "192.168.0.0/16", "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24",
         "224.0.0.0/3",
-        "168.63.129.16/32",  # Azure answers every virtual machine there
+        "168.63.129.16/32",  # Azure's own services answer every virtual machine here
     )
 ]  # fmt: skip
-_PUBLIC_IPV6 = ipaddress.IPv6Network("2000::/3")  # all that is given out (RFC 4291)
+_PUBLIC_IPV6 = ipaddress.IPv6Network("2000::/3")  # all addresses that are allocated (RFC 4291)
 _NOT_PUBLIC_IPV6 = [ipaddress.IPv6Network(text) for text in ("2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20")]
-# An IPv4 address in the last 32 bits, by which networks without IPv4 reach it: NAT64 (RFC 6052).
+# NAT64 (RFC 6052): the last 32 bits are an IPv4 address, which networks without IPv4 reach this way.
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 
 
 class Deadline(threading.local):
-    """When this thread's download must end: httpcore only limits each single read."""
+    """When this thread's download must end. (httpcore limits only each single read.)"""
 
     seconds = at = float("inf")
 
     def start(self, seconds: float) -> None:
-        """Gives a download so many seconds from now."""
+        """Ends the download this many seconds from now."""
         self.seconds, self.at = seconds, time.monotonic() + seconds
 
     def left(self) -> float:
@@ -58,7 +58,7 @@ deadline = Deadline()
 
 
 class CheckedTransport(httpx.BaseTransport):
-    """httpx's requests over connections to checked addresses."""
+    """Sends httpx requests over connections to checked addresses."""
 
     def __init__(self, allow_private: bool) -> None:
         self._pool = httpcore.ConnectionPool(
@@ -67,7 +67,7 @@ class CheckedTransport(httpx.BaseTransport):
         )  # fmt: skip
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        """Sends a request; the response's body is read as it comes."""
+        """Sends a request. The body of the response is streamed."""
         url = request.url
         target = httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
         answer = self._pool.handle_request(
@@ -92,7 +92,7 @@ class _Body(httpx.SyncByteStream):
 
 
 class _Network(httpcore.SyncBackend):
-    """Opens connections. Remembers the hosts that did not answer, and until when they are not tried again."""
+    """Opens connections. Remembers hosts that did not answer, and does not try them again for SILENCE_SECONDS."""
 
     def __init__(self, allow_private: bool) -> None:
         self._allow_private = allow_private
@@ -133,7 +133,7 @@ class _Network(httpcore.SyncBackend):
 
 
 class _Stream(httpcore.NetworkStream):
-    """A connection whose reads end at the deadline, however slowly the bytes come."""
+    """A connection whose reads end at the deadline, even if bytes keep arriving slowly."""
 
     def __init__(self, inner: httpcore.NetworkStream) -> None:
         self._inner = inner
@@ -158,9 +158,9 @@ class _Stream(httpcore.NetworkStream):
 
 
 def is_public(address: str) -> bool:
-    """False for every address that is not meant for the whole internet, also if NAT64 wraps it.
+    """Whether an address belongs to the public internet, directly or wrapped by NAT64.
 
-    No host has any other kind of IPv6 address that wraps an IPv4 one, so all of them are refused.
+    All other IPv6 addresses that wrap an IPv4 address are refused, because no host has one.
     """
     ip = ipaddress.ip_address(address)
     if isinstance(ip, ipaddress.IPv4Address):

@@ -1,4 +1,4 @@
-"""Whether a file is gone, or only cannot be seen now: on a disk, on the web, in an object store."""
+"""Tells whether a file is gone or only cannot be seen now: on a disk, on the web or in an object store."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ def is_unlistable(state: str) -> bool:
 
 
 class Presence:
-    """Looks for files. Remembers the folders that it listed, so it is made anew for each run. Threads can share it.
+    """Looks for files. Caches the folders that it lists, so each run makes a new one. Threads can share it.
 
     Args:
-        allow_private: also ask servers at private, loopback and link-local addresses.
+        allow_private: also connect to servers at private, loopback and link-local addresses.
     """
 
     def __init__(self, allow_private: bool = False) -> None:
@@ -33,9 +33,9 @@ class Presence:
         self._names = lru_cache(64)(_names_in_store)
 
     def look(self, path: str) -> tuple[str, int]:
-        """Return GONE, PRESENT or why nobody can say, and the st_dev of the file, or of the folder that lacks it.
+        """Return GONE, PRESENT or why it is neither, and the st_dev of the file or of the folder that lacks it.
 
-        The device is -1 where it is not known. The folder is the lowest one above the file that is still there.
+        The st_dev is -1 if it is unknown. The folder is the deepest one above the file that still exists.
         """
         try:
             return self._look_remote(path) if is_remote(path) else self._look_local(path)
@@ -59,7 +59,7 @@ class Presence:
             return GONE, device
         if stat.S_ISLNK(found.st_mode):
             return f"{missing} is a link that leads nowhere", -1
-        return (PRESENT if missing == path else GONE), device  # a file is in the place of a folder
+        return (PRESENT if missing == path else GONE), device  # gone: a file has taken the place of a folder
 
     def _look_remote(self, url: str) -> tuple[str, int]:
         if is_web(url):
@@ -71,7 +71,7 @@ class Presence:
                 return GONE, -1
             return PRESENT, -1
         filesystem, name = open_store(url)
-        bucket = name.strip("/").count("/")  # folders that may be missing: an empty one does not exist in a store
+        bucket = name.strip("/").count("/")  # number of levels that may be missing: a store has no empty folders
         for _ in range(max(bucket, 1)):
             folder = filesystem._parent(name)
             with store_errors():
@@ -83,7 +83,7 @@ class Presence:
 
 
 def _nearest_folder(path: str) -> tuple[str, str, int]:
-    """Return the lowest folder above a path that is there, what of the path it should hold, and its st_dev."""
+    """Return the deepest existing folder above a path, the path of the entry that it lacks, and its st_dev."""
     missing, folder = path, os.path.dirname(path)
     while folder != missing:
         try:

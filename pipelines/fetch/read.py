@@ -1,4 +1,4 @@
-"""The bytes of one file: on a disk, on the web (httpx) or in an object store (fsspec)."""
+"""Reads the bytes of one file: from a disk, the web (httpx) or an object store (fsspec)."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from typing import IO, Any, TypeGuard
 from ..errors import TooLarge, UnreadableFile, UnreadableImage
 from .near_path import hint
 
-MAX_BYTES = 64 * 2**20  # of an image
+MAX_BYTES = 64 * 2**20  # of an image file
 MAX_CSV_BYTES = 16 * 2**30
 CSV_SECONDS = 3600.0
 
-# Object stores and the package that speaks to each. No other of fsspec's protocols is allowed: ftp, sftp, smb and more
-# would reach into a private network unchecked.
+# The package for each kind of object store. No other protocol of fsspec is allowed: ftp, sftp, smb and others would
+# connect to a private network unchecked.
 STORE_PACKAGES = {
     "s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "oss": "ossfs", "hf": "huggingface_hub",
     "az": "adlfs", "abfs": "adlfs", "abfss": "adlfs", "adl": "adlfs", "memory": "fsspec",
@@ -33,14 +33,14 @@ _URL = re.compile(r"(?!file:)[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 
 
 def is_remote(path: object) -> TypeGuard[str]:
-    """True for a URL that is no local path: `https://…`, `s3://…`."""
+    """True for a URL such as `https://…` or `s3://…`, but not for `file://…`."""
     return isinstance(path, str) and "://" in path and _URL.match(path) is not None
 
 
 def resolve_dots(path: str) -> str:
-    """The absolute path of a local one, without '.' and '..'; links stay, but '..' behind one is what the system opens.
+    """Makes a local path absolute and removes '.' and '..'. Links stay, except before '..'.
 
-    Unlike `os.path.normpath`, for which `link/..` is the folder that holds the link.
+    `link/..` is the parent of the link's target, as for the system. For `os.path.normpath` it is the link's own folder.
     """
     drive, rest = os.path.splitdrive(os.path.join(os.getcwd(), path))
     resolved = drive + os.sep
@@ -58,7 +58,7 @@ def is_web(url: str) -> bool:
 
 
 def local_path(path: str) -> str:
-    """The local path of `file:///home/me/a.jpg`; any other path unchanged."""
+    """Returns the local path of `file:///home/me/a.jpg`, and any other path unchanged."""
     if path[:7].lower() != "file://":
         return path
     from urllib.parse import urlsplit
@@ -68,14 +68,14 @@ def local_path(path: str) -> str:
 
 
 def read_file(path: str | os.PathLike[str], allow_private: bool = False) -> bytes:
-    """Reads an image's file of at most 64 MiB.
+    """Reads an image file of at most 64 MiB.
 
     Args:
         path: a URL (`http(s)://…`, `s3://…`, `gs://…`), or the path of a regular file: no FIFO, device or folder.
         allow_private: also fetch from private, loopback and link-local addresses.
 
     Raises:
-        UnreadableImage: with the reason.
+        UnreadableImage: the message is the reason.
     """
     try:
         return _read_remote(path, allow_private) if is_remote(path) else _read_local(path)
@@ -104,7 +104,7 @@ def _read_local(path: str | os.PathLike[str]) -> bytes:
 
 
 def _open_without_waiting(path: str, flags: int) -> int:
-    """Opens a FIFO at once; otherwise that waits until another process writes into it."""
+    """Opens a FIFO without waiting until another process writes into it."""
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
@@ -118,8 +118,8 @@ def _read_remote(url: str, allow_private: bool) -> bytes:
     filesystem, name = open_store(url)
     try:
         data = filesystem.cat_file(name, start=0, end=MAX_BYTES + 1)
-    except Exception as error:  # each store raises errors of its own
-        if "range" in str(error) and "not satisfiable" in str(error):  # S3 says so of an empty object
+    except Exception as error:  # each store raises its own exceptions
+        if "range" in str(error) and "not satisfiable" in str(error):  # S3's error for an empty object
             return b""
         raise UnreadableFile(_store_reason(error)) from error
     if len(data) > MAX_BYTES:
@@ -128,10 +128,10 @@ def _read_remote(url: str, allow_private: bool) -> bytes:
 
 
 def download_file(url: str, target: IO[bytes], allow_private: bool = False) -> None:
-    """Writes a file as long as a CSV may be, 16 GiB, into `target`.
+    """Writes the content of a URL into `target`. From the web it may have at most 16 GiB, the limit for a CSV.
 
     Raises:
-        UnreadableFile: with the reason.
+        UnreadableFile: the message is the reason.
     """
     if is_web(url):
         from .http import download
@@ -143,7 +143,7 @@ def download_file(url: str, target: IO[bytes], allow_private: bool = False) -> N
 
 
 def open_store(url: str) -> tuple[Any, str]:
-    """The fsspec file system of a URL, and the name in it. Keys and endpoints come from the environment.
+    """Returns the fsspec file system of a URL and the name in it. Keys and endpoints come from the environment.
 
     Raises:
         UnreadableFile: this kind of URL is not supported, or needs a package that is not installed.
@@ -163,7 +163,7 @@ def open_store(url: str) -> tuple[Any, str]:
 
 @contextmanager
 def store_errors(url: str = "") -> Iterator[None]:
-    """Turns an exception of an object store into one line. Each store raises errors of its own.
+    """Turns any exception of an object store into an error of one line. Each store raises its own exceptions.
 
     Args:
         url: named in the message, if given.
