@@ -127,7 +127,7 @@ def _save(response: httpx.Response, target: IO[bytes], max_bytes: int) -> None:
 
 
 def _explain(error: Exception, where: str) -> Exception:
-    """Turns an exception into one in words. Tests its name: httpx and httpcore each have their own classes."""
+    """Returns an error with a readable reason. Tests class names: httpx and httpcore each have their own classes."""
     name = type(error).__name__
     detail = " ".join(str(error).split())[:120]
     if isinstance(error, UnreadableFile):

@@ -11,7 +11,7 @@ def hint(path: str) -> str:
     """Return ', but …' if exactly one file's path differs from this one only in details, else ''.
 
     Details are upper and lower case, blanks at the ends of names, Windows backslashes, and accented letters, which
-    macOS writes as two characters. The file is named but not used: a row is identified by its path, and this one differs.
+    macOS writes as two characters. The file is named but not used: another path would be another row.
     """
     near = _near(path)
     if near is None:

@@ -1,7 +1,7 @@
 """Sources of images to index: a table of paths, a folder, or a folder in an object store.
 
-A table is a CSV or TSV, JSON Lines, Parquet or a DataFrame. A source is checked as a whole before any work is done,
-then read in chunks.
+A table is a CSV or TSV, JSON Lines, Parquet or a DataFrame. A source is first checked as a whole, before any work is
+done, then read in chunks.
 """
 
 from __future__ import annotations
@@ -40,17 +40,17 @@ def open_source(
 ) -> Source:
     """Opens and checks a table or a folder: local, on the web (a table only), or in an object store.
 
-    A list of rejected images stands for their rows in the sources that it names.
+    If it is a list of rejected images, opens the rows of these images in the sources that the list names.
 
     Args:
-        limit: take only the first rows, this many; 0 takes all.
-        shard: take only this part of them. Checks and column types always cover the whole source.
+        limit: take at most this many rows, the first ones; 0 takes all.
+        shard: take only this part of the rows. Checks and column types always cover the whole source.
         allow_private: also fetch a table from a private address.
         path_column: the column of a table that holds the paths; '' looks for `path`, then for usual names.
-        exclude: patterns with the rules of gitignore for files and folders to leave out of a folder.
-        include_hidden: also take hidden files, thumbnails and bins in a folder.
-        ids_from_path: derive the ids of a table's rows from their paths, whatever its column `id` says.
-        types: the types of a table's columns, where they are not to be found from the cells.
+        exclude: gitignore patterns for files and folders to leave out of a folder.
+        include_hidden: also take hidden files, thumbnails and recycle bins in a folder.
+        ids_from_path: derive the ids of a table's rows from their paths, even if it has a column `id`.
+        types: types for columns of a table, instead of those that their cells suggest.
 
     Raises:
         InputError: there is no such source, or it holds something that would stop the run later.
@@ -83,7 +83,7 @@ def open_source(
 
 
 def _open_recorded(name: str, allow_private: bool, types: Mapping[str, ColumnType]) -> Source:
-    """The source that a list of rejected images names."""
+    """Opens a source that a list of rejected images names."""
     if os.path.isfile(name) and read_rejects(Path(name)) is not None:
         raise InputError(f"{name} is a list of rejected images itself")
     return open_source(name, allow_private=allow_private, types=types)
@@ -98,7 +98,7 @@ def _open_table(
     ids_from_path: bool,
     types: Mapping[str, ColumnType],
 ) -> Source:
-    """A table whose relative paths start from `base`, a folder or a URL."""
+    """Opens a table whose relative paths start from `base`, a folder or a URL."""
     name = str(table).partition("?")[0] if is_remote(base) else table
     suffix = os.path.splitext(name)[1].lower()
     if suffix in CONVERTERS:

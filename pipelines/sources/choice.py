@@ -1,4 +1,4 @@
-"""Which files of a folder are taken: no hidden ones, no thumbnails and bins, and none that a pattern excludes."""
+"""Chooses the files of a folder: none that is hidden, a thumbnail, in a recycle bin or excluded by a pattern."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ if TYPE_CHECKING:
     from pathspec import GitIgnoreSpec
 
 IGNORE_FILE = ".imagesearchignore"
-# Thumbnails, bins and snapshots of Synology, QNAP, Windows and macOS; those of other systems begin with a dot.
+# Thumbnails, recycle bins and snapshots of Synology, QNAP, Windows and macOS. Other systems' names start with a dot.
 _SYSTEM_FOLDERS = frozenset({"@eadir", "@recycle", "#recycle", "#snapshot", "$recycle.bin", "__macosx"})
 
 
 class Choice(NamedTuple):
-    """What to take of a folder.
+    """What to take from a folder.
 
-    exclude: patterns with the rules of gitignore, for files and folders to leave out.
-    include_hidden: also take hidden ones, thumbnails and bins.
+    exclude: gitignore patterns for files and folders to leave out.
+    include_hidden: also take hidden files and folders, thumbnails and recycle bins.
     """
 
     exclude: tuple[str, ...] = ()
@@ -30,9 +30,9 @@ DEFAULT_CHOICE = Choice()
 
 
 class Selection:
-    """Makes the choice along one walk, which enters each folder before it asks for the names in it.
+    """Applies a choice during one walk, which calls `enter` for each folder before `takes` for the names in it.
 
-    As in git, patterns given by the user come before those of ignore files, and deeper ignore files before higher ones.
+    As in git, the user's patterns override those of ignore files, and deeper ignore files override higher ones.
     """
 
     def __init__(self, top: str, choice: Choice) -> None:
@@ -43,7 +43,7 @@ class Selection:
         self._hidden_count, self._excluded_count = 0, 0
 
     def enter(self, folder: str, ignore_file: str) -> None:
-        """Takes the text of the folder's ignore file, '' if there is none.
+        """Reads the patterns from the text of the folder's ignore file, '' if there is none.
 
         Raises:
             InputError: a pattern is malformed.
@@ -67,7 +67,7 @@ class Selection:
         return True
 
     def notes(self) -> list[str]:
-        """What was left out, as lines for a person."""
+        """What was left out, as lines to show the user."""
         counts = {
             f"hidden files, thumbnails and bins left out: {self._hidden_count:,}; --include-hidden takes them": (
                 self._hidden_count

@@ -1,4 +1,4 @@
-"""The type of a table's column: the narrowest that all cells fit, or the one that `--types` asks for."""
+"""The type of a table's column: the narrowest that fits all cells, or the one that `--types` requests."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from ..dates import read_date
 from ..errors import InputError
 from ..fields import LABEL, Field, FieldType, clean_name
 
-# How programs write an empty cell; only text columns keep it as it is written.
+# How programs write an empty cell. Only text columns keep these as they are written.
 _MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", "-"})
-# A leading zero or plus marks a code or a telephone number. More digits than the type holds stay text, too.
+# A leading zero or plus marks a code or a telephone number, which stays text; so does a number with too many digits.
 _PATTERNS = {
     FieldType.BOOL: re.compile(r"\s*(true|false)\s*", re.IGNORECASE),
     FieldType.INT: re.compile(r"\s*-?(0|[1-9]\d{0,17})\s*", re.ASCII),
     FieldType.FLOAT: re.compile(r"\s*-?((0|[1-9]\d{0,14})(\.\d*)?|\.\d+)([eE][+-]?\d{1,2})?\s*", re.ASCII),
 }
-# What a column may hold whose type was asked for.
+# What the cells of a column with a requested type may hold.
 _ACCEPTED = {
     FieldType.BOOL: re.compile(r"\s*(true|false|yes|no|1|0)\s*", re.IGNORECASE | re.ASCII),
     FieldType.INT: re.compile(r"\s*[+-]?\d{1,18}\s*", re.ASCII),
@@ -37,9 +37,9 @@ _FORMS = ("dmy", "mdy", "ymd")
 
 
 class ColumnType(NamedTuple):
-    """A type that was asked for.
+    """A type that was requested or found.
 
-    form: the order of a date's numbers: dmy, mdy or ymd; '' leaves it to the cells.
+    form: the order of a date's numbers: dmy, mdy or ymd; '' takes it from the cells.
     """
 
     type: FieldType
@@ -62,7 +62,7 @@ class ColumnType(NamedTuple):
         raise InputError(f"--types: there is no type '{text}'; there are: {known}")
 
     def read(self, cell: str) -> Any:
-        """Return the value of a cell: for an empty one None, and '' in a text column.
+        """Return the value of a cell. An empty cell is None, or '' in a text column.
 
         Raises:
             ValueError: the cell does not fit.
@@ -85,7 +85,7 @@ class ColumnType(NamedTuple):
 
     @property
     def parser(self) -> Callable[[str], Any]:
-        """A function for cells that are not empty and are known to fit."""
+        """A function that parses cells that are not empty and are known to fit."""
         return partial(_parse_date, form=self.form) if self.type is FieldType.DATE else _PARSERS[self.type]
 
 
@@ -93,7 +93,7 @@ NO_TYPES: Mapping[str, ColumnType] = MappingProxyType({})
 
 
 def parse_types(options: Iterable[str]) -> dict[str, ColumnType]:
-    """Read `COLUMN=TYPE[:FORM]`, each once.
+    """Read options `COLUMN=TYPE[:FORM]`, at most one for each column.
 
     Raises:
         InputError: an option is anything else.
@@ -109,10 +109,10 @@ def parse_types(options: Iterable[str]) -> dict[str, ColumnType]:
 
 
 def refuse_unknown(types: Mapping[str, ColumnType], columns: Iterable[str]) -> None:
-    """Check that every column whose type was asked for is there. Labels are names: their type is text.
+    """Check that every column with a requested type exists. The type of labels is always text, because they are names.
 
     Raises:
-        InputError: one is not.
+        InputError: a column does not exist or is the label.
     """
     typed = [column for column in columns if column != LABEL]
     for column in types:
@@ -121,14 +121,14 @@ def refuse_unknown(types: Mapping[str, ColumnType], columns: Iterable[str]) -> N
 
 
 def is_missing(cell: str) -> bool:
-    """Whether a number, date or bool column has this cell as empty."""
+    """Whether a number, date or bool column treats this cell as empty."""
     return cell.strip().lower() in _MISSING
 
 
 class TypeGuess:
-    """Narrows a column's type as its cells are seen, unless one was requested.
+    """Narrows a column's type as it sees the cells, unless a type was requested.
 
-    missing: the cells that a number, date or bool column has as empty.
+    missing: the cells that a number, date or bool column treats as empty.
     """
 
     def __init__(self, requested: ColumnType | None = None) -> None:
@@ -140,10 +140,10 @@ class TypeGuess:
         self._orders_differ = False
 
     def look_at(self, cells: Iterable[str]) -> set[str]:
-        """Take cells as text, as they are written. Returns those that do not fit the requested type."""
+        """Look at more cells, as they are written. Return those that do not fit the requested type."""
         distinct = set(cells)
         misfits = {cell for cell in distinct if not self.requested.fits(cell)} if self.requested else set()
-        # A column that is text already needs no second look.
+        # A column that can only be text needs no closer look.
         is_open = self._types or self._orders
         missing = set(filter(is_missing, distinct)) if is_open else distinct & {""}
         self.missing |= missing
@@ -167,13 +167,13 @@ class TypeGuess:
 
     @property
     def is_undecided(self) -> bool:
-        """Whether the cells are dates that may have the day or the month first, and nobody said which."""
+        """Whether the cells are dates that may have the day or the month first, and no form was requested."""
         is_open = len(self._orders) == 2 or (self.requested is not None and not self._orders)
         return self._orders_differ and is_open and self.requested in (None, ColumnType(FieldType.DATE))
 
     @property
     def type(self) -> ColumnType:
-        """The requested type, else the narrowest that all cells fit: text, if none does or all cells are empty."""
+        """The requested type, else the narrowest that fits all cells: text if no other fits or all cells are empty."""
         if self.requested and self.requested.type is not FieldType.DATE:
             return self.requested
         if self.requested:
@@ -185,13 +185,13 @@ class TypeGuess:
         return ColumnType(FieldType.TEXT)
 
     def field(self, name: str) -> Field:
-        """The column as a field. Labels are names, even if they look like numbers."""
+        """The column as a field. Labels are text, even if they look like numbers."""
         type = FieldType.TEXT if name == LABEL else self.type.type
         return Field(name, type, has_gaps="" in self.missing if type is FieldType.TEXT else bool(self.missing))
 
 
 def _parse_date(cell: str, form: str) -> int:
-    """Raise ValueError if the cell is no date, or not one of this form; without a form either order will do."""
+    """Return the date. Raise ValueError if the cell is not a date of this form; '' accepts either order."""
     if form == "ymd":
         cell = _COMPACT.sub(r"\1-\2-\3", cell) if _COMPACT.fullmatch(cell.strip()) else cell
     day_first, month_first = read_date(cell)

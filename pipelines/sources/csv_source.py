@@ -1,9 +1,9 @@
 """A CSV of images with the column `path`, often `id` and `label`, and any others. pandas reads it in chunks, twice.
 
-The first pass finds each column's type and everything that would stop the run later; the second yields the rows.
+The first pass finds each column's type and every mistake that would stop the run later. The second yields the rows.
 A million rows need the memory of one chunk plus 8 bytes a row, for the ids.
 
-The standard library's reader finds the header, and the row at which pandas gave up.
+The standard library's `csv` module finds the header, and the row at which pandas failed.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
     from pandas import DataFrame, Series
 
 READ_ROWS = 20_000
-# Room for cells beyond the columns, which pandas would cut off unseen. Numbers, so that no column has their names.
+# Extra columns for surplus cells, which pandas would silently drop. No real column has an int as its name.
 SPARE_COLUMNS = range(4)
 
-_NUMBER = re.compile(r"\s*(?:0|-?[1-9][0-9]{0,17})\s*")  # what `read_id` takes for a number, without the largest
-_INDEX = re.compile(r"(Unnamed: 0)?")  # the header of pandas' index, as written and as read and written again
+_NUMBER = re.compile(r"\s*(?:0|-?[1-9][0-9]{0,17})\s*")  # what `read_id` reads as a number, up to 18 digits
+_INDEX = re.compile(r"(Unnamed: 0)?")  # pandas' index: written without a name, named once read and written again
 
 
 class CsvSource:
@@ -40,12 +40,12 @@ class CsvSource:
 
     Args:
         base: the folder or the URL from which relative paths start.
-        limit: yield only the first rows, at most this many. The columns' types are those of all rows.
-        ids_from_path: derive the ids from the paths, as without a column of ids.
-        types: the types that were asked for, by column.
+        limit: yield at most this many rows, the first ones. All rows determine the columns' types.
+        ids_from_path: derive the ids from the paths, as for a CSV without a column `id`.
+        types: the requested types, by column.
 
     Attributes:
-        given_ids: int64[n], the ids of the rows up to the limit, empty if they are derived from the paths.
+        given_ids: int64[n], the ids of the rows up to the limit; empty if they are derived from the paths.
 
     Raises:
         InputError: the CSV has a mistake; the message names the file, the row and the column.
@@ -91,7 +91,7 @@ class CsvSource:
                 yield Row(key, path, line, dict(zip(names, row, strict=True)))
 
     def _identify(self, frame: DataFrame) -> tuple[list[int], list[str], list[str]]:
-        """The rows' ids, given or derived, their absolute paths, and their ids that are texts; [] if none is."""
+        """The rows' ids, given or derived; their absolute paths; their text ids, '' for a number, or [] if none is."""
         paths = list(map(self._absolute, frame[PATH].tolist()))
         if not self._gives_ids:
             return list(map(path_id, paths)), paths, []
@@ -118,7 +118,7 @@ class CsvSource:
         return values
 
     def _first_rows(self) -> Iterator[DataFrame]:
-        """The frames up to the limit."""
+        """The frames, cut off at the limit."""
         left = self._limit
         for frame in self._frames():
             yield frame[:left]
@@ -127,7 +127,7 @@ class CsvSource:
                 return
 
     def _frames(self) -> Iterator[DataFrame]:
-        """The rows below the header that are not empty, as text, by row number."""
+        """The rows below the header as text, without empty ones, indexed by row number."""
         width = len(self._layout.columns)
         for frame in self._whole_file():
             below = frame.loc[self._layout.row + 1 :]
@@ -140,7 +140,7 @@ class CsvSource:
                 yield frame.iloc[:, :width]
 
     def _whole_file(self) -> Iterator[DataFrame]:
-        """The file as text, READ_ROWS at a time. Header and empty rows are in it, because row numbers count them."""
+        """The file as text, READ_ROWS at a time, with the header and empty rows, because row numbers count them."""
         import pandas as pd
 
         try:
@@ -158,7 +158,7 @@ class CsvSource:
             raise InputError(f"{self._path} cannot be read: {' '.join(str(error).split())}") from error
 
     def _scan(self) -> tuple[tuple[Field, ...], int]:
-        """The fields, and the number of rows in this shard. Refuses ids and paths that repeat up to the limit."""
+        """The fields, and the number of rows in this shard. Refuses ids and paths that occur twice up to the limit."""
         import pandas as pd
 
         seen, total, left = [], 0, self._limit
@@ -172,7 +172,7 @@ class CsvSource:
             ids, paths, _ = self._identify(frame)
             total += int(self._shard.takes(ids).sum())
             if not self._gives_ids and "" in paths:
-                # Rows without a path are rejected one by one later: they are no duplicates of each other.
+                # Rows without a path are rejected one by one later. They must not count as duplicates of each other.
                 ids = [key if path else -line for key, path, line in zip(ids, paths, frame.index, strict=True)]
             seen.append(pd.Series(ids, frame.index))
         if not seen:
@@ -194,7 +194,7 @@ class CsvSource:
             raise InputError(f"{where}: '{shown(cell)}' is no {guess.requested}, which --types asks for")
 
     def _name_undecided(self) -> None:
-        """Say which columns may be dates: they are text, unless they were to be dates, which is an error."""
+        """Note columns of ambiguous dates: they stay text. If such a column was requested as dates, it is an error."""
         for column, guess in self._guesses.items():
             if not guess.is_undecided:
                 continue
@@ -220,7 +220,7 @@ class CsvSource:
 
 
 def _columns(path: os.PathLike[str], layout: Layout) -> list[str]:
-    """The columns without id and path, and without the index that pandas writes as the first column."""
+    """The columns except id, path, and the index that pandas writes as the first column."""
     columns = []
     where = f"{path}, row {layout.row}" if layout.row else f"{path}"
     for number, column in enumerate(layout.columns, 1):

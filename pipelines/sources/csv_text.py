@@ -1,4 +1,4 @@
-"""A CSV as text: its encoding and separator, its rows, and where in it something is wrong."""
+"""A CSV as text: its encoding and separator, its rows, and the place of its first mistake."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from ..fetch.read import download_file
 from ..fields import PATH, PATH_COLUMNS, clean_name
 
 _SEPARATOR_LINE = re.compile(r'"?sep=(.)"?\r?\n?', re.IGNORECASE)  # Excel's first line
-_ESCAPED_BYTE = re.compile("[\udc80-\udcff]")  # as the error handler surrogateescape writes bytes that are not text
+_ESCAPED_BYTE = re.compile("[\udc80-\udcff]")  # how the error handler surrogateescape decodes invalid bytes
 
 
 class Layout(NamedTuple):
     """How a CSV is written.
 
-    columns: the header, in which the column that holds the paths is `path`.
+    columns: the header, with the column that holds the paths renamed to `path`.
     row: the header's row number: 1, unless empty rows or `sep=` come first; 0 without a header.
     path_column: the name of that column in the file.
     """
@@ -38,7 +38,7 @@ class Layout(NamedTuple):
 
 
 class TemporaryFile(os.PathLike[str]):
-    """A temporary file that messages call by another name. It is removed together with this object."""
+    """A temporary file that has another name in messages. It is removed with this object."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -54,7 +54,7 @@ class TemporaryFile(os.PathLike[str]):
 
 
 class RemoteCsv(TemporaryFile):
-    """A CSV at a URL, as a temporary file, because a CSV is read twice.
+    """A CSV at a URL, downloaded to a temporary file, because a CSV is read twice.
 
     Raises:
         InputError: the CSV cannot be downloaded.
@@ -70,15 +70,15 @@ class RemoteCsv(TemporaryFile):
 
 
 def sniff(path: os.PathLike[str], path_column: str = "") -> Layout:
-    """The layout of a CSV: its encoding, and the separator by which a column of paths is found.
+    """The layout of a CSV: its encoding, and the separator that makes a header with a column of paths.
 
-    The encoding is that of the byte-order mark; without one UTF-16 if many bytes are zero, else UTF-8.
+    A byte-order mark tells the encoding. Without one it is UTF-16 if many bytes are zero, else UTF-8.
 
     Args:
         path_column: the column that holds the paths; '' looks for `path`, then for PATH_COLUMNS.
 
     Raises:
-        InputError: the file is no CSV with such a column, or has several.
+        InputError: the file is not a CSV with such a column, or has several.
     """
     with _open(path) as file:
         start = file.read(1 << 16)
@@ -91,7 +91,7 @@ def sniff(path: os.PathLike[str], path_column: str = "") -> Layout:
     named = _SEPARATOR_LINE.match(text)
     headers = {}
     for separator in named[1] if named else ",;\t":
-        with suppress(InputError):  # this separator makes no header
+        with suppress(InputError):  # no header can be read with this separator
             rows = islice(records(path, encoding, separator, "replace"), 1 if named else 0, None)
             row, cells = next(rows, (1, [""]))
             headers[separator] = row, list(map(clean_name, cells))
@@ -109,20 +109,20 @@ def _encoding(start: bytes) -> str:
     if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return "utf-16"
     if start.count(0) * 8 > len(start):
-        # A character of ASCII, which separators and most of a path are, has its zero second in little-endian UTF-16.
+        # Separators and most of a path are ASCII, and the second byte of ASCII in little-endian UTF-16 is zero.
         return "utf-16-le" if start[1::2].count(0) > start[::2].count(0) else "utf-16-be"
     return "utf-8-sig"
 
 
 def find_path_column(path: object, headers: dict[str, list[str]], path_column: str) -> tuple[str, str]:
-    """The first separator whose header has a column of paths, and that column's name.
+    """Returns the first separator whose header has a column of paths, and that column's name.
 
     Args:
         path: named in messages.
-        headers: the columns as each separator cuts them.
+        headers: separator → the columns of the header that it makes.
 
     Raises:
-        InputError: there is none, or several could be meant.
+        InputError: no column can hold the paths, or several can.
     """
     for names in ((path_column,),) if path_column else ((PATH,), PATH_COLUMNS):
         for separator, columns in headers.items():
@@ -142,14 +142,14 @@ def find_path_column(path: object, headers: dict[str, list[str]], path_column: s
 def records(
     path: os.PathLike[str], encoding: str, separator: str, errors: str = "strict"
 ) -> Iterator[tuple[int, list[str]]]:
-    """The rows that are not empty, with their numbers as a spreadsheet shows them (empty rows count).
+    """The rows that are not empty, with their row numbers in a spreadsheet, which counts empty rows.
 
     Raises:
         InputError: the file cannot be read, or a quote is never closed.
     """
     number = 0
     with _open(path, encoding, errors) as file:
-        # Strict, because a quote that is never closed would otherwise make one cell of the rest of the file.
+        # Strict: without it, a quote that is never closed would turn the rest of the file into one cell.
         reader = csv.reader(file, delimiter=separator, skipinitialspace=True, strict=True)
         try:
             for number, cells in enumerate(reader, 1):
@@ -160,7 +160,7 @@ def records(
 
 
 def _open(path: os.PathLike[str], encoding: str = "", errors: str = "") -> Any:
-    """The file as text in an encoding; without one, as bytes."""
+    """Opens the file as text in an encoding; without one, as bytes."""
     try:
         return open(path, encoding=encoding, errors=errors, newline="") if encoding else open(path, "rb")
     except OSError as error:
@@ -168,7 +168,7 @@ def _open(path: os.PathLike[str], encoding: str = "", errors: str = "") -> Any:
 
 
 def refuse_first_mistake(path: os.PathLike[str], layout: Layout) -> None:
-    """Looks for the row that stopped another reader: pandas only names a line, a decoder an offset in its buffer.
+    """Finds the row that another reader refused: pandas names only a line, a decoder only an offset in its buffer.
 
     Raises:
         InputError: for the first row that has too many cells or is not text.

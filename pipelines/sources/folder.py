@@ -21,7 +21,7 @@ _RAW_SUFFIXES = frozenset(
     {".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dng", ".erf", ".iiq", ".kdc", ".mef", ".mos", ".mrw"}
     | {".nef", ".nrw", ".orf", ".pef", ".raf", ".rw2", ".rwl", ".sr2", ".srf", ".srw", ".x3f"}
 )
-# Images that one package more reads: its module and its name → what they are, and their suffixes.
+# Images that need one more package: its module and its name → their kind and their suffixes.
 _WITH_PACKAGE = {
     ("pillow_heif", "pillow-heif"): ("HEIC", frozenset({".heic", ".heif"})),
     ("rawpy", "rawpy"): ("a RAW photo", _RAW_SUFFIXES),
@@ -33,7 +33,7 @@ IMAGE_SUFFIXES = frozenset(
     | {".avif", ".jp2", ".j2k", ".ppm", ".pgm", ".pbm", ".pnm", ".mpo", ".dib"}
     | {".psd", ".tga", ".pcx", ".sgi", ".qoi", ".ico", ".icns", ".xbm", ".dds"}
 ).union(*(suffixes for _, suffixes in _WITH_PACKAGE.values()))
-# Images and videos that cannot be read, by what they are.
+# Suffixes of files that cannot be read, by kind.
 _UNREADABLE_KINDS = {
     "a video": ".3gp .avi .flv .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .ogv .webm .wmv",
     "a drawing or document": ".ai .cdr .eps .kra .pdf .ps .psb .svg .svgz .xcf",
@@ -51,7 +51,7 @@ _SHARD_ROWS = 1000
 class FolderSource:
     """The images below a folder, folder by folder, sorted by name, without those that `choice` leaves out.
 
-    An image's label is the name of its folder, '' at the top. Linked folders are followed, each once.
+    An image's label is the name of its folder, '' in the top folder. Linked folders are followed, each only once.
 
     Raises:
         InputError: the folder cannot be listed or holds no image.
@@ -93,7 +93,7 @@ class FolderSource:
             yield Row(path_id(path), path, line, {"label": label})
 
     def _images(self) -> Iterator[tuple[str, str]]:
-        """Path and label of each image. `findings` are those of this walk."""
+        """The path and label of each image. Each walk starts its own `findings`."""
         self.findings = findings = Findings()
         selection, left_out = Selection(self._top, self._choice), 0
         unreadable = _unreadable()
@@ -125,7 +125,7 @@ class FolderSource:
         """Each folder with its subfolders and files; as with os.walk, the caller sorts and filters the subfolders."""
         walked: set[str] = set()
         starts = [self._top]
-        for start in starts:  # linked folders come last, so that a folder inside is known by its own path
+        for start in starts:  # linked folders come last, so that a folder below the top is known by its own path
             for folder, subfolders, files in os.walk(start, onerror=self._note_unlisted):
                 real = os.path.realpath(folder)
                 if real in walked:
@@ -151,7 +151,7 @@ class FolderSource:
 
 
 def _unreadable() -> dict[str, str]:
-    """Why a suffix cannot be read: its kind, or a package that is not installed."""
+    """Suffix → why it cannot be read: its kind, or a package that is not installed."""
     missing = {
         suffix: f"{kind}, which needs one more package: pip install {package}"
         for (module, package), (kind, suffixes) in _WITH_PACKAGE.items()
@@ -162,7 +162,7 @@ def _unreadable() -> dict[str, str]:
 
 
 class BucketSource(FolderSource):
-    """The same for a folder in an object store: `s3://bucket/photos`.
+    """The images below a folder in an object store, such as `s3://bucket/photos`.
 
     Raises:
         InputError: the store cannot be listed, or the folder holds no image.

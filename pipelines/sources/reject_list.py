@@ -1,4 +1,4 @@
-"""Lists of rejected images, `id,path,reason,source`: how they are recognised, and one as a source of its own."""
+"""Lists of rejected images, `id,path,reason,source`: recognises them, and reads one as a source."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _READ_ROWS = 1000
 
 
 class Rejected(NamedTuple):
-    """One row of a list, as text. `source` is the real path or the address of what listed the image, '' if unknown."""
+    """One row of a list, as text. `source` is the real path or URL of the image's source, '' if unknown."""
 
     id: str
     path: str
@@ -27,7 +27,7 @@ class Rejected(NamedTuple):
 
 
 def read_rejects(path: os.PathLike[str]) -> list[Rejected] | None:
-    """The rows of a list that this program wrote, None for any other file."""
+    """The rows of a list that this program wrote; None for any other file."""
     try:
         layout = sniff(path)
         columns = tuple(layout.columns)
@@ -44,7 +44,7 @@ def read_rejects(path: os.PathLike[str]) -> list[Rejected] | None:
 
 
 class RejectSource:
-    """The images of a list, each as the source that it names lists it now, or else as the list does.
+    """The images of a list. Each row comes from the source that the list names, or from the list if that lacks it.
 
     Args:
         open_recorded: opens a source by its name.
@@ -85,7 +85,7 @@ class RejectSource:
             left = dict(listed)
             for row in self._rows_of(self._sources[name]):
                 if entry := left.pop(row.shown_id, None):
-                    # The path may have been mended in the list.
+                    # The user may have corrected the path in the list.
                     path = entry.path if os.path.exists(entry.path) else row.path
                     yield row._replace(path=path, fields={**row.fields, SOURCE: name})
             for entry in left.values():
@@ -101,7 +101,7 @@ class RejectSource:
 
 
 def _all_fields(sources: list[Source]) -> tuple[Field, ...]:
-    """The columns of several sources; text where they have different types."""
+    """The columns of several sources. A column that has different types in them becomes text."""
     fields: dict[str, Field] = {}
     for field in (field for source in sources for field in source.fields):
         other = fields.setdefault(field.name, field)
@@ -111,7 +111,7 @@ def _all_fields(sources: list[Source]) -> tuple[Field, ...]:
 
 
 def _open(name: str, open_recorded: Callable[[str], Source]) -> Source | None:
-    """The recorded source, None if it is not there any more or cannot be read."""
+    """The recorded source; None if it no longer exists or cannot be read."""
     try:
         return open_recorded(name) if name else None
     except InputError:

@@ -1,4 +1,4 @@
-"""What every source has in common: rows with stable ids, read in chunks, and the shard of them that is wanted."""
+"""What all sources have in common: rows with stable ids, read in chunks, and split into shards."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from ..fields import KEY, Field, hash_id
 from .column_types import ColumnType
 
 MAX_SHARDS = 100_000
-# os.fsencode looks these up on each call.
+# Looked up once: os.fsencode does so on each call.
 _ENCODING, _ERRORS = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()
 
 
 class Row(NamedTuple):
-    """One image to index. `path` is absolute or a URL; `line` is the spreadsheet's row number, the header being 1."""
+    """One image to index. `path` is absolute or a URL; `line` is its row number in a spreadsheet (the header is 1)."""
 
     id: int
     path: str
@@ -34,19 +34,19 @@ class Row(NamedTuple):
 
     @property
     def shown_id(self) -> str:
-        """The id as a person sees it."""
+        """The id as the user sees it: the text of a CSV if there is one."""
         return str(self.fields.get(KEY) or self.id)
 
 
 @dataclass
 class Findings:
-    """What a source found beside its rows. Of a folder it is complete once all chunks have been read.
+    """What a source found besides its rows. For a folder this is complete once all chunks have been read.
 
-    notes: lines for the person who runs the program.
-    unsupported: files of kinds that cannot be read, with the reason, as they were found in a folder.
-    unlisted: folders that cannot be listed, with the reason. What they hold is not known.
+    notes: lines to show the user.
+    unsupported: files in a folder whose kind cannot be read, with the reason, in the order of the walk.
+    unlisted: folders that cannot be listed, with the reason. Their content is unknown.
     undecided: columns of dates that may have the day or the month first.
-    types: the types that were asked for, by column; a date has its form if the cells settle it.
+    types: the requested types, by column; a date always has a form, from the cells if none was requested.
     """
 
     notes: list[str] = field(default_factory=list)
@@ -59,8 +59,8 @@ class Findings:
 class Source(Protocol):
     """A source that has been checked, with the fields of its rows and the number of rows in its shard.
 
-    is_folder: whether it lists what it finds, and not what somebody wrote.
-    fills: columns that it only fills in: another source may know more of them.
+    is_folder: whether it lists the files that it finds, and not rows that somebody wrote.
+    fills: columns that it fills only where they are empty, because another source may have better values.
     """
 
     fields: tuple[Field, ...]
@@ -105,7 +105,7 @@ class Shard(NamedTuple):
         bits = np.asarray(ids, np.int64).view(np.uint64)
         if self.of == 1:
             return np.ones(len(bits), bool)
-        # SplitMix64 (Steele, Lea and Flood 2014, as in Java's SplittableRandom) mixes ids that are all even, say.
+        # SplitMix64 (Steele, Lea and Flood 2014, as in Java's SplittableRandom) spreads multiples of 2, say, evenly.
         mixed = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
         mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
         mixed ^= mixed >> np.uint64(31)
@@ -121,7 +121,7 @@ def path_id(path: str) -> int:
 
 
 def absolute_in(base: str) -> Callable[[str], str]:
-    """A function that makes the cells of the column `path` absolute paths or URLs; '' stays ''.
+    """Returns a function that turns cells of the column `path` into absolute paths or URLs; '' stays ''.
 
     Args:
         base: the folder that relative paths start from, or the URL of the CSV that holds them.
@@ -138,7 +138,7 @@ def absolute_in(base: str) -> Callable[[str], str]:
             return path
         if server:
             return server + posixpath.normpath(posixpath.join(folder, path))
-        if path[0] in "~/" or "://" in path or os.name == "nt":  # other paths are relative: a million joins are saved
+        if path[0] in "~/" or "://" in path or os.name == "nt":  # other paths need neither call, which saves a million
             path = os.path.expanduser(local_path(path))
         path = os.path.join(folder, path)
         if ".." in path:

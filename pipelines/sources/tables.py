@@ -1,6 +1,6 @@
-"""Tables that are no CSV: JSON Lines, Parquet and DataFrames. Each becomes a temporary CSV and gets the same checks.
+"""Converts other tables to CSV: JSON Lines, Parquet and DataFrames. Each becomes a temporary CSV and is checked as one.
 
-Row numbers are those of the table, the first row being 1.
+Row numbers count the rows of the table from 1.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 _BATCH_ROWS = 20_000
-# How pandas names an index without a name in a Parquet file.
+# pandas' name for an unnamed index in a Parquet file.
 _INDEX = re.compile(r"__index_level_\d+__")
 
 
 def convert_file(path: os.PathLike[str], suffix: str, path_column: str) -> tuple[TemporaryFile, Layout]:
-    """A JSON Lines or Parquet file as a CSV without a header.
+    """Converts a JSON Lines or Parquet file to a CSV without a header.
 
     Raises:
         InputError: the file is damaged or has no column of paths.
@@ -35,7 +35,7 @@ def convert_file(path: os.PathLike[str], suffix: str, path_column: str) -> tuple
 
 
 def convert_frame(frame: DataFrame, path_column: str) -> tuple[TemporaryFile, Layout]:
-    """A DataFrame as a CSV without a header. An index that has a name is a column.
+    """Converts a DataFrame to a CSV without a header. A named index becomes a column.
 
     Raises:
         InputError: there is no column of paths.
@@ -51,7 +51,7 @@ def convert_frame(frame: DataFrame, path_column: str) -> tuple[TemporaryFile, La
 
 
 def _convert(name: str, path_column: str, write: Callable[[IO[str]], list[str]]) -> tuple[TemporaryFile, Layout]:
-    """What `write` writes, which returns the columns, as a CSV."""
+    """Lets `write` fill a temporary CSV; it returns the columns."""
     table = TemporaryFile(name)
     with open(table, "w", encoding="utf-8", newline="") as file:
         try:
@@ -94,7 +94,7 @@ def _write_parquet(path: os.PathLike[str], file: IO[str]) -> list[str]:
         with parquet.ParquetFile(path) as table:
             columns = [name for name in table.schema_arrow.names if not _INDEX.fullmatch(name)]
             for batch in table.iter_batches(_BATCH_ROWS, columns=columns):
-                # Arrow's own types: with NumPy's, a whole number column with gaps would become 1.0, 2.0.
+                # Arrow's own types: with NumPy's, an integer column with gaps would become 1.0, 2.0.
                 _write_frame(batch.to_pandas(types_mapper=pd.ArrowDtype, ignore_metadata=True), file)
     except (pa.ArrowException, OSError) as error:
         raise InputError(f"{path} is not a Parquet file that can be read: {' '.join(str(error).split())}") from error
