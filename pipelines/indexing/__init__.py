@@ -1,1 +1,1 @@
-"""What an insert run needs beside its pipeline: what changed since the last one, and the list of rejected images."""
+"""What an insert run needs besides its pipeline: what changed since the last run, and the list of rejected images."""

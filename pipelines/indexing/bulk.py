@@ -1,4 +1,4 @@
-"""Bulk load: Milvus itself reads files from its object store into a new collection, which then takes the name."""
+"""Bulk load: Milvus itself reads files from its object store into a new collection, which replaces the old one."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ if TYPE_CHECKING:
 
 BULK_ROWS = 50_000  # 100 MB a file at 512 dimensions
 _POLL_SECONDS = 1.0
-_VISIBLE_SECONDS = 300.0  # after Milvus has said that all files are imported
+_VISIBLE_SECONDS = 300.0  # to wait for all rows after Milvus has imported all files
 
 
 class BulkLoad(Collection):
-    """A collection as the target of a copy. It stays as it is until `flush`, which loads all of its rows anew.
+    """A collection as the target of a copy. It does not change until `flush`, which loads all its rows anew.
 
     Args:
         store: where Milvus reads files: a URL such as s3://bucket/folder, or a folder of the server's local storage.
@@ -55,7 +55,7 @@ class BulkLoad(Collection):
         self._files: list[str] = []
 
     def upsert(self, rows: Iterable[Mapping[str, Any]]) -> int:
-        """Take rows for the new collection; no id may come twice."""
+        """Take rows for the new collection. No id may occur twice."""
         new = list(rows)
         self._waiting += new
         self._ids.append(np.array([row[ID] for row in new], np.int64))
@@ -64,10 +64,10 @@ class BulkLoad(Collection):
         return len(new)
 
     def flush(self) -> None:
-        """Load the rows that were given, and the collection's other ones, into a new collection in its place.
+        """Load the given rows and the collection's other rows into a new collection, which takes its place.
 
         Raises:
-            StoreError: Milvus could not read a file, or lacks rows afterwards. The collection is as it was.
+            StoreError: Milvus could not read a file, or lacks rows afterwards. The collection is unchanged.
         """
         given = np.concatenate([np.zeros(0, np.int64), *self._ids])
         for rows in self.scan("", schema.field_names(self.describe())):
@@ -89,7 +89,7 @@ class BulkLoad(Collection):
         exchange(self, new, IMPORTED)
 
     def _write(self) -> None:
-        """Put the rows that wait into a file in the store."""
+        """Write the waiting rows to a file in the store."""
         if not self._waiting:
             return
         columns = _columns(self.describe())
@@ -140,7 +140,7 @@ def _columns(description: Mapping[str, Any]) -> pa.Schema:
 
 
 def _with_lists(part: pa.Table) -> pa.Table:
-    """Return embeddings as lists of any length, the only ones that Milvus reads."""
+    """Return the table with embeddings as lists of any length, because Milvus reads no others."""
     import pyarrow as pa
 
     at = part.column_names.index(EMBEDDING)
@@ -154,8 +154,8 @@ class ServerJobs:
         self._name, self._handler = collection.name, collection.client._get_connection()
 
     def start(self, file: str) -> Any:
-        """Import one file; return the job's id. A failed call is not repeated: it may have started the job."""
-        name = open_store(file)[1].partition("/")[2] if is_remote(file) else file  # a bucket's keys, without its name
+        """Import one file; return the job's id. A failed call is not repeated, because it may have started the job."""
+        name = open_store(file)[1].partition("/")[2] if is_remote(file) else file  # a key, without the bucket's name
         return call(self._handler.do_bulk_insert, self._name, "", [name], deadline=0)
 
     def is_done(self, job: Any) -> bool:

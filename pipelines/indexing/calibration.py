@@ -1,4 +1,4 @@
-"""Images of a source for a model that has to see some before it computes in int8."""
+"""Samples images of a source to calibrate a model that computes in int8."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CALIBRATION_IMAGES = 400
 
 
 def sample_images(source: Source, spec: ModelSpec, settings: Settings) -> np.ndarray:
-    """Return some hundred images, spread over the source: uint8[n, size, size, 3]."""
+    """Return up to 400 images, spread over the source: uint8[n, size, size, 3]."""
     step = max(1, source.total // CALIBRATION_IMAGES)
     rows = islice(chain.from_iterable(source.chunks(1000)), 0, step * CALIBRATION_IMAGES, step)
     decode = ImageDecode("rgb", size=spec.fit, reasons=True, deadline=True, **settings.decode_options)
@@ -27,10 +27,10 @@ def sample_images(source: Source, spec: ModelSpec, settings: Settings) -> np.nda
 
 
 def notes_on_int8(stored: Sequence[str], precision: str) -> list[str]:
-    """Return what is to be said when int8 comes to stand beside another precision, or another one beside int8.
+    """Return notes for the user if this run adds a precision, so that int8 and others are in one collection.
 
     Args:
-        stored: the precisions of the collection before the run. Where it had both already, it was said.
+        stored: the precisions of the collection before the run. If this run's is among them, nothing is new.
     """
     others = {*stored, precision} - {"int8"}
     if precision in stored or not others or "int8" not in (*stored, precision):

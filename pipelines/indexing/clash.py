@@ -1,4 +1,4 @@
-"""Equal ids in two sources: rows that would replace another source's images are found before any work is done."""
+"""Equal ids in two sources: before any work is done, finds rows that would replace another source's images."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ _LARGEST = 2**63 - 1
 def refuse_clash(collection: Collection, source: Source, name: str, gone: GoneFiles) -> None:
     """Check that no id that a source gives belongs to another image of another source.
 
-    A row is no clash if it has the same path or content, if it replaces nothing, as its file is not there, or if all
-    sources of the stored row are gone: then this is the same source, moved or renamed.
+    A row does not clash if it has the same path or content, if its file does not exist, so that it replaces nothing, or
+    if all sources of the stored row are gone: then this is the same source, moved or renamed.
 
     Args:
         name: the name of the source.
@@ -58,18 +58,18 @@ def refuse_clash(collection: Collection, source: Source, name: str, gone: GoneFi
 
 
 def refuse_lost_id(collection: Collection, source: Source) -> None:
-    """Raise InputError if a source gives the one id that a server stores and does not find again."""
+    """Raise InputError if a source gives the one id that a server stores but does not find again."""
     if isinstance(source, CsvSource) and is_server(collection.uri) and (source.given_ids == _LARGEST).any():
         raise InputError(f"a Milvus server does not find the id {_LARGEST} again: give that row another id")
 
 
 def _shared_ids(collection: Collection, given: np.ndarray, name: str) -> set[int]:
-    """Those of int64[n] ids that rows of other sources have, and of this one not."""
+    """Those of int64[n] ids that belong to rows of other sources but not to rows of this one."""
     shared: set[int] = set()
     if not collection.query(f"{schema.SOURCE} != {text_literal(name)}", [ID], limit=1):
         return shared
     for start in range(0, len(given), _CHUNK_ROWS):
-        # Not strong again: after a strong read these see the latest writes too.
+        # These reads need not be strong: after a strong read they, too, see the latest writes.
         stored = collection.get(given[start : start + _CHUNK_ROWS].tolist(), [schema.SOURCE], strong=False)
         shared.update(key for key, row in stored.items() if name not in _sources(row))
     return shared
@@ -100,5 +100,5 @@ def _is_same_image(row: Row, stored: Mapping[str, Any]) -> bool:
 
 
 def _may_exist(source: str, stored: Mapping[str, Any], gone: GoneFiles) -> bool:
-    """Whether a source of a stored row is there; a CSV on a disk that is not mounted, with its images, may be."""
+    """Whether a source of a stored row may exist. A CSV and its images may be on a disk that is not mounted."""
     return not source or gone.has_source(source, stored) or gone.state(stored) == UNMOUNTED

@@ -1,4 +1,4 @@
-"""The contents of files: their hashes, and which rows hold an embedding of each."""
+"""The contents of files: their hashes, and the rows that hold an embedding of each."""
 
 from __future__ import annotations
 
@@ -22,10 +22,11 @@ BLOCK = 1 << 20
 
 
 def hash_files(paths: Sequence[str], threads: int = 0) -> list[str]:
-    """Return BLAKE2b-128 of each file as 32 hexadecimal digits, '' for what cannot be read (decoding will say why).
+    """Return BLAKE2b-128 of each file as 32 hexadecimal digits; '' if it cannot be read (decoding will say why).
 
     Args:
-        threads: 0 takes one per core that this process may use; twice as many read, as they also wait for the disk.
+        threads: 0 takes one per core that this process may use. Twice as many read, but at most 8, because they also
+            wait for the disk.
     """
     return list(_readers(min(8, 2 * resolve_threads(threads))).map(_hash_file, paths))
 
@@ -52,9 +53,9 @@ def _hash_file(path: str) -> str:
 
 
 class Contents:
-    """Knows which rows hold each content, embedded by this model: in the collection, or soon, by this run.
+    """Knows which rows hold this model's embedding of each content: in the collection, or soon, from this run.
 
-    The contents of this run stay in memory, 200 bytes a row. The collection is asked for the others.
+    The contents of this run stay in memory, 200 bytes a row. The others are looked up in the collection.
     """
 
     def __init__(self, collection: Collection, model_id: str) -> None:
@@ -64,7 +65,7 @@ class Contents:
         self._of_this_run: dict[bytes, int] = {}
 
     def find_rows(self, contents: set[str], names: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
-        """Return content → its stored rows by id, whatever model embedded them. Makes one query for 1,000 of them."""
+        """Return content → its stored rows by id, whichever model embedded them. Makes one query per 1,000 contents."""
         found: dict[str, list[dict[str, Any]]] = {}
         for part in chunked([] if self._was_empty else sorted(contents - {""})):
             expression = f"{schema.HASH} in {list_literal(part)}"
@@ -74,7 +75,7 @@ class Contents:
         return found
 
     def find_holder(self, content: str, stored: Iterable[Mapping[str, Any]]) -> int | None:
-        """Return the id of a row with the content, which this run embeds or is among `stored`."""
+        """Return the id of a row with the content: one that this run embeds, or one of `stored`."""
         if content and (key := self._of_this_run.get(bytes.fromhex(content))) is not None:
             return key
         return next((row[schema.ID] for row in stored if row[schema.MODEL] == self._model_id), None)

@@ -1,26 +1,25 @@
 """Exchange: a new collection, filled beside the old one, takes its name.
 
-Until then the old collection stays as it is and can be searched. An exchange that was killed is completed by the next
-run.
+Until then the old collection stays unchanged and can be searched. The next run completes an exchange that was killed.
 """
 
 from __future__ import annotations
 
 from ..milvus.collection import Collection
 
-# What the names of a new collection and of the old one end in during the exchange, by what the exchange is for.
+# Suffixes of the new and the old collection's names during an exchange, for each of its purposes.
 REEMBEDDED = ("__reembed", "__replaced")
 REBUILT = ("__rebuild", "__outdated")
 IMPORTED = ("__import", "__former")
 
 
 def sibling(collection: Collection, suffix: str) -> Collection:
-    """Return the collection of the same Milvus whose name ends in `suffix`."""
+    """Return the collection in the same Milvus with this suffix after its name."""
     return Collection(collection.uri, collection.name + suffix, collection.token)
 
 
 def exchange(collection: Collection, new: Collection, names: tuple[str, str]) -> None:
-    """Put `new` in the place of the collection, which is dropped."""
+    """Give `new` the name of the collection, and drop the old one."""
     new.flush()
     old = sibling(collection, names[1])
     sibling(collection, "").rename(old.name)

@@ -1,4 +1,4 @@
-"""Execution: the steps of a plan, carried out in batches, a few of them at the same time."""
+"""Execution: carries out the steps of a plan in batches, a few of them at the same time."""
 
 from __future__ import annotations
 
@@ -23,20 +23,21 @@ from .takeover import finish, marked
 if TYPE_CHECKING:
     from towhee.runtime.runtime_pipeline import RuntimePipeline
 
-# Batches at the same time: one decoding, one in the model, one on its way to Milvus. This number, and not the length
-# of the source, bounds the memory: Towhee's own queues hold 1,000 rows of any size.
+# Number of batches in flight: one is decoded, one is in the model, one is on its way to Milvus. This bounds the memory,
+# however long the source is. Towhee's own queues would hold 1,000 rows of any size.
 IN_FLIGHT = 3
-# For so long a batch is sent again to a model server that is away: as long as a call waits for Milvus.
+# Seconds to retry a batch while the model server cannot be reached (a call waits as long for Milvus), and seconds
+# between two tries.
 AWAY_SECONDS, RETRY_SECONDS = 180.0, 2.0
 
 
 class Executor:
-    """Carries out plans and yields what became of each row, batch by batch in the order in which they were started.
+    """Carries out plans. Yields the outcome of each row, batch by batch, in the order in which batches were started.
 
     Args:
-        pipeline: made by `build_insert`.
-        batch_size: images of one call of the pipeline.
-        reading: made by `build_metadata`, None if nothing is read from files that are not embedded.
+        pipeline: from `build_insert`.
+        batch_size: number of images in one call of the pipeline.
+        reading: from `build_metadata`; None if nothing is read from files that are not embedded.
     """
 
     def __init__(
@@ -48,18 +49,18 @@ class Executor:
         self._batch_size = batch_size
         self._profile = profile
         self._pool = ThreadPoolExecutor(IN_FLIGHT, thread_name_prefix="insert")
-        self._in_flight: deque[tuple[Sequence[str], Future[list[Outcome]]]] = deque()  # with the contents it embeds
-        self._to_embed: list[Embed] = []  # until there are enough for a batch
+        self._in_flight: deque[tuple[Sequence[str], Future[list[Outcome]]]] = deque()  # with the contents to embed
+        self._to_embed: list[Embed] = []  # steps that wait until there are enough for a batch
         self._embedding: set[str] = set()  # contents of `_to_embed` and `_in_flight`
-        self._duplicates: list[Reuse] = []  # until the row with the same content is stored
+        self._duplicates: list[Reuse] = []  # steps that wait until the row with the same content is stored
 
     @property
     def capacity(self) -> int:
-        """Images in flight at the same time."""
+        """Maximum number of images in flight."""
         return IN_FLIGHT * self._batch_size
 
     def execute(self, plans: Iterable[list[Step]]) -> Iterator[list[Outcome]]:
-        """Carry out the plans to the end."""
+        """Carry out all plans."""
         for plan in plans:
             yield from self._start(plan)
             yield from self._send_batches()
@@ -70,12 +71,12 @@ class Executor:
         yield from self.finish()
 
     def finish(self) -> Iterator[list[Outcome]]:
-        """Wait for what is in flight. After Ctrl-C this ends the run; rows that wait for a batch are left out."""
+        """Wait for the batches in flight. After Ctrl-C this ends the run, without the rows that wait for a batch."""
         while self._in_flight:
             yield self._collect()
 
     def close(self, wait: bool = False) -> None:
-        """End the threads, without starting what waits, and the pipeline's processes. May be called again."""
+        """End the threads, without starting waiting tasks, and the pipeline's processes. May be called again."""
         self._pool.shutdown(wait=wait, cancel_futures=True)
         self._pipeline.flush()
 
@@ -92,7 +93,7 @@ class Executor:
             self._embedding.add(step.content)
 
     def _reuse(self, steps: Sequence[Reuse]) -> Iterator[list[Outcome]]:
-        """Store rows with embeddings that are stored already. Rows whose content is being embedded have to wait."""
+        """Store rows whose embeddings are already stored. Rows whose content is being embedded have to wait."""
         if not steps:
             return
         ready = [step for step in steps if step.embed.content not in self._embedding]
@@ -102,7 +103,7 @@ class Executor:
         found: list[Reuse] = []
         for step in ready:
             entity, holder = step.embed.entity, holders.get(step.holder, {})
-            # The holder may have been rejected, or may have changed since it was looked up.
+            # The holder may have been rejected, or may have changed since the look-up.
             if all(holder.get(name) == entity[name] for name in (schema.HASH, schema.MODEL)):
                 embedding = np.asarray(holder[EMBEDDING], np.float32)
                 entity |= {EMBEDDING: embedding, schema.PRECISION: holder[schema.PRECISION]}
@@ -120,7 +121,7 @@ class Executor:
             yield from self._reuse(duplicates)
 
     def _send_batches(self, smallest: int = 0) -> Iterator[list[Outcome]]:
-        """Send full batches to the pipeline; with `smallest` also a last one of fewer images."""
+        """Send full batches to the pipeline; with `smallest`, also a last batch of at least this many images."""
         while len(self._to_embed) >= (smallest or self._batch_size):
             batch, self._to_embed = self._to_embed[: self._batch_size], self._to_embed[self._batch_size :]
             yield from self._send(self._embed, batch, contents=[step.content for step in batch])
@@ -148,7 +149,7 @@ class Executor:
         return [step.embed.outcome(step.kind, read=read.get(step.embed.row.id, ())) for step in steps]
 
     def _read_metadata(self, steps: list[Embed]) -> dict[int, list[str]]:
-        """Put what the files tell into the entities. Return id → the columns of which its file tells a value."""
+        """Add the files' metadata to the entities. Return id → the columns for which its file has a value."""
         if self._reading is None or not steps:
             return {}
         (metadata,) = run(self._reading, [step.row.path for step in steps], profile=self._profile)
@@ -157,7 +158,7 @@ class Executor:
         return {step.row.id: _told(own) for step, own in zip(steps, metadata, strict=True)}
 
     def _embed(self, batch: list[Embed]) -> list[Outcome]:
-        """Run the pipeline on one batch, which embeds and stores it. Rows whose image broke are deleted."""
+        """Embed and store one batch with the pipeline. Stored rows whose image is now broken are deleted."""
         entities, paths = list(map(marked, batch)), [step.row.path for step in batch]
         reasons, metadata, written = self._run(entities, paths)
         outcomes = list(map(_outcome, batch, reasons, metadata, written))
@@ -168,7 +169,7 @@ class Executor:
         return outcomes
 
     def _run(self, entities: list[Any], paths: list[str]) -> list[Any]:
-        """Run the pipeline, again while the model's server is away. Only its last step changes anything."""
+        """Run the pipeline; retry while the model server cannot be reached. Only its last step changes anything."""
         until = time.monotonic() + AWAY_SECONDS
         while True:
             try:

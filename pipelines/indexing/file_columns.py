@@ -1,4 +1,4 @@
-"""Which columns of a collection are read from the files, and which of them a run reads."""
+"""Decides which columns of a collection come from the files, and which of them a run reads."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from ..images.place import has_places
 
 
 class FileColumns(NamedTuple):
-    """What a run is to read from the files.
+    """What a run reads from the files.
 
-    adds: True adds columns to a collection that exists and reads its files again; False reads nothing; None reads the
-        columns that the collection has, and all for a new one.
-    names: the columns that can be read and were asked for.
-    is_chosen: whether they were asked for one by one.
+    adds: True adds columns to an existing collection and reads its files again; False reads nothing; None reads the
+        columns that the collection has, or all for a new one.
+    names: the columns that can be read and were requested.
+    is_chosen: whether they were requested one by one.
     """
 
     adds: bool | None
@@ -43,14 +43,14 @@ class FileColumns(NamedTuple):
         return cls(adds, tuple(name for name in known if not chosen or name in chosen), bool(chosen))
 
     def new(self, stored: Sequence[Field] | None, source: Sequence[Field]) -> tuple[Field, ...]:
-        """Return the columns that the collection lacks. One that a table has is never read from the files.
+        """Return the columns that the collection lacks. A column of a table is never read from the files.
 
         Args:
             stored: the columns of the collection, None for a new one.
             source: the columns of the source.
 
         Raises:
-            InputError: columns were asked for that the collection lacks.
+            InputError: the collection lacks columns that were requested.
         """
         known = {field.name for field in (*(stored or ()), *source)}
         new = [name for name in self.names if name not in known]

@@ -1,8 +1,8 @@
-"""Which stored files are gone. A file that only cannot be seen now is kept.
+"""Tells which stored files are gone. A file that merely cannot be seen now is kept.
 
-A local file is gone if the lowest folder above it that is left can be listed, does not hold it, and lies on the disk
-that held the file when it was indexed: under a mount point without its disk nothing is gone. A remote one is gone if
-its server answers 404 or 410, or if the listing of its object store lacks it.
+A local file is gone if the deepest existing folder above it can be listed, does not hold it, and is on the disk that
+held the file when it was indexed. While that disk is not mounted, no file of it is gone. A remote file is gone if its
+server answers 404 or 410, or if the listing of its object store lacks it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ..milvus import schema
 from ..milvus.collection import Collection
 from ..milvus.literals import text_literal
 
-LOOKS = 32  # at the same time, as images are fetched
+LOOKS = 32  # files looked for at the same time, as many as images are fetched
 _SAMPLE_ROWS = 1000
 MAYBE_MOVED = "they may be files that have moved, and are still being written"
 
@@ -27,7 +27,7 @@ MAYBE_MOVED = "they may be files that have moved, and are still being written"
 class GoneFiles:
     """Looks for the files of stored rows.
 
-    They have PATH, SOURCE and, since version 2, DEVICE; MTIME_NS and SIZE, too, where `keep_moved` is used.
+    Rows need PATH, SOURCE and, since version 2, DEVICE; with `keep_moved` also MTIME_NS and SIZE.
     """
 
     def __init__(self, collection: Collection, allow_private: bool = False) -> None:
@@ -38,11 +38,11 @@ class GoneFiles:
         self._moved: set[tuple[int, int]] = set()
 
     def note_device(self, stored: int, now: int) -> None:
-        """Note that a file that lay on a disk with one number is found on one with another: what is stored changes."""
+        """Note that a file stored with one st_dev now has another one. The run may overwrite the stored one."""
         self._noted.setdefault(stored, set()).add(now)
 
     def keep_moved(self, files: Iterable[Mapping[str, Any]]) -> None:
-        """Keep the rows of files that may have become one of these, which nobody has read yet."""
+        """Keep rows whose files may have moved and become one of these, which have not been read yet."""
         self._moved |= {(file[schema.MTIME_NS], file[schema.SIZE]) for file in files}
 
     def states(self, rows: Iterable[Mapping[str, Any]]) -> dict[int, str]:
@@ -65,7 +65,7 @@ class GoneFiles:
         return self._judge(row, state, device)
 
     def has_source(self, name: str, row: Mapping[str, Any]) -> bool:
-        """Return whether a source of a row is there, or may be."""
+        """Return whether a source of a row exists or may exist."""
         state, device = self._presence.look(name)
         held_the_file = row[PATH].startswith(os.path.join(name, ""))
         return (self._judge(row, state, device) if held_the_file else state) != GONE
@@ -78,11 +78,11 @@ class GoneFiles:
         stored = row.get(schema.DEVICE, -1)
         if device == stored != -1:
             return GONE
-        # A disk can have another number after a restart: then other rows with the old number tell the new one.
+        # A disk can have another number after a restart. Other files stored with the old number then tell the new one.
         return GONE if device in self._devices_now(stored, row[schema.SOURCE]) else UNMOUNTED
 
     def _devices_now(self, stored: int, source: str) -> set[int]:
-        """Return on which devices files are found now that lay on this one; with -1, all files of the same source."""
+        """Return the present devices of files that were stored with this one; with -1, of all files of the source."""
         key = (stored, source if stored == -1 else "")
         if key not in self._devices:
             other_rows = f"{schema.SOURCE} == {text_literal(source)}"

@@ -1,4 +1,4 @@
-"""Which stored row is which row of a source: one file is one row, whoever lists it and wherever it has moved to."""
+"""Matches rows of a source with stored rows. One file is one row, whoever lists it and wherever it has moved."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from ..sources.source import Row, path_id
 from .gone import GoneFiles
 
 Stored = Mapping[str, Any]
-# Of the rows with one content, as of a thousand white pages.
+# Of rows with one content, such as a thousand white pages: how many to compare, and how many files to look for.
 _MAX_ALIKE, _MAX_LOOKS = 1000, 20
-# One of 8 million ids that are derived from a path is no larger.
+# Only one in 8 million ids that are derived from a path is this small.
 _LARGEST_GIVEN = 2**40
 
 
 class Match(NamedTuple):
-    """A row of a source and the stored row that it is, None for a new one.
+    """A row of a source and the stored row that it matches, None for a new one.
 
-    listed: as the source lists it.
-    row: with the id under which it is to be stored, and its real path if that is stored.
-    moved: its file has moved: the stored row's own is gone.
-    is_taken: another row has the id.
-    absorbed: another row with the same file, which becomes one with this row.
+    listed: the row as the source lists it.
+    row: the row with the id under which it will be stored, and with its real path if that is the stored one.
+    moved: whether its file has moved, so that the stored row's file is gone.
+    is_taken: whether another row has the id.
+    absorbed: another stored row of the same file, which is merged into this one.
     """
 
     listed: Row
@@ -43,7 +43,7 @@ class Match(NamedTuple):
 
     @property
     def replaces(self) -> tuple[int, ...]:
-        """Ids of stored rows that are stored under the id of this row from now on."""
+        """Ids of stored rows that will be stored under the id of this row instead."""
         return tuple(one[ID] for one in (self.stored, self.absorbed) if one is not None and one[ID] != self.row.id)
 
 
@@ -59,10 +59,10 @@ class Identity:
         self._collection, self._names, self._source, self._gone = collection, list(names), source, gone
         self._was_empty = collection.count() == 0
         self._real_folder = lru_cache(1000)(os.path.realpath)
-        self._used: set[int] = set()  # ids of moved rows, and those of new rows that are not derived from their path
+        self._used: set[int] = set()  # ids of stored rows that were taken over, and free ids for new rows
 
     def match(self, rows: Sequence[Row]) -> list[Match]:
-        """Find rows by their ids, then by their paths. Makes one query more if rows are new or have another path."""
+        """Find rows by their ids, then by their paths. Makes a second query if rows are new or have another path."""
         stored = self._collection.get([row.id for row in rows], self._names)
         matches = [Match(row, row, stored.get(row.id)) for row in rows]
         strangers = [
@@ -83,9 +83,9 @@ class Identity:
         """Find the row of a file that has moved, or that was listed by a link to it.
 
         Args:
-            match: of a row that has another path than its stored row, or none.
-            device: st_dev of its file.
-            alike: stored rows with the content of its file, by id.
+            match: the match of a row that has another path than its stored row, or has no stored row.
+            device: st_dev of the row's file.
+            alike: stored rows with the content of the row's file, by id.
         """
         row, found = match.row, match.stored
         if found is not None:  # by an id that a CSV gives
@@ -100,7 +100,7 @@ class Identity:
         return match._replace(row=self._with_free_id(row)) if match.is_taken and not _is_given(row) else match
 
     def _resolve(self, row: Row, found: Stored | None, alike: Sequence[Stored]) -> Match:
-        """Choose among the row with the same id, which has another path, and those with the same path."""
+        """Choose between the stored row with the same id but another path, and those with the same path."""
         others = self._unused(row, alike)
         if found is not None and _is_given(row):
             absorbed = next((one for one in others if one[ID] != found[ID]), None)
@@ -112,7 +112,7 @@ class Identity:
         return self._claim(row, best)
 
     def _claim(self, row: Row, stored: Stored | None, moved: bool = False) -> Match:
-        """Take a stored row over: with its id, or with the one that a CSV gives."""
+        """Take a stored row over, with its id or with the one that a CSV gives."""
         if stored is None:
             return Match(row, row, None)
         if moved or _is_given(row):
@@ -121,16 +121,16 @@ class Identity:
         return Match(row, own if _is_given(row) else own._replace(id=stored[ID]), stored, moved)
 
     def _unused(self, row: Row, alike: Iterable[Stored]) -> list[Stored]:
-        """Those of some rows that a row may be: a CSV with ids has a row for each, but no other one for their file."""
+        """The rows of `alike` that a row may match. A CSV has one row per given id, even if two ids share one file."""
         given = _is_given(row)
         return [one for one in alike if one[ID] not in self._used and not (given and _has_given_id(one, self._source))]
 
     def _with_real_path(self, row: Row, stored: Stored) -> Row:
-        """A file that is listed by a link, too, keeps its real path."""
+        """The row with the stored path if that is its real path: the source may list a link to the file."""
         return row._replace(path=stored[PATH]) if stored[PATH] in self._paths(row) else row
 
     def _with_free_id(self, row: Row) -> Row:
-        """The row with the next free id, if another row has the id that is derived from its path."""
+        """The row with the next free id if another row has the id that is derived from its path."""
         key = row.id
         while key in self._used or self._collection.get([key], [PATH]):
             key = (key + 1) % 2**63
@@ -164,7 +164,7 @@ def _is_given(row: Row) -> bool:
 
 
 def _has_given_id(stored: Stored, source: str) -> bool:
-    """Whether a CSV gave the id of a stored row, as far as can be told from a row that has moved."""
+    """Whether a CSV gave the id of a stored row: a guess, because the row's path may have changed since."""
     if stored[schema.KEY] or stored[ID] == path_id(stored[PATH]):
         return bool(stored[schema.KEY])
     return abs(stored[ID]) <= _LARGEST_GIVEN or source in schema.split_sources(stored[schema.SOURCE])
@@ -178,6 +178,6 @@ def _is_storable(path: str) -> bool:
 
 
 def _common_tail(path: str, other: str) -> int:
-    """The number of names that two paths have in common at their ends."""
+    """The number of names that two paths share at their ends."""
     pairs = zip(reversed(path.split("/")), reversed(other.split("/")), strict=False)
     return len(list(takewhile(lambda pair: pair[0] == pair[1], pairs)))

@@ -1,4 +1,4 @@
-"""What is stored of a row: a source speaks only of its own columns, and of no other source."""
+"""Merges a row with what is stored. A source changes only its own columns, and does not speak for other sources."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from .identity import Match
 
 
 class Merger:
-    """Makes the entities of one source's rows from what the rows say and what is stored.
+    """Makes the entities of one source's rows from the rows and from what is stored.
 
     Args:
         fields: the columns of the collection.
         source: name of the source.
-        fills: columns that the source only fills in where they are empty.
+        fills: columns that the source fills only where they are empty.
     """
 
     def __init__(
@@ -31,7 +31,7 @@ class Merger:
         self._sources_there: dict[str, bool] = {}
 
     def merge(self, match: Match) -> dict[str, Any]:
-        """Return all fields but the embedding and what is read from the file."""
+        """Return all fields except the embedding and what is read from the file."""
         row, stored = match.row, match.stored
         own = {ID: row.id, PATH: row.path, **self._own}
         if stored is None:
@@ -47,12 +47,12 @@ class Merger:
         return entity
 
     def _follows_path(self, key: str, match: Match, stored: Mapping[str, Any]) -> bool:
-        """Whether the stored value came from the name of the folder that the file has left."""
+        """Whether the stored value is the name of the folder that the file has left."""
         before = stored[PATH]
         return bool(before != match.row.path and stored[key] == os.path.basename(os.path.dirname(before)))
 
     def _merge_sources(self, match: Match, stored: Mapping[str, Any], source: str) -> str:
-        """The sources of a stored row that are left, and those of the row."""
+        """The sources of the stored row that still list it, and those of the row."""
         text = str(stored[schema.SOURCE])
         if (text == source or not source) and match.absorbed is None:
             return text
@@ -64,7 +64,7 @@ class Merger:
         return schema.join_sources([*left, *own])
 
     def _still_lists(self, name: str, match: Match, stored: Mapping[str, Any]) -> bool:
-        """Whether another source exists, and is no folder that the file has left."""
+        """Whether another source exists, and is not a folder that the file has left."""
         folder = os.path.join(name, "")
         if stored[PATH].startswith(folder) and not match.row.path.startswith(folder) and match.moved:
             return False

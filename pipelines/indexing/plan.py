@@ -1,4 +1,4 @@
-"""Planning: what has to be done about each row of a source, so that a second run repeats no work."""
+"""Planning: decides what to do for each row of a source, so that a second run repeats no work."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from .merge import Merger
 from .prune import Listing
 from .steps import Embed, Reuse, Step, same
 
-# Rows that are planned together: as many as one look-up in Milvus takes.
+# Number of rows planned together: as many as one look-up in Milvus takes.
 PLAN_ROWS = 1000
-# When one of these changes, the file has to be read again.
+# The file has to be read again when one of these changes.
 _FILE_FIELDS = (PATH, schema.MTIME_NS, schema.SIZE, schema.MODEL)
 
 
@@ -32,15 +32,15 @@ class Planner:
     """Compares the rows of one source with a collection, by path, modification time, size and fields.
 
     Args:
-        source: name of the source, stored with each row; rows may bring another in their fields.
-        known: the collection whose rows these are, if `collection` is to replace it.
+        source: name of the source, stored with each row unless the row's fields name another one.
+        known: the collection that holds the rows now, if `collection` will replace it.
         checksum: compare the content of the files instead of their time and size.
         threads: for hashing files, see `hash_files`.
         precision: of the embeddings that this run makes.
-        fills: columns that the source only fills in where they are empty, as a folder does with labels.
-        rest_seconds: how long a file must not have changed to be read.
+        fills: columns that the source fills only where they are empty, as a folder does with labels.
+        rest_seconds: seconds that must have passed since a file changed before it is read.
         reads: the columns that are read from the files.
-        reads_again: also from files that look untouched.
+        reads_again: read them also from files that look unchanged.
     """
 
     def __init__(
@@ -64,14 +64,14 @@ class Planner:
         self._names = [schema.HASH, schema.DEVICE, *self._compared]
         self._identity = Identity(self._known, self._names, source, gone)
         self.listing = Listing()
-        self.replaced: set[int] = set()  # ids of rows that got the id of a CSV
+        self.replaced: set[int] = set()  # former ids of rows that got the id of a CSV
         self._rest_seconds = rest_seconds
-        self.unfinished: list[Embed] = []  # rows that were passed over because somebody may still write their file
+        self.unfinished: list[Embed] = []  # rows skipped because another program may still write their file
 
     def plans(self, source: Source, first: int) -> Iterator[list[Step]]:
         """Yield a plan for each chunk of the source. The first chunk has at most `first` rows.
 
-        Planning reads the files, and the model waits for the first plan.
+        Planning reads the files, and the model is idle until the first plan.
         """
         for rows in _split_first(source.chunks(PLAN_ROWS), first):
             start = time.perf_counter()
@@ -81,7 +81,7 @@ class Planner:
             yield steps
 
     def plan(self, rows: Sequence[Row]) -> list[Step]:
-        """Return one step for each row. Looks up all rows in one call, and reads the files that may have changed."""
+        """Return a step for each row except unfinished ones. Looks up all rows in one call, and reads changed files."""
         steps: list[Step] = []
         changed: list[Embed] = []
         for step in self._with_before([self._embed(match) for match in self._identity.match(rows)]):
@@ -112,7 +112,7 @@ class Planner:
         return Embed(match.row, entity, match.stored, match, exists)
 
     def _with_before(self, steps: list[Embed]) -> list[Embed]:
-        """The steps compared with the rows of the collection to fill, if the rows were found in another one."""
+        """The steps, with `before` from the collection to fill if the rows were found in another one."""
         if self._known is self._collection:
             return steps
         stored = self._collection.get([step.row.id for step in steps], self._names)
@@ -128,7 +128,7 @@ class Planner:
             self.listing.remote.append(step.row.id)
 
     def _add_contents(self, changed: Sequence[Embed]) -> None:
-        """Put the content's hash into each entity: the stored one if the file looks untouched."""
+        """Put the content's hash into each entity: the stored one if the file looks unchanged."""
         unread = []
         for step in changed:
             if step.before and not self._checksum and same(step.before, step.entity, _FILE_FIELDS):
@@ -150,7 +150,7 @@ class Planner:
             if self._checksum and not self._reads_again and step.content and self._is_stored(step):
                 steps.append(step.outcome("unchanged"))
             elif step.before and step.keeps_image and not (self._checksum and is_remote(step.row.path)):
-                # Of a remote file only fetching would tell.
+                # Excludes remote files under --checksum: only fetching them tells whether they changed.
                 steps.append(Reuse(step, step.before[ID], self._reads_again))
             else:
                 if step.has_other_image:
@@ -169,11 +169,11 @@ class Planner:
         return same(step.before, step.entity, [schema.HASH, *self._compared])
 
     def _forget_metadata(self, entity: dict[str, Any]) -> None:
-        """Empty what was read from another image."""
+        """Empty the columns that were read from another image."""
         entity.update((key, empty) for key, empty in self._from_file.items() if key != self._modified)
 
     def _find_moved(self, step: Embed, alike: Sequence[Mapping[str, Any]]) -> Embed:
-        """The same step, or that for a stored row whose file has moved."""
+        """The same step, or one for the stored row whose file has moved here."""
         if step.match.stored is not None and not step.has_other_path:
             return step
         match = self._identity.match_content(step.match, step.entity[schema.DEVICE], alike)
@@ -185,7 +185,7 @@ class Planner:
 
 
 def _split_first(chunks: Iterator[list[Row]], count: int) -> Iterator[list[Row]]:
-    """Yield the same rows, with the first chunk split after `count` rows."""
+    """Yield the same chunks, with the first one split after `count` rows."""
     first = next(chunks, [])
     yield from filter(None, (first[:count], first[count:]))
     yield from chunks
@@ -194,7 +194,7 @@ def _split_first(chunks: Iterator[list[Row]], count: int) -> Iterator[list[Row]]
 def _stat(path: str) -> tuple[int, int, int, bool]:
     """Return modification time in ns, size in bytes and device, and whether the file exists or may exist.
 
-    What is unknown is 0, the device -1.
+    Unknown values are 0; an unknown device is -1.
     """
     if is_remote(path):
         return 0, 0, -1, True
@@ -208,12 +208,12 @@ def _stat(path: str) -> tuple[int, int, int, bool]:
 
 
 def _seconds_since_change(path: str) -> float:
-    """Return how long a file has kept its content, its name and its times. It is negative where clocks differ."""
+    """Return the seconds since a file's content, name or times last changed. Negative if clocks differ."""
     try:
         status = os.stat(path)
     except (OSError, ValueError):
         return math.inf
-    return time.time() - (status.st_mtime if os.name == "nt" else status.st_ctime)  # Windows: that of its creation
+    return time.time() - (status.st_mtime if os.name == "nt" else status.st_ctime)  # on Windows ctime is the creation
 
 
 def _why_unstorable(row: Row) -> str:

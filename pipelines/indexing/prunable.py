@@ -1,4 +1,4 @@
-"""What an insert with --prune would remove."""
+"""Finds what an insert with --prune would remove."""
 
 from __future__ import annotations
 

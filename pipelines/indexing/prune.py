@@ -1,4 +1,4 @@
-"""Pruning: rows that their source no longer lists, and rows whose file is gone."""
+"""Pruning: removes rows that their source no longer lists, and rows whose file is gone."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ if TYPE_CHECKING:
 # Called with the number of rows that are gone and the number of all rows that were looked at; returns whether to remove
 # them.
 Confirm = Callable[[int, int], bool]
-_ROWS = 4000  # looked at together
+_ROWS = 4000  # rows checked together
 
 
 @dataclass
 class Listing:
     """The ids of the rows that a source lists.
 
-    present: their file is there, or may be there. missing: it is not. remote: among `present`, those at an address.
+    present: their file exists or may exist. missing: it does not exist. remote: those of `present` that are at a URL.
     """
 
     present: array[int] = field(default_factory=lambda: array("q"))
@@ -49,9 +49,9 @@ class Pruned:
     """What pruning did, or would do.
 
     rows: id, path and sources of the rows that no source lists or whose file is gone.
-    removed: the number of them, 0 unless it was confirmed.
+    removed: the number of rows that were removed, 0 unless it was confirmed.
     kept: reason → number of rows whose file could not be seen.
-    written_to: the CSV that lists the removed rows, '' without any.
+    written_to: the CSV that lists the removed rows, '' if there are none.
     """
 
     rows: list[dict[str, Any]] = field(default_factory=list)
@@ -70,7 +70,7 @@ class Pruned:
 
 
 def source_name(source: str | os.PathLike[str] | DataFrame) -> str:
-    """Return what names a source in its rows: a real path or an address, '' for a DataFrame."""
+    """Return the name of a source in its rows: a real path or a URL, '' for a DataFrame."""
     if not isinstance(source, (str, os.PathLike)):
         return ""
     text = os.fspath(source)
@@ -80,17 +80,17 @@ def source_name(source: str | os.PathLike[str] | DataFrame) -> str:
 def prune_source(
     collection: Collection, source: str, listing: Listing, is_folder: bool, gone: GoneFiles, confirm: Confirm
 ) -> Pruned:
-    """Take the source from the rows that it no longer lists or whose file is gone, and remove those without another.
+    """Take the source from rows that it no longer lists or whose file is gone; remove rows without another source.
 
     Args:
-        is_folder: a row that is not listed counts only if its file was looked for: its folder may be unlistable now.
+        is_folder: check the files of rows that are not listed, because their folder may be impossible to list now.
 
     Raises:
-        InputError: not one file of the source exists, as when a disk is not mounted.
+        InputError: none of the source's files exists, as when a disk is not mounted.
     """
     stored = np.fromiter((key for rows in _scan(collection, source) for key in _ids(rows)), np.int64)
     unseen = np.setdiff1d(stored, np.array(listing.present, np.int64))
-    # NumPy takes an empty list for numbers with a point, in which ids of 64 bits are no longer distinct.
+    # Without a dtype an empty array would be float64, in which 64-bit ids are no longer distinct.
     looked_for = np.array([*listing.missing, *(() if is_folder else listing.remote)], np.int64)
     doubtful = np.intersect1d(stored, looked_for)
     pruned, let_go = Pruned(), []
@@ -115,7 +115,7 @@ def prune_source(
 
 
 def prune_collection(collection: Collection, gone: GoneFiles, confirm: Confirm) -> Pruned:
-    """Remove the rows whose file is gone, whatever source lists them."""
+    """Remove the rows whose file is gone, whichever source lists them."""
     pruned, total = Pruned(), 0
     for rows in collection.scan("", _names(collection)):
         states = gone.states(rows)
@@ -128,7 +128,7 @@ def prune_collection(collection: Collection, gone: GoneFiles, confirm: Confirm) 
 
 
 def _remove(collection: Collection, pruned: Pruned) -> None:
-    """List the rows in a new file, and then delete them."""
+    """List the rows in a new file, then delete them."""
     if pruned.rows:
         pruned.written_to = _write_list(pruned.rows)
         collection.delete(_ids(pruned.rows))
@@ -136,7 +136,7 @@ def _remove(collection: Collection, pruned: Pruned) -> None:
 
 
 def _rename(collection: Collection, sources: Mapping[int, str]) -> None:
-    """Store rows with other sources."""
+    """Replace the sources of rows."""
     names = schema.field_names(collection.describe())
     for rows in _in_parts(collection, list(sources), names):
         collection.upsert({**row, schema.SOURCE: sources[row[ID]]} for row in rows)
@@ -170,7 +170,7 @@ def write_rows(rows: Iterable[Mapping[str, Any]], file: IO[str]) -> None:
 
 
 def listed(row: Mapping[str, Any]) -> dict[str, str]:
-    """Return what is listed of a row: the id as it was given, the path, and the sources, between '; '."""
+    """Return the cells that list a row: the id as it was given, the path, and the sources, separated by '; '."""
     sources = "; ".join(schema.split_sources(row[schema.SOURCE]))
     return {"id": row.get(schema.KEY) or str(row[ID]), "path": row[PATH], "source": sources}
 
@@ -180,7 +180,7 @@ def _without(row: Mapping[str, Any], source: str) -> str:
 
 
 def _scan(collection: Collection, source: str) -> Iterator[list[dict[str, Any]]]:
-    """All rows of a source, which may have others beside it."""
+    """All rows of a source, including those that other sources list, too."""
     yield from collection.scan(f"{schema.SOURCE} == {text_literal(source)}", [])
     several = f'{schema.SOURCE} >= {text_literal(chr(10))} and {schema.SOURCE} < "{chr(11)}"'
     for rows in collection.scan(several, [schema.SOURCE]):

@@ -31,16 +31,16 @@ from .reject_file import RejectFile
 from .run import FILL, PREPARE, finish_run, run_insert
 from .summary import Progress, Summary, add_up
 
-RETRIES = 3  # of a shard whose process was killed, or to which Milvus did not answer
+RETRIES = 3  # of a shard whose process was killed, or that lost Milvus or the model server
 _REPORT_SECONDS = 1.0
-_STOP_SECONDS = 60.0  # for the batches in hand after Ctrl-C
+_STOP_SECONDS = 60.0  # to store the batches in progress after Ctrl-C
 
 
 class Cluster(NamedTuple):
     """Where and how a run is spread.
 
     address: of a Ray cluster; '' starts one on this machine, unless RAY_ADDRESS names one (as `ray job submit` does).
-    cpus_per_shard: what a shard takes of its node, and its threads unless the settings name another number.
+    cpus_per_shard: cores that a shard takes on its node, and its number of threads unless the settings name one.
     """
 
     shards: int
@@ -49,7 +49,7 @@ class Cluster(NamedTuple):
 
 
 class Report(NamedTuple):
-    """How far a shard is: its summary so far, the number of its rows, and at its end what it rejected."""
+    """Progress of a shard: its summary so far, its number of rows and, at its end, what it rejected."""
 
     shard: str
     summary: Summary
@@ -61,16 +61,16 @@ def run_on_ray(
     source: str, settings: Settings, cluster: Cluster, *,
     rejects: str = "", index: Index | None = None, to: str = "", on_progress: Progress | None = None, **options: Any,
 ) -> Summary:  # fmt: skip
-    """Index a source in shards, each by `run_insert`. A run that was killed goes on when it is started again.
+    """Index a source in shards, each by `run_insert`. A killed run continues when it is started again.
 
     The nodes need this package, and the source and the images under the same paths.
 
     Args:
-        options: those of `run_insert` that go with a shard.
+        options: options of `run_insert` that can be used with shards.
 
     Raises:
         InputError: the options do not go together, ray is not installed, or no cluster answers.
-        SearchError: as `run_insert`, from any shard; the others are stopped. Only a lost server is tried again.
+        SearchError: as `run_insert`, from any shard; the others are stopped. Only a lost server is retried.
     """
     if is_lite(settings.uri) and not to:
         raise InputError("a Milvus Lite file belongs to one process: --runner ray needs a Milvus server, or --to")
@@ -136,10 +136,10 @@ def _run_shards(
 
 
 def _stop(ray: Any, running: list[Any]) -> None:
-    """Let the shards store the batches in hand, and wait for that."""
+    """Let the shards store the batches in progress, and wait until they have."""
     if not running:
         return
-    running = ray.wait(running, num_returns=len(running), timeout=0)[1]  # to cancel a task that has ended kills Ray
+    running = ray.wait(running, num_returns=len(running), timeout=0)[1]  # cancelling a task that has ended kills Ray
     for task in running:
         ray.cancel(task)
     if running:
@@ -147,7 +147,7 @@ def _stop(ray: Any, running: list[Any]) -> None:
 
 
 class _Board:
-    """An actor that knows how far the shards are."""
+    """An actor that knows the progress of each shard."""
 
     def __init__(self) -> None:
         self._reports: dict[str, Report] = {}
@@ -162,7 +162,7 @@ class _Board:
 def _run_shard(
     board: Any, shard: str, source: str, settings: Settings, options: dict[str, Any], index: Index | None
 ) -> Report:
-    """Carry out a shard, or with '' what comes before all shards. Runs in a process of the cluster."""
+    """Run one shard, or with '' the preparation for all shards. Runs in a process of the cluster."""
     noted = 0.0
     expected = 0
 
@@ -181,26 +181,26 @@ def _run_shard(
             source, settings, shard=shard, rejects=str(rejects), index=index, on_progress=note,
             stage=FILL if shard else PREPARE, **options,
         )  # fmt: skip
-        if summary.interrupted:  # else the task would count as done
+        if summary.interrupted:  # otherwise the task would count as done
             board.note.remote(Report(shard, summary))
             raise KeyboardInterrupt
         return Report(shard, summary, expected, tuple(read_rejects(rejects) or ()) if rejects.exists() else ())
 
 
 def _wait_for_milvus(settings: Settings) -> None:
-    """Connect to a server that was there when the run began, however long a call of an insert would wait for it."""
+    """Connect to Milvus. Retry for as long as any call of an insert waits for a server that cannot be reached."""
     until = time.monotonic() + PATIENT.gone
     while True:
         try:
             connect(settings.uri, settings.token)
             return
-        except StoreUnavailable:  # after five seconds, which are enough for a wrong address
+        except StoreUnavailable:  # after five seconds, enough to detect a wrong address
             if time.monotonic() > until:
                 raise
 
 
 def _refuse_silent(address: str) -> None:
-    """Raise InputError if nothing listens there: Ray itself tries for minutes."""
+    """Raise InputError if nothing listens at the address: Ray itself would retry for minutes."""
     host, _, port = address.rpartition("://")[2].rpartition(":")
     if port.isdigit():
         try:
@@ -211,7 +211,7 @@ def _refuse_silent(address: str) -> None:
 
 @contextmanager
 def _connected(cluster: Cluster) -> Iterator[Any]:
-    """Connect to the cluster, or start one. What Ray prints goes to stderr: stdout may be somebody's JSON."""
+    """Connect to the cluster, or start one. Ray's output goes to stderr, because stdout may hold JSON."""
     try:
         ray = importlib.import_module("ray")
     except ImportError as error:
@@ -223,7 +223,7 @@ def _connected(cluster: Cluster) -> Iterator[Any]:
     stdout = os.dup(1)
     os.dup2(2, 1)
     try:
-        # Without an address Ray would join the last cluster of this machine, and wait for it where it has ended.
+        # Without an address Ray would join this machine's last cluster, and wait for it even if it has ended.
         ray.init(address, log_to_driver=False, logging_level=logging.ERROR, **own)
         cpus = ray.cluster_resources().get("CPU", 0)
         if own and cpus < cluster.cpus_per_shard:

@@ -1,7 +1,7 @@
-"""Rebuilding: other columns, or the present schema, for a whole collection, without an embedding.
+"""Rebuilding: gives a whole collection other columns, or the current schema, without embedding anything again.
 
-All rows are copied into a new collection, which then takes the name of the old one; until then the old one can be
-searched. A run that was killed goes on where it was.
+All rows are copied into a new collection, which then takes the name of the old one. Until then the old one can be
+searched. A killed run continues where it stopped.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from ..sources.column_types import ColumnType
 from ..sources.source import Source
 from .exchange import REBUILT, exchange, sibling
 
-# Called with the number of rows that were copied, and of all rows.
+# Called with the number of copied rows and the number of all rows.
 Copied = Callable[[int, int], None]
 
 
 def columns_for(collection: Collection, source: Source, name: str, more: Sequence[Field] = ()) -> tuple[Field, ...]:
-    """Return the columns that hold the rows of a collection and of a source, as a new collection would store them.
+    """Return columns that can hold the rows of a collection and of a source, as a new collection would store them.
 
     Args:
         more: further columns.
-        name: the name of the source. Its rows need not fit the types that were asked for: they will be replaced.
+        name: the name of the source. Its stored rows need not fit the requested types, because they will be replaced.
 
     Raises:
-        InputError: a stored cell does not fit the type that was asked for, or dates do not tell day and month apart.
+        InputError: a stored cell does not fit the requested type, or dates do not tell whether the day comes first.
     """
     stored, found = collection.fields(), source.findings
     if collection.version() == 1:
@@ -47,7 +47,7 @@ def columns_for(collection: Collection, source: Source, name: str, more: Sequenc
 
 
 def _check_dates(stored: Sequence[Field], source: Source) -> None:
-    """Dates that may have the day or the month first would make a text of stored dates."""
+    """Refuse ambiguous dates, which would turn stored dates into text. Note stored text that could be dates."""
     types = {field.name: field.type for field in stored if not field.from_file}
     for field in source.fields:
         if types.get(field.name) is FieldType.DATE and field.name in source.findings.undecided:
@@ -80,13 +80,13 @@ def rebuild(
     on_copied: Copied,
     model_id: str,
 ) -> int:
-    """Give a collection these columns, of `columns_for`, and the present schema. Return the number of its rows.
+    """Give a collection these columns, from `columns_for`, and the current schema. Return the number of its rows.
 
     Args:
-        model_id: with which rows of the same model are written.
+        model_id: written into the rows of the same model.
 
     Raises:
-        StoreFull: there is not as much free space as the collection takes.
+        StoreFull: there is less free space than the collection takes.
     """
     check_room_for_copy(collection.uri, collection.name)
     new = sibling(collection, REBUILT[0])
@@ -96,7 +96,7 @@ def rebuild(
         new.create(collection.dim(), columns, collection.index)
     total = collection.count()
     _copy(collection, new, types, lambda done: on_copied(done, total), model_id)
-    if new.count() != total:  # the collection lost rows since a first try was killed
+    if new.count() != total:  # the collection lost rows since an earlier run was killed
         new.drop()
         new.create(collection.dim(), columns, collection.index)
         _copy(collection, new, types, lambda done: on_copied(done, total), model_id)
@@ -126,5 +126,5 @@ def _copy(
 
 
 def _is_same(row: dict[str, Any], stored: dict[str, Any] | None) -> bool:
-    """Whether a first try copied the row. The same model and content mean the same embedding."""
+    """Whether an earlier run copied the row. The same model and content mean the same embedding."""
     return stored is not None and all(row[name] == value for name, value in stored.items())

@@ -1,4 +1,4 @@
-"""Re-embedding: another model for a whole collection, which is filled beside it and then takes its name."""
+"""Re-embedding with another model: a new collection is filled beside the old one, then takes its name."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .exchange import REEMBEDDED, sibling
 
 
 def replacement_of(collection: Collection, model_id: str) -> Collection:
-    """Return the new collection, with the rows that an earlier run embedded with the same model."""
+    """Return the new collection. Rows that an earlier run embedded with the same model are kept."""
     new = sibling(collection, REEMBEDDED[0])
     if new.exists() and new.model() not in ("", model_id):
         new.drop()
@@ -24,9 +24,9 @@ def replacement_of(collection: Collection, model_id: str) -> Collection:
 
 
 class CollectionSource:
-    """The rows of a collection that its replacement lacks, which other sources brought, as a source.
+    """A source of the rows of a collection that its replacement lacks, because other sources brought them.
 
-    A row's fields are the columns of the replacement, and what else it keeps: its sources and its id as text.
+    The fields of a row are the columns of the replacement, and the row's sources and text id.
     """
 
     is_folder = False

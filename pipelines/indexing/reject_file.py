@@ -1,4 +1,4 @@
-"""The list of images that a run could not use: what it may overwrite, what stays in it, and when it goes."""
+"""The list of images that a run could not use: what it may overwrite, what it keeps, and when it is removed."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ _HEADER_LINE = ",".join(HEADER).encode() + b"\r\n"
 
 
 class RejectFile:
-    """A CSV `id,path,reason,source`, written with the first image that cannot be used.
+    """A CSV `id,path,reason,source`, created with the first image that cannot be used.
 
-    What an earlier run listed stays until a run has looked at the row again, or its source lists it no more. A list
-    in which nothing is left is removed. Shards have a list each by default, as they may run in the same folder.
+    A row from an earlier run stays until a run has looked at it again or its source no longer lists it. A list without
+    any rows is removed. By default each shard has its own list, because shards may run in the same folder.
 
     Args:
         path: '' for `rejected.csv`.
         source: name of the source whose rows are added, '' if it has none.
 
     Raises:
-        InputError: the file cannot be written, is the source itself, or is no list of this program.
+        InputError: the file cannot be written, is the source itself, or is not a list by this program.
     """
 
     def __init__(self, path: str = "", source: str = "", shard: Shard = WHOLE) -> None:
@@ -42,11 +42,11 @@ class RejectFile:
                 raise InputError(f"{path} is the source itself: name another file with --rejects")
             self._path = f"rejected-again{part}.csv"
             self._earlier = self._read()
-        # The target of a link is written, and a device as it is named: /dev/stdout may lead to no file.
+        # For a link, its target is written. A device is opened by its own name: /dev/stdout may not lead to a file.
         self._real = Path(self._path if self._is_device() else os.path.realpath(self._path))
         self._unseen = {(row.source, row.id) for row in self._earlier}
         self._pending: list[Rejected] = []
-        self._own_start = 0  # where what this run adds begins in the file, in bytes
+        self._own_start = 0  # byte offset of this run's rows in the file, 0 before the first
 
     @property
     def written_to(self) -> str:
@@ -60,26 +60,26 @@ class RejectFile:
         self._pending.append(Rejected(row.shown_id, path, reason, self._source_of(row)))
 
     def look_at(self, rows: Iterable[Row]) -> None:
-        """Note that the run has looked at these rows: what an earlier run said about them no longer holds."""
+        """Note that the run has looked at these rows, so that an earlier run's reasons no longer hold."""
         if self._unseen:
             for row in rows:
                 self._unseen -= {(self._source_of(row), row.shown_id), ("", row.shown_id)}
 
     def flush(self) -> None:
-        """Write what was added: the run may be killed."""
+        """Write what was added, because the run may be killed."""
         if not self._pending:
             return
         try:
             if not self._own_start:
                 self._own_start = self._rewrite(self._earlier)
-            with open(self._real, "ab", buffering=0) as file:  # at once, so that a kill leaves whole rows
+            with open(self._real, "ab", buffering=0) as file:  # in one write, so that a kill leaves whole rows
                 file.write(_lines(self._pending))
         except OSError as error:
             raise InputError(f"rejected images cannot be listed in {self._path}: {error.strerror}") from error
         self._pending = []
 
     def finish(self, is_whole: bool) -> None:
-        """Take out what is mended, at the end of a run; `is_whole`: it has looked at every row of its source."""
+        """Remove outdated rows at the end of a run. `is_whole`: it has looked at every row of its source."""
         self.flush()
         if is_whole and self._source:
             self._unseen = {key for key in self._unseen if key[0] != self._source}
@@ -100,7 +100,7 @@ class RejectFile:
         folder = path.resolve().parent
         if path.is_dir() or not folder.is_dir() or not os.access(path if path.exists() else folder, os.W_OK):
             raise InputError(f"rejected images cannot be listed in {path}: it cannot be written; {advice}")
-        if not path.is_file() or not path.stat().st_size:  # new, empty, or a device as /dev/null
+        if not path.is_file() or not path.stat().st_size:  # new, empty, or a device such as /dev/null
             return []
         rows = read_rejects(path)
         if rows is None:
@@ -114,7 +114,7 @@ class RejectFile:
         return os.path.exists(self._path) and not os.path.isfile(self._path)
 
     def _rewrite(self, rows: Iterable[Rejected], more: bytes = b"") -> int:
-        """Write these rows and more of them as bytes; return the number of bytes."""
+        """Write a list of these rows, followed by `more` rows as bytes. Return the number of bytes."""
         content = _HEADER_LINE + _lines(rows) + more
         if self._is_device():
             self._real.write_bytes(content)

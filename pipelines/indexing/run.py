@@ -1,4 +1,4 @@
-"""The insert run: from a source to a collection, leaving out what is already there."""
+"""The insert run: from a source to a collection, without repeating what is already done."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 IDS = GIVEN, FROM_PATH = "given", "from-path"
-# What a run does: all, only what comes before the first row, or neither this nor the index. Shards share their end.
+# Stages of a run: everything, only the preparation, or only the rows. Shards share the preparation and the end.
 WHOLE_RUN, PREPARE, FILL = "whole", "prepare", "fill"
 
 
@@ -68,40 +68,40 @@ def run_insert(
     on_progress: Progress | None = None,
     on_copied: Copied | None = None,
 ) -> Summary:
-    """Index a CSV or a folder, local or at an address. A second run touches only what is new or changed.
+    """Index a CSV or a folder, local or at a URL. A second run touches only what is new or changed.
 
     After Ctrl-C the run stores the batches in flight and returns a summary that is `interrupted`; a second Ctrl-C is
-    raised. A run that was killed or interrupted goes on when it is started again.
+    raised. A killed or interrupted run continues when it is started again.
 
     Args:
-        limit: only the first rows, at most this many; 0 takes all.
+        limit: take at most this many rows, the first ones; 0 takes all.
         shard: `3/16` takes the third of sixteen parts of the rows, by their ids; '' takes all.
         rejects: the CSV (`id,path,reason,source`) for images that could not be used; by default `rejected.csv`. It is
-            written if there are any; rows that are mended are taken out of an earlier list.
+            written only if there are any. Rows that can be used now are removed from an earlier list.
         checksum: compare the content of files, not their time and size.
         reembed: if another model made the collection, embed all of it again with this one. The old collection can be
             searched until the new one is complete.
-        prune: afterwards take this source from the rows whose file or CSV line is gone, if this function returns True,
+        prune: afterwards, if this function returns True, take this source from the rows whose file or CSV line is gone,
             and remove those that no other source lists. It gets their number and that of all rows of the source.
-        index: the vector index to have afterwards (`milvus.index.choose_index`); None leaves it to the program.
+        index: the vector index to build at the end (`milvus.index.choose_index`); None lets the program choose.
         path_column: the column of paths; '' looks for `path`, then for usual names.
-        types: `COLUMN=TYPE[:FORM]` for columns whose type is not to be found from their cells, as `taken=date:dmy`.
-        exclude: patterns with gitignore's rules for what to leave out of a folder.
-        include_hidden: also take hidden files, thumbnails and bins of a folder.
-        ids: `given` takes the ids of a table's column `id`, `from-path` derives them from the paths.
-        replace: let ids of this source replace other images that other sources gave the same ids.
-        rest_seconds: pass over files that changed within so many seconds: somebody may still write them.
-        metadata: True adds to a collection that exists what the files of this source tell, such as `taken`, and reads
-            the files again; False reads nothing. None reads the files for a new collection, and for the columns that
-            another has.
-        columns: which of these columns, as `width,taken`; '' takes all.
+        types: `COLUMN=TYPE[:FORM]` for columns whose type should not follow from their cells, as `taken=date:dmy`.
+        exclude: gitignore patterns for files and folders to leave out of a folder.
+        include_hidden: also take hidden files, thumbnails and recycle bins in a folder.
+        ids: `given` takes the ids from a table's column `id`; `from-path` derives them from the paths.
+        replace: let rows of this source replace other images to which other sources gave the same ids.
+        rest_seconds: skip files that changed within this many seconds: another program may still be writing them.
+        metadata: True adds metadata of this source's files, such as `taken`, to an existing collection, and reads the
+            files again. False reads no metadata. None reads all for a new collection, and for an existing one only the
+            columns that it has.
+        columns: which metadata columns to read, as `width,taken`; '' takes all.
         to: a folder to write the rows into as Parquet files (`VectorFolder`), instead of into Milvus.
         stage: WHOLE_RUN; PREPARE stops before the first row; FILL leaves it to the caller to flush and index.
         on_progress: gets the summary so far and the total number of rows.
         on_copied: gets the numbers of copied and of all rows, while a collection is copied to take new columns.
 
     Raises:
-        InputError: the source or the options are not usable, nothing was done; or `prune` would remove everything.
+        InputError: the source or the options cannot be used, and nothing was done; or `prune` would remove everything.
         ModelMismatch: another model made the collection.
         ModelError, StoreError: the model or Milvus cannot be reached.
     """
@@ -130,7 +130,7 @@ def run_insert(
     refuse_lost_id(target.collection, rows)
     wanted_columns = adopt_columns(rows, name, target.known, wanted)
     reads = wanted.to_read(wanted_columns)
-    # Before the collection is prepared: this imports all of Towhee, see `warm_up`.
+    # Before `prepare_collection`, because this imports all of Towhee: see `warm_up`.
     pipeline = build_insert(target.model, target.collection, settings, _of_bytes(reads))
     reading = build_metadata(settings, _of_bytes(reads))
     on_copied = on_copied or (lambda done, total: None)
@@ -156,7 +156,7 @@ def run_insert(
         summary.unfinished = len(planner.unfinished)
         if prune is not None:
             gone.keep_moved(step.entity for step in planner.unfinished)
-            target.collection.read_as_of_now()  # another source may list by now what this one does no longer
+            target.collection.read_as_of_now()  # another source may meanwhile list what this one no longer lists
             tally.add_pruned(prune_source(target.collection, name, planner.listing, rows.is_folder, gone, prune))
         if stage == WHOLE_RUN or to:
             finish_run(target.collection, summary, index, is_shard=part != WHOLE)
@@ -189,8 +189,8 @@ def _check_options(
 def finish_run(collection: Collection, summary: Summary, index: Index | None, is_shard: bool = False) -> None:
     """Seal what the run wrote, and give the collection the index that fits its size.
 
-    A shard leaves sealing, which takes 3 s, to a server itself, and does not wait for the indexes of sealed rows: other
-    shards go on writing. What is written is durable without that.
+    A shard leaves sealing, which takes 3 s, to the server, and does not wait for the indexes of sealed rows, because
+    other shards are still writing. Its rows are durable without that.
     """
     has_written = bool(summary.removed) or summary.rows > summary.unchanged + summary.rejected
     is_left_to_server = is_shard and is_server(collection.uri)
@@ -200,7 +200,7 @@ def finish_run(collection: Collection, summary: Summary, index: Index | None, is
 
 
 def _of_bytes(columns: Sequence[Field]) -> tuple[Field, ...]:
-    """Those that a file's bytes tell."""
+    """The columns that are read from a file's bytes."""
     return tuple(field for field in columns if field.name != MODIFIED)
 
 
@@ -224,7 +224,7 @@ def _fill(
         target.collection.flush()
     except StoreFull:
         executor.close(wait=True)
-        # Opened again, Milvus Lite shows what its failed write hid.
+        # Once it is reopened, Milvus Lite shows what its failed write hid.
         connection.close(target.collection.uri)
         raise
     finally:

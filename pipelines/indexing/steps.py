@@ -1,4 +1,4 @@
-"""The steps of a plan: what is to be done about one row."""
+"""The steps of a plan: what to do for one row."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from .summary import Outcome
 class Embed(NamedTuple):
     """A row whose image is new or changed.
 
-    entity: every field to be stored but the embedding. before: the stored row, None for a new one.
-    match: how the row was found. exists: whether its file is there, or may be there.
+    entity: all fields to store except the embedding. before: the stored row, None for a new one.
+    match: how the row was found. exists: whether its file exists or may exist.
     """
 
     row: Row
@@ -27,7 +27,7 @@ class Embed(NamedTuple):
 
     @property
     def content(self) -> str:
-        """Hash of the file's bytes, '' without a local file that can be read."""
+        """Hash of the file's bytes; '' unless it is a local file that can be read."""
         return str(self.entity[schema.HASH])
 
     @property
@@ -40,12 +40,12 @@ class Embed(NamedTuple):
 
     @property
     def has_other_path(self) -> bool:
-        """Whether the row was found, with another path."""
+        """Whether the row was found with another path."""
         return self.match.stored is not None and self.match.stored[PATH] != self.row.path
 
     @property
     def has_other_image(self) -> bool:
-        """Whether the file can be read and is no longer the one whose embedding is stored."""
+        """Whether the file is empty, or can be read and differs from the one whose embedding is stored."""
         is_empty = self.entity[schema.MTIME_NS] != 0 == self.entity[schema.SIZE]
         return self.before is not None and (is_empty or self.content not in ("", self.before[schema.HASH]))
 
@@ -55,7 +55,7 @@ class Embed(NamedTuple):
 
     @property
     def differs(self) -> bool:
-        """Whether the row is to be stored otherwise than it is."""
+        """Whether the row differs from what is stored in more than the device."""
         stored = (self.before or {}).items()
         return not stored or any(self.entity[name] != value for name, value in stored if name != schema.DEVICE)
 
@@ -71,8 +71,8 @@ class Embed(NamedTuple):
 class Reuse(NamedTuple):
     """A row whose embedding is known: that of the row `holder`, which has the same content.
 
-    The holder is the row itself if only other fields changed. `embed` is to be done if the holder has no embedding.
-    reads_file: whether the metadata of its file are to be read.
+    The holder is the row itself if only other fields changed. If the holder has changed, `embed` is done instead.
+    reads_file: whether to read the metadata of its file.
     """
 
     embed: Embed
@@ -81,7 +81,7 @@ class Reuse(NamedTuple):
 
     @property
     def kind(self) -> str:
-        """What is done by that, as the summary counts it."""
+        """What this step does, as the summary counts it."""
         before = self.embed.before
         if before is None or before[ID] != self.holder:
             return "deduplicated"
@@ -90,7 +90,7 @@ class Reuse(NamedTuple):
         return "metadata_updated" if self.embed.differs else "unchanged"
 
 
-# A row that needs no work has its outcome at once.
+# A row that needs no work gets its outcome when it is planned.
 Step = Outcome | Embed | Reuse
 
 

@@ -1,4 +1,4 @@
-"""What became of the rows of a run: one outcome each, folded into the summary and the list of rejected images."""
+"""Outcomes: what became of each row of a run, added to the summary and to the list of rejected images."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
 
 class Outcome(NamedTuple):
-    """What became of one row. A row with a reason is rejected; `done` is the count of the summary for all others.
+    """What became of one row. A row with a reason is rejected; otherwise `done` names its count in the summary.
 
     A rejected row is `done` as "broken" if its stored row, which has the embedding of another image, was deleted.
-    row: as the source lists it.
+    row: the row as the source lists it.
     changed: the columns, by key, that got another value in a row that was stored before.
-    id: under which the row is stored, or would be.
-    read: the columns, by key, of which the file told a value.
+    id: the id under which the row is stored, or would be.
+    read: the columns, by key, for which the file had a value.
     """
 
     row: Row
@@ -38,7 +38,7 @@ class Outcome(NamedTuple):
 
     @property
     def kind(self) -> str:
-        """The count of the summary that the row adds to."""
+        """The count of the summary to which the row adds."""
         return "rejected" if self.reason else self.done
 
 
@@ -47,24 +47,24 @@ class Summary:
     """The numbers of an insert run. `rows` is the number of rows seen; the seven counts after it add up to it.
 
     inserted: new and embedded.
-    updated: the image changed; embedded again.
-    deduplicated: an image with the same bytes was embedded already, under another id; its embedding was taken.
+    updated: the image changed and was embedded again.
+    deduplicated: an image with the same bytes was already embedded, under another id; its embedding was reused.
     moved: the file has moved; the row keeps its id and its embedding.
     metadata_updated: the image is the same; a column, the sources, the file's time or its path changed.
     unchanged: nothing was done.
     rejected: not usable; `rejects_file` says why.
-    broken: rejected rows that were stored before their file broke, and no longer are.
+    broken: rejected rows that were stored before their file broke, and were deleted.
     changed: column → number of stored rows in which it got another value.
-    read: column → number of files that were read in this run and tell a value.
+    read: column → number of files read in this run that have a value for it.
     removed: rows that `--prune` removed; not among `rows`.
     kept: reason → number of rows that `--prune` kept because their file could not be seen.
     pruned_file: the CSV that lists the removed rows.
-    copied: rows of the collection that were copied, without an embedding, to take new columns; not among `rows`.
-    unsupported: files of a folder of kinds that cannot be read; in `rejects_file`, but not among `rows`.
-    unfinished: files that were passed over because somebody still wrote them; not among `rows`.
+    copied: rows of the collection that were copied, without embedding them, to take new columns; not among `rows`.
+    unsupported: files in a folder whose kind cannot be read; in `rejects_file`, but not among `rows`.
+    unfinished: files that were skipped because another program may still be writing them; not among `rows`.
     unlisted: folders that cannot be listed, with the reason. Nothing below them was pruned.
-    notes: what else is to be known about the source.
-    runtime: what ran the model, and the batch size.
+    notes: what else the user should know about the source.
+    runtime: what ran the model, the batch size and the number of threads.
     """
 
     source: str
@@ -98,7 +98,7 @@ class Summary:
 
 
 def add_up(first: Summary, parts: Iterable[Summary]) -> Summary:
-    """Return a summary with the counts of all, and of the first what is no count."""
+    """Return the first summary with the counts, lists and mappings of the parts added."""
     total = dataclasses.replace(first)
     for part in parts:
         for name, value in vars(part).items():
@@ -113,7 +113,7 @@ def add_up(first: Summary, parts: Iterable[Summary]) -> Summary:
     return total
 
 
-# Called with the summary so far and the number of rows that are expected.
+# Called with the summary so far and the number of expected rows.
 Progress = Callable[[Summary, int], None]
 
 
@@ -129,7 +129,7 @@ class Tally:
         self.rejected_ids: set[int] = set()
 
     def fold(self, batches: Iterable[list[Outcome]], expected: int = 0) -> None:
-        """Add batches of outcomes, of so many expected rows, to the summary and to the list of rejected images."""
+        """Add outcomes to the summary and to the list of rejected images; `expected` is the number of their rows."""
         self._expected += expected
         for outcomes in batches:
             self._summary.rows += len(outcomes)
@@ -147,7 +147,7 @@ class Tally:
             self._on_progress(self._summary, self._expected)
 
     def add_findings(self, findings: Findings) -> None:
-        """Add what a source found beside its rows to the summary and to the list of rejected images."""
+        """Add what a source found besides its rows to the summary and to the list of rejected images."""
         self._summary.notes = findings.notes
         self._summary.unlisted = findings.unlisted
         self._summary.unsupported = len(findings.unsupported)
@@ -166,7 +166,7 @@ class Tally:
         self._on_progress(self._summary, self._expected)
 
     def close(self, profile: Profile | None) -> None:
-        """Add the duration, and what depends on it, to the summary."""
+        """Add the duration, what depends on it, and the name of the reject list to the summary."""
         summary, seconds = self._summary, time.perf_counter() - self._start
         summary.seconds = round(seconds, 3)
         summary.images_per_second = round((summary.inserted + summary.updated) / seconds, 1)
@@ -178,7 +178,7 @@ class Tally:
 
 
 def _count(counts: dict[str, int], columns: Iterable[tuple[str, ...]]) -> None:
-    """Add how often each column, by key, is among these to the counts by name."""
+    """Count each occurrence of a column, given by its key, under the column's name."""
     for key, count in Counter(chain.from_iterable(columns)).items():
         name = read_key(key)[0]
         counts[name] = counts.get(name, 0) + count

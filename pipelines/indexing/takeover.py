@@ -1,4 +1,4 @@
-"""Rows that take over from one with another id: stored first, then the other is deleted. A kill may come between."""
+"""Replaces a row by one with another id: stores the new row, then deletes the old one. A kill may come in between."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from ..milvus import schema
 from ..milvus.collection import Collection
 from .steps import Embed
 
-# Sizes that no file has. UNFINISHED: the other row may still be there, and the time is its id. UNKNOWN: the next run of
-# the source looks at the file again.
+# Sizes that no file has. UNFINISHED: the old row may still be stored, and the modification time is its id. UNKNOWN: the
+# next run of the source looks at the file again.
 _UNFINISHED, _UNKNOWN = -1, -2
 
 
 def marked(step: Embed) -> dict[str, Any]:
-    """Return the entity of a step, marked if the row takes over from another one."""
+    """Return the entity of a step, marked as unfinished if it replaces another row."""
     replaced = step.match.replaces
     return {**step.entity, schema.SIZE: _UNFINISHED, schema.MTIME_NS: replaced[0]} if replaced else step.entity
 
 
 def finish(collection: Collection, steps: Sequence[Embed]) -> None:
-    """Delete the rows that these rows, which are stored, take over from; then take away their marks."""
+    """Delete the rows that these stored rows replace, then remove the marks."""
     steps = [step for step in steps if step.match.replaces]
     if steps:
         collection.delete([key for step in steps for key in step.match.replaces])
@@ -31,7 +31,7 @@ def finish(collection: Collection, steps: Sequence[Embed]) -> None:
 
 
 def finish_killed(collections: Iterable[Collection]) -> None:
-    """Do the same for rows that a killed run left marked."""
+    """Finish the rows that a killed run left marked."""
     for collection in collections:
         if collection.exists() and schema.SIZE in schema.field_names(collection.describe()):
             _finish_killed(collection)

@@ -33,7 +33,7 @@ _SMALL_IMAGE = b"P6 2 2 255\n" + bytes(12)  # a PPM of 2 × 2 black pixels
 
 
 class Target(NamedTuple):
-    """Where the rows go. `replaces` is the collection whose place `collection` takes at the end, for --reembed."""
+    """Where the rows go. With --reembed, `collection` takes the place of `replaces` at the end of the run."""
 
     collection: Collection
     replaces: Collection | None
@@ -42,22 +42,22 @@ class Target(NamedTuple):
 
     @property
     def known(self) -> Collection:
-        """The collection that knows the rows."""
+        """The collection that held the rows before this run."""
         return self.replaces or self.collection
 
 
 def open_target(settings: Settings, reembed: bool) -> Target:
-    """Find the collection to fill, and load the model: the one of the settings, else the collection's own."""
+    """Find the collection to fill, and load the model: that of the settings, or else the collection's own."""
     if is_lite(settings.uri):
         refuse_read_only(lite_path(settings.uri))
     collection = Collection(settings.uri, settings.collection, settings.token)
     finish_exchange(collection)
-    collection.read_as_of_now()  # not each look-up waits for the latest writes
+    collection.read_as_of_now()  # so that not every look-up waits for the latest writes
     stored_model_id = collection.model() if collection.exists() else ""
     model = model_of(resolve_model(settings, stored_model_id))
     model_id = model.model_id
     if is_same_model(stored_model_id, model_id):
-        # The folder of a trained model may have been moved since: its rows keep their model id.
+        # A trained model's folder may have moved, which changes the id. The rows keep their model id.
         is_old = collection.exists() and collection.version() == 1
         model_id = with_recipe(stored_model_id, model_id) if is_old else stored_model_id
     if reembed and stored_model_id not in ("", model_id):
@@ -68,7 +68,7 @@ def open_target(settings: Settings, reembed: bool) -> Target:
 
 
 def open_folder(settings: Settings, folder: str, part: Shard) -> Target:
-    """Open the folder to fill, which takes the place of a collection, and load the model."""
+    """Open the folder to fill instead of a collection, and load the model."""
     files = VectorFolder(folder, part)
     model = model_of(resolve_model(settings, files.model()))
     return Target(files, None, model, files.model() or model.model_id)
@@ -80,13 +80,13 @@ def prepare_collection(
 ) -> int:  # fmt: skip
     """Create the collection, or check that it can store these rows and give it the columns that it lacks.
 
-    Return the number of rows that were copied for that.
+    Return the number of rows that were copied for this.
     """
     collection, model = target.collection, target.model
     if collection.exists():
         _check_model(collection, model)
     else:
-        warm_up(model)  # meanwhile; every image is new
+        warm_up(model)  # in the background, because every image is new
         collection.create(model.spec.dim, columns, index)
     copied = 0
     for outdated in {collection, target.known}:
@@ -104,7 +104,7 @@ def prepare_collection(
 
 
 def adopt_columns(source: Source, name: str, collection: Collection, wanted: FileColumns = ALL) -> tuple[Field, ...]:
-    """Give the source's columns their types and keys in a collection; return those that the collection is to have."""
+    """Give the source's columns their types and keys in a collection. Return the columns that it should have."""
     if not collection.exists():
         columns = schema.as_stored([*source.fields, *wanted.new(None, source.fields)], collection.has_null)
     else:
@@ -125,11 +125,11 @@ def _check_model(collection: Collection, model: ClipModel) -> None:
 
 
 def warm_up(model: ClipModel) -> None:
-    """Load the libraries that decode and resize (PyTorch takes a second) and the image tower; return at once.
+    """Start to load the libraries that decode and resize (PyTorch takes a second) and the image tower.
 
-    An error here comes again with the first image, and is reported there.
+    An error here is raised again for the first image, and reported then.
     """
-    # PyTorch's import restores the warning filters that it found, so Towhee, which sets some, has to come first.
+    # Importing PyTorch restores the warning filters that it found. Towhee sets some, so it has to be imported first.
     load_towhee()
     size = model.spec.image_size
     pool = ThreadPoolExecutor(2, thread_name_prefix="warm-up")
