@@ -16,12 +16,12 @@ from .progress import ProgressBar, exit_on_ctrl_c
 if TYPE_CHECKING:
     from ..milvus.collection import Collection
 
-EXIT_NOT_VERIFIED = 3  # of a copy
+EXIT_NOT_VERIFIED = 3  # of a copy that was not verified
 
 
 @dataclass(frozen=True)
 class CopyOptions:
-    """From where to where."""
+    """The two ends of the copy."""
 
     source: str = option(MISSING, "Milvus to copy from: a file or an address.", "--from", secret=True)
     target: str = option(MISSING, "Milvus to copy to: a file or an address.", "--to", secret=True)

@@ -18,10 +18,10 @@ from ..errors import EXIT_INTERRUPTED, CollectionNotFound, InputError, OutOfMemo
 from ..settings import Settings
 from .parser import ALL_SETTINGS, COLLECTION, HELP_FLAGS, MODEL, READING, command
 
-_ESCAPE = "image-search-escape"  # how letters are printed that the terminal's encoding lacks
+_ESCAPE = "image-search-escape"  # error handler for characters that the terminal's encoding lacks
 
 
-# Each command: the module beside this one, its function, and its settings. In the order in which people meet them.
+# Each command: its module in this package, its function, and its settings. In the order in which they are listed.
 _COMMANDS = {
     "insert": ("insert", "insert", *COLLECTION, *MODEL, "batch_size", *READING),
     "search": ("search", "search", *COLLECTION, "paths", *MODEL, "text_model", *READING),
@@ -40,7 +40,7 @@ _COMMANDS = {
 
 
 class _Commands(UserDict[str, click.Command]):
-    """The commands, each imported and made when it is asked for: all of them take three times as long as one."""
+    """The commands, each imported and made on first use: making all of them takes three times as long as one."""
 
     def __getitem__(self, name: str) -> click.Command:
         if name not in self.data:
@@ -60,7 +60,7 @@ class _Commands(UserDict[str, click.Command]):
 
 class _Group(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the commands in the order in which people meet them."""
+        """Return the commands in the order of `_COMMANDS`."""
         return list(self.commands)
 
 
@@ -109,14 +109,14 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 
 def _hint(error: SearchError) -> str:
-    """Return the command that fills a missing collection."""
+    """Return a hint at the command that fills a missing collection."""
     if not isinstance(error, CollectionNotFound) or not error.collection:
         return ""
     return f"; fill it with: {Settings(uri=error.uri, collection=error.collection).command('insert CSV_OR_FOLDER')}"
 
 
 def _escape(error: UnicodeError) -> tuple[str, int]:
-    r"""Return what to print for letters that the terminal's encoding lacks: \u65e5, which JSON has as well."""
+    r"""Return the escape to print for characters that the terminal's encoding lacks: \u65e5, as in JSON."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     return json.dumps(error.object[error.start : error.end])[1:-1], error.end

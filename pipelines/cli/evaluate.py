@@ -1,4 +1,4 @@
-"""`image-search evaluate`: how well the search works on one's own images."""
+"""`image-search evaluate`: how well the search works on the user's own images."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .progress import ProgressBar
 
 @dataclass(frozen=True)
 class ReportOptions:
-    """Where else the result goes."""
+    """Where else to write the result."""
 
     report: str = option("", "Also write one page (.html) with charts and images inside to this file.")
 
@@ -42,7 +42,7 @@ def evaluate(options: EvaluateOptions, report: ReportOptions, settings: Settings
 
     models = tuple(name for names in options.compare for name in names.split(",") if name)
     if report.report:
-        write_report(report.report, None)  # refused before the measuring
+        write_report(report.report, None)  # raises an error now rather than after measuring
     with closing(ProgressBar(hidden=output.json, unit="it")) as bar:
         result = Report(run(settings, dataclasses.replace(options, compare=models), bar.show), options.published)
     print(result.as_json() if output.json else result.as_text())

@@ -11,7 +11,7 @@ from .parser import Output
 
 @dataclass(frozen=True)
 class ExportModelOptions:
-    """In which form, and where."""
+    """The form of the model, and where to write it."""
 
     folder: str = option(MISSING, "", "DIR")
     format: str = option("onnx", "onnx, openvino, or triton for a whole model repository.")

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 _SHOWN = ("name", "take it for", "languages", "flickr30k", "coco", "cost", "download", "checked", "weights")
 _SHOWN_OF_TEXTS = ("name", "take it for", "languages", "download", "checked", "weights")
 _LISTED_LANGUAGES = 4
-_DEFAULT_GFLOPS = 8.2  # of the default model, to which costs are relative
+_DEFAULT_GFLOPS = 8.2  # cost of the default model, to which other costs are relative
 _EXPLAINED = """
 flickr30k, coco: how often an English caption finds its image first, in percent (text→image recall@1, zero-shot;
 docs/openclip_retrieval_results.csv of open_clip). cost: work for an image, relative to the default.

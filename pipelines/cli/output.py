@@ -1,4 +1,4 @@
-"""Everything that the commands print: tables, JSON, CSV."""
+"""Prints the results of all commands: tables, JSON, CSV."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from ..milvus.schema import CollectionInfo
     from ..search.results import Results
 
-# Characters in which a column is easy to read, and just readable.
+# Width in characters at which a column is easy to read, and at which it is just readable.
 _EASY, _NARROWEST = 20, 8
 _KEPT_REASONS = 10
 
 
 def print_summary(summary: Summary, settings: Settings, as_json: bool, to: str = "") -> None:
-    """Print the end of an insert run, into Milvus or `to` a folder, and what to do next."""
+    """Print the result of an insert run, into Milvus or into the folder `to`, and what to do next."""
     for note in summary.notes:
         print(note, file=sys.stderr)
     for folder, reason in summary.unlisted.items():
@@ -79,7 +79,7 @@ def _print_kept(kept: Mapping[str, int]) -> None:
 
 
 def print_pruned(pruned: Pruned, dry_run: bool, as_json: bool) -> None:
-    """Print what was removed, or in a dry run what would be."""
+    """Print what was removed or, in a dry run, what would be."""
     from ..indexing.prune import listed, write_rows
 
     _print_kept(pruned.kept)
@@ -103,7 +103,7 @@ def _print_runtime(summary: Summary) -> None:
 
 
 def print_copy(summary: CopySummary, as_json: bool) -> None:
-    """Print the end of a copy."""
+    """Print the result of a copy."""
     if as_json:
         print(json.dumps({**dataclasses.asdict(summary), "verified": summary.verified}, ensure_ascii=False))
         return
@@ -120,7 +120,7 @@ def print_copy(summary: CopySummary, as_json: bool) -> None:
 
 
 def print_training(out: str, card: dict[str, Any], rejected: int, rejects_file: str, as_json: bool) -> None:
-    """Print the end of a training run: held-out figures before and after."""
+    """Print the result of a training run: held-out figures before and after."""
     if as_json:
         print(json.dumps({**card, "rejected": rejected}, ensure_ascii=False))
         return
@@ -160,7 +160,7 @@ def print_hits(results: Results, field_names: Sequence[str], form: str = "table"
 
 def _print_hits_table(results: Results, field_names: Sequence[str], with_folded: bool) -> None:
     filled = {name for hit in results.hits for name, value in hit.fields.items() if value not in (None, "")}
-    field_names = [name for name in field_names if name in filled]  # many columns are of what few files tell
+    field_names = [name for name in field_names if name in filled]  # only few files have values for many columns
     rows = [
         [
             str(hit.rank), str(hit.id), *([] if hit.score is None else [f"{hit.score:.4f}"]), _cell(hit.path),
@@ -203,26 +203,26 @@ def _rows(count: int) -> str:
 
 
 def _cell(value: Any) -> str:
-    """Return a value of the CSV as printable text on one line: it may hold anything."""
+    """Return a value as printable text on one line: cells of a CSV may hold anything."""
     text = "" if value is None else str(value)
     return "".join(character if character.isprintable() else "�" for character in text)
 
 
 def print_table(rows: Sequence[Sequence[str]], names: Sequence[str]) -> None:
-    """Print plain columns. At a terminal, cells are wrapped so that all columns fit; in a pipe a row is one line."""
+    """Print plain columns. At a terminal, cells are wrapped so that all columns fit; in a pipe each row is a line."""
     import tabulate
 
     tabulate.MIN_PADDING = 0
     columns = list(zip(names, *rows, strict=True))
     widths = [max(map(len, column)) for column in columns]
     words = [max(len(word) for cell in column for word in cell.split() or [""]) for column in columns]
-    if sys.stdout.isatty():  # between words first, inside words if that is not enough
+    if sys.stdout.isatty():  # first between words, then inside words if that is not enough
         _shrink(_shrink(widths, [max(word, _EASY) for word in words]), [_NARROWEST] * len(names))
     print(tabulate.tabulate(rows, headers=names, tablefmt="simple", disable_numparse=True, maxcolwidths=widths))
 
 
 def _shrink(widths: list[int], least: Sequence[int]) -> list[int]:
-    """Make the widest columns narrower until all fit into the terminal, or each is at its least width."""
+    """Make the widest columns narrower until all fit into the terminal, or each has its least width."""
     room = shutil.get_terminal_size().columns - 2 * (len(widths) - 1)
     while sum(widths) > room and any(width > low for width, low in zip(widths, least, strict=True)):
         _, column = max((width, i) for i, width in enumerate(widths) if width > least[i])

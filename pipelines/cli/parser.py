@@ -1,4 +1,4 @@
-"""Turns options dataclasses into commands: each field is an option, named, described and defaulted once."""
+"""Turns options dataclasses into commands. Each field is an option, with its name, help and default in one place."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ COLLECTION = ("uri", "token", "collection")
 MODEL = ("model", "weights", "device", "runtime", "model_url", "precision", "threads")
 READING = ("exact_preprocess", "allow_private_urls")
 ALL_SETTINGS = tuple(field.name for field in dataclasses.fields(Settings) if field.name != "batch_size")
-# The options that are addresses of a Milvus, and where a secret belongs instead.
+# The options that are addresses of a Milvus, each with the option where its secret belongs.
 _TOKEN_OF = {"uri": "token", "source": "from_token", "target": "to_token"}
 HELP_FLAGS = {"help_option_names": ["-h", "--help"]}
 _ENVIRONMENT = (
@@ -37,7 +37,7 @@ class _SearchCommand(click.Command):
     """A command whose texts may begin with a minus: `search "-people beach"`."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Put the texts behind the options and '--', where click takes them as they are."""
+        """Move the texts after the options and '--', where click takes them as they are."""
         options = [option for option in self.get_params(ctx) if isinstance(option, click.Option)]
         takes_value = {flag: not option.is_flag for option in options for flag in option.opts}
         given: list[str] = []
@@ -54,13 +54,13 @@ class _SearchCommand(click.Command):
 
 
 def _is_option(word: str, known: Container[str]) -> bool:
-    """True for --filter, -k, -k5 and any other letter alone; False for -people and -5."""
+    """True for --filter, -k, -k5 and any other single letter; False for -people and -5."""
     is_short = word[:1] == "-" and word[1:2].isalpha()
     return word.startswith("--") or (is_short and (len(word) == 2 or (word[:2] in known and not word[2].isalpha())))
 
 
 def command(function: Callable[..., int | None], *settings: str) -> click.Command:
-    """Make a command of a function whose parameters are options dataclasses; its docstring is the manual.
+    """Turn a function whose parameters are options dataclasses into a command. Its docstring is the manual.
 
     The function returns the exit status, None for 0.
 
@@ -90,12 +90,12 @@ def command(function: Callable[..., int | None], *settings: str) -> click.Comman
 
 
 def _is_secret(field: dataclasses.Field[Any]) -> bool:
-    """Whether a field is nothing but a secret. An address may hold one too, but messages are printed without it."""
+    """Whether a field is only a secret. An address may contain one, too, but messages are printed without it."""
     return not field.repr and field.default == ""
 
 
 def _secret(field: dataclasses.Field[Any]) -> click.Option:
-    """An option that names the file of a secret: whoever lists the processes sees the options of each."""
+    """An option that names the file of a secret, because everyone who lists processes sees their options."""
     help_text = f"File that holds it: {field.metadata['help']}"
     return click.Option(
         [f"{flags_of(field)[0]}-file", field.name], metavar="FILE", callback=_read_secret, help=help_text
@@ -125,7 +125,7 @@ def _refused(field: dataclasses.Field[Any]) -> click.Option:
 
 
 def _refuse_credentials(context: click.Context, parameter: click.Parameter, address: str | None) -> str | None:
-    """Refuse `http://user:password@host`, which everyone sees who lists processes."""
+    """Refuse `http://user:password@host`, which everyone who lists processes would see."""
     if address and split_credentials(address)[1]:
         token = _TOKEN_OF[str(parameter.name)]
         flag = "--" + token.replace("_", "-")
@@ -137,7 +137,7 @@ def _refuse_credentials(context: click.Context, parameter: click.Parameter, addr
 
 
 def _parameter(field: dataclasses.Field[Any], kind: type, many: bool) -> click.Parameter:
-    """An argument or an option without a default of its own: `read_options` fills in what was not given."""
+    """An argument or an option without a default in click: `read_options` fills in missing values."""
     flags = flags_of(field)
     required = field.default is dataclasses.MISSING
     if is_argument(field):

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def exit_on_ctrl_c() -> Iterator[None]:
-    """Exit immediately on a Ctrl-C that the body did not handle. Everything stored so far is safe."""
+    """Exit immediately on a Ctrl-C that the body does not handle. Everything stored so far is safe."""
     try:
         yield
     except KeyboardInterrupt:
@@ -36,7 +36,7 @@ class ProgressBar:
         self._announced_interrupt = False
 
     def show(self, done: int, total: int, title: str = "", **figures: float) -> None:
-        """Move the bar to `done` of `total`, with figures behind it; another `title` begins the next bar."""
+        """Move the bar to `done` of `total`, followed by figures. Another `title` starts the next bar."""
         if self._hidden:
             return
         if self._bar is None or title != self._title:
@@ -52,7 +52,7 @@ class ProgressBar:
             self._bar.set_postfix(figures, refresh=False)
 
     def show_insert(self, summary: Summary, total: int) -> None:
-        """Move the bar to where an insert run is; after Ctrl-C, say once what the run waits for."""
+        """Move the bar to the progress of an insert run. After Ctrl-C, say once what the run waits for."""
         figures = {"rejected": float(summary.rejected)} if summary.rejected else {}
         self.show(summary.rows, total, "", **figures)
         if summary.interrupted and not self._announced_interrupt:
@@ -67,7 +67,7 @@ class ProgressBar:
             self._bar.write(line, file=sys.stderr)
 
     def close(self) -> None:
-        """Leave the bar as it is and begin a line below it."""
+        """Leave the bar as it is and start a new line below it."""
         if self._bar is not None:
             self._bar.close()
             self._bar = None

@@ -46,13 +46,13 @@ def prune(options: PruneOptions, settings: Settings, output: Output) -> int:
 
 
 def refuse_to_ask(command: str, yes: bool) -> None:
-    """Raise InputError if there is a question to ask and nobody to answer it."""
+    """Raise InputError if the command has to ask but stdin is not a terminal."""
     if not yes and not sys.stdin.isatty():
         raise InputError(f"{command} asks before it removes anything, and stdin is not a terminal: add --yes")
 
 
 def confirm(name: str, yes: bool) -> Callable[[int, int], bool]:
-    """Return the question that pruning asks; if most rows are gone, that is more likely a mistake.
+    """Return the question that pruning asks. Without `yes` the answer is no if most rows are gone: a likely mistake.
 
     Args:
         name: of the source or the collection.

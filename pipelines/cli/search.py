@@ -90,21 +90,21 @@ def search(options: SearchOptions, settings: Settings, output: Output) -> None:
         raise InputError("give --json or --csv, not both")
     is_process = bool(click.get_current_context().obj)
     if is_process:
-        gc.disable()  # the process ends before there is much to collect, and imports alone would start it 200 times
+        gc.disable()  # the process ends before there is much to collect; imports alone would collect 200 times
     query = _query(options)
     from ..milvus.client_import import without_pandas
     from ..milvus.lite import is_lite
     from ..search.searcher import Searcher
     from .output import print_hits
 
-    # A text that was cut is among the notes.
+    # The notes already report a text that was cut.
     logging.getLogger("pipelines.models.tokenizer").setLevel(logging.ERROR)
     form = "json" if output.json else "csv" if options.csv else "table"
-    reads_table = bool(settings.paths)  # by pandas
+    reads_table = bool(settings.paths)  # with pandas
     with without_pandas() if is_lite(settings.uri) and not reads_table else nullcontext():
         searcher = Searcher(settings)
         names = searcher.field_names
-        if form == "table":  # of what the files tell, only what people look for: JSON and CSV have it all
+        if form == "table":  # only the most useful metadata of the files: JSON and CSV have all of it
             names = [field.name for field in searcher.fields if not field.from_file or field.name in _SHOWN_OF_FILES]
         print_hits(_answer(searcher, query), names, form, with_folded=bool(options.fold))
     if is_process:
@@ -112,7 +112,7 @@ def search(options: SearchOptions, settings: Settings, output: Output) -> None:
 
 
 def _answer(searcher: Searcher, query: Query) -> Results:
-    """Search; while a server sends its columns, show how far it is."""
+    """Search. While a server sends its columns, show its progress."""
     from ..milvus import calls
 
     bar = ProgressBar(unit="rows")
@@ -128,11 +128,11 @@ def _answer(searcher: Searcher, query: Query) -> Results:
 
 
 def _leave() -> None:
-    """End the process as Python does, but do not take the libraries apart: that takes as long as the search itself."""
+    """End the process as Python does, but do not tear down the libraries: that takes as long as the search itself."""
     try:
         sys.stdout.flush()
         sys.stderr.flush()
-    except OSError:  # whoever reads has left; Python says so
+    except OSError:  # the reader has closed the pipe, which Python reports
         return
     atexit._run_exitfuncs()
     os._exit(0)

@@ -11,7 +11,7 @@ from ..settings import Settings, option
 
 @dataclass(frozen=True)
 class ServeOptions:
-    """What the page indexes, under which names it answers, and to whom."""
+    """What the page indexes, which host names it answers to, and who may use it."""
 
     source: str = option("", "", "[SOURCE]")
     watch: bool = option(False, "Index what changes in SOURCE while the page runs: new, moved and deleted images.")
@@ -44,8 +44,8 @@ def serve(settings: Settings, options: ServeOptions) -> None:
             options.allow_add,
         )  # fmt: skip
     except KeyboardInterrupt:
-        print()  # so that the shell's prompt begins on a line of its own
-    # Everything is closed. Threads of libraries may still be at work (the warm-up's, for one), and ending the
+        print()  # so that the shell's prompt starts on a new line
+    # Everything is closed. Threads of libraries may still be running (such as the warm-up's), and ending the
     # interpreter under them fails with "terminate called without an active exception" and SIGABRT.
     sys.stdout.flush()
     os._exit(0)

@@ -14,7 +14,7 @@ from .progress import ProgressBar
 
 @dataclass(frozen=True)
 class RunOptions:
-    """How to run it."""
+    """How to run the training."""
 
     restart: bool = option(False, "Start over if the folder holds another run.")
     rejects: str = option("", "CSV (id,path,reason,source) for images that cannot be used. [default: rejected.csv]")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """Into which files."""
+    """The files to write."""
 
     folder: str = option(MISSING, "", "DIR")
     float16: bool = option(False, "Write embeddings as float16: half the size, scores change in the fourth digit.")
@@ -24,7 +24,7 @@ class ExportOptions:
 
 @dataclass(frozen=True)
 class ImportOptions:
-    """From which files, and how."""
+    """The files to read, and how."""
 
     folder: str = option(MISSING, "", "DIR")
     bulk: str = option(
