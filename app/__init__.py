@@ -1,1 +1,1 @@
-"""The search page and the HTTP API, served by `image-search serve`. The searching is in `pipelines`."""
+"""The search page and the HTTP API, served by `image-search serve`. The search itself is in `pipelines`."""

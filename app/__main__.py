@@ -1,4 +1,4 @@
-"""`python -m app`: the same as `image-search serve`."""
+"""Runs `image-search serve` for `python -m app`."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Checks of who may use the page, and how often: one password for everything, and a limit for each client."""
+"""Access control: one password for everything, and rate limits for each client."""
 
 from __future__ import annotations
 
@@ -21,25 +21,26 @@ from .api.monitoring import STREAMS
 from .api.refusals import refuse
 from .proxies import UNNAMED, client_of
 
-# Probes tell only whether the program works, and who sends them has no password.
+# Probes report only whether the program works. The systems that send them have no password.
 OPEN_PATHS = frozenset({"/healthz", "/readyz"})
-# Wrong passwords of one client: ten at once, then one every six seconds.
+# Wrong passwords that one client may send: a burst of ten, then one every six seconds.
 _ATTEMPTS, _ATTEMPTS_PER_SECOND = 10, 1 / 6
-# Addresses whose answers cost a model call, a search or disk space.
+# Paths whose requests cost a model call, a search or disk space.
 _COSTLY = re.compile(r"/api/(search(/form)?|similar/[^/]*)|/gradio_api/(queue/join|upload)/?|/zip")
 _CLIENTS = 10_000
-# Event streams of one address, which may be a whole office: each open page has one, and one more while it searches.
+# Maximum number of event streams per address, which may belong to a whole office. Each open page has one stream, and a
+# second one while it searches.
 _STREAMS = 100
-# Clients of a trusted proxy that does not name them share the limits of so many.
+# Clients of a trusted proxy that does not name them share the limits of this many clients.
 _PEOPLE = 10
-# A page of results has a hundred thumbnails.
+# Factor by which requests that are not costly have a higher limit: a page of results loads a hundred thumbnails.
 _CHEAP = 10
 
 
 class Buckets:
-    """A token bucket for each client: `rate` tokens a second, of which at most `burst` are saved. Thread-safe.
+    """A token bucket for each client. It gains `rate` tokens a second and holds at most `burst`. Thread-safe.
 
-    Only the last 10,000 clients are remembered, so a flood of addresses costs no memory.
+    Only the last 10,000 clients are remembered, so that a flood of addresses cannot fill the memory.
     """
 
     def __init__(self, rate: float, burst: float, clock: Callable[[], float] = time.monotonic) -> None:
@@ -50,7 +51,7 @@ class Buckets:
     def take(self, client: str, tokens: float = 1.0) -> float:
         """Take tokens and return 0. If there are too few, take none and return the seconds until there are enough.
 
-        With `tokens=0` nothing is taken: the result is above 0 if less than one token is left.
+        With `tokens=0` nothing is taken, and the result is above 0 if less than one token is left.
         """
         with self._lock:
             now = self._clock()
@@ -66,9 +67,9 @@ class Buckets:
 
 
 class RateLimit:
-    """Refuses searches and uploads of one client beyond `rate` a second, and a burst of twice that, with 429.
+    """Refuses a client's costly requests (searches, uploads, ZIPs) above `rate` a second, and a burst of twice that.
 
-    Of all else, except for probes, a client may ask ten times as often.
+    Other requests have ten times that limit. Probes have none. The refusal is a 429.
     """
 
     def __init__(self, rate: float) -> None:
@@ -87,7 +88,7 @@ class RateLimit:
 
 
 class StreamLimit:
-    """Refuses event streams beyond what one client needs and half of the connections. A stream never ends by itself."""
+    """Limits open event streams per client, and in total to half of the connections. No stream ends by itself."""
 
     def __init__(self, app: ASGIApp, connections: int) -> None:
         self._app, self._most = app, connections // 2
@@ -111,10 +112,10 @@ class StreamLimit:
 
 
 class Auth:
-    """HTTP Basic (RFC 7617), which every browser and HTTP client knows.
+    """HTTP Basic authentication (RFC 7617), which every browser and HTTP client supports.
 
-    A client with too many wrong passwords has to wait. Meanwhile its passwords are not checked, so that guessing on
-    tells nothing.
+    A client that has sent too many wrong passwords has to wait. Until then its passwords are not checked, so that
+    further guesses reveal nothing.
     """
 
     def __init__(self, credentials: bytes) -> None:
@@ -144,7 +145,7 @@ class Auth:
             sent = base64.b64decode(encoded.strip(), validate=True)
         except (binascii.Error, ValueError):
             sent = b""
-        # Digests: the time of the comparison tells neither content nor length.
+        # Comparing digests takes a time that reveals neither the content nor the length of the password.
         return hmac.compare_digest(hashlib.sha256(sent).digest(), self._digest) and scheme.lower() == "basic"
 
 

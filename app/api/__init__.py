@@ -1,1 +1,1 @@
-"""The HTTP API, in the page's process: `/api/search`, `/api/similar/{id}`, `/api/info`, `/api/facets`, metrics."""
+"""The HTTP API: `/api/search`, `/api/similar/{id}`, `/api/info`, `/api/facets` and metrics, in the page's process."""

@@ -1,4 +1,4 @@
-"""Requests and responses of the facets."""
+"""Requests and responses of `/api/facets`."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from .schemas import SuggestionOut
 
 
 class FacetOptions(BaseModel):
-    """Which images are counted, and by what."""
+    """Which images to count, and by which columns and folders."""
 
     filter: str = Field(
-        "", max_length=20_000, description="Count the images of this filter; for a column, without its own condition."
+        "", max_length=20_000, description="Count images that match. Each column ignores its own condition."
     )
-    id: list[ImageId] = Field([], max_length=MAX_LIMIT, description="Count only these of them: ids of hits.")
-    column: list[str] = Field([], max_length=200, description="Columns; all by default.")
-    folder: str = Field("", max_length=4_000, description="Start the tree of folders here.")
-    folders: int = Field(MOST_FOLDERS, ge=0, le=MOST_FOLDERS, description="Folders of the tree, the upper ones first.")
+    id: list[ImageId] = Field([], max_length=MAX_LIMIT, description="Count only these of them, such as ids of hits.")
+    column: list[str] = Field([], max_length=200, description="Columns to count; all by default.")
+    folder: str = Field("", max_length=4_000, description="Start the folder tree at this folder.")
+    folders: int = Field(MOST_FOLDERS, ge=0, le=MOST_FOLDERS, description="Most folders to return, upper ones first.")
 
 
 class ValueOut(BaseModel):
@@ -33,14 +33,14 @@ class ValueOut(BaseModel):
 
 
 class MonthOut(BaseModel):
-    """A month, 1 to 12, and its images."""
+    """A month (1 to 12) and the number of its images."""
 
     month: int
     count: int
 
 
 class YearOut(BaseModel):
-    """A year, its images and its months."""
+    """A year, the number of its images, and its months."""
 
     year: int
     count: int
@@ -48,7 +48,7 @@ class YearOut(BaseModel):
 
 
 class FolderOut(BaseModel):
-    """A folder, the images in it at any depth, and its subfolders; `is_cut` if some of these are left out."""
+    """A folder, the number of images in it at any depth, and its subfolders; `is_cut` if some are left out."""
 
     path: str
     name: str
@@ -58,26 +58,26 @@ class FolderOut(BaseModel):
 
 
 class FacetOut(BaseModel):
-    """What a column holds: values of texts and bools, the range of numbers and dates, the years of dates."""
+    """What a column contains: the values of text and bool, the range of numbers and dates, the years of dates."""
 
     name: str
     type: ColumnType
-    values: list[ValueOut] = Field(description="Those of most images first, at most 500 of `distinct`.")
-    distinct: int = Field(description="How many values a text has.")
+    values: list[ValueOut] = Field(description="Values with the most images first; at most 500 of the `distinct` ones.")
+    distinct: int = Field(description="Number of distinct values of a text or bool column.")
     low: float | str | None = Field(description="The smallest number or first day in the whole collection.")
     high: float | str | None
-    years: list[YearOut] = Field(description="The last one first.")
-    empty: int = Field(description="Images without a value.")
+    years: list[YearOut] = Field(description="The latest year first.")
+    empty: int = Field(description="Number of images without a value.")
 
 
 class FacetsResponse(BaseModel):
-    """Counts of the images that a filter leaves."""
+    """Counts of the images that match a filter."""
 
-    total: int = Field(description="Images that the filter leaves.")
-    rows: int = Field(description="Images in the collection.")
+    total: int = Field(description="Number of images that match the filter.")
+    rows: int = Field(description="Number of images in the collection.")
     age: float = Field(description="Seconds since the counted columns were known to be up to date.")
     columns: list[FacetOut]
-    folders: list[FolderOut] = Field(description="The tree, from the first folder that branches.")
+    folders: list[FolderOut] = Field(description="The folder tree, from the first folder that branches.")
     suggestions: list[SuggestionOut]
 
     @classmethod

@@ -1,4 +1,4 @@
-"""The routes of the page's own indexing: how far it is, and more images to index."""
+"""The routes for indexing by the page itself: its progress, and adding more images."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ..proxies import is_from_this_machine
 class IndexingResponse(BaseModel):
     """What the page indexes.
 
-    may_add: whether this client may add images: from any folder of this machine, or from those below `add_below`.
+    may_add: whether this client may add images, from any folder of this machine or only from those below `add_below`.
     """
 
     jobs: list[Job]
@@ -29,7 +29,7 @@ class IndexingResponse(BaseModel):
 
 
 class AddRequest(BaseModel):
-    """A folder or a CSV on the machine of the page."""
+    """A folder or a CSV file on the machine that serves the page."""
 
     source: str
     watch: bool = False
@@ -39,7 +39,7 @@ def indexing_routes(library: Library, indexer: Indexer, add_below: Sequence[str]
     """Return the routes.
 
     Args:
-        add_below: folders below which everyone may add images. Whoever sits at this machine may add any.
+        add_below: folders below which every client may add images. Clients on this machine may add any folder.
     """
     router = APIRouter()
     roots = [os.path.join(source_name(folder), "") for folder in add_below]

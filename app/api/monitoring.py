@@ -1,4 +1,4 @@
-"""Measurements for Prometheus, in a registry of this application."""
+"""Metrics for Prometheus, in a registry of this application's own."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from pipelines.search.results import Results
 
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _ROUTES = re.compile(r"/(api/search|api/similar|api/info|api/facets|thumb|image|healthz|readyz|metrics)(?=/|$)")
-# Event streams, which stay open as long as the page.
+# Paths of event streams, which stay open as long as the page is open.
 STREAMS = ("/gradio_api/queue/data", "/gradio_api/heartbeat", "/gradio_api/upload_progress")
 
 
 class Metrics:
-    """Requests, seconds of each step of a search, rows, and searches waiting and running."""
+    """Counts of requests, durations of requests and of the steps of a search, rows, searches in progress, disk use."""
 
     def __init__(self) -> None:
-        disable_created_metrics()  # otherwise each series has a second one with its time of creation
+        disable_created_metrics()  # otherwise each series gets a second one with its creation time
         self.registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
         labels = ["route", "method", "status"]
@@ -40,7 +40,7 @@ class Metrics:
         self.rows = Gauge("image_search_rows", "Images in the collection", registry=registry)
         text = "Searches of the API by state: waiting, running"
         self.queue = Gauge("image_search_queue", text, ["state"], registry=registry)
-        text = "Bytes on disk that people cause by searching: uploads, thumbnails"
+        text = "Bytes on disk by kind: uploads, thumbnails"
         self.disk = Gauge("image_search_disk_bytes", text, ["kind"], registry=registry)
 
     def observe(self, results: Results) -> None:
@@ -51,12 +51,12 @@ class Metrics:
         self.rows.set(results.rows)
 
     def render(self) -> bytes:
-        """Return all measurements in Prometheus's text format, version 0.0.4."""
+        """Return all metrics in Prometheus's text format, version 0.0.4."""
         return generate_latest(self.registry)
 
 
 class MeasureRequests:
-    """Counts and times requests by route, method and status. Unknown routes and methods of clients make no series."""
+    """Counts and times requests by route, method and status. Unknown routes and methods do not create new series."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self._app, self._metrics = app, metrics

@@ -1,4 +1,4 @@
-"""Whether the collection can be searched: asked for in the background, so that a probe costs nothing."""
+"""Checks in the background whether the collection can be searched, so that a readiness probe costs nothing."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from ..library import Library
 from ..problems import kind_of
 
 _EVERY_SECONDS = 0.5
-# Longer than questions to servers that say nothing take. An older answer is not believed.
+# Seconds after which an answer is too old. Longer than a check takes when a server does not answer.
 _OLD_SECONDS = 3.0
-# What a probe tells. The messages themselves contain paths and addresses, and nobody asks a probe for a password.
+# The reasons that a probe reports. Error messages contain paths and addresses, and a probe needs no password.
 _REASONS: dict[type[SearchError], str] = {
     CollectionNotFound: "there is no collection, or it is empty",
     ModelMismatch: "another model made the collection",
@@ -46,13 +46,13 @@ class Readiness:
         self._reason, self._key, self._asked = "", "", -math.inf
 
     async def reason(self) -> tuple[str, str]:
-        """Return why no search would be answered, '' if one would, and the key of what the page says of it."""
+        """Return why a search would fail ('' if it would not), and the key of the page's text for that."""
         if self._is_old:
             await run_sync(self._ask_if_old, limiter=self._one)
         return self._reason, self._key
 
     def watch(self, stop: threading.Event) -> None:
-        """Ask twice a second until `stop` is set. Leaves a file alone that nobody has opened: an insert may need it."""
+        """Check twice a second until `stop` is set. Leaves an unopened database file alone: an insert may need it."""
         while not stop.wait(_EVERY_SECONDS):
             if self._library.is_open:
                 self._ask()
@@ -62,7 +62,7 @@ class Readiness:
         return time.monotonic() - self._asked > _OLD_SECONDS
 
     def _ask_if_old(self) -> None:
-        if self._is_old:  # else another probe, which came first, has asked
+        if self._is_old:  # otherwise an earlier probe has checked in the meantime
             self._ask()
 
     def _ask(self) -> None:

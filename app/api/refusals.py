@@ -1,4 +1,4 @@
-"""Errors as JSON, one line each, with the status that tells a program what to do."""
+"""Errors as one-line JSON, with the status code that tells a program what to do."""
 
 from __future__ import annotations
 
@@ -29,22 +29,22 @@ class Busy(SearchError):
 
 
 def refusal(status: int, message: str, **headers: str) -> JSONResponse:
-    """Return the answer for an error, its message on one line."""
+    """Return the response for an error, with its message on one line."""
     line = " ".join(message.split())
     return JSONResponse({"error": line}, status, {"Cache-Control": "no-store", **headers})
 
 
 def refuse(scope: Scope, status: int, message: str, headers: dict[str, str] | None = None) -> ASGIApp:
-    """Return the answer for a request that is refused before any route: JSON for programs, text for people."""
+    """Return the response to a request that is refused before any route: JSON below /api/, plain text elsewhere."""
     if scope["path"].startswith("/api/"):
         return refusal(status, message, **(headers or {}))
     return PlainTextResponse(message, status, {"Cache-Control": "no-store", **(headers or {})})
 
 
 def answer_to(error: SearchError) -> JSONResponse:
-    """Return 404 or 415 for an image that cannot be used, 400 for another fault of the query, else 503.
+    """Return 404 or 415 for an image that cannot be used, 400 for another mistake in the query, 503 for the rest.
 
-    Messages of the database and the model are only logged: they contain paths and addresses of the server.
+    Messages of the database and the model are only logged, because they contain paths and addresses of the server.
     """
     if isinstance(error, UnknownImage):
         return refusal(404, str(error))
@@ -61,7 +61,7 @@ def answer_to(error: SearchError) -> JSONResponse:
 
 
 def add_error_handlers(app: FastAPI) -> None:
-    """Answer every error of the application's own routes as JSON. Gradio's routes are a separate application."""
+    """Answer every error of the application's own routes with JSON. Gradio's routes are a separate application."""
 
     @app.exception_handler(RequestValidationError)
     def invalid(request: Request, error: RequestValidationError) -> JSONResponse:

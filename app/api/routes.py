@@ -1,4 +1,4 @@
-"""The routes of the API. They turn HTTP into a `Query` and `Results` into JSON; `pipelines.Searcher` searches."""
+"""The routes of the API. They turn a request into a `Query` for `pipelines.Searcher`, and its `Results` into JSON."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ from .refusals import Busy, refusal
 from .schema_types import ImageId
 
 T = TypeVar("T")
-Answer = Callable[..., Awaitable[Any]]  # of a query, as `json` or `csv`
+Answer = Callable[..., Awaitable[Any]]  # answers a query with JSON or CSV
 
-RUNNING = 64  # searches in threads: most of them wait for the model or for Milvus, together
+RUNNING = 64  # searches in threads; most of them wait for the same batch of the model or of Milvus
 WAITING = 256
-IMAGES = 2  # searches with an image: a decoded image can take 384 MB
+IMAGES = 2  # searches with an image that run at a time; a decoded image can take 384 MB
 MAX_FILES = 16
 
 _ERRORS: dict[int | str, dict[str, Any]] = {
@@ -63,7 +63,7 @@ _HITS = {"content": {"text/csv": {"schema": {"type": "string"}}}, "description":
 
 
 class Slots:
-    """Runs searches in threads, RUNNING at a time. Others wait, and beyond WAITING they are refused."""
+    """Runs searches in threads, RUNNING at a time. Up to WAITING more wait, and further ones are refused."""
 
     def __init__(self, gauge: Gauge, running: int = RUNNING, waiting: int = WAITING) -> None:
         self._all, self._heavy = CapacityLimiter(running), CapacityLimiter(IMAGES)
@@ -77,7 +77,7 @@ class Slots:
         """Return the result of the function.
 
         Args:
-            image_of: the client who searches with an image: one at a time of each, so that others have their turn.
+            image_of: the client, if it searches with an image. Each client runs one such search at a time.
 
         Raises:
             Busy: too many searches are waiting.
@@ -91,10 +91,10 @@ class Slots:
 
 
 def search(searcher: Searcher, query: Query) -> Results:
-    """Search for a query whose images come from strangers.
+    """Answer a query. Its images come from untrusted clients, so they are decoded in a separate process.
 
     Raises:
-        SearchError: an image cannot be used, or as the searcher says.
+        SearchError: an image cannot be used, or the searcher raised it.
     """
     if all(part.image is None for part in query.parts):
         return searcher.search(query)
@@ -112,7 +112,7 @@ def search(searcher: Searcher, query: Query) -> Results:
 
 
 class MediaTypeRoute(APIRoute):
-    """A route that takes only bodies of its own media type, so that several can share one address."""
+    """A route that accepts only bodies of its own media type, so that several routes can share one path."""
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         """Match as usual, but only if the request has the media type of this route's body."""
@@ -123,7 +123,7 @@ class MediaTypeRoute(APIRoute):
 
 
 def api_routes(open_searcher: Callable[[], Searcher], metrics: Metrics, readiness: Readiness) -> APIRouter:
-    """Return all routes. They must precede the page, which takes every other address.
+    """Return all routes. They must precede the page, which takes every other path.
 
     Args:
         open_searcher: returns the searcher of the collection, or raises SearchError.
@@ -136,7 +136,7 @@ def api_routes(open_searcher: Callable[[], Searcher], metrics: Metrics, readines
         results = await slots.run(lambda: search(open_searcher(), query), client if with_image else "")
         if format == "json":
             found = schemas.SearchResponse.of(results, open_searcher().offer_dates(line, query.language))
-            return Response(found.model_dump_json(), media_type="application/json")  # FastAPI would check it once more
+            return Response(found.model_dump_json(), media_type="application/json")  # FastAPI would validate it again
         text = to_csv(results.hits, open_searcher().field_names, query.fold is not None)
         disposition = {"Content-Disposition": 'attachment; filename="results.csv"'}
         return Response(text, media_type="text/csv; charset=utf-8", headers=disposition)
@@ -156,9 +156,9 @@ def api_routes(open_searcher: Callable[[], Searcher], metrics: Metrics, readines
 
 def _add_searches_by_get(router: APIRouter, answer: Answer) -> None:
     documented: dict[str, Any] = {**_SEARCH, "responses": {200: _HITS, **_ERRORS}}
-    similar_summary = "Images like one of the collection; its stored vector is used, no model runs"
+    similar_summary = "Images similar to one of the collection, found by its stored embedding without a model call"
 
-    @router.get("/api/search", summary="Search by words, or list the images of a filter", **documented)
+    @router.get("/api/search", summary="Search by words, or list the images that match a filter", **documented)
     async def search(options: Annotated[schemas.TextSearch, Parameters()]) -> Any:
         return await answer(options.to_query(options.q), options.format, options.q)
 
@@ -172,8 +172,8 @@ def _add_searches_by_get(router: APIRouter, answer: Answer) -> None:
 def _add_searches_by_post(router: APIRouter, answer: Answer) -> None:
     """Add a route for JSON, one for forms, and one that refuses everything else.
 
-    The address for JSON takes forms too. The OpenAPI document gives them one of their own: generators of clients fail
-    over an operation with two kinds of body, or leave one out.
+    The path for JSON accepts forms, too. The OpenAPI document lists forms under a path of their own, because client
+    generators fail on an operation with two kinds of body, or leave one out.
     """
     documented: dict[str, Any] = {**_SEARCH, "responses": {**_ERRORS, **_BODY_ERRORS}}
     by_form = "Search by words and image files, with weights"
@@ -221,7 +221,7 @@ def _add_facets(router: APIRouter, open_searcher: Callable[[], Searcher], slots:
 def _add_probes(router: APIRouter, open_searcher: Callable[[], Searcher], readiness: Readiness) -> None:
     @router.get("/api/info", responses=_only(401, 429, 503), response_model=schemas.InfoResponse, tags=["collection"])
     def info() -> Any:
-        """The collection: rows, model, columns."""
+        """The collection: its rows, model, index and columns."""
         found = open_searcher().info()
         return {
             "collection": found.collection, "rows": found.rows, "model": found.model, "dim": found.dim,
@@ -231,14 +231,14 @@ def _add_probes(router: APIRouter, open_searcher: Callable[[], Searcher], readin
 
     @router.get("/healthz", response_model=schemas.StatusResponse, tags=["probes"])
     async def healthz() -> Any:
-        """The process answers."""
+        """Liveness: the process answers."""
         return {"status": "ok"}
 
     unavailable: dict[int | str, dict[str, Any]] = {503: {"model": schemas.StatusResponse}}
 
     @router.get("/readyz", response_model=schemas.StatusResponse, tags=["probes"], responses=unavailable)
     async def readyz() -> Any:
-        """A search would be answered, or was a few seconds ago."""
+        """Readiness: a search would be answered, as of at most a few seconds ago."""
         reason, key = await readiness.reason()
         answer = {"status": "unavailable", "reason": reason, "key": key}
         return JSONResponse(answer, 503) if reason else {"status": "ok"}

@@ -1,4 +1,4 @@
-"""Values that requests and responses of the API have in common, and how each is read."""
+"""Types that the requests and responses of the API share, and how their values are parsed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ColumnType = Literal["int", "float", "bool", "date", "text"]
 
 
 def _as_id(value: object) -> object:
-    """Accept an integer of 64 bits or a text, but nothing else that pydantic converts (`true`, `1.0`)."""
+    """Accept a 64-bit integer or a string, but none of the other values that pydantic would convert (`true`, `1.0`)."""
     if isinstance(value, str):
         return read_id(value)
     if not isinstance(value, int) or isinstance(value, bool) or not -(2**63) <= value < 2**63:
@@ -22,7 +22,7 @@ def _as_id(value: object) -> object:
     return value
 
 
-# JavaScript's numbers have 53 bits, so an id is accepted as text too, and always sent as text too.
+# JavaScript's numbers have 53 bits. So an id is also accepted as a string, and hits also contain it as a string.
 ImageId = Annotated[
     int | str,
     BeforeValidator(_as_id),
@@ -38,7 +38,7 @@ ImageId = Annotated[
 
 
 def _as_bytes(value: object) -> object:
-    """Read base64 of either alphabet (RFC 4648), with or without padding, alone or in a `data:` URL (RFC 2397)."""
+    """Decode base64 of either alphabet (RFC 4648), with or without padding, alone or in a `data:` URL (RFC 2397)."""
     if not isinstance(value, str):
         raise ValueError("not a text in base64")
     if value[:5].lower() == "data:":
@@ -46,13 +46,13 @@ def _as_bytes(value: object) -> object:
         if not (comma and head.lower().endswith(";base64")):
             raise ValueError("not a data URL in base64")
     digits = "".join(value.split()).rstrip("=").translate(str.maketrans("-_", "+/"))
-    return base64.b64decode(digits + "=" * (-len(digits) % 4), validate=True)  # its error is a ValueError
+    return base64.b64decode(digits + "=" * (-len(digits) % 4), validate=True)  # raises a subclass of ValueError
 
 
 Base64 = Annotated[
     bytes,
     BeforeValidator(_as_bytes),
-    WithJsonSchema({"type": "string", "description": "Base64, also URL-safe or as a `data:` URL."}),
+    WithJsonSchema({"type": "string", "description": "Base64; may be URL-safe or a `data:` URL."}),
 ]
 
 Text = Annotated[str, Field(max_length=4_000)]

@@ -1,4 +1,4 @@
-"""Requests and responses of the API, from which FastAPI makes the OpenAPI document."""
+"""Requests and responses of the API. FastAPI generates the OpenAPI document from them."""
 
 from __future__ import annotations
 
@@ -20,36 +20,36 @@ MAX_K = 1_000
 
 
 class SearchOptions(BaseModel):
-    """What every search takes beside its query."""
+    """Parameters of every search besides its query."""
 
     k: int = Field(10, ge=1, le=MAX_K, description="Number of hits.")
     offset: int = Field(0, ge=0, le=MAX_LIMIT, description="Skip this many hits, for the next page.")
     filter: str = Field(
-        "", max_length=20_000, description='On the columns of the collection: `label == "cat" and not (year < 2020)`.'
+        "", max_length=20_000, description='A filter on columns, such as `label == "cat" and not (year < 2020)`.'
     )
     min_score: float | None = Field(
-        None, ge=-1, le=1, description="Leave out hits below this cosine. Scores of different models do not compare."
+        None, ge=-1, le=1, description="Leave out hits below this cosine. Scores are not comparable between models."
     )
     fold: float | None = Field(
         None, gt=0, le=1, description="Merge near-duplicates of at least this cosine into one hit; 0.95 folds copies."
     )
 
-    language: str = Field("", max_length=20, description="Of the texts, as `de`; by default told from their words.")
+    language: str = Field("", max_length=20, description="Language of the texts, such as `de`; detected by default.")
     sort: str = Field(
         RELEVANCE,
         max_length=300,
-        description="`relevance`, `date` (taken, or else modified), `name`, `path` or a column, with `:asc` or `:desc` "
-        "behind it; dates start with the newest. Orders all hits of at least `min_score`, or else the `best` ones, or "
-        "all images of the filter where there is no query.",
+        description="`relevance`, `date` (taken, or else modified), `name`, `path` or a column, optionally followed by "
+        "`:asc` or `:desc`; dates start with the newest. Orders all hits of at least `min_score`; without `min_score` "
+        "the `best` ones; without a query all images that match the filter.",
         examples=["taken:desc"],
     )
     best: int = Field(BEST, ge=1, le=MAX_LIMIT, description="How many of the nearest images `sort` applies to.")
 
     def to_query(self, line: str, *parts: Part) -> Query:
-        """Return the query of a line of the query language and of further parts.
+        """Return the query for a line of the query language and further parts.
 
         Raises:
-            InputError: the line cannot be read, there is nothing to search for, or the hits lie too deep.
+            InputError: the line cannot be parsed, there is nothing to search for, or `offset` is too large.
         """
         read = parse_line(line) if line.strip() else Line()
         return Query(
@@ -59,19 +59,19 @@ class SearchOptions(BaseModel):
 
 
 class DownloadOptions(SearchOptions):
-    """What every search by GET takes."""
+    """Parameters of every search by GET."""
 
-    format: Literal["json", "csv"] = Field("json", description="`csv` answers with a file.")
+    format: Literal["json", "csv"] = Field("json", description="`csv` returns a file.")
 
 
 class TextSearch(DownloadOptions):
-    """A search by words, or a list of the images of a filter."""
+    """A search by words, or a list of the images that match a filter."""
 
-    q: Text = Field("", description="The query language.", examples=["beach -people taken:2021"])
+    q: Text = Field("", description="A line of the query language.", examples=["beach -people taken:2021"])
 
 
 class PartIn(BaseModel):
-    """One part of a query: exactly one of `text`, `id` and `image` (a file, base64)."""
+    """One part of a query: exactly one of `text`, `id` and `image` (a file in base64)."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -113,20 +113,20 @@ class HitOut(BaseModel):
 
     rank: int
     id: int | str = Field(
-        description="A number of 64 bits, more than JavaScript's have (see `id_text`), or the text that a CSV gives."
+        description="A 64-bit number, too large for JavaScript (see `id_text`), or a text if the CSV gave one."
     )
     id_text: str
     score: float | None = Field(
-        description="Cosine to the query, not comparable between models; null where nothing was searched for."
+        description="Cosine to the query, not comparable between models; null if nothing was searched for."
     )
     path: str
-    folded: int = Field(description="Near-duplicates merged into this hit, of those examined.")
+    folded: int = Field(description="Number of near-duplicates merged into this hit, among those examined.")
     fields: dict[str, Any] = Field(
-        description="The columns of the CSV; null for an empty cell, dates as ISO 8601.",
+        description="The columns of the collection; null for an empty cell, dates as ISO 8601.",
         examples=[{"label": "beach", "year": 2021, "taken": "2021-05-01"}],
     )
-    thumb: str = Field(description="Address of a small WebP of it.")
-    image: str = Field(description="Address of the image.")
+    thumb: str = Field(description="URL path of a small WebP version.")
+    image: str = Field(description="URL path of the image.")
 
     @classmethod
     def of(cls, hit: Hit) -> HitOut:
@@ -138,7 +138,7 @@ class HitOut(BaseModel):
 
 
 class Seconds(BaseModel):
-    """Duration of a search in seconds: all of it, the embedding of the query, and the search in Milvus."""
+    """Duration of a search in seconds: in total, for the embedding of the query, and for the search in Milvus."""
 
     total: float
     embed: float
@@ -146,7 +146,7 @@ class Seconds(BaseModel):
 
 
 class SuggestionOut(BaseModel):
-    """A value that the filter names and no image has, and the nearest ones that some have."""
+    """A value in the filter that no image has, and the most similar values that some images have."""
 
     column: str
     value: str
@@ -154,7 +154,7 @@ class SuggestionOut(BaseModel):
 
 
 class OfferOut(BaseModel):
-    """A date that `q` perhaps means: `words` of it as a `term` of the query language, and what is left of it."""
+    """A date that `q` may mean: its `words`, the `term` of the query language for them, and the `rest` of `q`."""
 
     words: str
     term: str
@@ -166,17 +166,17 @@ class SearchResponse(BaseModel):
 
     hits: list[HitOut]
     has_more: bool
-    rows: int = Field(description="Images in the collection.")
-    total: int = Field(description="Images that the filter leaves.")
+    rows: int = Field(description="Number of images in the collection.")
+    total: int = Field(description="Number of images that match the filter.")
     above: int | None = Field(
-        description="Images of at least `min_score`, null without one; of 16,384 there may be more."
+        description="Number of images with at least `min_score`, null without one; 16,384 means that many or more."
     )
     sort: str = Field(description="The order of the hits.")
-    age: float = Field(description="Seconds since the columns that filtered and ordered were known to be up to date.")
+    age: float = Field(description="Seconds since the columns used to filter and order were known to be up to date.")
     suggestions: list[SuggestionOut]
-    offer: OfferOut | None = Field(description="A date in words, as `May 2021`: nothing is filtered by it unasked.")
+    offer: OfferOut | None = Field(description="A date in words in `q`, such as `May 2021`; not applied as a filter.")
     notes: list[str] = Field(
-        description="Remarks: a text was longer than the model reads, or how one that is not English was read."
+        description="Remarks: a text was too long for the model, or how a text that is not English was read."
     )
     seconds: Seconds
 
@@ -201,7 +201,7 @@ class SearchResponse(BaseModel):
 
 
 class ColumnOut(BaseModel):
-    """A column that hits carry and filters may name."""
+    """A column that hits contain and filters may use."""
 
     name: str
     type: ColumnType
@@ -220,7 +220,7 @@ class InfoResponse(BaseModel):
 
 
 class ErrorResponse(BaseModel):
-    """The error, on one line."""
+    """An error, on one line."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"error": "filter, character 7: expected a column"}]})
 
@@ -228,8 +228,8 @@ class ErrorResponse(BaseModel):
 
 
 class StatusResponse(BaseModel):
-    """A probe's answer."""
+    """The answer to a probe."""
 
     status: Literal["ok", "unavailable"]
     reason: str = ""
-    key: str = Field("", description="Of the reason, for programs: `error_database` while Milvus does not answer.")
+    key: str = Field("", description="Identifies the reason: `error_database` while Milvus does not answer.")
