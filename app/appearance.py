@@ -1,4 +1,4 @@
-"""What the page is made of besides Gradio's components: its markup, its styles and its script."""
+"""The markup, styles and script of the page, which it adds to Gradio's components."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from .texts import HEAD
 STATIC = Path(__file__).parent / "static"
 
 
-# Joined in this order.
+# The files of static/js, joined in this order.
 SCRIPTS = (
     "texts", "grid", "select", "results", "search", "connection", "query_parts", "suggestions", "filters", "lightbox",
     "zoom", "image", "indexing",
     "start",
 )  # fmt: skip
 
-# All but the title of the page.
+# Gradio's meta tags for link previews, except the one with the title of the page.
 _CARD = re.compile(r"<meta\s(?![^>]*config\['title'\])[^>]*\"(?:og|twitter):[^>]*>")
 
 STYLES = ("frame", "search", "filters", "results", "select", "lightbox", "phone")
@@ -30,7 +30,7 @@ STYLES = ("frame", "search", "filters", "results", "select", "lightbox", "phone"
 def appearance() -> dict[str, Any]:
     """Return the options of `gr.mount_gradio_app` for style and texts."""
     css = "\n".join(read_static(f"css/{name}.css") for name in STYLES)
-    theme = gr.themes.Base(  # frame.css has the other colours
+    theme = gr.themes.Base(  # the other colours are in frame.css
         primary_hue="teal", neutral_hue="stone",
         # Gradio's wheel lacks the SemiBold files of this font.
         font=[gr.themes.LocalFont("IBM Plex Sans", weights=(400, 700)), "ui-sans-serif", "system-ui", "sans-serif"],
@@ -40,7 +40,7 @@ def appearance() -> dict[str, Any]:
 
 
 def leave_out_cards() -> None:
-    """Leave Gradio's own name, text and image out of the document: messengers show them beside a link to the page."""
+    """Remove Gradio's own name, text and image from the document. Messengers would show them beside a link to it."""
     env = gr.routes.templates.env
     loader = env.loader
     assert loader is not None
@@ -48,11 +48,11 @@ def leave_out_cards() -> None:
 
 
 def script() -> str:
-    """Return the script of the page. It is asynchronous: it first waits for Gradio's components."""
+    """Return the script of the page. It is asynchronous, because it first waits for Gradio's components."""
     parts = "\n".join(read_static(f"js/{name}.js") for name in SCRIPTS)
     return f"(async () => {{\n{parts}\n}})();"
 
 
 def read_static(name: str) -> str:
-    """Return a file of `static/`."""
+    """Return the text of a file in `static/`."""
     return (STATIC / name).read_text(encoding="utf-8")

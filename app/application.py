@@ -1,4 +1,4 @@
-"""The web application: its own routes first, Gradio's page at '/', and the checks before both."""
+"""The web application: its own routes, then Gradio's page at '/', and the middleware in front of both."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from .texts import text_routes
 from .uploads import KeepUploads, Uploads
 
 _EXPOSED = ["Content-Disposition", "Content-Range", "ETag", "Retry-After"]
-_ASKING = ("/api/", "/thumb/", "/preview/", "/image/", "/download/", "/zip")  # paths that lead to Milvus
+_ASKING = ("/api/", "/thumb/", "/preview/", "/image/", "/download/", "/zip")  # paths whose requests call Milvus
 
 
 def build_app(
@@ -52,11 +52,11 @@ def build_app(
     """Build the application for one collection.
 
     Args:
-        hosts: further host names of the page, behind a proxy for example.
+        hosts: further host names of the page, for example behind a proxy.
         on_start: called when the application starts.
         origins: other origins whose pages may use the API.
-        indexing: routes of the indexing by the page (`indexing_routes`), None without.
-        page_after: see `LatePage`; None to build the page at once.
+        indexing: the routes for indexing by the page (`indexing_routes`); None for an application without them.
+        page_after: `begin` of `LatePage`; None builds the page at once.
     """
     uploads, metrics, readiness, settings = Uploads(), Metrics(), Readiness(library), library.settings
     library.on_results = metrics.observe
@@ -65,7 +65,7 @@ def build_app(
         title="Image search", version=__version__, summary="Search images by words, by images and by both.",
         docs_url=None, redoc_url=None, openapi_url="/api/openapi.json",
         lifespan=_lifespan(on_start, uploads, readiness),
-        generate_unique_id_function=lambda route: route.name,  # clients that are generated name their functions so
+        generate_unique_id_function=lambda route: route.name,  # generated clients name their functions after it
         dependencies=[Depends(_Password(scheme_name="password"))] if settings.auth else [],
     )  # fmt: skip
     add_error_handlers(app)
@@ -90,7 +90,7 @@ def _add_middleware(
     app: FastAPI, library: Library, uploads: Uploads, metrics: Metrics, hosts: Sequence[str], origins: Sequence[str],
     routers: Sequence[APIRouter],
 ) -> None:  # fmt: skip
-    """Add the middleware. What is added last sees a request first; a refusal passes all that were added after it."""
+    """Add the middleware. The last one added sees a request first; a refusal passes through those added later."""
     settings = library.settings
     app.add_middleware(Compress)
     app.add_middleware(_Answering, library=library)
@@ -107,8 +107,8 @@ def _add_middleware(
     app.add_middleware(Guard, checks=checks)
     networks, has_names = [read_network(text) for text in settings.trusted_proxy], bool({*hosts} - {settings.host})
     app.add_middleware(TrustedProxies, networks=networks, has_names=has_names)
-    # Before the password, which a preflight request does not have. Where Gradio finds no middleware of this very class,
-    # it allows any origin, credentials included.
+    # It runs before the password check, because a preflight request carries no password. Gradio looks for a middleware
+    # of exactly this class. Without one, Gradio allows any origin, including credentials.
     app.add_middleware(
         CORSMiddleware, allow_origins=list(origins), allow_methods=["GET", "HEAD", "POST"],
         allow_headers=["Authorization", "Content-Type", "Range"], expose_headers=_EXPOSED,
@@ -118,9 +118,9 @@ def _add_middleware(
 
 
 class Compress:
-    """Compresses the page, whose document holds its styles and its script, its texts, and the API's answers.
+    """Compresses the page, whose document contains its styles and script, its texts, and the answers of the API.
 
-    Other answers are images, or Gradio has compressed them.
+    The other answers are images, or Gradio has already compressed them.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -133,7 +133,7 @@ class Compress:
 
 
 class _Answering:
-    """Limits how long a request waits for a Milvus server. The page has the same limit, a probe a shorter one."""
+    """Limits how long a request waits for a Milvus server. The page has the same limit, and probes a shorter one."""
 
     def __init__(self, app: ASGIApp, library: Library) -> None:
         self._app, self._library = app, library
@@ -162,13 +162,13 @@ def _lifespan(
         async with app.state.page.running():
             yield
         stop.set()
-        uploads.close()  # `atexit` does not run after SIGTERM
+        uploads.close()  # here, because `atexit` does not run after SIGTERM
 
     return lifespan
 
 
 def _add_favicon(app: FastAPI) -> None:
-    # Gradio's `favicon_path` would also open an icon resizer without a limit.
+    # Gradio's `favicon_path` would also enable a route that resizes the icon to any size.
     icon = (Path(__file__).parent / "static" / "favicon.svg").read_bytes()
 
     @app.get("/favicon.ico", include_in_schema=False)

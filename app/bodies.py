@@ -1,4 +1,4 @@
-"""The bodies of requests: limited, on disk until they are complete, and read by the application a few at a time."""
+"""Request bodies: limited in size, stored until they are complete, and read by the application a few at a time."""
 
 from __future__ import annotations
 
@@ -20,19 +20,21 @@ from .uploads import UPLOAD_PATH
 MAX_UPLOAD_BYTES = 25 * 2**20
 MAX_BODY_BYTES = 2**20
 UPLOAD_PATHS = (UPLOAD_PATH, "/api/search", "/api/search/form")
-# Bodies on disk, of one client and of all.
+# Maximum bytes of stored bodies: of one client, and of all clients.
 MOST_OF_CLIENT, MOST_OF_ALL = 100 * 2**20, 2**30
-# Reading a body of JSON takes several times its size in memory: of large ones only so many at the same time, and one
-# of a client, whose slow images would else hold up everybody's.
+# Bytes above which a body is large, and the number of large bodies that are read at a time: parsing JSON takes several
+# times its size in memory. Each client has only one of them, so that its slow images do not hold up other clients.
 _LARGE, _LARGE_AT_ONCE = 2**16, 2
-# All others wait while JSON is read and each of its values is checked. A filter may list some thousand.
+# Maximum number of values in a body. All other requests wait while JSON is parsed and each of its values is validated.
+# A filter may list some thousand values.
 _MOST_VALUES = 20_000
 
 
 class Bodies:
-    """Passes a request on when its body is complete, and refuses a body that is too large, declared or not.
+    """Passes a request on when its body is complete. Refuses a body whose declared or actual size is too large.
 
-    What clients give up or never finish stays out of the memory, and the application does not see it.
+    Bodies of more than 64 KB are on disk. So those that clients never finish take little memory, and the application
+    does not see them.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -64,11 +66,11 @@ class Bodies:
                     del self._on_disk[client]
 
     async def _write(self, scope: Scope, receive: Receive, body: IO[bytes]) -> AsyncIterator[int]:
-        """Write a body to disk, and yield its size so far before each part of it."""
+        """Write a body to a file. Before each chunk is written, yield the size of the body up to and including it."""
         limit = MAX_UPLOAD_BYTES if scope["path"].rstrip("/") in UPLOAD_PATHS else MAX_BODY_BYTES
         too_large = _Refused(413, f"The request is larger than {limit >> 20} MB.")
         headers = Headers(scope=scope)
-        is_form = headers.get("content-type", "").lower().startswith("multipart/")  # whose files hold any bytes
+        is_form = headers.get("content-type", "").lower().startswith("multipart/")  # its files may contain any bytes
         declared, size, commas, more = headers.get("content-length", "0"), 0, 0, True
         if not declared.isdigit() or len(declared) > 20 or int(declared) > limit:
             raise too_large
@@ -87,12 +89,12 @@ class Bodies:
             body.write(chunk)
 
     async def _pass_on(self, scope: Scope, body: IO[bytes], receive: Receive, send: Send) -> None:
-        """Let the application answer. A large body has its turn until the answer begins."""
+        """Let the application answer. A large body keeps its turn until the answer begins."""
         size, more = body.tell(), True
         turn = contextlib.AsyncExitStack()
         if size > _LARGE:
             await turn.enter_async_context(self._turns.setdefault(client_of(scope), asyncio.Lock()))
-            if scope["path"].rstrip("/") != UPLOAD_PATH:  # whose files go to disk, one upload at a time: `KeepUploads`
+            if scope["path"].rstrip("/") != UPLOAD_PATH:  # its files go to disk, one upload at a time: `KeepUploads`
                 await turn.enter_async_context(self._large)
         body.seek(0)
 
@@ -119,4 +121,4 @@ class _Refused(Exception):
 
 
 class _Gone(Exception):
-    """The client has closed the connection."""
+    """The client closed the connection."""

@@ -1,4 +1,4 @@
-"""An image as the page shows it: as a card of the grid, and with all that is known of it."""
+"""An image as the page shows it: as a card in the grid, and with its details in the viewer."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _LONGEST_FIELD = 300  # characters
 
 
 class Card(TypedDict):
-    """One image.
+    """One image in the grid.
 
-    score: '' where nothing was searched for.
-    ratio: its width divided by its height, 0 if the collection does not say.
+    score: '' if nothing was searched for.
+    ratio: the image's width divided by its height; 0 if the collection does not have them.
     alike: number of near-duplicates folded into it.
-    use: '' if the query is full.
+    use: URL of the search with this image added; '' if the query is full.
     """
 
     id: str
@@ -38,10 +38,10 @@ class Card(TypedDict):
 class DetailsView(TypedDict):
     """What the viewer shows beside an image.
 
-    modified: the time of the file, ISO; '' for a URL.
-    bytes: size of the file, 0 if it is not known.
-    is_here: whether the file is still there.
-    can_open: whether its folder can be opened on the reader's screen.
+    modified: the modification time of the file in ISO format; '' for a URL.
+    bytes: size of the file; 0 if unknown.
+    is_here: whether the file still exists.
+    can_open: whether the server can open the folder on the reader's own screen.
     """
 
     card: Card
@@ -57,7 +57,7 @@ class DetailsView(TypedDict):
 
 
 def card_view(hit: Hit, state: SearchState, scored: bool = True) -> Card:
-    """Return one image of the results of a state."""
+    """Return the card of one image among the results of a state."""
     return {
         "id": str(row_id(hit.id)),  # JavaScript's numbers have 53 bits
         "label": label_of(hit),
@@ -72,7 +72,7 @@ def card_view(hit: Hit, state: SearchState, scored: bool = True) -> Card:
 
 
 def field_views(fields: Mapping[str, Any], without: Collection[str]) -> list[tuple[str, str, str | bool]]:
-    """Return the columns of an image that have a value: name, name for people, value."""
+    """Return the columns in which an image has a value: the name, the name as words, the value."""
     given = [(name, value) for name, value in fields.items() if name not in without and value not in (None, "")]
     return [
         (name, readable(name), value if isinstance(value, bool) else str(value)[:_LONGEST_FIELD])
@@ -81,12 +81,12 @@ def field_views(fields: Mapping[str, Any], without: Collection[str]) -> list[tup
 
 
 def label_of(hit: Hit) -> str:
-    """Return what an image is called: its label, or else its file."""
+    """Return the label of an image, or its file name if it has none."""
     return readable(str(hit.fields.get("label") or "")) or _file_name(hit)
 
 
 def _ratio(width: object, height: object) -> float:
-    """The script corrects a ratio when the thumbnail is there: the columns may hold anything."""
+    """The columns may contain anything. The script corrects the ratio when the thumbnail has loaded."""
     numbers = isinstance(width, int | float) and isinstance(height, int | float)
     return round(width / height, 3) if numbers and width > 0 and height > 0 else 0  # type: ignore[operator]
 

@@ -1,4 +1,4 @@
-"""The columns of a collection as fields of the filter form: which field each one gets."""
+"""Chooses a field of the filter form for each column of a collection."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Kind = Literal["choices", "many", "bool", "number", "date", "text", "folder"]
 
 
 class Chosen(TypedDict, total=False):
-    """What one field of the form is set to, as the texts that the form sends."""
+    """The value of one field of the form, as the texts that the form sends."""
 
     values: list[str]
     low: str
@@ -33,9 +33,9 @@ class Column:
 
     kind: `choices` for few and `many` for many distinct values, `number` and `date` for a range, `text` for a part of
         the text.
-    choices: the distinct values, sorted, with their labels; for the folder field the folders.
+    choices: the distinct values with their labels, sorted; the folders if this is the folder field.
     low, high: the smallest and the largest number, or the first and the last day.
-    anywhere: whether a text is searched anywhere in the cell (Milvus Lite) or only at its start (a server).
+    anywhere: whether a text matches anywhere in the cell (Milvus Lite) or only at its start (a server).
     """
 
     name: str
@@ -52,7 +52,7 @@ def describe_columns(facets: Facets, lite: bool) -> tuple[Column, ...]:
     """Choose a form field for each column in which any image has a value.
 
     Args:
-        facets: those of the whole collection.
+        facets: the facets of the whole collection.
         lite: whether the collection is in Milvus Lite.
     """
     given = [(facet, facets.rows - facet.empty) for facet in facets.columns]
@@ -64,7 +64,7 @@ def describe_columns(facets: Facets, lite: bool) -> tuple[Column, ...]:
 
 
 def readable(name: str) -> str:
-    """Return a column or a class as words: data sets write `brain_coral`."""
+    """Return the name of a column or a label as words. Data sets write `brain_coral`."""
     return name.replace("_", " ").strip()
 
 

@@ -1,7 +1,7 @@
-"""How long a client may take over a request, and how many connections there may be.
+"""Limits how long a client may take to send a request or read its answer, and how many connections may be open.
 
-uvicorn waits for ever for a request that has begun. Of other servers hypercorn has a deadline, but takes connections
-until no descriptor is left, and granian has one for headers only.
+uvicorn waits forever for the rest of a request. Among other servers, hypercorn has a deadline, but accepts connections
+until no file descriptor is left; granian has a deadline for headers only.
 """
 
 from __future__ import annotations
@@ -15,32 +15,32 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 MOST_CONNECTIONS = 1_000
 _LONGEST_BACKLOG = 64
-# A connection takes up to three descriptors: its own, the file of its body, and one of what answers it.
+# A connection takes up to three descriptors: the socket, the file of the body, and one for the handler of the request.
 _DESCRIPTORS_EACH = 3
 _HEADER_SECONDS = 10.0
-# A body, and an answer that is being read: so long, and a second more for each so many bytes. As Apache's
-# mod_reqtimeout does, whose defaults are 20 s and 500 bytes; 16 kB a second is a modem.
+# Seconds for a body to arrive or an answer to be read, plus one second for each _BYTES_PER_SECOND bytes. Apache's
+# mod_reqtimeout uses the same formula with 20 s and 500 bytes. 16 kB a second is the speed of a modem.
 _BODY_SECONDS, _BYTES_PER_SECOND = 20.0, 16_000
 _SWEEP_SECONDS = 1.0
 
 
 def most_connections() -> int:
-    """Return how many connections may be open with the descriptors of this process."""
+    """Return how many connections may be open, given this process's limit of descriptors."""
     try:
         import resource
-    except ImportError:  # Windows, where sockets take no descriptors
+    except ImportError:  # on Windows, where sockets take no descriptors
         return MOST_CONNECTIONS
     descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return MOST_CONNECTIONS if descriptors < 0 else max(8, min(MOST_CONNECTIONS, descriptors // _DESCRIPTORS_EACH))
 
 
 def backlog() -> int:
-    """Return how many connections may wait: asyncio accepts so many before the first one can be closed again."""
+    """Return how many connections may wait to be accepted. asyncio accepts all of them before it can close one."""
     return min(_LONGEST_BACKLOG, most_connections() // 4)
 
 
 def protocol(most: int) -> type[H11Protocol]:
-    """Return uvicorn's protocol with these limits, for one server."""
+    """Return a protocol class for one uvicorn server, with these limits."""
     connections = _Connections(most)
 
     class Bounded(BoundedProtocol):
@@ -50,16 +50,16 @@ def protocol(most: int) -> type[H11Protocol]:
 
 
 class _Connections:
-    """All connections of a server."""
+    """All open connections of a server."""
 
     def __init__(self, most: int) -> None:
         self._most, self._open = most, set[BoundedProtocol]()
         self._sweeping = False
 
     def add(self, connection: BoundedProtocol) -> None:
-        """Take a connection. Beyond the limit the one goes whose client has been waited for longest.
+        """Add a connection. Above the limit, close the one whose client has kept the server waiting longest.
 
-        Until it completes its request, or reads its answer.
+        A client keeps the server waiting until it has sent its whole request, or has read its answer.
         """
         if not self._sweeping:
             self._sweeping = True
@@ -69,9 +69,10 @@ class _Connections:
             self._end(self._victim(connection))
 
     def _victim(self, new: BoundedProtocol) -> BoundedProtocol:
-        """Return the connection to close: of the address that has more than half of them all, else of any address.
+        """Return the connection to close: one of the address that has more than half of all, else one of any address.
 
-        If many come at the same moment, a request of somebody else may be here that is not read yet: it must stay.
+        If many connections arrive at the same moment, another client's request may have arrived and not been read yet.
+        Its connection must stay open.
         """
         ((most, count),) = Counter(one.host for one in self._open).most_common(1)
         others = self._open - {new}
@@ -101,10 +102,10 @@ class BoundedProtocol(H11Protocol):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self.began = self.loop.time()  # to wait for the present request
-        self._received = 0  # bytes of it
-        self._unread_since: float | None = None  # that the client leaves of its answer, None of any other
-        self._unread = 0  # bytes
+        self.began = self.loop.time()  # when the server began to wait for the current request
+        self._received = 0  # bytes of the current request
+        self._unread_since: float | None = None  # when the client fell behind in reading its answer; None if it did not
+        self._unread = 0  # bytes of the answer that were unread at that time
 
     @property
     def host(self) -> str:
@@ -113,7 +114,7 @@ class BoundedProtocol(H11Protocol):
 
     @property
     def waits_since(self) -> float | None:
-        """Since when the client has left its request incomplete, or its answer unread; None if it is not its turn."""
+        """When the server began to wait for the client to send its request or read its answer; None if it is not."""
         if self._unread_since is not None:
             return self._unread_since
         return self.began if self.conn.their_state in (h11.IDLE, h11.SEND_BODY) else None

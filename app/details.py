@@ -1,4 +1,4 @@
-"""What is known of one image, for the panel of the viewer; and its folder, opened on the screen of this machine."""
+"""The routes of the viewer: the details of one image, and opening its folder on the screen of this machine."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from .proxies import is_from_this_machine
 from .search_state import SearchState
 
 _READ = ("taken", "camera", "lens", "rating", "title", "description", "keywords", "width", "height")
-_OPENING_SECONDS = 2.0  # after which an opener is taken to have succeeded
+_OPENING_SECONDS = 2.0  # an opener that runs longer than this is assumed to have succeeded
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 def detail_routes(library: Library) -> APIRouter:
-    """Return the routes of the page's viewer, which are no part of the API."""
+    """Return the routes of the page's viewer, which are not part of the API."""
     router, is_local = APIRouter(include_in_schema=False), library.settings.host in _LOOPBACK
 
     def find(image_id: str) -> tuple[Hit, Original]:
@@ -42,14 +42,14 @@ def detail_routes(library: Library) -> APIRouter:
 
     @router.get("/details/{id}", response_model=None)
     def details(id: str, request: Request) -> DetailsView:
-        """Describe an image; the parameters are those of the search among whose results it is shown."""
+        """Describe an image. The query string is that of the search whose results contain it."""
         hit, original = find(id)
         state = SearchState.from_url(request.url.query)
         return _describe(hit, original, state, is_local and is_from_this_machine(request.scope))
 
     @router.post("/folder/{id}", status_code=204)
     def open_folder(id: str, request: Request) -> Response:
-        """Open the folder of an image, for a reader who sits at this machine."""
+        """Open the folder of an image for a reader whose browser runs on this machine."""
         _, original = find(id)
         command = _open_command(original.path)
         if not command or not is_local or not is_from_this_machine(request.scope):
@@ -81,21 +81,21 @@ def _describe(hit: Hit, original: Original, state: SearchState, is_near: bool) -
 
 
 def _opens(command: list[str]) -> bool:
-    """Open a folder; tell whether that did not fail at once."""
+    """Run the command that opens a folder. Return whether it succeeded, or is still running after a while."""
     try:
         opener = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
-        return opener.wait(_OPENING_SECONDS) == 0 or sys.platform == "win32"  # whose explorer always returns 1
+        return opener.wait(_OPENING_SECONDS) == 0 or sys.platform == "win32"  # explorer always returns 1
     except OSError:
         return False
-    except subprocess.TimeoutExpired:  # some openers end with the window
+    except subprocess.TimeoutExpired:  # some openers run until the window is closed
         threading.Thread(target=opener.wait, daemon=True).start()
         return True
 
 
 def _from_file(path: str, fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what the file itself knows and the collection has no columns for."""
+    """Return the metadata in the file for which the collection has no columns."""
     try:
         found = read_metadata(read_file(path), [name for name in _READ if name not in fields])
     except UnreadableImage:
@@ -104,7 +104,7 @@ def _from_file(path: str, fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _open_command(path: str) -> list[str]:
-    """Return the command that shows a file in its folder, [] where there is no screen or no such file."""
+    """Return the command that shows a file in its folder; [] without a screen, or if it has no absolute local path."""
     if is_remote(path) or not os.path.isabs(path):
         return []
     if sys.platform == "darwin":

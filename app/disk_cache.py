@@ -1,4 +1,4 @@
-"""A folder of files that can be made again, of a bounded size: what was not used for longest goes."""
+"""A disk cache of bounded size for files that can be made again. It evicts the least recently used files first."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from pathlib import Path
 
 from pipelines.files import write_atomically
 
-# After an eviction there is room for so much again, so that not every new file looks through the folder.
+# An eviction shrinks the cache to this share of its limit, so that not every new file causes a scan of the folder.
 _KEPT_SHARE = 0.9
 
 
 class DiskCache:
-    """Files by key. Threads can share it, and processes: each looks at the whole folder when it has filled it.
+    """Files by key. Threads and processes can share it: before a process evicts files, it scans the whole folder.
 
     Args:
-        most: bytes of all files together.
+        most: maximum bytes of all files together.
     """
 
     def __init__(self, folder: Path, most: int, suffix: str) -> None:
@@ -35,15 +35,15 @@ class DiskCache:
             return self._bytes
 
     def get(self, key: str) -> bytes | None:
-        """Return a file's content, None if it is gone."""
+        """Return the content of a file; None if it is not in the cache."""
         with contextlib.suppress(OSError):
             data = self._path(key).read_bytes()
-            os.utime(self._path(key), ns=(time.time_ns(), os.stat(self._path(key)).st_mtime_ns))  # it was used
+            os.utime(self._path(key), ns=(time.time_ns(), os.stat(self._path(key)).st_mtime_ns))  # records the use
             return data
         return None
 
     def put(self, key: str, data: bytes) -> None:
-        """Keep a file. A full disk only costs the cache."""
+        """Store a file. If the disk is full, the file is just not cached."""
         path, before = self._path(key), self.size
         with contextlib.suppress(OSError):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -69,7 +69,7 @@ class DiskCache:
         for folder, _, names in os.walk(self._folder):
             for name in names:
                 path = os.path.join(folder, name)
-                with contextlib.suppress(OSError):  # another process has removed it
+                with contextlib.suppress(OSError):  # another process may have removed it
                     found.append((path, os.stat(path)))
         return found
 

@@ -1,4 +1,4 @@
-"""The images' own files, to keep: one of them, or several in a ZIP that is written while it is sent."""
+"""Downloads of the original image files: a single file, or several in a ZIP that is written while it is sent."""
 
 from __future__ import annotations
 
@@ -27,24 +27,24 @@ from .originals import Original, find_originals
 
 MOST_IMAGES = 1_000
 MOST_BYTES = 4 * 2**30
-_PREPARED_BYTES = 2**20  # of the lists of ids of ZIPs that wait to be saved
+_PREPARED_BYTES = 2**20  # maximum size of all id lists of ZIPs that were prepared
 _KEY = re.compile(r"[A-Za-z0-9_-]{22}")
-_BINARY = "application/octet-stream"  # which no browser shows, whatever it holds
+_BINARY = "application/octet-stream"  # no browser displays this type, whatever the file contains
 
 
 class ArchiveTooLarge(Exception):
-    """The files grew beyond MOST_BYTES while they were sent: the transfer breaks off, and the browser says so."""
+    """The files exceed MOST_BYTES while they are sent. The transfer breaks off, and the browser reports a failure."""
 
 
 def download_routes(library: Library) -> APIRouter:
-    """Return the routes by which the page saves files. They are no part of the API."""
+    """Return the routes with which the page saves files. They are not part of the API."""
     router, private = APIRouter(include_in_schema=False), library.settings.allow_private_urls
-    # On disk: another process behind the same proxy may send the ZIP that this one has prepared.
+    # On disk, because another process behind the same proxy may have to send the ZIP that this one prepared.
     prepared = DiskCache(cache_dir() / "zips", _PREPARED_BYTES, ".txt")
 
     @router.get("/download/{id}")
     def download(id: str) -> Response:
-        """Send the file of an image to be saved."""
+        """Send the file of an image as a download."""
         original = find_originals(library, [id]).get(id)
         try:
             if original is None:
@@ -55,7 +55,7 @@ def download_routes(library: Library) -> APIRouter:
 
     @router.post("/zip")
     def prepare(ids: Annotated[str, Form()]) -> dict[str, str]:
-        """Take the ids of several images, separated by commas; return the address of their ZIP."""
+        """Prepare a ZIP of the images with these comma-separated ids, and return its address."""
         wanted = list(dict.fromkeys(ids.split(",")))
         if len(wanted) > MOST_IMAGES:
             raise HTTPException(413, f"a ZIP holds at most {MOST_IMAGES:,} images")
@@ -83,7 +83,7 @@ def download_routes(library: Library) -> APIRouter:
 
 
 class _Unsent(io.RawIOBase):
-    """What the ZIP's writer has written and nobody has taken yet."""
+    """A buffer for bytes that the ZIP writer has written and that have not been sent yet."""
 
     def __init__(self) -> None:
         self._parts: list[bytes] = []
@@ -98,10 +98,10 @@ class _Unsent(io.RawIOBase):
 
 
 def _zip(originals: Sequence[Original], allow_private: bool) -> Iterator[bytes]:
-    """Yield a ZIP file by file. Images are compressed already, so it only stores them.
+    """Yield a ZIP, one file at a time. Files are stored uncompressed, because images are already compressed.
 
     Raises:
-        ArchiveTooLarge: after MOST_BYTES.
+        ArchiveTooLarge: the files exceed MOST_BYTES.
     """
     unsent, sent, names, lost = _Unsent(), 0, Counter[str](), []
     with zipfile.ZipFile(unsent, "w") as archive:
@@ -122,7 +122,7 @@ def _zip(originals: Sequence[Original], allow_private: bool) -> Iterator[bytes]:
 
 
 def _entry(original: Original, names: Counter[str]) -> zipfile.ZipInfo:
-    """Describe a file in the ZIP. Of several of one name the second becomes `cat (2).jpg`."""
+    """Return the ZIP entry of a file. The second file with the same name becomes `cat (2).jpg`."""
     name = _name(original)
     names[name.lower()] += 1
     if (number := names[name.lower()]) > 1:
@@ -136,7 +136,7 @@ def _read(original: Original, allow_private: bool) -> bytes:
     """Return the bytes of an image's file.
 
     Raises:
-        UnreadableImage: it is gone; or it is another file than was indexed, and not an image.
+        UnreadableImage: the file does not exist, or it has changed since it was indexed and is not an image.
     """
     original.check()
     data = read_file(original.path, allow_private)

@@ -1,4 +1,4 @@
-"""The events of the page, read and checked whole before Gradio sees them."""
+"""Reads and checks every event of the page before Gradio sees it."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ EVENT_PATH = "/gradio_api/queue/join"
 _ANSWERS_PATH = "/gradio_api/queue/data"
 _SESSION = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _DEEPEST = 20
-_LARGEST = 2**53  # of JavaScript's whole numbers
+_LARGEST = 2**53  # up to here JavaScript's whole numbers are exact
 
 
 class Events:
-    """Refuses what the page never sends, and passes on only what was read: JSON that UTF-8 can spell.
+    """Refuses events that the page never sends. Passes on only what it has parsed, written again as JSON in UTF-8.
 
-    An event that Gradio cannot handle ends in a traceback, and one session with a name that cannot be printed makes the
-    searches of all later ones fail. Any value of an event may be a 'file': Gradio copies the path or URL that it names
-    into the folder of uploads, from where anybody can fetch it.
+    An event that Gradio cannot handle ends in a traceback. A single session whose name cannot be printed makes the
+    searches of all later sessions fail. Gradio may take any value of an event for a 'file': it copies the path or URL
+    that the value names into the folder of uploads, where every client can fetch it.
 
     Args:
-        uploads: the folder of uploads, the only one whose files an event may name.
-        page: tells what its functions are, and who waits for answers.
+        uploads: the folder of uploads. An event may name only files in it.
+        page: knows the functions of the page and which sessions wait for answers.
     """
 
     def __init__(self, app: ASGIApp, uploads: str, page: LatePage) -> None:
@@ -42,7 +42,7 @@ class Events:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope.get("path", "").rstrip("/")
         if path in (_ANSWERS_PATH, EVENT_PATH):
-            await self._page.ready()  # a browser may have had the page open when this process started
+            await self._page.ready()  # a browser may have had the page open before this process started
         if path == _ANSWERS_PATH and not self._page.is_waited_for(_session_in(scope)):
             return await refuse(scope, 404, "Nothing was asked in this session.")(scope, receive, send)
         if scope.get("method") != "POST" or not path.startswith("/gradio_api/") or path == UPLOAD_PATH:
@@ -90,7 +90,7 @@ def _read(body: bytes) -> dict[str, Any]:
     """Return a JSON object.
 
     Raises:
-        ValueError: it is none, is nested too deeply, or has numbers that JavaScript has not.
+        ValueError: the body is not one, is nested too deeply, or contains numbers that JavaScript does not have.
     """
     event = json.loads(body, parse_constant=_refuse, parse_int=_read_int, parse_float=_read_float)
     if not isinstance(event, dict) or _depth(event) > _DEEPEST:
@@ -120,7 +120,7 @@ def _depth(value: Any) -> int:
 
 
 def _named_files(value: Any) -> Iterator[object]:
-    """Yield every value under the key 'path', at any depth: Gradio may take it for a file."""
+    """Yield every value under the key 'path', at any depth. Gradio may take it for the name of a file."""
     if isinstance(value, dict):
         if value.get("path") is not None:
             yield value["path"]

@@ -1,4 +1,4 @@
-"""The filter form: the filter that a filled-in form means, and the form of a filter."""
+"""Converts the filter form to a filter, and a filter to the form."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _DAY = 86_400_000  # milliseconds
 
 
 class Condition(NamedTuple):
-    """A part of a filter that is removed as a whole: what one field of the form sets, or an operand that fits none."""
+    """A part of a filter that can be removed: the operands set by one field, or an operand that fits no field."""
 
     operands: tuple[Filter, ...]
     column: Column | None
@@ -27,7 +27,7 @@ class Condition(NamedTuple):
 
 
 class Form(NamedTuple):
-    """A filter taken apart: the setting of each field, and conditions that no field can express."""
+    """A filter split into the value of each field, and conditions that no field can express."""
 
     chosen: dict[str, Chosen]
     conditions: str
@@ -39,10 +39,10 @@ def read_form(
     conditions: str,
     parse: Callable[[str], Filter] = parse_filter,
 ) -> Filter | None:
-    """Return the filter that a filled-in form means; None for an empty form.
+    """Return the filter for a filled-in form; None for an empty form.
 
     Args:
-        parse: reads the conditions; a collection's own knows its columns.
+        parse: parses the conditions. The parser of a collection also knows its columns.
 
     Raises:
         InputError: a bound is not a number or a day, or the conditions are not a filter.
@@ -58,7 +58,7 @@ def read_form(
 
 
 def take_apart(columns: Sequence[Column], condition: Filter | None) -> list[Condition]:
-    """Return what a filter consists of: all that one field sets together, and each operand that fits no field."""
+    """Split a filter into conditions: one for each field that is set, and one for each operand that fits no field."""
     by_name = {column.name: column for column in columns}
     found: dict[str | int, Condition] = {}
     for operand in _split(condition) if condition else ():
@@ -73,10 +73,10 @@ def take_apart(columns: Sequence[Column], condition: Filter | None) -> list[Cond
 
 
 def fill_form(columns: Sequence[Column], condition: Filter | None, text: str = "") -> Form:
-    """Return the form of a filter. Operands that fit no field become `conditions`.
+    """Return the form for a filter. Operands that fit no field become `conditions`.
 
     Args:
-        text: the filter as text, which becomes `conditions` if it could not be parsed.
+        text: the filter as text. It becomes `conditions` if it could not be parsed.
     """
     if condition is None:
         return Form({}, text)
@@ -87,12 +87,12 @@ def fill_form(columns: Sequence[Column], condition: Filter | None, text: str = "
 
 
 def leave_out(condition: Filter, part: Condition) -> Filter | None:
-    """Return a filter without one of the conditions that it consists of."""
+    """Return a filter without one of its conditions."""
     return _all_of([operand for operand in _split(condition) if operand not in part.operands])
 
 
 def replace_value(condition: Filter, column: str, old: str, new: str) -> Filter:
-    """Return a filter that compares a column with another text."""
+    """Return a filter in which a column is compared with `new` instead of `old`."""
     match condition:
         case And(operands):
             return And(tuple(replace_value(operand, column, old, new) for operand in operands))
@@ -126,7 +126,7 @@ def _operands(column: Column, chosen: Mapping[str, Any]) -> list[Filter]:
         bounds = ((">=", chosen.get("low")), ("<=", chosen.get("high")))
         return [Compare(name, operator, _number(column, str(value))) for operator, value in bounds if value]
     if column.kind == "date":
-        # The last day is meant as a whole.
+        # The last day is included, so the filter ends before the day after it.
         days = ((">=", chosen.get("low"), 0), ("<", chosen.get("high"), 1))
         return [Compare(name, operator, _later(column, str(day), by)) for operator, day, by in days if day]
     words = str(chosen.get("words") or "").strip()
@@ -138,7 +138,7 @@ def _operands(column: Column, chosen: Mapping[str, Any]) -> list[Filter]:
 
 
 def _merge(column: Column, taken: Chosen, operand: Filter) -> Chosen | None:
-    """Add an operand to the setting of a field; None if the field cannot express both."""
+    """Add an operand to the value of a field; return None if the field cannot express both."""
     if isinstance(operand, Compare) and column.kind == "number" and operand.operator in (">=", "<="):
         text = _spell(operand.value)
         bound: Chosen = {"low": text} if operand.operator == ">=" else {"high": text}

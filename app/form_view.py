@@ -1,4 +1,4 @@
-"""The filter form as the page shows it: its fields, the conditions that are set, and what was perhaps meant."""
+"""The filter form as the page shows it: its fields, the active conditions, and suggestions for other values."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from .search_state import PAGE, SearchState
 
 
 class ConditionView(TypedDict):
-    """A condition of the filter, and the address of the search without it.
+    """A condition of the filter, and the URL of the search without it.
 
     column: the field that shows it; '' if none does.
-    text: as it is written; '' for the smallest score.
+    text: the condition in the filter language; '' for the minimum score.
     """
 
     column: str
@@ -31,11 +31,11 @@ class ConditionView(TypedDict):
 class FormView(TypedDict):
     """The filter form.
 
-    columns: each `Column` as a dictionary without its choices, which come with their counts when the form is opened;
-        as `chosen` what its field is set to, as `order` how one orders by it.
-    counted: filter of the images whose values are counted: with the dates of the query.
+    columns: each `Column` as a dictionary, with the value of its field (`chosen`) and the order by it (`order`), but
+        without `choices`: the page fetches them with their counts when the form is opened.
+    counted: filter for the images whose values are counted; it includes the dates of the query.
     active: the conditions that are set.
-    unfiltered: address of the search without them.
+    unfiltered: URL of the search without them.
     """
 
     columns: list[dict[str, Any]]
@@ -48,7 +48,7 @@ class FormView(TypedDict):
 
 
 class SuggestionView(TypedDict):
-    """A value of the filter that no image has, and the addresses of the search with the nearest ones."""
+    """A value in the filter that no image has, and the URLs of the search with the most similar values instead."""
 
     value: str
     nearest: list[Example]
@@ -66,7 +66,7 @@ def form_view(state: SearchState, columns: Sequence[Column]) -> FormView:
 
 
 def suggestion_view(state: SearchState, found: Suggestion) -> SuggestionView:
-    """Return what stands for a value that no image has."""
+    """Return the view of a suggestion, with links to the corrected searches."""
 
     def link(text: str) -> Example:
         corrected = state.filter and replace_value(state.filter, found.column, found.value, text)

@@ -1,4 +1,4 @@
-"""An image that the reader gave to search with, as the address of the page names it."""
+"""An image that the reader provides as a query, and its form in the URL of the page."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _NAME = re.compile(r"([0-9a-f]{32}|(?i:https?)://\S+?)(?:~(-?\d{1,3}(?:\.\d{1,3}
 class GivenImage(NamedTuple):
     """An image of a query that is not in the collection.
 
-    name: the key under which `QueryImages` keeps an upload, or an address of the web, which can be fetched again.
+    name: the key under which `QueryImages` keeps an upload, or a web address, which can be fetched again.
     """
 
     name: str
@@ -22,13 +22,13 @@ class GivenImage(NamedTuple):
 
     @classmethod
     def read(cls, text: str) -> GivenImage | None:
-        """Read what `str` writes; None for anything else."""
+        """Parse the output of `str`; return None for anything else."""
         match = _NAME.fullmatch(text)
         return cls(match[1], float(match[2] or 1)) if match else None
 
     @property
     def is_web(self) -> bool:
-        """Whether it is at an address."""
+        """Whether it is at a web address."""
         return is_web(self.name)
 
     @property
@@ -41,7 +41,7 @@ class GivenImage(NamedTuple):
 
 
 def split_addresses(line: str) -> tuple[str, list[str]]:
-    """Return a query line without its addresses, which are those of images, and the addresses."""
+    """Return a query line without its web addresses, and the addresses, each of which stands for an image."""
     words = line.split()
     addresses = [word for word in words if is_web(word)]
     return " ".join(word for word in words if not is_web(word)) if addresses else line, addresses

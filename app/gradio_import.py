@@ -1,4 +1,4 @@
-"""Importing Gradio without the files that it writes for editors, which take more than half of its import."""
+"""Imports Gradio without writing its stub files for editors, which take more than half of the import time."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ def import_gradio() -> Any:
 
 @contextmanager
 def _no_stubs() -> Iterator[None]:
-    """Let `gradio.component_meta` believe that no component comes from a file.
+    """Make `gradio.component_meta` believe that no component comes from a file.
 
-    For each of its classes it parses the module and the `.pyi` beside it, to write that anew where they differ.
+    For each component class, it parses the module and the `.pyi` file beside it, and rewrites the file if they differ.
     """
     find = inspect.getfile
 

@@ -1,4 +1,4 @@
-"""Indexing by the page itself: sources, one after the other, in a thread beside the searches."""
+"""Indexing by the page itself: one source after the other, in a thread beside the searches."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from pipelines.threads import allowed_cores
 from .problems import kind_of
 from .watcher import follow
 
-# How long a file must have kept its size and time to be read, and how long the page waits after a change.
+# Seconds for which a file must have been unchanged before it is read, and seconds to wait after a change.
 REST_SECONDS = 2.0
-# Small batches and half of the cores: a search waits for the batch in hand, and shares the cores with it.
+# Batches are small, and use half of the cores: a search waits for the current batch, and shares the cores with it.
 _BATCH_SIZE = 8
 _STOP_SECONDS = 30.0
-# Of more, nothing is removed: somebody may have taken a disk away.
+# Largest share of a source's rows to remove. Above it nothing is removed: a disk may have been unplugged.
 _MOST_REMOVED = 0.1
 
 State = Literal["waiting", "indexing", "done", "failed"]
@@ -37,10 +37,10 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class Job:
-    """A source and how far its indexing is.
+    """A source and the progress of its indexing.
 
     message: why it failed, or what was not done.
-    key, values: of what the page says of it.
+    key, values: the text of the page for that, and the values of its placeholders.
     """
 
     source: str
@@ -55,14 +55,14 @@ class Job:
     values: dict[str, str] = field(default_factory=dict)
 
     def tell(self, message: str = "", key: str = "", **values: str) -> None:
-        """Say why it failed, or what was not done."""
+        """Set why it failed, or what was not done."""
         self.message, self.key, self.values = message, key, values
 
 
 class Indexer:
-    """Indexes sources into the collection of the page, which keeps a Milvus Lite file open all the while.
+    """Indexes sources into the collection of the page, which other processes cannot do while it has the file open.
 
-    on_indexed: called after each run.
+    on_indexed: called after each successful run.
     """
 
     def __init__(self, settings: Settings, on_indexed: Callable[[], None] = lambda: None) -> None:
@@ -78,7 +78,7 @@ class Indexer:
         self._worker: threading.Thread | None = None
 
     def add(self, source: str, watch: bool = False) -> None:
-        """Index a folder or a CSV, and with `watch` also what changes in it from now on.
+        """Index a folder or a CSV file. With `watch`, also index its later changes.
 
         Raises:
             MissingFile: there is no such folder or file.
@@ -104,7 +104,7 @@ class Indexer:
             return [dataclasses.replace(job) for job in self._jobs.values()]
 
     def close(self) -> None:
-        """End the run in hand as Ctrl-C does: what is embedded is stored."""
+        """End the current run as Ctrl-C does: rows that are already embedded are stored."""
         self._stop.set()
         with self._changed:
             self._changed.notify()
@@ -112,7 +112,7 @@ class Indexer:
             self._worker.join(_STOP_SECONDS)
 
     def _want(self, source: str, seconds: float = 0.0) -> None:
-        """Run a source after so many seconds, or earlier if that is planned already."""
+        """Schedule a run of a source after this many seconds, unless an earlier one is already scheduled."""
         with self._changed:
             due = time.monotonic() + seconds
             self._due[source] = min(due, self._due.get(source, due))
@@ -122,7 +122,7 @@ class Indexer:
         for job in self._due_jobs():
             start = time.monotonic()
             self._index(job)
-            with self._changed:  # a run over a large source may take as much time as the pause after it, and no more
+            with self._changed:  # pause for as long as the run took, so that indexing takes at most half of the time
                 pause = 2 * time.monotonic() - start
                 self._due = {source: max(due, pause) for source, due in self._due.items()}
 
@@ -168,7 +168,7 @@ class Indexer:
             )  # fmt: skip
         except SearchError as error:
             kind = kind_of(error)
-            job.tell(str(error), "indexing_failed" if kind.place else kind.key)  # a place is a field of the search
+            job.tell(str(error), "indexing_failed" if kind.place else kind.key)  # texts with a place are for searches
             job.state = "failed"
         except Exception as error:
             log.exception("indexing %s failed", job.source)

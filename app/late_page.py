@@ -1,4 +1,4 @@
-"""Gradio's page, built in a thread while the API answers already: no other import takes as long as that of Gradio."""
+"""Gradio's page, built in a thread while the API already answers. No other import takes as long as Gradio's."""
 
 from __future__ import annotations
 
@@ -17,31 +17,32 @@ from .bodies import MAX_UPLOAD_BYTES
 from .gradio_import import import_gradio
 from .library import Library
 
-# Gradio keeps 52 KB for each page that was opened, though this page needs none of it.
+# Maximum number of opened pages for which Gradio keeps state. Each takes 52 KB, and this page needs none of it.
 _SESSIONS = 500
-# Gradio looks into its empty queue once a millisecond, which takes time from searches and from batteries.
+# Seconds between Gradio's polls of its empty queue. Its own millisecond takes processor time from searches and drains
+# batteries.
 _POLL_SECONDS = 0.005
-# Seconds after which the page is built even if no request has asked for it. Until then the first search has the
-# processor to itself.
+# Seconds after which the page is built even if nobody has requested it. Until then the first search has the processor
+# to itself.
 _MOST_WAIT = 10.0
 _LOOK_SECONDS = 0.02
-# Each file of an upload takes a descriptor until all have come; Gradio would take 1,000.
+# Maximum number of files in an upload. Each takes a descriptor until all have arrived; Gradio would accept 1,000.
 _FILES_OF_UPLOAD = 100
 
 log = logging.getLogger(__name__)
 
 
 class LatePage:
-    """The page, mounted before it is there: requests for it wait until it is built.
+    """The page, mounted before it exists. Requests for it wait until it is built.
 
     Args:
-        app: the application, whose middleware the page is behind.
+        app: the application. Requests pass its middleware before they reach the page.
         uploads: the folder of uploads.
-        begin: set when the building may begin; it begins in seconds in any case, and with the first request for the
-            page. If it is set when the application starts, that waits for the page.
+        begin: an event that starts the build. The first request for the page also starts it, and so do _MOST_WAIT
+            seconds. If the event is set when the application starts, the application waits for the page.
     """
 
-    _one_at_a_time = threading.Lock()  # the folder of uploads is a variable of the environment
+    _one_at_a_time = threading.Lock()  # because an environment variable holds the folder of uploads
 
     def __init__(self, app: FastAPI, library: Library, uploads: str, begin: threading.Event) -> None:
         self._app, self._library, self._uploads, self._begin = app, library, uploads, begin
@@ -59,7 +60,7 @@ class LatePage:
         await page(scope, receive, send)
 
     async def ready(self) -> ASGIApp:
-        """Return the page as soon as it answers.
+        """Wait for the page and return it.
 
         Raises:
             RuntimeError: it could not be built.
@@ -73,12 +74,12 @@ class LatePage:
         return self._page
 
     def is_waited_for(self, session: str) -> bool:
-        """Return whether a session, by its name, has asked and not got all of its answers."""
+        """Return whether the session with this name has sent an event and not received all of its answers."""
         return session in self._blocks._queue.pending_messages_per_session
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Build the page meanwhile, and start and stop Gradio's background tasks."""
+        """Build the page during the body of the block, and start and stop Gradio's background tasks."""
         self._waits_for_start = True
         self._start()
         stop = asyncio.Event()
@@ -115,9 +116,9 @@ class LatePage:
             self._failure = error
 
     async def _mount(self) -> None:
-        """Mount Gradio without anything that could reach out, or keep, share or serve more than the page.
+        """Mount Gradio without its features that call other servers, or that store, share or serve more than the page.
 
-        A coroutine, because Gradio makes event loops that it never closes, unless one is running.
+        This is a coroutine because Gradio, if no event loop is running, creates loops that it never closes.
         """
         # Gradio reads these when it is imported and when the page is built.
         os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
@@ -130,23 +131,23 @@ class LatePage:
         from .page import CONCURRENCY, Page
 
         leave_out_cards()
-        Parser.max_files, Parser.max_fields = _always(_FILES_OF_UPLOAD), _always(0)  # fields would stay in the memory
+        Parser.max_files, Parser.max_fields = _always(_FILES_OF_UPLOAD), _always(0)  # fields would stay in memory
         blocks = Page(self._library).build().queue(default_concurrency_limit=CONCURRENCY, max_size=200, api_open=False)
         blocks.state_session_capacity = _SESSIONS
         blocks._queue.sleep_when_free = _POLL_SECONDS
-        self._parent.user_middleware = self._app.user_middleware  # where Gradio looks for CORS
+        self._parent.user_middleware = self._app.user_middleware  # Gradio looks here for CORS
         gr.mount_gradio_app(
             self._parent, blocks, path="/", **appearance(), allowed_paths=[], max_file_size=MAX_UPLOAD_BYTES,
             show_error=False, run_history=False, enable_monitoring=False, ssr_mode=False, pwa=False, mcp_server=False,
         )  # fmt: skip
         # Gradio checks the files that a client names only after a 'launch', which a mounted page never has. Without
-        # this line and `Events` a client could have any file of the server copied to where it can be fetched.
+        # this line and `Events`, a client could have any file of the server copied to a place where it can be fetched.
         blocks.has_launched = True
         self.functions |= {index for index, function in blocks.fns.items() if function.fn}
         self._blocks = blocks
-        self._page = self._parent.routes[-1].app  # type: ignore[attr-defined]  # Gradio's, behind all middleware
+        self._page = self._parent.routes[-1].app  # type: ignore[attr-defined]  # Gradio's app, behind all middleware
 
 
 def _always(value: int) -> Any:
-    """Return a property that has this value, whatever it is set to."""
+    """Return a property that always has this value and ignores assignments."""
     return property(lambda _: value, lambda *_: None)
