@@ -1,4 +1,4 @@
-"""The collection that the page serves: opened as soon as it exists, described, sampled and searched."""
+"""The collection that the page serves. It is opened as soon as it exists, described, sampled and searched."""
 
 from __future__ import annotations
 
@@ -27,12 +27,13 @@ from .search_state import SearchState
 
 SAMPLES = 24
 EXAMPLES = 8
-# A collection on a server may grow while the page runs. Only this process writes to its Milvus Lite file.
+# Seconds after which the overview is made again. A collection on a server may grow while the page runs; only this
+# process writes to its Milvus Lite file.
 OVERVIEW_SECONDS = 60.0
 
 
 class Example(TypedDict):
-    """A suggested search and its address."""
+    """A suggested search and its URL."""
 
     text: str
     url: str
@@ -40,7 +41,7 @@ class Example(TypedDict):
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """What the page tells about the collection. `model` is '' and `rows` 0 while there is no collection.
+    """What the page shows of the collection. While there is no collection, `model` is '' and `rows` is 0.
 
     is_complete: False while a server is still sending the columns.
     """
@@ -54,10 +55,10 @@ class Overview:
 
 
 class Library:
-    """One collection. May be shared by threads.
+    """One collection. Threads can share it.
 
-    is_filled_here: whether this process inserts into it. If not, a file that holds no collection yet is not kept open.
-    on_results: called with the results of every search, to measure them.
+    is_filled_here: whether this process inserts into it. If not, a file without a collection is not kept open.
+    on_results: called with the results of every search, for metrics.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -73,17 +74,17 @@ class Library:
 
     @property
     def is_open(self) -> bool:
-        """Whether there was a collection once. Opening a Milvus Lite file locks other processes out."""
+        """Whether the collection was found and opened. An open Milvus Lite file is locked for other processes."""
         return self._searcher is not None
 
     @contextlib.contextmanager
     def answering(self) -> Iterator[None]:
-        """Answer one request: a server that is gone costs all of it less than three seconds."""
+        """Limit how long one request waits for a server that is gone: less than three seconds for all of its calls."""
         with contextlib.nullcontext() if is_lite(self.settings.uri) else patience(SHOWING):
             yield
 
     def searcher(self) -> Searcher:
-        """Return the searcher of the collection, which is opened as soon as it exists.
+        """Return the searcher of the collection. Each call tries to open the collection until that succeeds.
 
         Raises:
             CollectionNotFound: there is no collection yet, or it is empty.
@@ -94,7 +95,7 @@ class Library:
                 try:
                     self._searcher = Searcher(self.settings)
                 except CollectionNotFound:
-                    # An open Milvus Lite file is locked, and the page is about to ask for an insert into it.
+                    # An open Milvus Lite file is locked, but the page tells the user to insert into it.
                     if not self.is_filled_here:
                         close(self.settings.uri, self.settings.token)
                     raise
@@ -102,7 +103,7 @@ class Library:
             return self._searcher
 
     def overview(self) -> Overview:
-        """Describe the collection as it was up to about OVERVIEW_SECONDS ago. A new overview is made in the background.
+        """Describe the collection as of at most about OVERVIEW_SECONDS ago. It is described again in the background.
 
         Raises:
             SearchError: the database or the model is not available.
@@ -121,18 +122,18 @@ class Library:
             return Overview()
 
     def check_columns(self) -> None:
-        """Raise ColumnsAwaited, at once, if a server is still sending the columns."""
+        """Raise ColumnsAwaited if a server is still sending the columns. Does not wait for them."""
         with self.searcher().reading() as opened:
             opened.browser.catalog.check()
 
     def describe_again(self) -> None:
-        """Let the next overview show rows that were just inserted."""
+        """Make the next overview include rows that were just inserted."""
         with self._describing:
             self._described = None
 
     @property
     def insert_command(self) -> str:
-        """The command that fills this collection."""
+        """The command that inserts images into this collection."""
         command = self.settings.command("insert photos/")
         return f"{command} --model {shlex.quote(self.settings.model)}" if self.settings.model else command
 
@@ -148,7 +149,7 @@ class Library:
             opened.browser.prepare()
 
     def _can_complete(self, opened: Opened) -> bool:
-        """Whether the columns that the overview lacks have come."""
+        """Whether the columns that the overview lacks have arrived."""
         if self._overview.is_complete:
             return False
         with contextlib.suppress(ColumnsAwaited):
@@ -157,17 +158,17 @@ class Library:
         return False
 
     def _describe_again(self, opened: Opened) -> None:
-        with contextlib.suppress(Exception):  # the next search meets the same error and shows it
+        with contextlib.suppress(Exception):  # the next search fails with the same error and shows it
             self._renew(opened)
 
     def _renew(self, opened: Opened) -> None:
         try:
             self._overview = _describe(opened)
-        except ColumnsAwaited:  # words can be searched for all the same
+        except ColumnsAwaited:  # searches by words work without them
             self._overview = Overview(opened.count(), opened.settings.model, is_complete=False)
             self._overview_until = 0.0
             return
-        is_current = self._overview.rows == opened.count()  # while much is inserted, columns lag behind
+        is_current = self._overview.rows == opened.count()  # the columns lag behind during a large insert
         self._overview_until = time.monotonic() + (OVERVIEW_SECONDS if is_current else 1.0)
 
 
@@ -179,14 +180,14 @@ def _describe(opened: Opened) -> Overview:
 
 
 def _examples(labels: Sequence[Value]) -> tuple[Example, ...]:
-    """Choose some labels, spread over the alphabet. Long labels make poor examples."""
+    """Choose some labels, spread over the alphabet. Long labels are poor examples."""
     names = map(readable, sorted(str(label.value) for label in labels))
     texts = _spread([name for name in names if 2 < len(name) <= 24], EXAMPLES)
     return tuple({"text": text, "url": SearchState().with_query([Part(text)], []).url} for text in texts)
 
 
 def _samples(opened: Opened) -> tuple[Hit, ...]:
-    """Choose images for the start page: one of each label first, the same ones each time."""
+    """Choose images for the start page, beginning with one for each label. The choice is the same each time."""
     ids = opened.browser.first_of_each(LABEL)
     if len(ids) < SAMPLES:  # few labels
         taken = set(ids)

@@ -1,4 +1,4 @@
-"""The log of the page, which no client can fill: a fault that is repeated is one line a minute."""
+"""Rate-limits the log of the page to one line a minute for each fault, so that no client can fill it."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ _KEPT = 1_000  # faults
 
 
 class OnceAMinute(logging.Filter):
-    """Lets a fault through once a minute. The next line of the same fault says how many were left out.
+    """Lets a fault through once a minute. The next line about the same fault says how many lines were left out.
 
-    Faults are the same if one line of code logs them about the same kind of exception.
+    Two faults are the same if the same line of code logs them with the same type of exception.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
         self._clock = clock
-        self._seen: dict[object, tuple[float, int]] = {}  # when it was last logged, and how many were left out since
+        self._seen: dict[object, tuple[float, int]] = {}  # time of the last line, and number of lines left out since
 
     def filter(self, record: logging.LogRecord) -> bool:
         if record.levelno < logging.WARNING:
@@ -39,7 +39,7 @@ class OnceAMinute(logging.Filter):
 
 
 def bound_log() -> None:
-    """Bound what is logged by uvicorn, asyncio and the application. After uvicorn has set up its own log."""
+    """Rate-limit the logs of uvicorn, asyncio and the application. Call it after uvicorn has configured its log."""
     once = OnceAMinute()
     handlers = [*logging.getLogger("uvicorn").handlers, *logging.getLogger().handlers]
     for handler in handlers + ([logging.lastResort] if logging.lastResort else []):

@@ -1,6 +1,6 @@
-"""The images of the collection for browsers: `/thumb/{id}`, `/preview/{id}` and `/image/{id}`.
+"""Serves the images of the collection: `/thumb/{id}`, `/preview/{id}` and `/image/{id}`.
 
-A client names an id, never a path. Data is sent after it was decoded, or after a check of its first bytes.
+A client names an id, never a path. A file is sent only after it was decoded, or after its first bytes were checked.
 """
 
 from __future__ import annotations
@@ -25,32 +25,32 @@ from .disk_cache import DiskCache
 from .library import Library
 from .originals import find_originals
 
-# What images are shrunk to, in pixels: a thumbnail into a box that fills a row of the page on a fine screen.
+# Box in pixels into which thumbnails are shrunk. It fills a row of the page on a high-resolution screen.
 THUMB = (720, 320)
-PREVIEWS = (1280, 2048)  # long sides
-MOST_BYTES = 2**30  # of all of these on the disk
-_VERSION = "3"  # part of every key: raise it when thumbnails are made differently
-# Images that are searched for delay none of the collection. Of those one client has at most three in work: see
-# `api.routes.Slots` and `QueryImages`.
+PREVIEWS = (1280, 2048)  # long sides of previews in pixels
+MOST_BYTES = 2**30  # maximum for all cached thumbnails and previews together
+_VERSION = "3"  # part of every key; raise it when thumbnails are made differently
+# Query images have a converter of their own, so that they do not delay images of the collection. One client has at most
+# three query images in work: see `api.routes.Slots` and `QueryImages`.
 convert_stored, convert_sent = Converter(), Converter(4, only_safe=True)
 
-# Formats that every browser shows and that cannot carry a script, by their first bytes.
+# Formats that every browser displays and that cannot contain scripts, by their first bytes.
 _MAGIC = {
     b"\xff\xd8\xff": "image/jpeg",
     b"\x89PNG\r\n\x1a\n": "image/png",
     b"GIF87a": "image/gif",
     b"GIF89a": "image/gif",
 }
-# Fresh for an hour, then revalidated. Private: shared caches must not keep a user's images.
+# Fresh for an hour, then revalidated. Private, because shared caches must not store a user's images.
 _CACHE = "private, max-age=3600"
-# An image that is opened in its own tab can run nothing.
+# Prevents an image that is opened in its own tab from running anything.
 _SANDBOX = "default-src 'none'; style-src 'unsafe-inline'; img-src 'self'; sandbox; frame-ancestors 'none'"
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 _GONE = "the image's file is gone or unreadable"
 
 
 class Thumbnails:
-    """Small WebP versions of whole images, cached on disk.
+    """Makes small WebP versions of whole images, and caches them on disk.
 
     Args:
         allow_private: also fetch URLs on private, loopback and link-local addresses.
@@ -61,21 +61,21 @@ class Thumbnails:
         self._allow_private = allow_private
 
     def get(self, path: str, key: str, box: tuple[int, int] = THUMB) -> Encoded:
-        """Return a file's image shrunk to fit into a box, under the key of its present state.
+        """Return the image of a file, shrunk to fit into a box. It is cached under the key, which `file_key` makes.
 
         Raises:
             UnreadableImage: the file cannot be read or decoded.
         """
         if (kept := self.cache.get(key)) is not None:
             return Encoded(kept, "image/webp")
-        # Read before its turn to be decoded, so that a slow server delays no other image.
+        # The file is read before it occupies a process that decodes, so that a slow server delays no other image.
         thumbnail = convert_stored(read_file(path, self._allow_private), "WEBP", box, edge=max(box))
         self.cache.put(key, thumbnail.data)
         return thumbnail
 
 
 def image_routes(library: Library, thumbnails: Thumbnails) -> APIRouter:
-    """Return the routes. They must precede the page, which takes every other address."""
+    """Return the routes. They must precede the page, which takes every other path."""
     router, private = APIRouter(), library.settings.allow_private_urls
 
     @router.get("/thumb/{id}", responses=_documented("image/webp"), response_class=Response, tags=["images"])
@@ -85,7 +85,7 @@ def image_routes(library: Library, thumbnails: Thumbnails) -> APIRouter:
 
     @router.get("/preview/{id}", responses=_documented("image/webp"), response_class=Response, tags=["images"])
     def preview(id: str, request: Request, edge: int = 0) -> Response:
-        """The whole image as a WebP for a screen of `edge` pixels: its long side has at most 1,280 or 2,048."""
+        """The whole image as a WebP for a screen of `edge` pixels. Its long side has at most 1,280 or 2,048 pixels."""
         side = next((side for side in PREVIEWS if side >= edge), PREVIEWS[-1])
         return _answer(
             library, id, request, f"preview{side}", lambda path, key: thumbnails.get(path, key, (side, side))
@@ -93,17 +93,17 @@ def image_routes(library: Library, thumbnails: Thumbnails) -> APIRouter:
 
     @router.get("/image/{id}", responses=_documented("image/*"), response_class=Response, tags=["images"])
     def image(id: str, request: Request) -> Response:
-        """The image: the file itself where every browser shows its format, else a JPEG of it."""
+        """The image: the file itself if every browser can show its format, otherwise a JPEG of it."""
         return _answer(library, id, request, "image", lambda path, key: full_image(path, private))
 
     return router
 
 
 def full_image(path: str, allow_private: bool = False) -> Encoded:
-    """Return the file itself if its first bytes say that a browser may have it, else a JPEG of its pixels.
+    """Return the file itself if every browser shows its format and it can contain no script, otherwise a JPEG of it.
 
     Raises:
-        UnreadableImage: the file is gone or not an image.
+        UnreadableImage: the file does not exist or is not an image.
     """
     data = read_file(path, allow_private)
     media_type = sniff(data)
@@ -113,17 +113,17 @@ def full_image(path: str, allow_private: bool = False) -> Encoded:
 
 
 def sniff(data: bytes) -> str:
-    """Return the media type of an image that may be sent as it is, '' for everything else."""
+    """Return the media type of an image that may be sent unchanged; '' for everything else."""
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "image/webp"
     return next((media_type for magic, media_type in _MAGIC.items() if data.startswith(magic)), "")
 
 
 def file_key(path: str, variant: str) -> str:
-    """Return a name for the present state of a file. The content of a URL is assumed never to change.
+    """Return a cache key for a file in its current state. The content of a URL is assumed never to change.
 
     Raises:
-        UnreadableImage: the file is gone.
+        UnreadableImage: the file does not exist.
     """
     state = "url"
     if not is_remote(path):
@@ -139,7 +139,7 @@ def file_key(path: str, variant: str) -> str:
 def _answer(
     library: Library, image_id: str, request: Request, variant: str, load: Callable[[str, str], Encoded]
 ) -> Response:
-    """Answer a request. Plain `def` routes run in threads, so decoding does not block the page."""
+    """Answer a request. Routes that are plain `def` functions run in threads, so decoding does not block the page."""
     try:
         original = find_originals(library, [image_id]).get(image_id)
     except SearchError:
@@ -160,7 +160,7 @@ def _answer(
 
 
 def _whole_or_part(encoded: Encoded, headers: dict[str, str], asked: Headers) -> Response:
-    """Answer with all bytes, or with those that one `Range` names (RFC 9110); several ranges get all."""
+    """Answer with the range of bytes that `Range` names (RFC 9110), or with all bytes if it names none or several."""
     data, headers = encoded.data, {**headers, "Accept-Ranges": "bytes"}
     wanted = _RANGE.fullmatch(asked.get("range", ""))
     if not wanted or not any(wanted.groups()) or asked.get("if-range", headers["ETag"]) != headers["ETag"]:

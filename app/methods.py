@@ -1,4 +1,4 @@
-"""HEAD wherever GET is, and 405 with `Allow` for methods that an address does not take."""
+"""Adds HEAD wherever there is GET, and 405 with `Allow` for methods that a path does not support."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from .api.refusals import refuse
 
 
 class Methods:
-    """Answers HEAD as GET without a body, OPTIONS by `Allow`, and wrong methods by 405.
+    """Answers HEAD like GET without a body, OPTIONS with `Allow`, and unsupported methods with 405.
 
-    Behind the routes Gradio takes every address, and answers 404 where a route does not take the method.
+    Gradio is mounted after the routes and takes every request that they do not match. Without this class, it would
+    answer an unsupported method with 404.
 
     Args:
-        routes: those of the application. Gradio answers wrong methods on its own addresses itself.
+        routes: the application's routes. Gradio itself answers unsupported methods on its own paths.
     """
 
     def __init__(self, app: ASGIApp, routes: Iterable[BaseRoute]) -> None:
@@ -36,7 +37,7 @@ class Methods:
             allow = {"Allow": ", ".join(sorted({*taken, "OPTIONS"}))}
             answer = refuse(scope, 405, f"This address does not take {method}.", allow)
             return await (Response(None, 204, allow) if method == "OPTIONS" else answer)(scope, receive, send)
-        if method != "HEAD" or path.startswith(STREAMS):  # a stream has no end that HEAD could wait for
+        if method != "HEAD" or path.startswith(STREAMS):  # a stream never ends, so HEAD would wait forever
             return await self._app(scope, receive, send)
 
         async def send_without_body(message: Message) -> None:

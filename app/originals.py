@@ -1,4 +1,4 @@
-"""The file of an image of the collection: where it lies, whether it is still the one that was indexed, its bytes."""
+"""The original file of an image in the collection: its path, and whether it is still the file that was indexed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .library import Library
 
 
 class Original(NamedTuple):
-    """The file of one row: its path or URL, and its time and size when it was indexed (0 for a URL)."""
+    """The file of one row: its path or URL, and its modification time and size when it was indexed (0 for a URL)."""
 
     path: str
     mtime_ns: int
@@ -23,7 +23,7 @@ class Original(NamedTuple):
 
     @property
     def is_unchanged(self) -> bool:
-        """Whether a local file has the time and size that it had when it was indexed."""
+        """Whether a local file has the same modification time and size as when it was indexed."""
         try:
             status = os.stat(self.path)
         except (OSError, ValueError):
@@ -31,12 +31,12 @@ class Original(NamedTuple):
         return (status.st_mtime_ns, status.st_size) == (self.mtime_ns, self.size)
 
     def check(self) -> None:
-        """Check that the path leads to the file that it led to when it was indexed.
+        """Check that the path still leads to the file that was indexed.
 
-        Collections may consist of symbolic links. A link that was put there later could lead to private files.
+        A collection may consist of symbolic links. A link that replaced a file later could lead to a private file.
 
         Raises:
-            UnreadableImage: it leads elsewhere, or nowhere.
+            UnreadableImage: the path leads to another file, or to none.
         """
         if is_remote(self.path):
             return
@@ -46,7 +46,7 @@ class Original(NamedTuple):
 
 
 def find_originals(library: Library, image_ids: Iterable[str]) -> dict[str, Original]:
-    """Return the files of the images that the collection has, by the ids that are asked for.
+    """Return the files of images by id. Ids that the collection does not have are left out.
 
     Raises:
         SearchError: the database does not answer.

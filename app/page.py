@@ -1,4 +1,4 @@
-"""The search page: its Gradio components, and the handlers that turn a question into a search and a view."""
+"""The search page: its Gradio components, and the handlers that turn an event into a search and a view."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ from .search_state import FOLD, SearchState, clean_cosine, clean_text
 from .texts import catalogue, choose_language
 from .views import Shared, View, empty_view, error_view, results_view, shared_view, start_view
 
-# Searches share the model, which answers one call at a time: more threads would only cost memory.
+# Searches share the model, which answers one call at a time. More threads would only take memory.
 CONCURRENCY = 8
-# Uploads are deleted after an hour. QueryImages keeps what the search needs of them.
-DELETE_UPLOADS = (600, 3600)  # seconds: how often, and how old
-FURTHER, MAX_FURTHER = 72, 480  # results that scrolling brings at a time
-MAX_RETURN = 5_000  # that come back at once to whoever had scrolled through them
+# Seconds between deletions of uploads, and the age at which they are deleted. QueryImages keeps what searches need.
+DELETE_UPLOADS = (600, 3600)
+FURTHER, MAX_FURTHER = 72, 480  # results that scrolling loads at a time
+MAX_RETURN = 5_000  # results that are loaded at once when the reader returns to a page after scrolling
 
 log = logging.getLogger(__name__)
 
 
 class Page:
-    """The page of one collection. Handlers keep nothing between calls: the address holds the whole state."""
+    """The page of one collection. Handlers store nothing between calls, because the URL contains the whole state."""
 
     def __init__(self, library: Library, images: QueryImages | None = None) -> None:
         self._library = library
@@ -49,7 +49,7 @@ class Page:
 
     def build(self) -> gr.Blocks:
         """Build the layout and connect its events."""
-        english = catalogue()["en"]  # until the script is there
+        english = catalogue()["en"]  # shown until the script has loaded
         blocks = gr.Blocks(title=english["title"], analytics_enabled=False, delete_cache=DELETE_UPLOADS)
         with blocks:
             gr.HTML(read_static("header.html"), apply_default_css=False, js_on_load=None, elem_id="header")
@@ -69,9 +69,9 @@ class Page:
         return blocks
 
     def _connect(self, blocks: gr.Blocks) -> None:
-        """Connect the events. The script sends one question at a time; of several that wait it sends the last.
+        """Connect the events. The script sends one event at a time. If several wait, it sends only the last one.
 
-        Gradio's own option for that, `trigger_mode="always_last"`, loses the data of an event that had to wait.
+        Gradio has an option for that, `trigger_mode="always_last"`, but it loses the data of an event that had to wait.
         """
         options: dict[str, Any] = {
             "show_progress": "hidden", "trigger_mode": "multiple", "concurrency_limit": CONCURRENCY,
@@ -84,23 +84,23 @@ class Page:
         exported.then(None, self._export, js="(file) => window.imageSearch.save(file)")
 
     def on_load(self, request: gr.Request) -> View:
-        """Answer the address with which the page was opened."""
+        """Answer the URL with which the page was opened."""
         with self._library.answering():
             state = SearchState.from_url(str(request.query_params))
             return self._respond(state, reader=language_of(request), client=request.client.host)
 
     def on_ask(self, event: gr.EventData, request: gr.Request) -> View:
-        """Answer a question: the address of the page, and a new text, image or filter form, or more results."""
+        """Answer an event, which contains the URL of the page and a change of the search or an offset."""
         with self._library.answering():
             view = self._respond(state_of(event), event, language_of(request), request.client.host)
         view["turn"] = whole_number(event, "turn")
         return view
 
     def on_export(self, event: gr.EventData, request: gr.Request) -> str:
-        """Return the results that the page shows, or those with the `ids` that are selected, as a file.
+        """Return the results that the page shows, or only the selected `ids`, as a file.
 
-        It is one text: the file's name, a line break, its content. An error has no name; its content is JSON, the key
-        of a text of the page and its values.
+        The file is one text: its name, a line break, its content. For an error, the name is empty, and the content is
+        JSON: the key of a text of the page and the values of its placeholders.
         """
         state, chosen, form = state_of(event), ids_of(event, "ids"), getattr(event, "format", "")
         try:
@@ -117,8 +117,8 @@ class Page:
         return f"{_file_name(state)}.csv\n{to_csv(hits, list(hits[0].fields) if hits else [], folded)}"
 
     def _shown(self, state: SearchState, count: int, chosen: Sequence[int], reader: str) -> list[Hit]:
-        """Return the first `count` results of a state, or only the chosen ones of them."""
-        if state.is_empty:  # the start page has no results, only images
+        """Return the first `count` results of a state, or only the chosen ones among them."""
+        if state.is_empty:  # the start page shows images that are not results
             return [hit for image_id in chosen if (hit := self._get(image_id))]
         hits = self._find(state, 0, min(max(state.shown, count), MAX_LIMIT), reader).hits
         return [hit for hit in hits if row_id(hit.id) in chosen] if chosen else hits
@@ -126,7 +126,7 @@ class Page:
     def _respond(
         self, state: SearchState, event: gr.EventData | None = None, reader: str = "", client: str = ""
     ) -> View:
-        """Answer a state, or what an event makes of it. Every error becomes a view."""
+        """Answer a state, or the state that an event changes it to. Every error becomes a view."""
         overview = Overview()
         try:
             overview = self._library.overview()
@@ -143,7 +143,7 @@ class Page:
             return error_view(self._share(SearchState(), overview), Problem("error_internal", {"reference": reference}))
 
     def _change(self, state: SearchState, event: gr.EventData, overview: Overview, client: str) -> SearchState:
-        """Return the state that an event leads to.
+        """Return the state to which an event leads.
 
         Raises:
             UnreadableImage: an image cannot be searched for.
@@ -167,7 +167,7 @@ class Page:
         return state.with_filter(condition, clean_cosine(form.get("min_score")), fold)
 
     def _with_text(self, state: SearchState, text: str, client: str) -> SearchState:
-        """Replace the words. Addresses become images; images that the collection or the page does not have are left."""
+        """Replace the words. Web addresses become images; images that no longer exist are removed from the query."""
         words, addresses = split_addresses(text)
         unknown = [part.id for part in state.parts if part.id is not None and self._get(part.id) is None]
         kept = tuple(image for image in state.images if self._images.get(image.key) is not None)
@@ -178,7 +178,7 @@ class Page:
         return state
 
     def _fetch_missing(self, state: SearchState, client: str) -> None:
-        """Fetch the images of a link whose addresses this page has not fetched, or has forgotten."""
+        """Fetch the web images of a state that this page has not fetched yet, or no longer keeps."""
         for image in state.images:
             if image.is_web and self._images.get(image.key) is None:
                 self._keep(image.name, client)
@@ -188,13 +188,13 @@ class Page:
         return self._images.keep(path, get_model(settings.model).fit, settings.allow_private_urls, client)
 
     def _answer(self, state: SearchState, overview: Overview, event: gr.EventData | None, reader: str) -> View:
-        """Search for a state, or show what there is while nothing is searched for.
+        """Return the results of a state, or the start page if there is nothing to search for.
 
-        An event may have an `offset`, after which the results follow those that the page shows, or say how many it
-        `shown` before the reader left it.
+        An event may have an `offset`; its results are then appended to those that the page shows. Or it may have the
+        number of results that were `shown` before the reader left the page.
 
         Raises:
-            SearchError: with a message for the person who searches.
+            SearchError: with a message for the user.
         """
         shared = self._share(state, overview)
         if not overview.rows:
@@ -210,7 +210,7 @@ class Page:
             limit = max(state.shown, min(whole_number(event, "shown"), MAX_RETURN))
             offer = self._library.searcher().offer_dates(state.text, reader)
             return results_view(shared, state, self._find(state, 0, limit, reader), offer=offer)
-        # Pages grow: who has scrolled far scrolls on.
+        # Load more at a time the further the reader has scrolled.
         limit = min(max(FURTHER, offset // 4), MAX_FURTHER)
         if state.parts or state.images:
             limit = min(limit, MAX_LIMIT - offset)

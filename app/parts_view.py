@@ -1,4 +1,4 @@
-"""The parts of a query as the page shows them, with the addresses of their buttons."""
+"""The parts of a query as the page shows them, with the URLs of their buttons."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PartKind = Literal["text", "like", "image"]
 
 
 class PartView(TypedDict):
-    """One part of the query, with the addresses of its buttons; None disables a button.
+    """One part of the query, with the URLs of its buttons. None disables a button.
 
     name: '' for an uploaded image.
     """
@@ -35,7 +35,7 @@ class PartView(TypedDict):
 
 
 def part_views(state: SearchState, hits: Mapping[int | str, Hit | None], thumbs: Mapping[str, str]) -> list[PartView]:
-    """Return the parts of a query; `hits` and `thumbs` as for `shared_view`."""
+    """Return the views of the parts of a query. For `hits` and `thumbs` see `shared_view`."""
     views: list[PartView] = []
     for part in state.parts:
         if part.id is None:

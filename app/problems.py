@@ -1,4 +1,4 @@
-"""What the page says of an error, in the reader's language, and where it says so: beside the field with the mistake."""
+"""Chooses the text for an error in the reader's language, and the field beside which the page shows it."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ TEXT, CONDITIONS = "text", "conditions"
 
 
 class Kind(NamedTuple):
-    """What there is to say of one kind of error.
+    """How the page reports one kind of error.
 
-    key: of the sentence in the locales.
-    place: the field that is to blame, '' for none.
-    names: whether the message of the pipelines names a file, a column or a command that the sentence does not.
-    passes: whether it ends without the reader: the page waits for that.
+    key: the key of its text in the locales.
+    place: the field that contains the mistake; '' if no field does.
+    names: whether the error's own message names a file, a column or a command that the text does not.
+    passes: whether the error ends without action by the reader. The page then waits for that.
     """
 
     key: str
@@ -46,7 +46,8 @@ class Kind(NamedTuple):
     passes: bool = False
 
 
-# The first that fits. An address that cannot be fetched is the cause of an image that cannot be read.
+# The first class that matches applies. For an UnreadableImage, `kind_of` tries its cause first: a URL that cannot be
+# fetched, for example.
 _KINDS: dict[type[SearchError], Kind] = {
     TooLarge: Kind("error_too_large", TEXT),
     PrivateAddress: Kind("error_private_address", TEXT),
@@ -71,12 +72,12 @@ _KINDS: dict[type[SearchError], Kind] = {
 
 
 class Problem(NamedTuple):
-    """An error for people.
+    """An error as the page shows it.
 
-    key, values: of its sentence in the locales.
-    detail: what the pipelines say, in English; '' if the sentence says it all.
-    place: TEXT for the search box, CONDITIONS, or a column of the filter form; '' if no field is to blame.
-    passes: as in `Kind`.
+    key, values: the key of its text in the locales, and the values of the text's placeholders.
+    detail: the error's own message, in English; '' if the text is enough.
+    place: TEXT for the search box, CONDITIONS, or a column of the filter form; '' if no field contains the mistake.
+    passes: see `Kind`.
     """
 
     key: str
@@ -87,13 +88,13 @@ class Problem(NamedTuple):
 
 
 def kind_of(error: SearchError) -> Kind:
-    """Return what there is to say of errors of this kind."""
+    """Return the kind of an error."""
     causes = (error.__cause__, error) if type(error) is UnreadableImage else (error,)
     return next(kind for cause in causes for each, kind in _KINDS.items() if isinstance(cause, each))
 
 
 def explain(error: SearchError, reads_english: bool = False) -> Problem:
-    """Return what to say of an error, to those who read English in more detail."""
+    """Return an error as the page shows it. Readers of English also get its own message."""
     kind, values = kind_of(error), dict(error.values)
     place, reason = values.pop("field", kind.place), values.pop("reason", "" if error.key else str(error))
     detail = reason[:1].upper() + reason[1:] if kind.names or reads_english else ""

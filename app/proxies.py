@@ -1,4 +1,4 @@
-"""Proxies in front of the page: whose word about a client's address, host and scheme counts."""
+"""Decides which proxies are trusted to report a client's address, host and scheme."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pipelines.errors import InputError
 
 _HEADERS = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-port", "x-forwarded-prefix",
             "x-forwarded-proto", "x-forwarded-server", "x-real-ip")  # fmt: skip
-# Stands for a client in the place of a proxy that does not name one: its limits are those of many people.
+# The client's address if a trusted proxy does not name one. Its rate limits are those of several clients.
 UNNAMED = "a proxy's clients"
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -22,12 +22,13 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 class TrustedProxies:
     """Takes client, host and scheme of a request from X-Forwarded-For, -Host and -Proto of a trusted proxy.
 
-    From anybody else these headers are removed, so that nothing behind reads them. Of the addresses in X-Forwarded-For
-    the last one that is no trusted proxy counts: those before it are what the client wrote. Its port does not count,
-    for which a client has thousands. `scope["forwarded"]` says whether a request may have passed any proxy.
+    These headers are removed from every request, so that nothing else reads them. The client is the last address in
+    X-Forwarded-For that is not a trusted proxy, because the client itself may have written the ones before it. The port
+    is ignored, because a client can use thousands. `scope["forwarded"]` says whether a request may have passed a proxy.
 
     Args:
-        has_names: whether the page has names of a network, which only a proxy gives it.
+        has_names: whether the page has other host names than its own address. Without trusted proxies, every request
+            then counts as forwarded.
     """
 
     def __init__(self, app: ASGIApp, networks: Sequence[Network], has_names: bool = False) -> None:
@@ -41,7 +42,7 @@ class TrustedProxies:
     def _rewritten(self, scope: Scope) -> Scope:
         given = Headers(scope=scope)
         kept = [(name, value) for name, value in scope["headers"] if name.decode("latin-1").lower() not in _HEADERS]
-        # Browsers have spoken HTTP/1.1 since 1997; nginx speaks 1.0 to what is behind it, unless it is told otherwise.
+        # HTTP/1.0 is a sign of a proxy: browsers have used 1.1 since 1997, but nginx by default sends 1.0 upstream.
         is_signed = len(kept) < len(scope["headers"]) or "via" in given or scope.get("http_version") == "1.0"
         scope = {**scope, "headers": kept, "forwarded": is_signed or self._is_behind_another}
         client = scope.get("client")
@@ -63,7 +64,7 @@ class TrustedProxies:
 
 
 def client_of(scope: Scope) -> str:
-    """Return the client's address, or its IPv6 network, which belongs to one person."""
+    """Return the client's IPv4 address, or its IPv6 network of 64 bits, which usually belongs to one client."""
     host = (scope.get("client") or ("", 0))[0]
     address = _ip_of(host)
     if address is None:
@@ -72,7 +73,7 @@ def client_of(scope: Scope) -> str:
 
 
 def is_from_this_machine(scope: Scope) -> bool:
-    """Tell whether a request comes straight from a browser on this machine, for which the page is `localhost`."""
+    """Return whether a request comes directly from a browser on this machine, under the name `localhost`."""
     headers, client = Headers(scope=scope), scope.get("client")
     if client is None or scope.get("forwarded", True):
         return False
@@ -88,7 +89,7 @@ def is_from_this_machine(scope: Scope) -> bool:
 def _ip_of(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     """Return the address in `1.2.3.4`, `1.2.3.4:5678`, `::1` or `[::1]:99`; None if there is none.
 
-    A socket for both kinds has 1.2.3.4 as `::ffff:1.2.3.4`.
+    A dual-stack socket reports 1.2.3.4 as `::ffff:1.2.3.4`.
     """
     if text.startswith("["):
         text = text[1:].partition("]")[0]
@@ -102,7 +103,7 @@ def _ip_of(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
 
 
 def read_network(text: str) -> Network:
-    """Return the addresses of a proxy: `10.0.0.1` or `10.0.0.0/8`.
+    """Parse the address or network of a proxy, such as `10.0.0.1` or `10.0.0.0/8`.
 
     Raises:
         InputError: the text is neither.

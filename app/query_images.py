@@ -1,4 +1,4 @@
-"""Uploaded query images, kept as the model sees them, so that a link to such a search stays valid."""
+"""Query images from uploads and the web, kept as the model sees them, so that links to such searches stay valid."""
 
 from __future__ import annotations
 
@@ -23,14 +23,15 @@ from .media import convert_sent
 
 MOST_KEPT = 1000  # images; 224×224 pixels as PNG are about 90 kB
 _CHIP_EDGE = 96  # pixels
-# Fewer than the page answers questions at the same time: words are searched for whatever images wait.
+# Maximum number of images in work: of all clients, and of one. It is below the page's CONCURRENCY, so that searches by
+# words always find a free thread.
 _AT_ONCE, _OF_CLIENT = 4, 2
 
 
 class QueryImages:
-    """A folder of small images, named by a hash of their content or address. Only the newest MOST_KEPT stay.
+    """A folder of small images, each named by a hash of its content or web address. Only the newest MOST_KEPT stay.
 
-    A name has 128 bits: without the link nobody can guess it. Only the user of this process may read the folder.
+    A name has 128 bits, so nobody can guess it without the link. Only the user of this process may read the folder.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
@@ -38,14 +39,14 @@ class QueryImages:
         self._lock, self._at_work = threading.Lock(), Counter[str]()
 
     def keep(self, path: str, size: Fit, allow_private: bool = False, client: str = "") -> str:
-        """Keep an image and return its key: that of the address, or of the content.
+        """Keep an image and return its key, which is a hash of its web address or of its content.
 
         Args:
-            path: an uploaded file, or the address of an image on the web.
-            size: the model's input. The image is kept in this size: searching for it again gives
-                the same embedding, and nothing is stored that the search does not need.
+            path: an uploaded file, or the web address of an image.
+            size: the model's input. The image is kept in this size: searching for it again gives the same embedding,
+                and nothing is stored that the search does not need.
             allow_private: also fetch from private, loopback and link-local addresses.
-            client: the address of who asks.
+            client: the address of the client.
 
         Raises:
             UnreadableImage: the image cannot be decoded or kept.
@@ -72,17 +73,17 @@ class QueryImages:
             yield
         finally:
             with self._lock:
-                self._at_work -= Counter([client])  # which drops those with none
+                self._at_work -= Counter([client])  # also drops clients whose count is 0
 
     def get(self, key: str) -> bytes | None:
-        """Return a kept image as PNG, None if it is gone."""
+        """Return an image as PNG; None if it is no longer kept."""
         try:
             return self._path(key).read_bytes()
         except OSError:
             return None
 
     def data_url(self, key: str) -> str:
-        """Return a small version as a `data:` URL, '' if the image is gone."""
+        """Return a small version as a `data:` URL; '' if the image is no longer kept."""
         data = self.get(key)
         if data is None:
             return ""

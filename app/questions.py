@@ -1,4 +1,4 @@
-"""What the script of the page asks, read from its events, which anybody may have written."""
+"""Reads the events of the page's script. Any client may have written them, so no value is trusted."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ from .search_state import SearchState
 
 
 def state_of(event: gr.EventData) -> SearchState:
-    """Return the search of the address that was asked from."""
+    """Return the search of the URL from which the event was sent."""
     url = getattr(event, "address", "")
     return SearchState.from_url(url if isinstance(url, str) else "")
 
 
 def language_of(request: gr.Request) -> str:
-    """Return the code of the browser's first language, 'de'."""
+    """Return the code of the browser's first language, such as 'de'."""
     return str(request.headers.get("accept-language", ""))[:2].lower()
 
 
 def whole_number(event: gr.EventData | None, name: str) -> int:
-    """Return a number above 0, or 0."""
+    """Return the whole number above 0 under a name of the event; 0 if there is none."""
     number = getattr(event, name, 0)
     return number if isinstance(number, int) and number > 0 else 0
 
 
 def ids_of(event: gr.EventData, name: str) -> tuple[int, ...]:
-    """Return a list of ids, each as its digits: JavaScript's numbers have 53 bits."""
+    """Return the ids under a name of the event. They come as strings, because JavaScript's numbers have 53 bits."""
     given = getattr(event, name, None)
     return tuple(row_id(value) for value in given if isinstance(value, str)) if isinstance(given, list) else ()
 
 
 def pairs(value: Any) -> dict[str, Any]:
-    """Return `[[name, value], …]` as a dictionary, without entries that are not such pairs."""
+    """Return `[[name, value], …]` as a dictionary, and ignore entries that are not such pairs."""
     found = value if isinstance(value, list) else []
     return {
         pair[0]: pair[1] for pair in found if isinstance(pair, list) and len(pair) == 2 and isinstance(pair[0], str)
@@ -45,7 +45,7 @@ def pairs(value: Any) -> dict[str, Any]:
 
 
 def check_upload(path: str) -> str:
-    """Return the path if it is in the folder of uploads. `Events` has refused all others; this opens the file.
+    """Return the path if it is in the folder of uploads. `Events` already refuses others; this is a second check.
 
     Raises:
         UnreadableImage: the file is not an upload.

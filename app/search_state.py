@@ -1,4 +1,4 @@
-"""One search of the page, read once from its address, and the addresses of the searches that its links lead to."""
+"""One search of the page, parsed from its URL, and the URLs of the searches to which its links lead."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from pipelines.query import MAX_PARTS, Filter, Line, Part, format_query, parse_f
 from .given_image import GivenImage, split_addresses
 
 PAGE = 24  # results
-MAX_SHOWN = 960  # results that an address brings at once; scrolling brings all
+MAX_SHOWN = 960  # results that a URL loads at once; scrolling loads all others
 MAX_TEXT = 2000  # characters; CLIP reads 77 tokens of each part
 MAX_FILTER = 4000
 MAX_ORDER = 300
 MAX_IMAGES = 8
-FOLD = 0.95  # cosine of near-duplicates
+FOLD = 0.95  # minimum cosine of near-duplicates
 _MAX_URL = 8_000
 
 T = TypeVar("T")
@@ -26,16 +26,16 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class SearchState:
-    """What the page searches for and how much of it is shown. The empty state is the start page.
+    """What the page searches for, and how many results it shows. The empty state is the start page.
 
     text: the query line as typed, with images of the collection: `beach -id:42`.
-    parts, dates: the parsed query line; empty if `text_error` says why it cannot be read.
-    images: uploaded images, and those at addresses of the web.
+    parts, dates: the parsed query line; empty if it cannot be parsed, which `text_error` explains.
+    images: uploaded images, and images at web addresses.
     filter_text: the filter as typed; '' searches the whole collection.
-    filter: the parsed filter; None if there is none or `filter_error` says why it cannot be read.
-    order: as `parse_order` reads it; '' is the order of relevance.
-    shown: number of results at first; scrolling brings more.
-    fold: cosine above which near-duplicates are one card; None shows each of them.
+    filter: the parsed filter; None if there is none or if it cannot be parsed, which `filter_error` explains.
+    order: in the form that `parse_order` parses; '' is the order of relevance.
+    shown: number of results at first; scrolling loads more.
+    fold: cosine from which near-duplicates share one card; None shows each of them.
     """
 
     text: str = ""
@@ -53,7 +53,7 @@ class SearchState:
 
     @classmethod
     def from_url(cls, url: str) -> SearchState:
-        """Read `?q=…&k=…`. Never raises: invalid parameters fall back to their defaults."""
+        """Parse `?q=…&k=…`. Never raises, because invalid parameters fall back to their defaults."""
         try:
             pairs = parse_qsl(url[:_MAX_URL].lstrip("?"), max_num_fields=40)
         except ValueError:  # more fields than the page ever writes
@@ -74,7 +74,7 @@ class SearchState:
 
     @property
     def url(self) -> str:
-        """The permalink, relative to the page. Parameters with default values are left out."""
+        """The permalink, relative to the page. Parameters that have their default values are left out."""
         given = [("q", self.text)]
         given += [("image", str(image)) for image in self.images]
         given += [("filter", self.filter_text), ("sort", self.order)]
@@ -86,17 +86,17 @@ class SearchState:
 
     @property
     def is_empty(self) -> bool:
-        """Whether there is nothing to search for, to filter by and to order by."""
+        """Whether there is nothing to search for, filter by or order by."""
         return not (self.text or self.images or self.filter_text or self.order)
 
     @property
     def is_full(self) -> bool:
-        """Whether the query has no room for another part, or cannot be read."""
+        """Whether the query has no room for another part, or cannot be parsed."""
         return self.text_error is not None or len(self.parts) + len(self.images) >= MAX_PARTS
 
     @property
     def error(self) -> InputError | None:
-        """Why this state cannot be searched for."""
+        """The error because of which this state cannot be searched; None if it can."""
         return self.text_error or self.filter_error
 
     @property
@@ -108,18 +108,18 @@ class SearchState:
         typed = self.text.removesuffix(format_query(stored))
         if not typed or (typed != self.text and typed.endswith(" ")):
             return typed.strip()
-        words = [part for part in self.parts if part.id is None]  # images stand between the words
+        words = [part for part in self.parts if part.id is None]  # there are images between the words
         return format_query(words, self.dates)
 
     def with_text(self, text: str) -> SearchState:
-        """Replace the texts of the query and keep its images."""
+        """Replace the texts and dates of the query, and keep its images."""
         images = self._stored
         state = self.with_line(text)
         line = f"{text} {format_query(images)}".strip()
         return replace(state, text=line, parts=(*state.parts, *images), shown=PAGE)
 
     def with_image(self, name: str) -> SearchState:
-        """Add an image that the reader gave, unless it is there already.
+        """Add an image that the reader provides, unless it is already in the query.
 
         Raises:
             InputError: the query has no room for it.
@@ -131,7 +131,7 @@ class SearchState:
         return replace(self, images=(*self.images, GivenImage(name)), shown=PAGE)
 
     def without_ids(self, ids: Collection[int | str]) -> SearchState:
-        """Remove images of the collection from the query, and keep its words and the others."""
+        """Remove these images of the collection from the query, and keep everything else."""
         if not ids:
             return self
         return self.with_query([part for part in self.parts if part.id is None or part.id not in ids], self.images)
@@ -155,27 +155,27 @@ class SearchState:
         )
 
     def with_order(self, order: str) -> SearchState:
-        """Replace the order; '' and what is no order are the order of relevance."""
+        """Replace the order. An empty or invalid text means the order of relevance."""
         return replace(self, order=_clean_order(order), shown=PAGE)
 
     def url_with_image(self, image_id: int | str) -> str:
-        """Link to this search with one more image of the collection in its query."""
+        """Return the URL of this search with one more image of the collection in its query."""
         return replace(self, text=_join(self.text, image_id), shown=PAGE).url
 
     def url_of_similar(self, image_id: int | str) -> str:
-        """Link to the images that look like one of the collection, without the filters."""
+        """Return the URL of a search for images similar to one of the collection, without the filters."""
         return SearchState(_join("", image_id), fold=self.fold).url
 
     def url_of_alike(self, image_id: int | str) -> str:
-        """Link to the near-duplicates that are folded into an image."""
+        """Return the URL of a search for the near-duplicates that are folded into an image."""
         text = _join("", image_id)
         return SearchState(text, filter_text=self.filter_text, min_score=self.fold, fold=None).url
 
     def url_with_weight(self, index: int, weight: float | None) -> str:
-        """Link to this search with another weight of one part; None removes the part.
+        """Return the URL of this search with another weight for one part; None removes the part.
 
         Args:
-            index: place among the parts, followed by the uploaded images.
+            index: position of the part; the `images` follow after the `parts`.
         """
         parts, images = list(self.parts), list(self.images)
         if index < len(parts):
@@ -190,20 +190,20 @@ class SearchState:
         return tuple(part for part in self.parts if part.id is not None)
 
     def with_line(self, line: str) -> SearchState:
-        """Replace the query line, with its images of the collection."""
+        """Replace the whole query line, including its images of the collection."""
         read, error = _read(parse_line, line)
         read = read or Line()
         return replace(self, text=line, parts=read.parts, dates=read.dates, text_error=error)
 
 
 def clean_text(text: object, length: int = MAX_TEXT) -> str:
-    """Return one line of at most `length` characters that UTF-8 can encode."""
+    """Return the text as one line of at most `length` characters, all of which UTF-8 can encode."""
     words = " ".join(str(text or "").split())[:length]
     return words.encode(errors="ignore").decode()
 
 
 def clean_cosine(value: object) -> float | None:
-    """Return a number above 0 and up to 1, rounded to three places; None for anything else."""
+    """Return a number above 0 and up to 1, rounded to three decimal places; None for anything else."""
     try:
         number = round(float(str(value)), 3)
     except ValueError:
@@ -212,7 +212,7 @@ def clean_cosine(value: object) -> float | None:
 
 
 def _clean_order(text: str) -> str:
-    """Return an order; '' for relevance and for what is none."""
+    """Return an order; '' for relevance and for an invalid text."""
     order, _ = _read(parse_order, clean_text(text, MAX_ORDER))
     return "" if order is None or order.is_relevance else str(order)
 

@@ -1,6 +1,6 @@
-"""Checks before every request: host, origin and path, and the security headers of every answer.
+"""Checks the host, origin and path of every request, and adds security headers to every answer.
 
-Pure ASGI: Starlette's BaseHTTPMiddleware breaks the event stream that carries the answers of the page.
+This is pure ASGI, because Starlette's BaseHTTPMiddleware breaks the event stream that carries the page's answers.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .api.refusals import refuse
 
-# Returns the answer to a request that must not reach the application, None for any other.
+# Returns the answer to a request that must not reach the application; None for any other request.
 Check = Callable[[Scope], ASGIApp | None]
 
-# Gradio's page evaluates its templates and sets inline styles: without the 'unsafe' values it stays blank.
+# Gradio's page evaluates its templates and sets inline styles. Without the 'unsafe' values it stays blank.
 CONTENT_SECURITY_POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self'; object-src 'none'; base-uri 'self'; "
@@ -35,8 +35,8 @@ HEADERS = {
     "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
 }
 
-# The page's own addresses and those of Gradio's that it uses. Everything else is closed: a URL fetcher, a proxy, run
-# history, an icon resizer without a limit, code editing, and whatever a later Gradio adds.
+# The page's own paths, and those of Gradio that it uses. All others are refused: a URL fetcher, a proxy, run history,
+# an icon resizer without a size limit, code editing, and anything that a later Gradio adds.
 _PAGE_PATHS = re.compile(
     r"/|/(config|theme\.css|robots\.txt|manifest\.json|favicon\.ico)|/(assets|static|thumb|preview|image|details|folder|download|zip|texts)/.*|/zip"
     r"|/gradio_api/(info|startup-events|login_check|app_id|upload|upload_progress|cancel|reset)/?"
@@ -47,7 +47,7 @@ _PAGE_PATHS = re.compile(
 
 
 class SecurityHeaders:
-    """Adds HEADERS to every answer, except where the answer has set its own."""
+    """Adds HEADERS to every answer, except for those that the answer already has."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -64,7 +64,7 @@ class SecurityHeaders:
 
 
 class Guard:
-    """Answers a request with the first refusal of its checks, or lets the application answer."""
+    """Answers a request with the first refusal by a check. Without one, the application answers."""
 
     def __init__(self, app: ASGIApp, checks: Sequence[Check]) -> None:
         self._app, self._checks = app, checks
@@ -77,13 +77,13 @@ class Guard:
 
 
 class Gate:
-    """Refuses requests under a foreign name, from another site, or to an address that the page does not use.
+    """Refuses requests with a foreign host name, from another site, or to a path that the page does not use.
 
-    A foreign Host is DNS rebinding. A foreign Origin is another site that posts to this one.
+    A foreign Host is a sign of DNS rebinding. A foreign Origin means that another site posts to this one.
 
     Args:
-        hosts: names of the page besides localhost, this machine's name and any IP address.
-        uploads: the folder in which Gradio keeps uploads, the only one whose files it may send.
+        hosts: names of the page, in addition to localhost, this machine's name and any IP address.
+        uploads: the folder in which Gradio keeps uploads. Gradio may send only files in it.
         origins: other origins that may use the API.
     """
 
@@ -111,7 +111,7 @@ class Gate:
     def _is_ours(self, host: str) -> bool:
         try:
             name = urlsplit(f"//{host}").hostname or ""
-            # DNS rebinding needs a name: every IP address is safe.
+            # DNS rebinding needs a name, so every IP address is safe.
             return name in self._hosts or ipaddress.ip_address(name) is not None
         except ValueError:
             return False

@@ -1,4 +1,4 @@
-"""The page's server: its port, what it says at its start, and its end."""
+"""Runs the page's server: opens its port, announces its address, and shuts it down."""
 
 from __future__ import annotations
 
@@ -37,13 +37,14 @@ def serve(
     """Serve the search page and the API until Ctrl-C.
 
     Args:
-        allowed_hosts: further host names of the page, behind a proxy for example.
+        allowed_hosts: further host names of the page, for example behind a proxy.
         origins: other origins (`https://example.org`, or `*`) whose pages may use the API.
-        source: a folder or a CSV to index meanwhile, and with `watch` to follow.
-        add_below: folders below which everyone who may search may add images.
+        source: a folder or a CSV file to index while the page runs.
+        watch: also index later changes of the source.
+        add_below: folders below which every client that may search may also add images.
 
     Raises:
-        InputError: a setting of the page is not valid, its address cannot be used, or there is no such source.
+        InputError: a setting is not valid, the page's address cannot be used, or the source does not exist.
         SearchError: the database or the model is not available.
     """
     if settings.auth:
@@ -63,7 +64,7 @@ def serve(
     if watch and not source:
         raise InputError("--watch follows a SOURCE: image-search serve FOLDER --watch")
     pass_over_modules()
-    import_client()  # before other threads import what it has stand-ins for
+    import_client()  # before other threads import modules for which it uses stand-ins
     library = Library(settings)
     indexer = Indexer(settings, library.describe_again)
     library.is_filled_here = bool(source)
@@ -82,10 +83,10 @@ def serve(
             library, [settings.host, *allowed_hosts], on_start=announce, origins=origins, page_after=warm,
             indexing=indexing_routes(library, indexer, add_below),
         )  # fmt: skip
-        # The event streams of the page never end: they are cut after a second.
+        # The event streams of the page never end by themselves, so shutdown cuts them after a second.
         config = uvicorn.Config(
             app, log_level="warning", server_header=False, timeout_graceful_shutdown=1,
-            proxy_headers=False,  # uvicorn would believe every program of this machine; see `TrustedProxies`
+            proxy_headers=False,  # uvicorn would trust every program on this machine; see `TrustedProxies`
             http=protocol(most_connections()), backlog=backlog(),
         )  # fmt: skip
         bound_log()
@@ -103,8 +104,8 @@ def listen(host: str, port: int) -> socket.socket:
     """
     try:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        # asyncio sets TCP_NODELAY on connections of a socket that names its protocol. Without it, each answer of two
-        # writes waits 40 ms for the client's delayed acknowledgement.
+        # asyncio sets TCP_NODELAY only on connections of a socket that names its protocol. Without TCP_NODELAY, an
+        # answer that takes two writes waits 40 ms for the client's delayed acknowledgement.
         listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         try:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -137,7 +138,7 @@ def _address_of(listener: socket.socket) -> str:
 
 
 def _warm_up(library: Library, warm: threading.Event) -> None:
-    with contextlib.suppress(Exception):  # the first search meets the same error and shows it
+    with contextlib.suppress(Exception):  # the first search fails with the same error and shows it
         library.warm_up()
     warm.set()
     convert_stored.warm_up()

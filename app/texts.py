@@ -1,4 +1,4 @@
-"""The texts of the page in all its languages, of which a browser fetches its own."""
+"""The texts of the page in all its languages. A browser fetches those of its own language."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fastapi import APIRouter
 from fastapi.responses import JSONResponse
 
 LOCALES = Path(__file__).parent / "locales"
-# The document begins to fetch the texts before the scripts that show them are there.
+# The document starts to fetch the texts before the scripts that show them have loaded.
 HEAD = """<script>
 window.imageSearchTexts = fetch("texts/" + (navigator.language || "en")).then((answer) => answer.json());
 </script>"""
@@ -20,12 +20,12 @@ _TRADITIONAL = re.compile(r"zh-(hant|tw|hk|mo)", re.IGNORECASE)
 
 @functools.cache
 def catalogue() -> dict[str, dict[str, str]]:
-    """Return the texts by language and key. Keys that end in a plural category come in all four."""
+    """Return the texts by language and key. A text with a plural has a key for each of four plural categories."""
     return {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(LOCALES.glob("*.json"))}
 
 
 def choose_language(tag: str) -> str:
-    """Return the language of the page for a browser's, such as `de-AT`: English where it has no texts."""
+    """Return the page's language for a browser's language tag such as `de-AT`; English if it has no such texts."""
     language = "zh-TW" if _TRADITIONAL.match(tag) else tag.split("-")[0].lower()
     return language if language in catalogue() else "en"
 

@@ -1,4 +1,4 @@
-"""The images that people upload on the page, on the disk of this machine: in a private folder, and bounded."""
+"""The images that clients upload on the page. They are stored in a private folder, in a limited number and size."""
 
 from __future__ import annotations
 
@@ -21,32 +21,33 @@ from .proxies import client_of
 
 log = logging.getLogger(__name__)
 
-# The page needs an upload for a moment, until its query image is made. Beyond these bytes and files the oldest go.
+# Maximum bytes of the uploads of one client and of all, and maximum number of files. Above them the oldest are removed.
+# The page needs an upload only for a moment, until its query image is made.
 MOST_OF_CLIENT, MOST_OF_ALL, MOST_FILES = 100 * 2**20, 2**30, 1_000
 UPLOAD_PATH = "/gradio_api/upload"
 _PREFIX = "image-search-"
-_LOCK = ".running"  # held as long as the process that made the folder
+_LOCK = ".running"  # locked as long as the process that made the folder is running
 
 
 class Uploads:
-    """The folder of uploads of this process, which no other user of this machine may read."""
+    """The upload folder of this process, which no other user of this machine may read."""
 
     def __init__(self) -> None:
         _remove_leftovers()
         self.folder = os.path.realpath(tempfile.mkdtemp(prefix=_PREFIX))
         self._lock = FileLock(Path(self.folder, _LOCK), thread_local=False)
         self._lock.acquire()
-        self._kept: dict[str, tuple[str, int]] = {}  # client and bytes by path, the oldest first
+        self._kept: dict[str, tuple[str, int]] = {}  # client and size in bytes by path, the oldest first
         self._changing = threading.Lock()
 
     @property
     def size(self) -> int:
-        """The bytes of all uploads."""
+        """The bytes of all uploads together."""
         with self._changing:
             return sum(size for _, size in self._kept.values())
 
     def keep(self, client: str, paths: list[str]) -> None:
-        """Keep what a client has just uploaded, and nothing else: not what a refused upload has left behind."""
+        """Keep the files that a client has just uploaded. Remove unknown files, which refused uploads left behind."""
         with self._changing:
             for path in paths:
                 self._kept.pop(path, None)
@@ -76,12 +77,12 @@ class Uploads:
                     with contextlib.suppress(OSError):
                         os.unlink(path)
             if folder != self.folder:
-                with contextlib.suppress(OSError):  # it is not empty
+                with contextlib.suppress(OSError):  # the folder may not be empty
                     os.rmdir(folder)
 
 
 class KeepUploads:
-    """Tells the uploads what a client has uploaded. One at a time: no other's file may be taken for a leftover."""
+    """Registers uploaded files. Uploads run one at a time, so that the file of one is not taken for a leftover."""
 
     def __init__(self, app: ASGIApp, uploads: Uploads) -> None:
         self._app, self._uploads = app, uploads
@@ -95,17 +96,17 @@ class KeepUploads:
         async def collect(message: Message) -> None:
             answer.append(message)
 
-        # Without its query, which asks Gradio to remember the progress of each upload.
+        # The query string is removed, because it makes Gradio remember the progress of each upload.
         quiet = {**scope, "query_string": b""}
         async with self._turn:
             try:
                 await self._app(quiet, receive, collect)
-            except Exception as error:  # Gradio's parser raises nearly anything
+            except Exception as error:  # Gradio's parser raises almost any exception
                 log.warning("an upload could not be read: %s: %s", type(error).__name__, error)
                 answer.clear()
                 await refuse(scope, 400, "This is no upload of the page.")(scope, receive, collect)
             await asyncio.to_thread(self._uploads.keep, client_of(scope), _paths_in(answer))
-        for message in answer:  # not earlier: who reads slowly would hold up the others
+        for message in answer:  # after the turn, so that a client that reads slowly does not hold up others
             await send(message)
 
 
@@ -122,7 +123,7 @@ def _remove_leftovers() -> None:
     for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
         lock = FileLock(folder / _LOCK)
         with contextlib.suppress(Timeout, OSError):
-            # In another user's folder the lock could be a link to any file.
+            # In a folder of another user, the lock could be a link to any file.
             if not hasattr(os, "getuid") or folder.lstat().st_uid != os.getuid() or not (folder / _LOCK).is_file():
                 continue
             lock.acquire(timeout=0)

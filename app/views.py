@@ -1,6 +1,6 @@
 """What the page shows, as JSON for its script. The script inserts every value as text, never as markup.
 
-Views hold data only. The words around it are in `locales/`; a view names them by their keys.
+Views contain only data. The texts around it are in `locales/`, and a view refers to them by their keys.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ DEMO_ADVICE = f"--model {DEFAULT_MODEL}"
 
 
 class OfferView(TypedDict):
-    """A date in words, and the address of the search that is filtered by it instead."""
+    """A date in words, and the URL of the search that filters by it instead."""
 
     words: str
     url: str
 
 
 class CollectionView(TypedDict):
-    """The collection. `advice` is shown for a model that is only good for a demonstration."""
+    """The collection. `advice` is shown if the model is good only for demonstrations."""
 
     rows: int
     model: str
@@ -41,13 +41,14 @@ class CollectionView(TypedDict):
 
 
 class Shared(TypedDict):
-    """What every view has.
+    """What all views have.
 
     url: permalink of the search.
     words: the text of the search box.
-    dates: those of the query, as they are written: `taken:2021-05`.
-    sort: the order as `parse_order` reads it; '' is relevance.
-    turn: number of the question that this view answers. It differs each time: Gradio does not send an unchanged value.
+    dates: the dates of the query in the query language: `taken:2021-05`.
+    sort: the order in the form that `parse_order` parses; '' is relevance.
+    turn: number of the event that this view answers. It makes each view differ, because Gradio does not send an
+        unchanged value.
     """
 
     url: str
@@ -61,29 +62,29 @@ class Shared(TypedDict):
 
 
 class EmptyView(Shared):
-    """There are no images yet; `command` inserts some."""
+    """The collection has no images yet. `command` inserts some."""
 
     kind: Literal["empty"]
     command: str
 
 
 class StartView(Shared):
-    """Nothing is searched for: some of the images."""
+    """The start page, without a search: some of the images."""
 
     kind: Literal["start"]
     cards: list[Card]
 
 
 class ResultsView(Shared):
-    """The images found: `nothing` if no image fits the filters.
+    """The images found. The kind is `nothing` if there are none.
 
-    appended: whether the cards follow those that the page shows.
-    more: offset of the next page of results, 0 if there is none.
-    total: number of images that the filter leaves.
-    above: number of images of at least the smallest score; None without one.
-    age: seconds since the columns that filtered and ordered the images were known to be up to date.
-    offer: a date in words that the text perhaps means.
-    suggestions: values of the filter that no image has, each with links to the nearest ones.
+    appended: whether the page adds the cards after those that it shows.
+    more: offset of the next page of results; 0 if there is none.
+    total: number of images that match the filter.
+    above: number of images with at least the minimum score; None without one.
+    age: seconds since the columns used to filter and order the images were known to be up to date.
+    offer: a date in words that the text may mean.
+    suggestions: values in the filter that no image has, each with links to the most similar values.
     notes: keys of remarks on the texts of the query, with the values of their placeholders.
     """
 
@@ -102,10 +103,10 @@ class ResultsView(Shared):
 class ErrorView(Shared):
     """The search failed.
 
-    problem: key of the headline in the locale, with `details` as values for its placeholders.
-    message: what the pipelines say; '' if the headline says it all.
-    place: the field with the mistake, as in `Problem`. The page then keeps what it shows.
-    passes: whether it ends without the reader. The page then keeps what it shows, and asks again.
+    problem: key of the headline in the locale, with `details` as the values of its placeholders.
+    message: the error's own message; '' if the headline is enough.
+    place: the field that contains the mistake, as in `Problem`. The page then keeps the results that it shows.
+    passes: whether the error ends without action by the reader. The page then keeps its results and tries again.
     """
 
     kind: Literal["error"]
@@ -122,11 +123,11 @@ View = EmptyView | StartView | ResultsView | ErrorView
 def shared_view(
     state: SearchState, overview: Overview, hits: Mapping[int | str, Hit | None], thumbs: Mapping[str, str]
 ) -> Shared:
-    """Return what every view has.
+    """Return what all views have.
 
     Args:
         hits: the images of the collection in the query, by id.
-        thumbs: `data:` URLs of the uploaded images, by key.
+        thumbs: `data:` URLs of the images provided by the reader, by key.
     """
     return {
         "url": state.url, "words": state.words, "sort": state.order, "turn": 0,
@@ -141,7 +142,7 @@ def shared_view(
 
 
 def empty_view(shared: Shared, command: str) -> EmptyView:
-    """Return how to insert the first images."""
+    """Return the view of a collection without images."""
     return {**shared, "kind": "empty", "command": command}
 
 
@@ -153,7 +154,7 @@ def start_view(shared: Shared, state: SearchState, samples: Sequence[Hit]) -> St
 def results_view(
     shared: Shared, state: SearchState, results: Results, offset: int = 0, offer: Offer | None = None
 ) -> ResultsView:
-    """Return the answer to a search. With an offset its cards follow those that the page shows."""
+    """Return the view of results. With an offset, the page adds its cards after those that it shows."""
     reached = offset + len(results.hits)
     return {
         **shared, "collection": {**shared["collection"], "rows": results.rows},
@@ -168,7 +169,7 @@ def results_view(
 
 
 def error_view(shared: Shared, problem: Problem) -> ErrorView:
-    """Return an error."""
+    """Return the view of an error."""
     return {
         **shared, "kind": "error", "problem": problem.key, "details": dict(problem.values), "message": problem.detail,
         "place": problem.place, "passes": problem.passes,

@@ -1,4 +1,4 @@
-"""What changes in a source: told by the system where it tells, and looked for every few minutes everywhere."""
+"""Follows the changes in a source, by events of the file system and by a sweep every few minutes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from pipelines.fetch.read import is_remote
 from pipelines.sources.choice import IGNORE_FILE
 from pipelines.sources.folder import IMAGE_SUFFIXES
 
-# A mount of another machine sends no events, and watches may run out: then these are all there is.
+# Seconds between sweeps, and between sweeps of a source that cannot be watched. A network mount sends no events, and
+# the system may have no watches left.
 SWEEP_SECONDS = 300.0
 UNWATCHED_SECONDS = 60.0
 
@@ -22,10 +23,10 @@ log = logging.getLogger(__name__)
 
 
 def follow(source: str, on_change: Callable[[], None], stop: Event) -> None:
-    """Call a function when something in a source may have changed, until `stop` is set.
+    """Call a function whenever something in a source may have changed, until `stop` is set.
 
     Args:
-        source: a folder, a CSV or an address. What a CSV lists is looked at with each sweep.
+        source: a folder, a CSV file or a URL. Changes of the files that a CSV lists are noticed only by sweeps.
     """
     if is_remote(source):
         while not stop.wait(SWEEP_SECONDS):
@@ -36,9 +37,9 @@ def follow(source: str, on_change: Callable[[], None], stop: Event) -> None:
         try:
             for changes in _watch(source, stop):
                 on_change()
-                if not changes:  # a sweep; the folder may be another one by now
+                if not changes:  # a sweep; watch anew, because the folder may have been replaced
                     break
-        except (OSError, RuntimeError) as error:  # no watches are left (inotify(7)), or the folder is gone
+        except (OSError, RuntimeError) as error:  # no watches are left (inotify(7)), or the folder does not exist
             if not warned:
                 log.warning("%s cannot be watched and is looked at once a minute: %s", source, error)
             warned = True
@@ -47,7 +48,7 @@ def follow(source: str, on_change: Callable[[], None], stop: Event) -> None:
 
 
 def _watch(source: str, stop: Event) -> Iterator[set[watchfiles.main.FileChange]]:
-    """Yield changes, and an empty set when there were none until the next sweep."""
+    """Yield sets of changes. Yield an empty set for a sweep, after SWEEP_SECONDS without changes."""
     is_folder = os.path.isdir(source)
     return watchfiles.watch(
         source if is_folder else os.path.dirname(source), recursive=is_folder, stop_event=stop, raise_interrupt=False,
@@ -57,7 +58,7 @@ def _watch(source: str, stop: Event) -> Iterator[set[watchfiles.main.FileChange]
 
 
 def _is_image(change: watchfiles.Change, path: str) -> bool:
-    """Whether a change is one of an image or of a folder, which may hold some, and not of a database in the source."""
+    """Whether a change concerns an image, a folder that may contain images, or an ignore file, outside of databases."""
     suffix = Path(path).suffix.lower()
     if f".db{os.sep}" in path:
         return False
