@@ -1,15 +1,15 @@
-// ---- says when the page's process or Milvus is away, and keeps what was typed until it is back ------------------------
+// ---- connection: shows when the page's process or Milvus is away, and keeps what was typed until it is back --------
 
-let away = ""; // key of the text that names what is away
-let isLost = false; // whether the page's process was: Gradio's session is gone with it
-let hadImages = false; // a file that the page has not opened is left to the insert that fills it
+let away = ""; // key of the text that says what is away; "" if nothing is
+let isLost = false; // whether the page's process was away: Gradio's session was lost with it
+let hadImages = false; // whether there were images; without any, readyz might open a file that an insert needs
 
 async function checkServer() {
   if (!document.hidden || away) {
     const answer = await fetch(hadImages || away ? "readyz" : "healthz", { cache: "no-store", signal: AbortSignal.timeout(10_000) }).catch((error) => error);
     const told = answer.status === 503 ? (await answer.json().catch(() => ({}))).key : "";
-    const key = answer.name === "TimeoutError" ? away : told || (answer.status < 500 ? "" : "server_away"); // a busy server is not away
-    if (!key && away === "error_columns") comeBack(); // said until there is an answer
+    const key = answer.name === "TimeoutError" ? away : told || (answer.status < 500 ? "" : "server_away"); // a server that is only busy is not away
+    if (!key && away === "error_columns") comeBack(); // the notice stays until there is an answer
     else showAway(key);
   }
   setTimeout(checkServer, away ? 1500 : 5000);
@@ -20,7 +20,7 @@ function showAway(key, values) {
   if (key === away && !values) return;
   find(".lost-server").textContent = key && text(key, values);
   if (key === away) return;
-  if (!key && isLost) return location.reload(); // while it counts as away, so that what waits for an answer is kept
+  if (!key && isLost) return location.reload(); // while `away` is still set, so that keepPlace stores the unanswered request
   const isBack = away && !key;
   away = key;
   isLost ||= key === "server_away";
@@ -29,12 +29,12 @@ function showAway(key, values) {
   if (isBack) comeBack();
 }
 
-// What to say of an answer that is a refusal, or of none.
+// Returns the text for a request that was refused or got no answer.
 function refusal(answer, otherwise) {
   return text({ 413: "error_too_much", 429: "error_too_often", 503: "error_busy" }[answer?.status] ?? otherwise);
 }
 
-// Gradio sends the questions, and tells nobody that one was refused.
+// Gradio sends the requests, but does not report that one was refused. So this watches all calls of fetch.
 const passOn = window.fetch;
 window.fetch = async (...request) => {
   const answer = await passOn(...request);
@@ -51,7 +51,7 @@ function beRefused(answer) {
   if (seconds) setTimeout(() => refused === turn && send(question), 1000 * seconds);
 }
 
-// Asks again what got no answer, and for the images that were missing meanwhile.
+// Sends the unanswered request again, and loads images again that were missing in the meantime.
 function comeBack() {
   if (!sentAt && (unanswered || !cards.length)) send(unanswered ?? {});
   for (const [index, item] of items) if (item.matches(".missing")) { item.remove(); items.delete(index); }

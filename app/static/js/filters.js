@@ -1,8 +1,8 @@
 // ---- filters: a panel with a field for each column; the values and their counts come from /api/facets --------------
 
 const panel = find(".panel"), toggle = find(".toggle");
-let shape = ""; // columns of the present form: it is rebuilt only for other columns, so that the focus stays
-let counted = null; // the filter whose facets were asked for last
+let shape = ""; // columns of the current form; it is rebuilt only if they change, so that the focus stays
+let counted = null; // number of rows and filter of the last request for facets
 let facets = null;
 
 function renderFilters() {
@@ -11,7 +11,7 @@ function renderFilters() {
   if (toggle.hidden) unfold(false);
   const wanted = JSON.stringify(columns.map(({ name, kind }) => [name, kind]));
   const edited = panel.contains(document.activeElement) && document.activeElement.matches("input:not([type=checkbox])") ? document.activeElement : null;
-  const typing = edited?.value; // in a field that the answer must not reset
+  const typing = edited?.value; // the answer must not reset a field in which the reader is typing
   if (wanted !== shape) find(".fields").replaceChildren(...columns.map(makeField));
   shape = wanted;
   for (const column of columns) setField(column);
@@ -28,7 +28,7 @@ function renderFilters() {
   if (!panel.hidden) showFacets();
 }
 
-// A condition of the filter as a link that removes it.
+// Makes a link for a condition of the filter. The link removes the condition.
 function makeCondition({ column: name, text: written, url }) {
   const words = name ? describeChosen(view.form.columns.find((column) => column.name === name)) : written || text("status_above", { score: numbers.format(view.form.min_score) });
   return create("li", {}, pointTo(create("a", { title: words, "aria-label": text("remove", { part: words }) }, create("span", {}, words), "×"), url));
@@ -67,7 +67,7 @@ function makeBound(kind, side, word, title, limit) {
   return create("input", { inputmode: "decimal", class: side, "aria-label": label, autocomplete: "off", placeholder: limit === null ? text(word) : `${text(word)} ${limit}` });
 }
 
-// A browser writes days in a language of its own: it does so only in the field that has the focus.
+// A browser writes dates in its own language. Here only the field that has the focus shows what the browser writes.
 function makeDay(side, label, empty) {
   const input = create("input", { type: "date", class: side, "aria-label": label }), said = create("span", { "aria-hidden": "true" });
   input.say = () => (said.textContent = input.value ? dayInWords(input.value) : empty);
@@ -102,7 +102,7 @@ function setField(column) {
   for (const day of field.querySelectorAll(".day input")) day.say();
 }
 
-// The values of a column: the chosen ones first, then those of most images.
+// Lists the values of a column: first the chosen ones, then those with the most images.
 function listValues(field, typed = "") {
   const { column } = field.dataset, known = facets?.columns.find(({ name }) => name === column)?.values ?? [];
   const shown = known.filter(({ value }) => !field.chosen.includes(String(value)) && nameOf(column, value).toLowerCase().includes(typed.toLowerCase()));
@@ -117,14 +117,14 @@ function listValues(field, typed = "") {
 const nameOf = (column, value) => (typeof value === "boolean" ? text(value ? "yes" : "no") : ["true", "false"].includes(value) ? text(value === "true" ? "yes" : "no") : column === "label" ? value.replaceAll("_", " ") : value);
 const countOf = (count) => create("small", {}, count === undefined ? "" : numbers.format(count));
 
-// ---- facets: asked for while the panel is open ---------------------------------------------------------------------
+// ---- facets: fetched while the panel is open -----------------------------------------------------------------------
 
 async function showFacets() {
   const filter = view.form.counted, asked = `${view.collection.rows} ${filter}`;
   if (asked === counted) return;
   counted = asked;
   const found = await fetch(`api/facets?${new URLSearchParams({ filter, folders: 300 })}`).then((answer) => answer.ok && answer.json()).catch(() => null);
-  if (asked !== counted) return; // another filter was set meanwhile
+  if (asked !== counted) return; // the filter has changed in the meantime
   if (!found) {
     counted = null;
     return setTimeout(() => panel.hidden || showFacets(), 3000);
@@ -138,7 +138,7 @@ async function showFacets() {
   }
 }
 
-// A node of a tree: a button that chooses it, and the nodes below it.
+// Makes a node of a tree: a button that chooses it, and the nodes below it.
 function makeNode(field, name, count, settings, children) {
   const button = create("button", { type: "button" }, create("span", {}, name), countOf(count));
   button.onclick = () => {
@@ -179,7 +179,7 @@ function readField(field) {
 function askForm() {
   const fields = [...panel.querySelectorAll("[data-column]")].map((field) => [field.dataset.column, readField(field)]);
   const { conditions, min_score, fold } = panel.elements;
-  // Pairs, because the server takes any value under a key "path" for the name of a file.
+  // Pairs, because the server takes any value under the key "path" for the name of a file.
   ask({ form: { columns: fields, conditions: conditions.value, min_score: min_score.value, fold: fold.checked } });
 }
 
@@ -188,14 +188,14 @@ function showScore() {
   find("output", panel).textContent = score ? numbers.format(score) : text("off");
 }
 
-// ---- mistakes: said beside their field, while the page keeps what it shows ----------------------------------------
+// ---- mistakes: shown beside their field, while the page keeps its results -----------------------------------------
 
 function showMistake({ problem, details, message: detail, place }) {
   const field = place === "conditions" ? find(".conditions", panel) : place === "text" ? null : find(`[data-column="${CSS.escape(place)}"]`);
   const message = create("p", { class: "mistake", role: "alert" });
   if (field) unfold(true);
   (field ?? find(".said")).append(message);
-  message.append(text(problem, details), " ", create("small", { lang: "en" }, detail)); // after it is in the page, so that it is read out
+  message.append(text(problem, details), " ", create("small", { lang: "en" }, detail)); // added when the element is in the page, so that it is read out
   if (!field) box.setAttribute("aria-invalid", "true");
   else for (const input of field.querySelectorAll("input")) input.setAttribute("aria-invalid", "true");
 }
@@ -243,7 +243,7 @@ function renderOrder() {
 }
 orders.onchange = () => ask({ sort: orders.value });
 
-// What was perhaps meant: a date in words as a filter, and values for one that no image has.
+// Offers a filter for a date in words, and the most similar values for one that no image has.
 function renderOffers() {
   const offers = view.offer ? [pointTo(create("a", { class: "plain" }, text("offer_date", { words: view.offer.words })), view.offer.url)] : [];
   find(".offer").replaceChildren(...offers);

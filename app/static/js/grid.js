@@ -3,16 +3,16 @@
 const list = find("ol.cards");
 const sizer = find(".size input");
 const GAP = 6; // pixels between images
-const NARROWEST = 0.45, WIDEST = 3.2; // width / height of a card; an image beyond is shown whole in it, with bars
-const ratios = new Map(); // width / height by id, of images that were loaded
+const NARROWEST = 0.45, WIDEST = 3.2; // width / height of a card; images outside this range are shown whole, with bars
+const ratios = new Map(); // width / height of loaded images, by id
 const items = new Map(); // index → the card's element
-let boxes = []; // of each card: { left, top, width, height, row }
+let boxes = []; // the place of each card: { left, top, width, height, row }
 let rows = []; // index of the first card of each row
-let current = 0; // the card that Tab reaches
+let current = 0; // index of the card that Tab reaches
 let drawing = 0;
 let end = 0; // height of all rows
-let layouts = 0; // how often cards were laid out: a card keeps the number of the layout that it has
-const spare = []; // elements of cards that are out of sight
+let layouts = 0; // number of the last layout; each element stores the number of the layout that placed it
+const spare = []; // elements of cards that are out of sight, to be used again
 const MOST_SPARE = 100;
 
 function rowHeight() {
@@ -24,7 +24,7 @@ function ratioOf(card) {
   return Math.min(WIDEST, Math.max(NARROWEST, ratios.get(card.id) || card.ratio || 4 / 3));
 }
 
-// Lays out the rows from that of a card on; those before it stay.
+// Lays out the row of a card and all rows after it.
 function layOut(from = 0) {
   const width = list.clientWidth, wanted = rowHeight();
   let first = boxes[from] ? rows[boxes[from].row] : 0, top = boxes[first]?.top ?? 0, sum = 0;
@@ -51,7 +51,7 @@ function layOut(from = 0) {
   list.style.height = cards.length ? `${end}px` : "";
 }
 
-// Lays the cards out anew; the card that has the focus, or else the first in the window, stays where it is.
+// Lays out the cards again. The card that has the focus, or else the first one in the window, stays where it is.
 function layOutAgain(from = 0) {
   const top = list.getBoundingClientRect().top, focused = list.contains(document.activeElement) ? indexOf(document.activeElement) : 0;
   const anchor = top < 0 && boxes.length ? focused || rows[rowAt(-top)] : 0;
@@ -63,7 +63,7 @@ function layOutAgain(from = 0) {
   draw();
 }
 
-// The first row that ends below a height in the list.
+// Returns the first row that ends below a height in the list.
 function rowAt(height) {
   let low = 0, high = rows.length - 1;
   while (low < high) {
@@ -74,7 +74,7 @@ function rowAt(height) {
   return low;
 }
 
-// Sizes are read before the document is changed: read afterwards, each would make the browser lay out all of it anew.
+// Reads sizes before it changes the document. Read afterwards, each would make the browser lay out the document again.
 function draw() {
   drawing = 0;
   const top = -list.getBoundingClientRect().top, high = innerHeight, focused = document.activeElement;
@@ -104,7 +104,7 @@ function put(item, { left, top, width, height }) {
   item.layout = layouts;
 }
 
-// A card out of sight waits to show another image; its own is not fetched any more.
+// Removes a card that is out of sight. Its image is no longer fetched, and its element is kept for another card.
 function putAway(item) {
   item.remove();
   find("img", item).removeAttribute("src");
@@ -113,7 +113,7 @@ function putAway(item) {
 
 const drawSoon = () => (drawing ||= requestAnimationFrame(draw));
 
-// Shows the cards of an answer; with `known` cards before them that stay.
+// Shows the cards of an answer. The first `known` cards are already shown and stay.
 function showCards(known) {
   if (!known) {
     items.forEach(putAway);
@@ -129,7 +129,7 @@ function showCards(known) {
   draw();
 }
 
-let correcting = 0, corrected = 0; // the first card whose ratio was wrong
+let correcting = 0, corrected = 0; // the requested frame, and the first card whose ratio was wrong
 function correctRatio(card, index, image) {
   const ratio = image.naturalWidth / image.naturalHeight;
   const off = Math.abs(ratioOf(card) / Math.min(WIDEST, Math.max(NARROWEST, ratio)) - 1) > 0.02;
@@ -139,7 +139,7 @@ function correctRatio(card, index, image) {
   correcting ||= requestAnimationFrame(() => { correcting = 0; layOutAgain(corrected); });
 }
 
-// Scrolls until a card is whole in the window.
+// Scrolls until the whole card is in the window.
 function reveal(index) {
   const { top, height } = boxes[index];
   const start = list.getBoundingClientRect().top + top, ceiling = document.getElementById("bar").getBoundingClientRect().bottom + GAP;
@@ -155,7 +155,7 @@ function focusCard(index) {
   find(".image", items.get(index)).focus({ preventScroll: true });
 }
 
-// One card at a time is reached by Tab, with its actions; arrow keys lead to the others.
+// Tab reaches only one card, with its actions. Arrow keys move to the others.
 function makeCurrent(index) {
   const reach = (item, order) => item?.querySelectorAll("a, button").forEach((action) => (action.tabIndex = order));
   reach(items.get(current), -1);
@@ -163,7 +163,7 @@ function makeCurrent(index) {
   reach(items.get(index), 0);
 }
 
-// The card above or below whose middle is nearest.
+// Returns the card in the row above or below whose middle is nearest.
 function beside(index, step) {
   const row = boxes[index].row + step;
   if (row < 0 || row >= rows.length) return index;

@@ -1,6 +1,6 @@
-// ---- image: chosen in the search bar, or dropped or pasted anywhere -----------------------------------------------
+// ---- query image: chosen in the search bar, or dropped or pasted anywhere -----------------------------------------
 
-const MAX_MEGABYTES = 25; // bodies.MAX_UPLOAD_BYTES
+const MAX_MEGABYTES = 25; // MAX_UPLOAD_BYTES of bodies.py
 const chooser = find("input[type=file]", document.getElementById("image"));
 
 async function give(files) {
@@ -13,7 +13,7 @@ async function give(files) {
   try {
     const { path } = await upload(image);
     ask({ path });
-  } catch ({ message }) { // of Gradio: "HTTP 413: …"
+  } catch ({ message }) { // Gradio's message: "HTTP 413: …"
     document.body.classList.remove("searching");
     const status = Number(/^HTTP (\d+)/.exec(message)?.[1]);
     toast(status === 413 ? text("too_large", { size: MAX_MEGABYTES }) : refusal({ status }, "upload_failed"));
@@ -22,7 +22,7 @@ async function give(files) {
 
 chooser.onchange = async () => {
   await give(chooser.files);
-  chooser.value = ""; // the same file again is a change again
+  chooser.value = ""; // so that choosing the same file again is a change
 };
 
 const carriesFiles = (event) => [...(event.dataTransfer?.types || [])].includes("Files");

@@ -1,8 +1,8 @@
-// ---- indexing: how far the page's own is, and a form that adds a folder or a CSV ----------------------------------
+// ---- indexing: the progress of indexing by the page, and a form that adds a folder or a CSV file ------------------
 
 const indexing = document.querySelector("#header .indexing");
-let indexed = ""; // what was indexed when the results were last asked for
-let refused = ""; // why the last folder was not taken
+let indexed = ""; // state of the jobs when they were last shown
+let refused = ""; // why the last folder was refused
 
 async function followIndexing() {
   const answer = await fetch("api/indexing").then((found) => found.ok && found.json()).catch(() => null);
@@ -23,7 +23,7 @@ function showIndexing({ jobs, may_add: mayAdd }) {
   indexed = done;
 }
 
-// The English message stands behind a text that does not have all of its values.
+// A text without values is followed by the English message, which names the cause.
 function describeFault({ key, values, message }) {
   return Object.keys(values).length ? text(key, values) : `${text(key)} (${message})`;
 }

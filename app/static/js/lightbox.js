@@ -1,9 +1,9 @@
-// ---- lightbox: one image and what is known of it; its address is that of the search with #image=ID ------------------
+// ---- lightbox: one image and its details; its URL is that of the search, followed by #image=ID ---------------------
 
 const dialog = find("dialog.lightbox"), stage = find(".stage", dialog), sheet = find(".sheet", dialog);
 const [rough, sharp] = sheet.children; // the thumbnail, and over it the preview or the original
-let shown = -1; // place among the results, -1 for an image that is not among them
-let opened = null; // its card
+let shown = -1; // index among the results; -1 for an image that is not among them
+let opened = null; // card of the image
 
 const imageAddress = (card) => `${location.pathname}${location.search}#image=${encodeURIComponent(card.id)}`;
 const mediaAddress = (kind, card) => `${kind}/${encodeURIComponent(card.id)}`;
@@ -14,7 +14,7 @@ function open(index) {
   enlarge(cards[index], index);
 }
 
-// Shows what the address names: an image, or the results.
+// Shows the image that the URL names, or the results if it names none.
 function followAddress() {
   const id = decodeURIComponent(/^#image=(.+)/.exec(location.hash)?.[1] ?? "");
   if (!id) return hide();
@@ -26,7 +26,7 @@ function followAddress() {
 function enlarge(card, index) {
   opened = card;
   resetZoom();
-  for (const image of [rough, sharp]) image.removeAttribute("src"); // otherwise the last image stays for a moment
+  for (const image of [rough, sharp]) image.removeAttribute("src"); // otherwise the previous image stays for a moment
   rough.src = mediaAddress("thumb", card);
   sharp.src = previewAddress(card);
   sharp.alt = card.label;
@@ -51,11 +51,11 @@ function place(index) {
   fill(dialog, { position: index < 0 ? "" : text("position", { number: numbers.format(index + 1), count: numbers.format(cards.length) + (view.more ? "+" : "") }) });
   find(".previous", dialog).hidden = index <= 0;
   find(".next", dialog).hidden = index < 0 || (index >= cards.length - 1 && !view.more);
-  if (cards[index + 1]) new Image().src = previewAddress(cards[index + 1]); // in advance
+  if (cards[index + 1]) new Image().src = previewAddress(cards[index + 1]); // loads the next image in advance
   if (view.more && index > cards.length - 8) more();
 }
 
-// Fills the panel with what the server knows of the file.
+// Fills the panel with the details of the image, which the server knows.
 async function describeFile(card) {
   const answer = await fetch(mediaAddress("details", card) + location.search).catch(() => null);
   const known = answer?.ok ? await answer.json() : null;
@@ -96,7 +96,7 @@ function step(index) {
   enlarge(cards[index], index);
 }
 
-// Closes by the address, so that Back does not open the image again.
+// Closes by changing the URL, so that Back does not open the image again.
 function leave() {
   if (history.state?.enlarged) return history.back();
   history.replaceState(history.state, "", location.pathname + location.search);

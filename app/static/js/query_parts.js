@@ -23,7 +23,7 @@ box.addEventListener("keydown", (event) => {
   last.click();
 });
 
-// ---- query parts with their weights: shown unless there is one, of weight 1 --------------------------------------
+// ---- query parts with their weights: shown if there are several, or if the only one has another weight than 1 ----
 
 function renderParts() {
   find(".parts").hidden = view.parts.length < 2 && (view.parts[0]?.weight ?? 1) === 1;

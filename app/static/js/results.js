@@ -1,6 +1,6 @@
 // ---- results -----------------------------------------------------------------------------------------------------
 
-let view = {}; // the last answer: one of the kinds of views.py
+let view = {}; // the last answer, one of the views of views.py
 let cards = [];
 const tools = find(".tools"), strip = find(".strip");
 
@@ -13,7 +13,7 @@ function render(answer) {
   if (passes) {
     unanswered = question ?? {};
     showAway(answer.problem ?? "error_no_collection", answer.details);
-    if (cards.length) return; // they stay
+    if (cards.length) return; // the cards stay
   }
   if (answer.place && view.kind) return showMistake(answer);
   const known = answer.appended ? cards.length : 0;
@@ -35,7 +35,7 @@ function render(answer) {
   if (focused && document.activeElement === document.body) find(`[data-key="${CSS.escape(focused)}"]`)?.focus({ preventScroll: true });
 }
 
-// All but the images.
+// Renders everything except the images.
 function renderFrame() {
   showWords();
   describe();
@@ -50,7 +50,7 @@ function renderFrame() {
   fitTools();
 }
 
-// The texts around the images.
+// Fills in the texts around the images.
 function describe() {
   const query = subject();
   const { rows, model, advice } = view.collection;
@@ -71,7 +71,7 @@ function describe() {
   find(".actions").hidden = find(".menu").hidden = !cards.length;
 }
 
-// One line stands above the images: what it has no room for is scrolled to, or in the menu.
+// There is a single line above the images. What does not fit into it is reached by scrolling, or is in the menu.
 function fitTools() {
   const isCut = ({ scrollWidth, clientWidth, scrollLeft = 0 }) => scrollLeft + clientWidth < scrollWidth - 1;
   tools.classList.remove("tight");
@@ -86,7 +86,7 @@ strip.addEventListener("wheel", (event) => {
   strip.scrollLeft += event.deltaY;
 }, { passive: false });
 
-// How many images there are to look at: those that the filter leaves, or those above the smallest score.
+// Says how many images there are to look at: those that match the filter, or those above the minimum score.
 function statusLine(query, rows) {
   const { total, above, form, dates } = view;
   const shown = numbers.format(above ?? total), narrowed = above !== null || form.active.length + dates.length > 0;
@@ -94,7 +94,7 @@ function statusLine(query, rows) {
     : text("status_all", { images: plural("rows", rows), query });
 }
 
-// The query as a sum, and its dates: “beach” + image “cat” − “people” · Taken: 2021-05.
+// Returns the query as a sum, followed by its dates: “beach” + image “cat” − “people” · Taken: 2021-05.
 function subject() {
   const terms = view.parts.map((part) => [part.weight < 0 ? "−" : "+", partName(part)]);
   const sum = terms.map(([sign, name], index) => (index || sign === "−" ? `${sign} ${name}` : name)).join(" ");
@@ -107,7 +107,7 @@ function partName(part) {
   return part.name ? text("image_named", { name: part.name }) : text("your_image");
 }
 
-// The element of a card, which shows one image after another.
+// Makes the element of a card. It is used again for other images.
 function makeItem() {
   const item = find("template.card").content.firstElementChild.cloneNode(true), image = find("img", item);
   image.onerror = () => {
@@ -116,7 +116,7 @@ function makeItem() {
   };
   image.onload = () => {
     const index = indexOf(item);
-    if (items.get(index) !== item) return; // it is out of sight already
+    if (items.get(index) !== item) return; // the card is already out of sight
     item.classList.add("loaded");
     correctRatio(cards[index], index, image);
   };

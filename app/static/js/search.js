@@ -1,19 +1,19 @@
-// ---- search: the address is the state; a question sends it with a change, and the answer brings the next address ---
+// ---- search: the URL is the state; a request sends it with a change, and the answer contains the next URL ----------
 
 const bar = document.getElementById("bar");
 const box = find("#text input", document);
-// Links that go on with the present query: words that were typed and not yet asked for join it.
+// Links that change the current query. They also search for words that were typed and not yet submitted.
 const JOINING = ".use, .parts li a, .tokens a, .clear, .active a, .nearest a";
 const PATIENCE = 20_000;
-let turn = 0; // number of the last question that was sent
-let sentAt = 0; // its time, 0 once it is answered
-let waiting = null; // the last question that was asked meanwhile
-let unanswered = null; // the question that was sent
-let typed = ""; // the words when the last question was asked
-let searched = null; // the query of the address for which results are shown
+let turn = 0; // number of the last request that was sent
+let sentAt = 0; // when it was sent; 0 once it is answered
+let waiting = null; // the last request that was made while another one was unanswered
+let unanswered = null; // the request that was sent and is not answered yet
+let typed = ""; // text of the search box at the last request
+let searched = null; // query string of the URL whose results are shown
 
-// Sends one question at a time: Gradio may lose answers of several, and each costs the server a search.
-// A `fresh` question leaves words aside that were typed and not asked for; `back` is the state of an entry of the history.
+// Makes a request. Only one is sent at a time: of several, Gradio may lose answers, and each costs the server a search.
+// A `fresh` request ignores words that were typed and not submitted. `back` is the state of a history entry.
 function ask(change, fresh = false, back = null) {
   document.body.classList.add("searching");
   returning = back;
@@ -31,7 +31,7 @@ function send(change) {
   trigger("ask", { address: location.search, turn: ++turn, ...change });
 }
 
-// Whether an answer is to be shown: it answers the last question, and no other was asked meanwhile.
+// Returns whether to show an answer: it belongs to the last request, and no other request waits.
 function isAwaited(answer) {
   if (answer.turn !== turn) return false;
   sentAt = 0;
@@ -49,12 +49,12 @@ function write(words) {
   box.dispatchEvent(new Event("input", { bubbles: true }));
 }
 
-// Puts the words of an answer into the search box, unless they were edited meanwhile.
+// Puts the words of an answer into the search box, unless the reader has edited it in the meantime.
 function showWords() {
   if (box.value === typed && box.value !== view.words) write(view.words);
 }
 
-// page.py makes Gradio's text box and button call these.
+// page.py makes Gradio's text box, button and export call these.
 window.imageSearch = { submit, save };
 
 function submit() {
@@ -70,21 +70,21 @@ function pointTo(link, address) {
   return link;
 }
 
-// ---- history: each entry keeps how far the page was scrolled, and the words that were typed and not asked for ----------
+// ---- history: each entry stores the scroll position, and the words that were typed and not submitted ---------------
 
-let returning = history.state ?? {}; // the state of the entry that is shown again: after Back, a reload, or a link
+let returning = history.state ?? {}; // state of the history entry that is being shown, after Back, a reload or a link
 let keeping = 0;
 history.scrollRestoration = "manual";
 
 function keepPlace(withWords) {
   clearTimeout(keeping);
-  const asked = sentAt && history.state?.draft; // while a question waits, the words of the box belong to it
+  const asked = sentAt && history.state?.draft; // while a request is unanswered, the text of the box belongs to it
   const draft = withWords ? asked || (!sentAt && isEdited() ? box.value : undefined) : undefined;
-  const pending = away && !waiting?.path && !unanswered?.path ? (waiting ?? unanswered) : undefined; // asked again when the server is back
+  const pending = away && !waiting?.path && !unanswered?.path ? (waiting ?? unanswered) : undefined; // sent again when the server is back
   history.replaceState({ ...history.state, ...whereabouts(), draft: away && isEdited() ? box.value : draft, pending }, "");
 }
 
-// How far the page is scrolled, and which card is at the top: rows change while their images come.
+// Returns the scroll position, and the card at the top, because rows change while their images load.
 function whereabouts() {
   const top = list.getBoundingClientRect().top, card = top < 0 && boxes.length ? rows[rowAt(-top)] : 0;
   return { top: scrollY, card, over: card && boxes[card].top + top };
@@ -127,7 +127,7 @@ addEventListener("popstate", ({ state }) => {
   ask({ shown: state?.shown }, true, state ?? {});
 });
 
-// Asks for the results after those that are shown, unless a question waits for its answer.
+// Requests the results after those that are shown, unless a request is unanswered.
 function more() {
   if (!sentAt && !away) send({ offset: view.more });
 }
@@ -143,10 +143,10 @@ for (const button of element.querySelectorAll(".save")) {
   button.onclick = () => trigger("export", { address: location.search, shown: cards.length, format: format.toLowerCase() });
 }
 
-// Saves a file that the server made: its name, a line break, its content.
+// Saves a file from the server. It is one text: the file's name, a line break, its content.
 function save(file) {
   const end = file.indexOf("\n");
-  if (!end) return toast(text(...JSON.parse(file))); // what went wrong
+  if (!end) return toast(text(...JSON.parse(file))); // an error
   if (file.startsWith("paths.txt") && navigator.clipboard) return navigator.clipboard.writeText(file.slice(end + 1)).then(() => toast(text("paths_copied")));
   const type = file.slice(0, end).endsWith("json") ? "application/json" : "text/plain";
   const url = URL.createObjectURL(new Blob([file.slice(end + 1)], { type }));
@@ -157,7 +157,7 @@ function save(file) {
 let toastTimer = 0;
 function toast(message) {
   const box = find(".toast");
-  (dialog.open ? dialog : element).append(box); // nothing else is seen over a dialog
+  (dialog.open ? dialog : element).append(box); // over an open dialog, only its own elements are visible
   box.textContent = message;
   box.hidden = false;
   clearTimeout(toastTimer);

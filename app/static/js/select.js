@@ -2,11 +2,11 @@
 
 const toolbar = find(".selection");
 const selected = new Map(); // id → card
-const DRAWN = 8, LONG = 450; // pixels from which a drag draws a band; milliseconds of a long touch
-let anchor = 0; // card from which Shift selects
+const DRAWN = 8, LONG = 450; // pixels after which a drag draws a band; milliseconds of a long touch
+let anchor = 0; // index of the card from which Shift selects
 let drag = null; // a press that may become a band: { x, y, before, band }
 let pressing = 0;
-let silent = false; // whether the click that ends a band or a long touch is left aside
+let silent = false; // whether to ignore the next click, because it ends a band or a long touch
 
 function showSelected(item, card) {
   const chosen = selected.has(card.id);
@@ -43,7 +43,7 @@ function clearSelection() {
   showSelection();
 }
 
-// Whether a click on a card selects; else it enlarges.
+// Handles a click that selects cards. Returns false for any other click, which enlarges the image.
 function selects(event, index) {
   if (event.shiftKey) selectRange(index);
   else if (event.ctrlKey || event.metaKey || selected.size || event.target.closest(".select")) selectOne(index);
@@ -51,7 +51,7 @@ function selects(event, index) {
   return true;
 }
 
-// ---- a band, or a long touch
+// ---- selecting with a band or a long touch
 
 function startDrag(event) {
   silent = false;
@@ -109,13 +109,13 @@ list.addEventListener("keydown", (event) => {
 });
 addEventListener("keydown", (event) => event.key === "Escape" && selected.size && !dialog.open && clearSelection());
 
-// ---- what to do with it
+// ---- actions on the selection
 
 async function saveZip() {
   const body = new URLSearchParams({ ids: [...selected.keys()].join(",") });
   const answer = await fetch("zip", { method: "POST", body }).catch(() => null);
   if (!answer?.ok) return toast(answer?.status === 413 ? text("zip_too_large") : refusal(answer, "add_failed"));
-  create("a", { href: (await answer.json()).address, download: "" }).click(); // the browser writes it to disk while it comes
+  create("a", { href: (await answer.json()).address, download: "" }).click(); // the browser writes it to disk while it arrives
 }
 
 find(".zip", toolbar).onclick = saveZip;

@@ -24,4 +24,4 @@ watch("value", () => render(props.value));
 const left = returning;
 render(props.value);
 if (left?.pending) ask(left.pending);
-else if (left?.shown) ask({ shown: left.shown }, true, left); // a page that was left or reloaded after scrolling
+else if (left?.shown) ask({ shown: left.shown }, true, left); // the reader left or reloaded the page after scrolling

@@ -4,7 +4,7 @@ const MOST_RECENT = 8, MOST_LABELS = 6;
 const offered = create("ul", { class: "suggestions", id: "suggestions", role: "listbox", "aria-label": text("suggestions"), hidden: "" });
 bar.append(offered);
 for (const [name, value] of Object.entries({ role: "combobox", "aria-autocomplete": "list", "aria-controls": "suggestions", "aria-expanded": "false" })) box.setAttribute(name, value);
-let labels = null; // a promise of the words that name images, once it was asked for
+let labels = null; // a promise of the labels and keywords of images, once they were requested
 
 const recents = () => { try { return JSON.parse(remembered("recent")) ?? []; } catch { return []; } };
 
@@ -44,7 +44,7 @@ function choose(option) {
   submit();
 }
 
-box.addEventListener("input", (event) => { if (event.isTrusted) suggest(); }); // typed, and not written by an address or a chip
+box.addEventListener("input", (event) => { if (event.isTrusted) suggest(); }); // only if the reader types, not if the script writes
 box.addEventListener("click", suggest);
 box.addEventListener("blur", () => showSuggestions(false));
 offered.onmousedown = (event) => {

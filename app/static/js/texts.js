@@ -10,10 +10,10 @@ const find = (selector, root = element) => root.querySelector(selector);
 const others = ["#header header", "#image label", "#text input", "#go"];
 while (others.some((selector) => !document.querySelector(selector))) await new Promise((later) => setTimeout(later, 5));
 
-// ---- texts: in the browser's language, which the head of the document has asked for -------------------------------
+// ---- texts: in the browser's language; the head of the document has already requested them ------------------------
 
 const { language: LANGUAGE, texts: TEXTS } = await window.imageSearchTexts;
-const LOCALE = navigator.language.startsWith(LANGUAGE) ? navigator.language : LANGUAGE; // Britain writes days otherwise than America
+const LOCALE = navigator.language.startsWith(LANGUAGE) ? navigator.language : LANGUAGE; // British and American dates differ
 const numbers = new Intl.NumberFormat(LOCALE);
 const scores = new Intl.NumberFormat(LOCALE, { minimumFractionDigits: 3 });
 const plurals = new Intl.PluralRules(LANGUAGE);
@@ -26,7 +26,7 @@ function plural(key, count, values = {}) {
   return text(`${key}_${plurals.select(count)}`, { count: numbers.format(count), ...values });
 }
 
-// Columns that the program fills itself have names in the reader's language; others keep their own.
+// Columns that the program itself fills have names in the reader's language. Other columns keep their own names.
 const COLUMNS = [
   "column_label", "column_taken", "column_taken_offset", "column_modified", "column_camera", "column_lens", "column_rating", "column_title", "column_description",
   "column_keywords", "column_place", "column_width", "column_height", "column_latitude", "column_longitude",
@@ -37,7 +37,7 @@ function columnName(name, own) {
   return COLUMNS.includes(`column_${name}`) ? text(`column_${name}`) : own;
 }
 
-// The markup names its fixed texts by their keys.
+// Inserts the fixed texts, which the markup names by their keys.
 function translate(root) {
   for (const target of root.querySelectorAll("[data-text]")) target.textContent = text(target.dataset.text);
   for (const target of root.querySelectorAll("[data-title]")) target.title = text(target.dataset.title);
@@ -60,9 +60,9 @@ function create(tag, attributes = {}, ...children) {
   return made;
 }
 
-// Small choices of the reader. A private window may forget them at once.
+// Stores small choices of the reader. A private window may not store them.
 function remember(name, value) {
-  try { localStorage.setItem(name, value); } catch { /* forgotten */ }
+  try { localStorage.setItem(name, value); } catch { /* not stored */ }
 }
 
 function remembered(name) {

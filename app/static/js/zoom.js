@@ -1,9 +1,9 @@
-// ---- zoom: the image in the lightbox by wheel, double click, keys and two fingers; one finger swipes ----------------
+// ---- zoom: the image in the lightbox by wheel, double click, keys and two fingers; one finger swipes ---------------
 
 const LARGEST = 12;
 const touches = new Map(); // pointers that are down: id → [x, y]
 let scale = 1, panX = 0, panY = 0;
-let swiped = 0; // pixels that one finger has moved an image that is not enlarged
+let swiped = 0; // pixels by which one finger has moved an image that is not enlarged
 
 function transform() {
   const room = (length) => (length * (scale - 1)) / 2;
@@ -19,7 +19,7 @@ function resetZoom() {
   transform();
 }
 
-// Enlarges; the point of the window at (x, y) stays where it is.
+// Changes the scale. The point of the window at (x, y) stays where it is.
 function zoomTo(wanted, x, y) {
   const { left, top, width, height } = stage.getBoundingClientRect();
   const next = Math.min(LARGEST, Math.max(1, wanted));
@@ -37,7 +37,7 @@ function moveBy(x, y) {
   transform();
 }
 
-// The preview stays until the original is there.
+// Loads the original. The preview stays until then.
 function fetchOriginal() {
   const card = opened, original = new Image(), address = mediaAddress("image", card);
   if (sharp.getAttribute("src") === address || sheet.dataset.fetching === address) return;
