@@ -23,7 +23,7 @@ UPLOAD_PATHS = (UPLOAD_PATH, "/api/search", "/api/search/form")
 # Maximum bytes of stored bodies: of one client, and of all clients.
 MOST_OF_CLIENT, MOST_OF_ALL = 100 * 2**20, 2**30
 # Bytes above which a body is large, and the number of large bodies that are read at a time: parsing JSON takes several
-# times its size in memory. Each client has only one of them, so that its slow images do not hold up other clients.
+# times its size in memory. One client gets only one at a time, so that its slow images do not hold up other clients.
 _LARGE, _LARGE_AT_ONCE = 2**16, 2
 # Maximum number of values in a body. All other requests wait while JSON is parsed and each of its values is validated.
 # A filter may list some thousand values.

@@ -81,7 +81,7 @@ def _describe(hit: Hit, original: Original, state: SearchState, is_near: bool) -
 
 
 def _opens(command: list[str]) -> bool:
-    """Run the command that opens a folder. Return whether it succeeded, or is still running after a while."""
+    """Run the command that opens a folder. Return whether it succeeded, or still runs after _OPENING_SECONDS."""
     try:
         opener = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
@@ -104,7 +104,7 @@ def _from_file(path: str, fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _open_command(path: str) -> list[str]:
-    """Return the command that shows a file in its folder; [] without a screen, or if it has no absolute local path."""
+    """Return the command that shows a file in its folder; [] without a screen, or if the path is remote or relative."""
     if is_remote(path) or not os.path.isabs(path):
         return []
     if sys.platform == "darwin":

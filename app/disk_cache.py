@@ -43,7 +43,7 @@ class DiskCache:
         return None
 
     def put(self, key: str, data: bytes) -> None:
-        """Store a file. If the disk is full, the file is just not cached."""
+        """Store a file. On a full disk it is not cached, which is no error."""
         path, before = self._path(key), self.size
         with contextlib.suppress(OSError):
             path.parent.mkdir(parents=True, exist_ok=True)

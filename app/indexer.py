@@ -60,7 +60,7 @@ class Job:
 
 
 class Indexer:
-    """Indexes sources into the collection of the page, which other processes cannot do while it has the file open.
+    """Indexes sources into the collection of the page. While it has a Milvus Lite file open, no other process can.
 
     on_indexed: called after each successful run.
     """

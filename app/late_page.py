@@ -19,8 +19,8 @@ from .library import Library
 
 # Maximum number of opened pages for which Gradio keeps state. Each takes 52 KB, and this page needs none of it.
 _SESSIONS = 500
-# Seconds between Gradio's polls of its empty queue. Its own millisecond takes processor time from searches and drains
-# batteries.
+# Seconds between Gradio's polls of its empty queue. Gradio's default of one millisecond takes processor time from
+# searches and drains batteries.
 _POLL_SECONDS = 0.005
 # Seconds after which the page is built even if nobody has requested it. Until then the first search has the processor
 # to itself.
@@ -38,8 +38,8 @@ class LatePage:
     Args:
         app: the application. Requests pass its middleware before they reach the page.
         uploads: the folder of uploads.
-        begin: an event that starts the build. The first request for the page also starts it, and so do _MOST_WAIT
-            seconds. If the event is set when the application starts, the application waits for the page.
+        begin: an event that starts the build. The build also starts with the first request for the page, and after
+            _MOST_WAIT at the latest. If the event is set when the application starts, the start waits for the page.
     """
 
     _one_at_a_time = threading.Lock()  # because an environment variable holds the folder of uploads
@@ -79,7 +79,7 @@ class LatePage:
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Build the page during the body of the block, and start and stop Gradio's background tasks."""
+        """Start to build the page, and run Gradio's background tasks until the end of the block."""
         self._waits_for_start = True
         self._start()
         stop = asyncio.Event()

@@ -103,7 +103,7 @@ class Library:
             return self._searcher
 
     def overview(self) -> Overview:
-        """Describe the collection as of at most about OVERVIEW_SECONDS ago. It is described again in the background.
+        """Return an overview that is at most about OVERVIEW_SECONDS old. It is renewed in the background.
 
         Raises:
             SearchError: the database or the model is not available.

@@ -30,8 +30,8 @@ THUMB = (720, 320)
 PREVIEWS = (1280, 2048)  # long sides of previews in pixels
 MOST_BYTES = 2**30  # maximum for all cached thumbnails and previews together
 _VERSION = "3"  # part of every key; raise it when thumbnails are made differently
-# Query images have a converter of their own, so that they do not delay images of the collection. One client has at most
-# three query images in work: see `api.routes.Slots` and `QueryImages`.
+# Query images have a converter of their own, so that they do not delay images of the collection. At most three of its
+# processes work for one client: see `api.routes.Slots` and `QueryImages`.
 convert_stored, convert_sent = Converter(), Converter(4, only_safe=True)
 
 # Formats that every browser displays and that cannot contain scripts, by their first bytes.

@@ -94,7 +94,7 @@ def kind_of(error: SearchError) -> Kind:
 
 
 def explain(error: SearchError, reads_english: bool = False) -> Problem:
-    """Return an error as the page shows it. Readers of English also get its own message."""
+    """Return an error as the page shows it. Readers of English always get its own message, too."""
     kind, values = kind_of(error), dict(error.values)
     place, reason = values.pop("field", kind.place), values.pop("reason", "" if error.key else str(error))
     detail = reason[:1].upper() + reason[1:] if kind.names or reads_english else ""

@@ -73,7 +73,7 @@ def client_of(scope: Scope) -> str:
 
 
 def is_from_this_machine(scope: Scope) -> bool:
-    """Return whether a request comes directly from a browser on this machine, under the name `localhost`."""
+    """Return whether a request comes directly from a browser on this machine, to `localhost` or a loopback address."""
     headers, client = Headers(scope=scope), scope.get("client")
     if client is None or scope.get("forwarded", True):
         return False

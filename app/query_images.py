@@ -23,8 +23,8 @@ from .media import convert_sent
 
 MOST_KEPT = 1000  # images; 224×224 pixels as PNG are about 90 kB
 _CHIP_EDGE = 96  # pixels
-# Maximum number of images in work: of all clients, and of one. It is below the page's CONCURRENCY, so that searches by
-# words always find a free thread.
+# Maximum number of images that are converted at a time: for all clients, and for one. It is below the page's
+# CONCURRENCY, so that searches by words always find a free thread.
 _AT_ONCE, _OF_CLIENT = 4, 2
 
 

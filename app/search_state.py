@@ -35,7 +35,7 @@ class SearchState:
     filter: the parsed filter; None if there is none or if it cannot be parsed, which `filter_error` explains.
     order: in the form that `parse_order` parses; '' is the order of relevance.
     shown: number of results at first; scrolling loads more.
-    fold: cosine from which near-duplicates share one card; None shows each of them.
+    fold: minimum cosine of near-duplicates, which share one card; None shows each of them.
     """
 
     text: str = ""

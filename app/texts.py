@@ -25,7 +25,7 @@ def catalogue() -> dict[str, dict[str, str]]:
 
 
 def choose_language(tag: str) -> str:
-    """Return the page's language for a browser's language tag such as `de-AT`; English if it has no such texts."""
+    """Return the page's language for a browser's language tag such as `de-AT`; English if the page lacks it."""
     language = "zh-TW" if _TRADITIONAL.match(tag) else tag.split("-")[0].lower()
     return language if language in catalogue() else "en"
 

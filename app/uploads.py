@@ -1,4 +1,4 @@
-"""The images that clients upload on the page. They are stored in a private folder, in a limited number and size."""
+"""The images that clients upload on the page. They are stored in a private folder of limited size."""
 
 from __future__ import annotations
 

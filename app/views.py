@@ -1,6 +1,6 @@
 """What the page shows, as JSON for its script. The script inserts every value as text, never as markup.
 
-Views contain only data. The texts around it are in `locales/`, and a view refers to them by their keys.
+Views contain only data. The texts around the data are in `locales/`, and a view refers to them by their keys.
 """
 
 from __future__ import annotations
