@@ -1,1 +1,1 @@
-"""Search: a query's parts become one embedding, and Milvus's nearest rows become a page of hits."""
+"""Search: turns the parts of a query into one embedding, and the nearest rows in Milvus into a page of hits."""

@@ -1,4 +1,4 @@
-"""Calls that several threads make at the same time, run as one batch."""
+"""Runs calls that several threads make at the same time as one batch."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ R = TypeVar("R")
 
 
 class Batcher(Generic[T, R]):
-    """Runs a function on the items of all waiting callers, one batch after the other. No batch waits to fill.
+    """Runs a function on the items of all waiting callers, one batch at a time. Never waits for a batch to fill.
 
-    The first caller runs its own item at once. Callers that come meanwhile wait, and the first of them then runs
-    all waiting items. A single caller has no delay, and under load the batches grow.
+    The first caller runs its own item at once. Callers that arrive in the meantime wait, and the first of them then
+    runs all waiting items. A single caller is not delayed, and batches grow under load.
 
     Args:
-        run: takes items and returns one result for each, in their order. Its error is raised for every caller of
-            the batch; that Milvus or the model server is gone, for those who wait too.
-        largest: the largest number of items in a batch.
+        run: takes a list of items and returns one result for each, in the same order. An error is raised for every
+            caller in the batch; StoreUnavailable and ModelUnavailable are raised for all waiting callers, too.
+        largest: maximum number of items in a batch.
     """
 
     def __init__(self, run: Callable[[list[T]], Sequence[R]], largest: int = 64) -> None:
@@ -63,7 +63,7 @@ class Batcher(Generic[T, R]):
                 call.done = True
                 call.turn.set()
             if self._waiting:
-                self._waiting[0].turn.set()  # it is not done, so it leads the next batch
+                self._waiting[0].turn.set()  # this call is not done, so it leads the next batch
             else:
                 self._busy = False
 
@@ -80,5 +80,5 @@ class _Call(Generic[T, R]):
 
     def result(self) -> R:
         if self.error is not None:
-            raise copy.copy(self.error) from self.error  # raising changes the error: each thread needs its own
+            raise copy.copy(self.error) from self.error  # raising changes an exception, so each thread needs a copy
         return self.value  # type: ignore[return-value]

@@ -1,4 +1,4 @@
-"""Images in the order of a column, and counts of them: what needs no embedding."""
+"""Lists rows in the order of a column and counts them. None of this needs an embedding."""
 
 from __future__ import annotations
 
@@ -21,10 +21,12 @@ from .paging import Row
 
 
 class Browsed(NamedTuple):
-    """One page of rows, of `total` that the filter leaves of the collection's rows, `of`.
+    """One page of the rows that match a filter.
 
-    order: the order of these rows.
-    age: seconds since the columns were known to be the collection's.
+    total: number of rows that match the filter.
+    of: number of rows in the collection.
+    order: the order of the rows.
+    age: seconds since the columns were last known to be up to date.
     """
 
     rows: list[Row]
@@ -39,7 +41,7 @@ class Browser:
     """Filters, orders and counts the rows of one collection. Threads can share it.
 
     Args:
-        output_fields: what rows carry behind id, score and model.
+        output_fields: fields that each row holds after id, score and model.
     """
 
     def __init__(self, collection: Collection, fields: tuple[Field, ...], output_fields: Sequence[str]) -> None:
@@ -49,17 +51,17 @@ class Browser:
         self.catalog = Catalog(collection, fields, self._keys)
 
     def prepare(self) -> None:
-        """Read the columns, and compute what the usual orders take longest for."""
+        """Read the columns, and sort the rows by date, name and path in advance."""
         table = self.catalog.held().table
         for word in (DATE, NAME, PATH):
             with suppress(InputError):  # a collection without dates
                 table.ordered(Order(word))
 
     def page(self, filter: Filter | None, order: Order, offset: int, limit: int) -> Browsed:
-        """Return a page of all rows that match a filter, with None as their score.
+        """Return one page of the rows that match a filter, with None as their score.
 
         Raises:
-            InputError: there is no such column to order by.
+            InputError: the order names a column that does not exist.
         """
         table, age = self.catalog.held()
         rows = table.ordered(order)
@@ -69,7 +71,7 @@ class Browser:
         return Browsed(page, len(rows), len(table), table.settled(order), len(rows) > offset + limit, age)
 
     def first_of_each(self, name: str) -> list[int]:
-        """Return the ids of the first rows of each value of a column; of all rows if there is no such column."""
+        """Return the id of the first row of each value of a column; the ids of all rows if there is no such column."""
         table = self.catalog.held().table
         rows = np.arange(len(table))
         if name in self._names:
@@ -78,14 +80,14 @@ class Browser:
         return ids
 
     def nearest_values(self, filter: Filter) -> tuple[Suggestion, ...]:
-        """Return for each text of a filter that no row has the nearest ones that some have."""
+        """Return, for each text in a filter that no row has, the most similar values of its column."""
         return suggestions(filter, self.catalog.held().table)
 
     def arrange(self, ids: Sequence[int], order: Order) -> list[int]:
-        """Return ids of rows in this order; those that the columns do not have yet come last.
+        """Return row ids in this order; ids that the columns do not hold yet come last.
 
         Raises:
-            InputError: there is no such column to order by.
+            InputError: the order names a column that does not exist.
         """
         table, _ = self.catalog.held()
         ranks = np.empty(len(table) + 1, np.int32)
@@ -98,7 +100,7 @@ class Browser:
         return arranged
 
     def rows(self, ids: Sequence[int]) -> list[Row]:
-        """Return rows by id, with None as their score; those that are gone are left out."""
+        """Return rows by id, with None as their score; deleted rows are left out."""
         names = [schema.MODEL, *self._output_fields]
         found = self._collection.get(ids, names, strong=False)
         return [[image_id, None, *map(found[image_id].get, names)] for image_id in ids if image_id in found]
@@ -107,12 +109,12 @@ class Browser:
         self, filter: Filter | None, ids: Sequence[int | str] | None = None, columns: Sequence[str] | None = None,
         folder: str = "", folders: int = MOST_FOLDERS,
     ) -> Facets:  # fmt: skip
-        """Count the values, dates and folders of the rows that match a filter, or of those of `ids` among them.
+        """Count the values, dates and folders of the rows that match a filter, or only of those among `ids`.
 
-        Each column is counted without the filter's condition of that column alone.
+        The count of a column ignores the conditions that read that column alone.
 
         Raises:
-            InputError: there is no such column.
+            InputError: a column does not exist.
         """
         table, age = self.catalog.held()
         kept = np.ones(len(table), bool)

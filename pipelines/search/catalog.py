@@ -1,4 +1,4 @@
-"""A collection's columns, held in memory and read again when its rows change."""
+"""Keeps a collection's columns in memory and reads them again when its rows change."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ from ..milvus.lite import is_lite
 from ..milvus.stamp import rows_stamp
 from .column_table import ColumnTable
 
-# A server is asked this often whether rows changed.
+# Seconds between two checks of whether the rows on a server changed.
 _CHECK_SECONDS = 30.0
-# Columns that are read faster than this are read before the answer; those that take longer, behind it.
+# A request on Milvus Lite waits for changed columns if reading takes fewer seconds; others are read in a thread.
 _WORTH_WAITING = 0.25
-# Reading takes no more than one in so many seconds.
+# The thread reads again only after this many times the duration of the last read.
 _SHARE = 10
-# A server does not tell of an update that nobody has flushed. Its columns are read again after so many seconds whatever
-# it says; that takes no more than one in so many seconds.
+# A server does not report updates before they are flushed. So its columns are read again after _OLDEST_SECONDS even
+# without a reported change, but not before _UNASKED_SHARE times the duration of the last read.
 _OLDEST_SECONDS = 300.0
 _UNASKED_SHARE = 60
 
 
 class Held(NamedTuple):
-    """The columns, and the seconds since they were known to be the collection's."""
+    """The columns, and the seconds since they were last known to be up to date."""
 
     table: ColumnTable
     age: float
 
 
 class Catalog:
-    """Reads the columns when they are first needed. Threads can share it."""
+    """Reads the columns on first use. Threads can share it."""
 
     def __init__(self, collection: Collection, fields: tuple[Field, ...], keys: bool) -> None:
         self._collection, self._fields, self._keys = collection, fields, keys
@@ -47,17 +47,17 @@ class Catalog:
         self._checked = self._read_at = self._cost = 0.0
         self._reading: threading.Thread | None = None
         self._failure: SearchError | None = None
-        self._progress = (0, 0)  # rows that a server has sent, and all its rows
+        self._progress = (0, 0)  # rows received from a server, and its number of rows
 
     def held(self) -> Held:
-        """Return the columns: those of Milvus Lite as they are now, those of a server at most half a minute old.
+        """Return the columns. Changes are noticed at once on Milvus Lite, within half a minute on a server.
 
-        While many columns are read again, the old ones are returned, with their age. Updates of a server that are not
-        flushed are missing for up to five minutes, or for sixty times as long as reading takes.
+        While a slow read is in progress, the old columns are returned, with their age. Updates that a server has not
+        flushed are missing for up to five minutes, or sixty times the duration of a read if that is longer.
 
         Raises:
             StoreError: Milvus cannot be reached.
-            ColumnsAwaited: it has not sent all columns within the time that `patience` gives.
+            ColumnsAwaited: Milvus has not sent the first columns within the time that `patience` allows.
         """
         with self._lock:
             now = time.monotonic()
@@ -74,7 +74,7 @@ class Catalog:
         return Held(self._table, time.monotonic() - self._checked)
 
     def check(self) -> None:
-        """Raise ColumnsAwaited if the first columns are being read; does not wait for them."""
+        """Raise ColumnsAwaited if the first columns are still being read; do not wait for them."""
         if self._table is None and self._reading and self._reading.is_alive():
             raise self._late()
 
@@ -91,7 +91,7 @@ class Catalog:
     def _read_first(self, stamp: str) -> None:
         if self._is_lite:
             self._read(stamp)
-        else:  # outside the request, whose patience is for single answers
+        else:  # in a thread: the limits of a request are for single answers
             self._start_reading(stamp)
 
     def _renew(self, stamp: str, now: float) -> None:

@@ -1,4 +1,4 @@
-"""The columns of a collection in memory, by which rows are filtered, ordered and counted: Milvus does none of these."""
+"""A collection's columns in memory, for filtering, ordering and counting rows without a call of Milvus."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ TAKEN, MODIFIED = "taken", "modified"
 class Column:
     """The cells of one column.
 
-    values: int64, float64 or bool[n]; of a text int32[n], places in `distinct`.
-    empty: bool[n].
-    distinct: the different texts, in no order; None for other types.
+    values: int64[n], float64[n] or bool[n]; for a text column int32[n], indices into `distinct`.
+    empty: bool[n], whether each cell is empty.
+    distinct: the distinct texts, unordered; None for other types.
     """
 
     def __init__(self, field: Field, cells: pa.ChunkedArray) -> None:
@@ -45,18 +45,18 @@ class Column:
             self.values = np.asarray(pc.fill_null(cells, False if field.type is FieldType.BOOL else 0))
 
     def of_texts(self, function: Callable[[pa.Array], Any]) -> np.ndarray:
-        """Return for each row what the function returns for its text."""
+        """Apply a function to the distinct texts, and return its result for each row."""
         rows: np.ndarray = np.asarray(function(self.distinct))[self.values]
         return rows
 
     @cached_property
     def ranks(self) -> np.ndarray:
-        """Numbers that compare like the cells; for texts see `natural_ranks`."""
+        """Numbers that sort like the cells; for texts see `natural_ranks`."""
         return self.values if self.distinct is None else self.of_texts(natural_ranks)
 
     @cached_property
     def folders(self) -> pa.DictionaryArray:
-        """The folder of each distinct path, with the separator at its end; '' for a name alone."""
+        """The folder of each distinct path, with a trailing '/'; '' for a path without a folder."""
         return self._split[0].dictionary_encode()
 
     @cached_property
@@ -66,19 +66,19 @@ class Column:
 
     @cached_property
     def name_ranks(self) -> np.ndarray:
-        """As `ranks`, of the names of the files that paths lead to."""
+        """Like `ranks`, for the file names of the paths."""
         return self.of_texts(lambda _: natural_ranks(self._split[1]))
 
     @cached_property
     def path_ranks(self) -> np.ndarray:
-        """Numbers that compare like paths: first their folders, then the names in them."""
+        """Numbers that sort like the paths: by folder, then by file name."""
         by_folder = natural_ranks(self.folders.dictionary).astype(np.int64)[self.folders.indices.to_numpy()]
         ranks: np.ndarray = by_folder[self.values] << 32 | self.name_ranks
         return ranks
 
     @cached_property
     def _split(self) -> tuple[pa.Array, pa.Array]:
-        """The folders and the names of the distinct paths."""
+        """The folders and the file names of the distinct paths."""
         import pyarrow as pa
         import pyarrow.compute as pc
 
@@ -91,11 +91,11 @@ class Column:
 
 
 class ColumnTable:
-    """Columns of rows that are ordered by id.
+    """The columns of a collection, with the rows sorted by id.
 
     Args:
-        cells: a column of this key for the id, for each field, and for PATH.
-        keys: whether there is a column KEY, with the ids that are texts.
+        cells: the columns of the id, of `path` and of each field, named by their keys.
+        keys: whether there is a column KEY, which holds the ids that are texts.
     """
 
     def __init__(self, cells: pa.Table, path: Field, fields: Sequence[Field], keys: bool) -> None:
@@ -110,10 +110,10 @@ class ColumnTable:
         return len(self.ids)
 
     def column(self, name: str) -> Column:
-        """Return a column, PATH or KEY.
+        """Return the column of a field, PATH or KEY.
 
         Raises:
-            InputError: there is none of this name.
+            InputError: there is no column of this name.
         """
         name = clean_name(name)
         if name not in self._columns:
@@ -123,14 +123,14 @@ class ColumnTable:
         return self._columns[name]
 
     def places(self, ids: Sequence[int]) -> np.ndarray:
-        """Return the rows of these ids, without unknown ones."""
+        """Return the rows with these ids; unknown ids are left out."""
         wanted = np.unique(np.asarray(ids, np.int64))
         places = np.searchsorted(self.ids, wanted)
         places[places == len(self.ids)] = 0
         return places[self.ids[places] == wanted] if len(self) else places[:0]
 
     def ordered(self, order: Order) -> np.ndarray:
-        """Return all rows in this order: those without a value last, equal ones by id.
+        """Return all rows in this order. Rows without a value come last, and equal rows are sorted by id.
 
         Raises:
             InputError: there is no such column.
@@ -140,25 +140,25 @@ class ColumnTable:
             values, empty, descending = self._keys(order)
             given = np.flatnonzero(~empty)
             keys = values[given]
-            if descending:  # ~ turns the order of whole numbers around without an overflow
+            if descending:  # ~ reverses the order of integers and cannot overflow
                 keys = -keys if keys.dtype.kind == "f" else ~keys
             rows = np.concatenate([given[np.argsort(keys, kind="stable")], np.flatnonzero(empty)])
             self._orders[order] = rows.astype(np.int32)
         return self._orders[order]
 
     def prepare(self, previous: ColumnTable) -> None:
-        """Compute the orders that another table of these columns was asked for."""
+        """Compute the orders that were requested from the previous table."""
         for order in tuple(previous._orders):
             self.ordered(order)
 
     def settled(self, order: Order) -> Order:
-        """Return the order that stands for relevance where nothing is compared: `date`, or `path` without dates."""
+        """Replace relevance, which needs an embedding, with `date`, or with `path` if there are no dates."""
         if not order.is_relevance:
             return order
         return Order(DATE) if self._dates() else Order(PATH)
 
     def _keys(self, order: Order) -> tuple[np.ndarray, np.ndarray, bool]:
-        """Numbers to sort by, which rows have none, and whether the largest is first."""
+        """Numbers to sort by, which rows have no value, and whether to sort in descending order."""
         by = "" if order.is_column else order.by
         if by in (PATH, NAME):
             column = self._columns[PATH]

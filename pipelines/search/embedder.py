@@ -1,4 +1,4 @@
-"""From the parts of a query to one embedding."""
+"""Turns the parts of a query into one embedding."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ if TYPE_CHECKING:
 
     from ..models.triton_runtime import ServerProbe
 
-# Text embeddings kept in memory: 8 MB at 512 float32 each.
+# Maximum number of text embeddings in memory: 8 MB at 512 float32 each.
 _TEXTS_KEPT = 4_096
-# A sum shorter than this share of its weights consists of rounding errors: the parts cancel each other out.
+# A sum shorter than this share of its absolute weights is a rounding error: the parts cancel each other out.
 _CANCELLED = 1e-3
 
 
@@ -44,7 +44,7 @@ def combine(embeddings: np.ndarray, weights: Sequence[float]) -> np.ndarray:
     """Add up the embeddings of a query's parts, Σᵢ wᵢ·eᵢ; a negative weight steers away from its part.
 
     This is Rocchio's relevance feedback (J. J. Rocchio, "Relevance feedback in information retrieval", in G. Salton
-    (ed.), The SMART Retrieval System, 1971, ch. 14) with the weights of his classes given by the user. rclip
+    (ed.), The SMART Retrieval System, 1971, ch. 14) with class weights that the user gives. rclip
     (github.com/yurijmikhalevich/rclip) combines its queries in the same way.
 
     Args:
@@ -58,17 +58,17 @@ def combine(embeddings: np.ndarray, weights: Sequence[float]) -> np.ndarray:
     """
     total = np.asarray(weights, np.float32) @ embeddings
     length = np.linalg.norm(total)
-    if not length >= _CANCELLED * np.abs(weights).sum():  # also for NaN, the embedding of nothing
+    if not length >= _CANCELLED * np.abs(weights).sum():  # also true for NaN
         raise InputError("the parts of the query cancel each other out; change a weight", "error_cancelled")
     return np.asarray(total / length)
 
 
 class QueryEmbedder:
-    """Embeds queries. Loads the model with the first text or image. Threads can share it.
+    """Embeds queries. Loads the model on the first text or image. Threads can share it.
 
     Args:
-        settings: with the model resolved.
-        stored_model_id: id of the model that made the collection.
+        settings: settings in which the model is resolved.
+        stored_model_id: id of the model that made the collection's embeddings.
 
     Raises:
         ModelMismatch: the settings name another model.
@@ -76,30 +76,30 @@ class QueryEmbedder:
 
     def __init__(self, settings: Settings, stored_model_id: str) -> None:
         self._settings, self._stored_model_id = settings, stored_model_id
-        self._version = ""  # of the model on a server, once it is loaded
+        self._version = ""  # version of the model on the server, once the model is loaded
         self._lock = threading.Lock()
         self._known: OrderedDict[TextInput, np.ndarray] = OrderedDict()
         self._together: Batcher[list[TextInput], np.ndarray] = Batcher(self._embed_lists)
         if not may_be_same_name(name_of(stored_model_id), settings.model):
             raise self._mismatch(get_model(settings.model).name)
         if settings.text_model:
-            get_text_model(settings.text_model, settings.model)  # refused before the first query
+            get_text_model(settings.text_model, settings.model)  # raises here, before the first query
 
     def embed(self, query: Query, fetch_vectors: Callable[[list[int | str]], np.ndarray]) -> np.ndarray:
-        """Embed a query: one call of each text tower for all its texts, one call for all its images, none for ids.
+        """Embed a query: one model call per text tower for all texts, one for all images, none for ids.
 
         Args:
-            fetch_vectors: ids of n images of the collection → float32[n, dim], their stored embeddings.
+            fetch_vectors: returns the stored embeddings, float32[n, dim], of n images of the collection by their ids.
 
         Returns:
             float32[dim] of unit length.
 
         Raises:
             UnreadableQuery: an image cannot be read.
-            ModelMismatch: the weights are not those that made the collection.
+            ModelMismatch: the collection was embedded with other weights.
             InputError: the parts cancel each other out.
         """
-        refuse_fork()  # before a lock that another thread of the parent may have held
+        refuse_fork()  # must run before taking a lock that a thread of the parent process may have held
         parts = query.parts
         texts, _ = read_query(query, self._spec)
         images = [part.image for part in parts if part.image is not None]
@@ -113,17 +113,17 @@ class QueryEmbedder:
         return combine(np.stack([next(found[kind]) for kind in kinds]), [part.weight for part in parts])
 
     def probe(self) -> None:
-        """Find out, within two seconds, whether the server that runs the model has it; do nothing without a server.
+        """Check, within two seconds, that the model server has the model; do nothing without a model server.
 
         Raises:
-            ModelUnavailable: it has not, or does not answer.
-            ModelMismatch: it has another model by now.
+            ModelUnavailable: the server does not have the model, or does not answer.
+            ModelMismatch: the server has another model now.
         """
         if self._server_probe is not None:
             self._server_probe(self._version)
 
     def notes(self, query: Query) -> tuple[Note, ...]:
-        """Return how texts that are not English were read, and whether one is longer than the model reads."""
+        """Return notes on how texts that are not English were read, and on a text longer than the model reads."""
         texts, notes = read_query(query, self._spec)
         longest = max((text.words for text in texts if text.tower == "own"), key=len, default="")
         length = self._spec.context_length
@@ -132,9 +132,9 @@ class QueryEmbedder:
         return tuple(notes)
 
     def _embed_texts(self, texts: list[TextInput]) -> list[np.ndarray]:
-        """Embed texts, or take recent embeddings: so all pages of a query use exactly the same vector.
+        """Embed texts, or reuse recent embeddings, so that all pages of a query use exactly the same vector.
 
-        The last digits of a text's embedding can depend on the other texts of the same model call.
+        The last digits of a text's embedding can depend on the other texts in the same model call.
         """
         with self._lock:
             known = {text: self._known[text] for text in texts if text in self._known}
@@ -150,7 +150,7 @@ class QueryEmbedder:
         return [known[text] for text in texts]
 
     def _embed_lists(self, lists: list[list[TextInput]]) -> list[np.ndarray]:
-        """Embed the texts of several queries in one call of each tower."""
+        """Embed the texts of several queries with one call per text tower."""
         texts = [text for texts in lists for text in texts]
         embeddings = np.empty((len(texts), self._spec.dim), np.float32)
         for tower in {text.tower for text in texts}:
@@ -187,13 +187,13 @@ class QueryEmbedder:
     @cached_property
     def _text_pipeline(self) -> RuntimePipeline:
         model = self._load_text_model()
-        # In another thread, because the pipeline imports Towhee meanwhile.
+        # In a thread: building the pipeline imports Towhee in the meantime.
         threading.Thread(target=model.prepare_texts, daemon=True).start()
         return build_text_embedding(model)
 
     @cached_property
     def _multilingual_pipeline(self) -> RuntimePipeline:
-        self._load_model()  # which checks that the collection is of these weights
+        self._load_model()  # checks that the collection was embedded with these weights
         return build_text_embedding(load_multilingual())
 
     @cached_property
@@ -204,10 +204,10 @@ class QueryEmbedder:
         return text_model_of(self._settings) if self._settings.text_model else self._load_model()
 
     def _load_model(self) -> ClipModel:
-        with self._lock:  # texts and images may come at once, and the model is loaded once
+        with self._lock:  # texts and images may arrive at once, but the model is loaded once
             model = model_of(self._settings)
             if not is_same_model(model.model_id, self._stored_model_id):
-                load_model.cache_clear()  # the folder may hold other weights by now: it was trained again
+                load_model.cache_clear()  # the folder may hold other weights now, from a later training
                 model = model_of(self._settings)
         if not is_same_model(model.model_id, self._stored_model_id):
             raise self._mismatch(model.model_id)

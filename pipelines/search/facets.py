@@ -1,4 +1,4 @@
-"""Facets: each column's values, dates and folders, with the number of rows that have them."""
+"""Facets: the values, dates and folders of a collection, with the number of rows of each."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 MOST_VALUES = 500
 MOST_FOLDERS = 2_000
 _NEAREST = 3
-_LEAST_SIMILAR = 70  # percent, by rapidfuzz's WRatio, to which "Cannon" is near "Canon EOS 40D"
+_LEAST_SIMILAR = 70  # percent, by rapidfuzz's WRatio: "Cannon" is similar to "Canon EOS 40D"
 
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """A value and the rows that have it."""
+    """A value and the number of rows that have it."""
 
     value: str | bool
     count: int
@@ -33,7 +33,7 @@ class Value:
 
 @dataclass(frozen=True, slots=True)
 class Year:
-    """A year, its rows, and those of each of its months (1 to 12) that has some."""
+    """A year and its number of rows; `months` holds (month, count) for each month, 1 to 12, that has rows."""
 
     year: int
     count: int
@@ -42,12 +42,13 @@ class Year:
 
 @dataclass(frozen=True, slots=True)
 class Facet:
-    """What one column holds.
+    """The values of one column.
 
-    values: of a text and of true and false, those of most rows first; at most MOST_VALUES, of `distinct`.
-    low, high: the smallest and the largest number or day of the whole collection, whatever the filter leaves.
-    years: of a date, the last one first.
-    empty: rows without a value.
+    values: for a text column the most frequent texts, at most MOST_VALUES; for a bool column true and false.
+    distinct: the number of distinct values in the whole collection.
+    low, high: the smallest and the largest number or day in the whole collection, whatever the filter.
+    years: for a date column, the latest first.
+    empty: the number of rows without a value.
     """
 
     field: Field
@@ -61,7 +62,7 @@ class Facet:
 
 @dataclass(frozen=True, slots=True)
 class Folder:
-    """A folder, the rows in it at any depth, and its subfolders; `is_cut` if some are left out."""
+    """A folder, the number of rows in it at any depth, and its subfolders; `is_cut` if some of these are left out."""
 
     path: str
     name: str
@@ -71,7 +72,7 @@ class Folder:
 
 
 class Suggestion(NamedTuple):
-    """A value of the filter that no row has, and the nearest ones that some have."""
+    """A value in a filter that no row has, and the most similar values of its column."""
 
     column: str
     value: str
@@ -80,14 +81,15 @@ class Suggestion(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Facets:
-    """The facets of the rows that a filter leaves.
+    """The facets of the rows that match a filter.
 
-    total: how many those are, of `rows` in the collection.
-    columns: a column's facet counts the rows that the filter would leave without its own condition of that column, so
-        that the counts of `label` under `label == "dog"` say what each other label would give.
-    folders: the tree of folders, from the first one that branches; counted likewise, without conditions of the path.
-    suggestions: for values of the filter that no row has.
-    age: seconds since the columns were known to be the collection's.
+    total: the number of rows that match.
+    rows: the number of rows in the collection.
+    columns: the facet of each column. It ignores the conditions on that column alone, so that under the filter
+        `label == "dog"` the facet of `label` still counts the other labels.
+    folders: the tree of folders, without the conditions on the path.
+    suggestions: for values in the filter that no row has.
+    age: seconds since the columns were last known to be up to date.
     """
 
     total: int
@@ -99,7 +101,7 @@ class Facets:
 
 
 def describe(column: Column, mask: np.ndarray) -> Facet:
-    """Return the facet of a column for the rows of a mask, bool[n]. Values that only other rows have count 0."""
+    """Return the facet of a column for the rows in a mask, bool[n]. Values that only other rows have get count 0."""
     field, given = column.field, mask & ~column.empty
     empty = int(mask.sum() - given.sum())
     if column.distinct is not None:
@@ -124,10 +126,10 @@ def describe(column: Column, mask: np.ndarray) -> Facet:
 
 
 def folder_tree(table: ColumnTable, mask: np.ndarray, under: str = "", most: int = MOST_FOLDERS) -> tuple[Folder, ...]:
-    """Return the folders below one, or all of them from the first that branches; those of empty count are left out.
+    """Return the folders below `under`, or below the first that branches; folders without rows are left out.
 
     Args:
-        most: the number of folders, the upper ones first. A folder whose subfolders are not all there `is_cut`.
+        most: maximum number of folders, the upper levels first. A folder without all its subfolders has `is_cut` set.
     """
     paths = table.column(PATH)
     nodes, codes = paths.folder_nodes, paths.folders.indices.to_numpy()[paths.values[mask]]
@@ -147,12 +149,12 @@ def folder_tree(table: ColumnTable, mask: np.ndarray, under: str = "", most: int
 
 
 def suggestions(filter: Filter | None, table: ColumnTable) -> tuple[Suggestion, ...]:
-    """Return for each text of a filter that no row has what was perhaps meant."""
+    """Return a suggestion for each text in a filter that no row has."""
     return tuple(found for compared, value in _texts(filter) if (found := suggest(table, compared, value)))
 
 
 def suggest(table: ColumnTable, name: str, value: str) -> Suggestion | None:
-    """Return the values of a text column that are nearest to one that no row has; None if a row has it."""
+    """Return the values of a text column that are most similar to one that no row has; None if a row has it."""
     from rapidfuzz import fuzz, process, utils
 
     column = table.column(name)
@@ -169,16 +171,16 @@ def suggest(table: ColumnTable, name: str, value: str) -> Suggestion | None:
 
 
 def _largest(counts: np.ndarray, overall: np.ndarray) -> list[int]:
-    """The places of the largest counts, those that are largest overall first among equal ones."""
+    """The indices of the largest counts, in descending order; the overall count decides among equal ones."""
     size = counts.astype(np.int64) * (overall.max(initial=0) + 1) + overall
-    most = MOST_VALUES + 1  # one may be the blank
+    most = MOST_VALUES + 1  # one of them may be the empty text
     places = np.argpartition(-size, most)[:most] if len(size) > most else np.arange(len(size))
     largest: list[int] = places[np.lexsort((places, -size[places]))].tolist()
     return largest
 
 
 def _years(moments: np.ndarray) -> Iterator[Year]:
-    """Milliseconds since 1970 → years, the last one first."""
+    """Milliseconds since 1970 → years, the latest first."""
     months, counts = np.unique(
         moments.astype("datetime64[ms]").astype("datetime64[M]").astype(np.int64), return_counts=True
     )
@@ -201,7 +203,7 @@ def _folders(nodes: FolderNodes, at: int, totals: np.ndarray, shown: set[int]) -
 
 
 def _texts(filter: Filter | None) -> Iterator[tuple[str, str]]:
-    """The texts that a filter compares columns with for equality."""
+    """The pairs of a column and a text that a filter compares for equality."""
     match filter:
         case And() | Or():
             for operand in filter.operands:
@@ -215,6 +217,6 @@ def _texts(filter: Filter | None) -> Iterator[tuple[str, str]]:
 
 
 def column_facets(table: ColumnTable, matched: Matched, names: Sequence[str] | None = None) -> tuple[Facet, ...]:
-    """Return the facets of some columns, or of all; a column's own condition does not count for it."""
+    """Return the facets of some columns, or of all; each ignores the conditions on its own column alone."""
     wanted = [field.name for field in table.fields] if names is None else names
     return tuple(describe(table.column(name), matched.without(name)) for name in wanted)

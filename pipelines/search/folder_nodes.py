@@ -1,4 +1,4 @@
-"""The folders of paths as a tree, each folder after its parent."""
+"""The folders of a collection's paths as a tree. A parent comes before its children."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from .natural import natural_key
 
 
 class FolderNodes:
-    """All folders, those without a file of their own too.
+    """All folders, including those that hold only other folders.
 
-    paths: each folder with the separator at its end; the first is '', above all others.
-    places: their places in `paths`.
+    paths: each folder with a trailing '/'; the first is '', the root of all others.
+    places: the index of each folder in `paths`.
     """
 
     def __init__(self, folders: Iterable[str]) -> None:
@@ -28,14 +28,14 @@ class FolderNodes:
             children.sort(key=lambda place: natural_key(self.paths[place]))
 
     def totals(self, counts: np.ndarray) -> np.ndarray:
-        """Return how many rows are in each folder at any depth, from the rows of each of the given folders."""
+        """Return the number of rows in each folder at any depth, from the number directly in each given folder."""
         totals: list[int] = np.bincount(self._of_folders, counts, len(self.paths)).astype(np.int64).tolist()
-        for place in range(len(totals) - 1, 0, -1):  # a parent stands before its children
+        for place in range(len(totals) - 1, 0, -1):  # children before their parents
             totals[self._parents[place]] += totals[place]
         return np.array(totals)
 
     def children_with(self, place: int, totals: np.ndarray) -> list[int]:
-        """Return the folders in this one that have rows, in the order of their names."""
+        """Return the subfolders of this folder that have rows, sorted by name."""
         return [child for child in self._children.get(place, ()) if totals[child]]
 
     def _add(self, folder: str) -> int:
@@ -49,10 +49,10 @@ class FolderNodes:
 
 
 def _steps(folder: str) -> Iterator[tuple[str, str]]:
-    """Each folder on the way to this one, after its parent: ('', '/'), ('/', '/a/'), ('/a/', '/a/b/')."""
+    """Each folder on the path to this one, as (parent, folder): ('', '/'), ('/', '/a/'), ('/a/', '/a/b/')."""
     start = 0
     while (end := folder.find("/", start)) >= 0:
-        if folder[end + 1 : end + 2] == "/":  # of https://
+        if folder[end + 1 : end + 2] == "/":  # the second slash of https://
             end += 1
         yield folder[:start], folder[: end + 1]
         start = end + 1

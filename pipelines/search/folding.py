@@ -1,4 +1,4 @@
-"""Near duplicates folded into the best of them."""
+"""Folds near duplicates into the best-ranked one of them."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import numpy as np
 
 
 class Folding:
-    """Which rows of a ranking are kept, as far as it was looked at, and how many were folded into each.
+    """The rows kept from the part of a ranking that was processed, and the number of rows folded into each.
 
-    A row is folded into the best kept row with which its cosine is at least `threshold`. Later rows never change
-    which of the earlier rows are kept, so a longer ranking starts like a shorter one.
+    A row is folded into the best-ranked kept row with which its cosine is at least `threshold`. Later rows never
+    change which earlier rows are kept, so the result of a longer ranking starts with that of a shorter one.
 
     Attributes:
-        kept: places in the ranking.
-        folded: how many rows each of these also stands for.
-        looked: how many rows of the ranking were looked at.
+        kept: indices of the kept rows in the ranking.
+        folded: the number of rows folded into each kept row.
+        looked: the number of rows processed so far.
     """
 
     def __init__(self, threshold: float) -> None:
@@ -22,20 +22,20 @@ class Folding:
         self.folded: list[int] = []
         self.looked = 0
         self._threshold = threshold
-        self._embeddings = np.empty((0, 0), np.float32)  # of the kept rows, and room for further ones
+        self._embeddings = np.empty((0, 0), np.float32)  # of the kept rows, with room for more
 
     @property
     def nbytes(self) -> int:
-        """The memory that the kept embeddings take."""
+        """Bytes of memory that the kept embeddings take."""
         return self._embeddings.nbytes
 
     def add(self, embeddings: np.ndarray) -> None:
-        """Look at the next rows of the ranking: float32[n, dim] of unit length. A row of NaN is like no other."""
+        """Process the next rows of the ranking: float32[n, dim] of unit length. A row of NaN is similar to no other."""
         before = len(self.kept)
         known = self._embeddings[:before].reshape(before, embeddings.shape[1])
         to_known = embeddings @ known.T >= self._threshold
         to_each_other = embeddings @ embeddings.T >= self._threshold
-        fresh: list[int] = []  # rows of these that are kept
+        fresh: list[int] = []  # the rows of this call that are kept
         for row in range(len(embeddings)):
             near = np.flatnonzero(to_known[row])
             if not len(near):

@@ -1,4 +1,4 @@
-"""Which rows of a column table match a filter: the same rows that Milvus finds by the filter's expression."""
+"""Finds the rows of a column table that match a filter: the same that Milvus finds with the filter's expression."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _TEXTS = {
 
 
 def matching_rows(filter: Filter, table: ColumnTable) -> np.ndarray:
-    """Return which rows match a filter that `to_expression` has taken: bool[n]."""
+    """Return which rows match a filter that `to_expression` has accepted: bool[n]."""
     match filter:
         case Not():
             return ~matching_rows(filter.operand, table)
@@ -57,12 +57,12 @@ def matching_rows(filter: Filter, table: ColumnTable) -> np.ndarray:
 
 
 class Matched:
-    """The rows that match a filter, and those that would if it said nothing of one column.
+    """The rows that match a filter, with or without its conditions on one column.
 
-    A person who has chosen a value asks how many rows another value of the same column has.
+    A user who has chosen a value can then see how many rows the other values of the same column have.
 
     Args:
-        kept: the rows that are looked at, bool[n].
+        kept: the rows to consider, bool[n].
     """
 
     def __init__(self, filter: Filter | None, table: ColumnTable, kept: np.ndarray) -> None:
@@ -71,13 +71,13 @@ class Matched:
         self.rows = self.without("")
 
     def without(self, column: str) -> np.ndarray:
-        """Return the rows that match all conditions but those of this column alone: bool[n]."""
+        """Return the rows that match all conditions except those on this column alone: bool[n]."""
         own = {clean_name(column)}
         return reduce(np.logical_and, (mask for columns, mask in self._parts if columns != own), self._kept)
 
 
 def _conditions(filter: Filter | None) -> Iterator[Filter]:
-    """The conditions all of which a filter demands."""
+    """The conditions that a filter joins with `and`; a filter of another kind is the only one."""
     if isinstance(filter, And):
         for operand in filter.operands:
             yield from _conditions(operand)

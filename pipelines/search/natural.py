@@ -1,4 +1,4 @@
-"""The order in which people list texts: whatever the case, and numbers inside them as numbers."""
+"""Natural sort order: ignores case and compares the numbers inside texts by value."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ _LONGEST = 0x7F - _ZERO
 
 
 def natural_ranks(texts: pa.Array) -> np.ndarray:
-    """Return the ranks of texts: `img_9` before `IMG_10`; texts that differ in case or leading zeros share a rank."""
+    """Rank texts: `img_9` before `IMG_10`. Texts that differ only in case or leading zeros share a rank."""
     import pyarrow.compute as pc
 
     return np.asarray(pc.rank(_with_lengths(pc.utf8_lower(texts)), tiebreaker="dense")).astype(np.int32)
 
 
 def natural_key(text: str) -> list[tuple[int, str]]:
-    """Return what to sort a few texts by, in the same order."""
+    """Return a key that sorts in the same order. For a few texts, without Arrow."""
     parts = re.split("([0-9]+)", text.lower())
     return [(len(part.lstrip("0")), part.lstrip("0")) if index % 2 else (0, part) for index, part in enumerate(parts)]
 
 
 def _with_lengths(texts: pa.Array) -> pa.Array:
-    """Put before each number, without its leading zeros, how long it is: then bytes compare as the numbers do."""
+    """Strip the leading zeros of each number and put its length before it, so that bytes sort like the numbers."""
     import pyarrow as pa
 
-    texts = pa.concat_arrays([texts.cast(pa.large_binary())])  # without an offset
+    texts = pa.concat_arrays([texts.cast(pa.large_binary())])  # a copy whose offset is 0
     _, offsets, data = texts.buffers()
     ends = np.frombuffer(offsets, np.int64)[: len(texts) + 1]
     bytes_ = np.frombuffer(data, np.uint8)[: ends[-1]] if data is not None else np.zeros(0, np.uint8)
@@ -39,7 +39,7 @@ def _with_lengths(texts: pa.Array) -> pa.Array:
     if not digit.any():
         return texts
     size = np.int32 if len(bytes_) < 2**31 else np.int64  # half the memory, twice as fast
-    first = digit.copy()  # of a number; one does not go on in the next text
+    first = digit.copy()  # first digits of numbers; a number ends with its text
     first[1:] &= ~digit[:-1]
     starts = ends[:-1][ends[:-1] < len(bytes_)]
     first[starts] |= digit[starts]
@@ -47,7 +47,7 @@ def _with_lengths(texts: pa.Array) -> pa.Array:
     last = np.append(first[1:] | ~digit[1:], True) & digit
     counts = digit & (bytes_ != _ZERO)
     seen = np.cumsum(counts, dtype=size)
-    before = (seen - counts)[first]  # digits other than 0 before each number
+    before = (seen - counts)[first]  # nonzero digits before each number
     kept = ~digit | last | (seen > before[number])
     lengths = np.bincount(number[kept & digit], minlength=len(before))
     at = np.flatnonzero(first)
@@ -61,7 +61,7 @@ def _with_lengths(texts: pa.Array) -> pa.Array:
 
 
 def _sums(flags: np.ndarray, size: type) -> np.ndarray:
-    """How many flags are set before each place, and in all."""
+    """The number of flags set before each index, and the total."""
     sums: np.ndarray = np.zeros(len(flags) + 1, size)
     np.cumsum(flags, out=sums[1:])
     return sums

@@ -1,4 +1,4 @@
-"""A collection as it was when it was opened: its columns, its index, its model, and the pipelines on them."""
+"""An open collection: its columns, index and model at the time of opening, and the pipelines that use them."""
 
 from __future__ import annotations
 
@@ -28,22 +28,22 @@ from .paging import Page, Row
 from .ranking import Ranker
 from .results import Hit, Results
 
-# A server's collection may grow meanwhile. Counting it is too slow for every query.
+# Seconds to reuse a row count. A server's collection may grow meanwhile, but counting is too slow for every query.
 _COUNT_SECONDS = 30.0
-# So many are put into order: as many as are above the threshold.
+# Numbers of hits to request, one after the other, until they include all hits above the threshold.
 _DEPTHS = (256, 2_048, MAX_LIMIT)
-_COUNTS = 64  # expressions
+_COUNTS = 64  # maximum number of expressions whose counts are kept
 _PATH_ROWS = 10_000
 
 
 class Opened:
-    """One collection, as long as nothing replaces it. Threads can share it.
+    """One collection, until it is replaced. Threads can share it.
 
-    Every row that is compared with a query was made by the model that made the first row; a row of another model is an
-    error, whatever happened to the collection meanwhile.
+    The model that made the first row must have made every row that is compared with a query. A row from another model
+    is an error, even if the collection changed in the meantime.
 
     Args:
-        previous: what was opened before; if the same model made it, its loaded model is taken over.
+        previous: the collection that was open before; if the same model made it, its loaded model is reused.
 
     Raises:
         CollectionNotFound: the collection does not exist or is empty.
@@ -68,7 +68,7 @@ class Opened:
         self.embedder: QueryEmbedder = kept or QueryEmbedder(self.settings, self.model_id)
         self.ranker = Ranker(self.collection, self.model_id)
         self._counts: dict[str, tuple[int, float]] = {}
-        self._counted = ""  # the stamp of the rows that were counted
+        self._counted = ""  # stamp of the rows when they were counted
         self._info: schema.CollectionInfo | None = None
         self.browser = Browser(self.collection, self.fields, self.output_fields)
 
@@ -98,7 +98,7 @@ class Opened:
         )  # fmt: skip
 
     def _arranged(self, query: Query, embedding: np.ndarray, expression: str) -> Page:
-        """All that is above the threshold, or else the best, in another order than relevance: one page of it."""
+        """One page of all hits above the threshold, or else of the best hits, in an order other than relevance."""
         for most in (query.best,) if query.min_score is None else _DEPTHS:
             found = self.ranker.page(replace(query, limit=most, offset=0), embedding, expression, ())
             if not found.has_more:
@@ -139,7 +139,7 @@ class Opened:
         """Return a summary of the collection and the model that made it."""
         if self._info is None or not self.is_lite:
             self._info = self.collection.info(strong=False)
-        # Of a file all else stays as long as this object is open, and questions to Milvus wait behind searches.
+        # A file's other properties do not change while this object is open, and calls of Milvus Lite wait for searches.
         return replace(self._info, rows=self.count()) if self.is_lite else self._info
 
     def parse_filter(self, text: str) -> Filter:
@@ -147,7 +147,7 @@ class Opened:
         return parse_filter(text, self._translate)
 
     def count(self, expression: str = "") -> int:
-        """Return the number of rows that match an expression: of a server, counted at most half a minute ago."""
+        """Return the number of rows that match an expression; on a server it is up to half a minute old."""
         if self.is_lite and (stamp := rows_stamp(self.collection)) != self._counted:
             self._counts.clear()
             self._counted = stamp
@@ -160,10 +160,10 @@ class Opened:
         return count
 
     def _checked(self, filter: Filter | str | None, dates: Sequence[str] = ()) -> Filter | None:
-        """Return what a filter and dates mean together, for this collection.
+        """Combine a filter and dates into one filter, and check it against this collection.
 
         Raises:
-            InputError: the collection cannot do it.
+            InputError: this collection does not support the filter.
         """
         if isinstance(filter, str):
             filter = self.parse_filter(filter) if filter.strip() else None
@@ -174,7 +174,7 @@ class Opened:
         return filter
 
     def _expression(self, query: Query, filter: Filter | None) -> str:
-        """The query's filter, without the images that it names, as a Milvus expression; '' for all rows."""
+        """The query's filter as a Milvus expression that excludes the images named by id; '' for all rows."""
         named = tuple(part.id for part in query.parts if part.id is not None)
         if named:
             others = Compare(schema.ID, "!=", named[0]) if len(named) == 1 else Not(OneOf(schema.ID, named))
@@ -190,17 +190,17 @@ class Opened:
         return [self._hit(rank, row, count) for rank, (row, count) in ranked]
 
     def _hit(self, rank: int, row: Row, folded: int) -> Hit:
-        image_id, score, _, path, *values = row  # with the embedding last if duplicates are folded
+        image_id, score, _, path, *values = row
         shown = (values.pop(0) if self._has_keys else "") or image_id
         cells = {field.name: show_value(field, value) for field, value in zip(self.fields, values)}  # noqa: B905
         return Hit(rank, shown, None if score is None else float(score), path, cells, folded)
 
 
 def _open(settings: Settings) -> Collection:
-    """Return the collection; one of another program needs the name of its model, and perhaps the paths of its images.
+    """Return the collection. If another program made it, the settings must name its model and may give image paths.
 
     Raises:
-        InputError: they are missing, or this model cannot have made it.
+        InputError: the model is missing, or cannot have made the collection.
     """
     collection = Collection(settings.uri, settings.collection, settings.token)
     if collection.is_own:

@@ -13,15 +13,15 @@ from ..query import MAX_LIMIT, Query
 # `[id, score, …]`
 Row = list[Any]
 
-# An approximate index is asked for 64, 128, 256 … hits, so that the pages of a query come from the same question.
+# Least number of hits to request from an approximate index, so that the first pages of a query share a search.
 APPROXIMATE_FIRST = 64
-# The cosine of a row can differ between two calls after these digits.
+# Decimals of a row's cosine that are the same in every call.
 _DIGITS = 6
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """The rows of one page, how many near duplicates were folded into each, and whether there is a next page."""
+    """The rows of one page, the number of near duplicates folded into each, and whether there is a next page."""
 
     rows: list[Row]
     folded: list[int]
@@ -29,14 +29,14 @@ class Page:
 
 
 def collect_page(ask: Callable[[int], list[Row]], query: Query, first: int) -> Page:
-    """Ask for the best rows, and for more of them until they fill the query's page.
+    """Request the best rows, and more of them until they fill the query's page.
 
-    All pages are cut from one ranking that starts at the best row. Rows of equal score are ranked by id, and only
-    once all of them are known. So the pages of an exact index neither repeat nor skip a row, whatever their sizes.
+    All pages are cut from one ranking that starts at the best row. Rows with equal scores are ranked by id, and only
+    once all of them are known. So the pages of an exact index never repeat or skip a row, whatever their sizes.
 
     Args:
         ask: returns the best `n` rows that match the filter.
-        first: the number of rows to ask for first.
+        first: the least number of rows to request.
     """
     end = query.offset + query.limit
     needed = end + 1  # one more tells whether there is a next page
@@ -50,11 +50,11 @@ def collect_page(ask: Callable[[int], list[Row]], query: Query, first: int) -> P
 
 
 def ranked_rows(rows: Sequence[Row], asked: int, min_score: float | None) -> tuple[list[Row], bool]:
-    """Return those of the best rows whose ranks are certain, and whether no others follow.
+    """Return the rows whose ranks are certain, best first, and whether the ranking ends with them.
 
     Args:
-        asked: how many were asked for.
-        min_score: leave out the rows below it.
+        asked: the number of rows that were requested.
+        min_score: leave out rows below this score.
     """
     scores = rank_score(np.array([row[1] for row in rows], np.float64)).tolist()
     scored = sorted(zip(scores, rows, strict=True), key=lambda pair: (-pair[0], pair[1][0]))
@@ -63,10 +63,10 @@ def ranked_rows(rows: Sequence[Row], asked: int, min_score: float | None) -> tup
         return [row for row in ranked if row[1] >= min_score], True
     if len(ranked) < asked or asked == MAX_LIMIT:
         return ranked, True
-    # the rows after these may have the last score too
+    # rows that were not returned may have the last score, too
     return [row for score, row in scored if score > scored[-1][0]], False
 
 
 def rank_score(scores: np.ndarray) -> np.ndarray:
-    """float64[n] → the scores without the digits that differ between two calls."""
+    """Round scores, float64[n], to the digits that are the same in every call."""
     return np.round(scores, _DIGITS)

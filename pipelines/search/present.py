@@ -1,4 +1,4 @@
-"""The collection as it is now: kept open, looked at now and then, and opened again when it changed."""
+"""Keeps a collection open, checks whether it changed, and opens it again if it did."""
 
 from __future__ import annotations
 
@@ -16,34 +16,34 @@ from ..milvus.stamp import Stamp, rows_stamp, stamp_of
 from ..settings import Settings
 from .opened import Opened
 
-# How long what a server said of the collection is believed. Looking at a Milvus Lite file costs 0.1 ms.
+# Seconds between two checks of a server's collection. A Milvus Lite file is checked in every call, which takes 0.1 ms.
 _CHECK_SECONDS = 1.0
-# While a collection takes another's place, there is none of its name for a moment.
+# Seconds to wait for a missing collection: while one replaces another, the name does not exist for a moment.
 _EXCHANGE_SECONDS = 1.0
 
 
 class Present:
-    """Keeps one collection open, for several threads. Every method raises what `Searcher` does."""
+    """Keeps one collection open. Threads can share it. Every method raises the same errors as `Searcher`."""
 
     def __init__(self, settings: Settings) -> None:
         self._believed = 0.0 if is_lite(settings.uri) else _CHECK_SECONDS
         self._requested = settings
         self._lock = threading.Lock()
-        self._opened: Opened | None = None  # None while there is none that can be searched
+        self._opened: Opened | None = None  # None while no collection can be searched
         self._previous: Opened | None = None
         self._stamp: Stamp | None = None
         self._checked = -math.inf
-        self._failure: tuple[float, StoreUnavailable] | None = None  # when the last check ended, and its error
-        self._mismatch: tuple[tuple[Stamp, str], ModelMismatch] | None = None  # of the collection as it then was
+        self._failure: tuple[float, StoreUnavailable] | None = None  # when a check last failed, and its error
+        self._mismatch: tuple[tuple[Stamp, str], ModelMismatch] | None = None  # the stamps then, and the error
         self._closed = False
 
     def get(self) -> Opened:
-        """Return what is open, after a look at whether it is still the present collection.
+        """Return the open collection, after checking that it is still the current one.
 
-        One thread looks. Those that wait for it share its answer, so that a server that is gone costs each of them no
-        more than a single question.
+        One thread checks, and the threads that wait for it share the result. If the server cannot be reached, each of
+        them therefore waits for a single check only.
         """
-        refuse_fork()  # before a lock that another thread of the parent may have held
+        refuse_fork()  # must run before taking a lock that a thread of the parent process may have held
         asked, opened = time.monotonic(), self._opened
         if opened is not None and asked - self._checked < self._believed:
             return opened
@@ -56,17 +56,17 @@ class Present:
                 if self._opened is None or asked - self._checked >= self._believed:
                     self._check()
             except StoreUnavailable as error:
-                if not calls.is_probing():  # a search has more patience
+                if not calls.is_probing():  # a search would wait longer
                     self._failure = (time.monotonic(), error)
                 raise
             assert self._opened is not None
             return self._opened
 
     def after(self, error: SearchError) -> Opened:
-        """Return the collection after a search of it failed, which may be because it has changed.
+        """Return the collection after a failed search; the search may have failed because the collection changed.
 
         Raises:
-            StoreUnavailable: the error, if it says that Milvus is away.
+            StoreUnavailable: the error itself, if it says that Milvus cannot be reached.
         """
         self._checked = -math.inf
         if isinstance(error, StoreUnavailable):
@@ -76,7 +76,7 @@ class Present:
         return self.get()
 
     def close(self) -> None:
-        """Give the Milvus back, and refuse later calls."""
+        """Close the connection to Milvus, and refuse later calls."""
         with self._lock:
             self._closed, self._opened, self._previous = True, None, None
             connection.close(self._requested.uri, self._requested.token)
@@ -89,20 +89,20 @@ class Present:
             stamp = stamp_of(self._watched)
         if stamp is None:
             self._opened = None
-            self._watched.describe()  # raises what is wrong; if it came into being just now, the next call finds it
+            self._watched.describe()  # raises the cause; if it was created just now, the next call finds it
             raise CollectionNotFound(f"there is no collection '{self._watched.name}'")
         if self._opened is None or (stamp != self._stamp and stamp.vector_index):
             if self._stamp is not None and stamp.database != self._stamp.database:
-                # Somebody deleted the Milvus Lite file, and this is another one. What is open holds the old one.
+                # The Milvus Lite file was deleted and created again. The open connection still holds the old file.
                 connection.close(self._requested.uri, self._requested.token)
             self._opened = None
             self._opened = self._previous = self._open(stamp)
             self._stamp = stamp
-        # Of a file a thread believes only looks that began after it asked.
+        # A thread trusts only a check of the file that started after its own request.
         self._checked = time.monotonic() if self._believed else start
 
     def _open(self, stamp: Stamp) -> Opened:
-        """Open the collection, unless the named model did not fit it before and it has not changed since."""
+        """Open the collection. If it did not fit the named model and has not changed since, raise the same error."""
         if self._mismatch is not None and self._mismatch[0] == (stamp, rows_stamp(self._watched)):
             raise copy.copy(self._mismatch[1])
         self._mismatch = None
@@ -114,5 +114,5 @@ class Present:
 
     @property
     def _watched(self) -> Collection:
-        """The collection of this name, by the present connection."""
+        """The collection of this name, on the current connection."""
         return Collection(self._requested.uri, self._requested.collection, self._requested.token)

@@ -1,4 +1,4 @@
-"""The rows nearest to an embedding, as far as pages of one query have looked, and near duplicates folded among them."""
+"""Rankings of the rows nearest to an embedding, kept for the next pages of a query, with near duplicates folded."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from ..query import MAX_LIMIT
 from .folding import Folding
 from .paging import APPROXIMATE_FIRST, rank_score
 
-# So many are asked for, one after the other, up to all that can be reached. The first is the question of a first page:
-# what an approximate index answered to that keeps its ranks, so that the next page neither repeats nor skips a row.
+# Numbers of rows to request, one after the other, up to the most that can be reached. The first repeats the search of
+# a first page. Those hits of an approximate index keep their ranks, so the next page neither repeats nor skips a row.
 _DEPTHS = (APPROXIMATE_FIRST, 1_024, MAX_LIMIT)
-_ROWS_AT_ONCE = 256  # are compared with those that are kept
-# A server is asked this often whether rows changed; it does not tell of updates that nobody flushed.
+_ROWS_AT_ONCE = 256  # number of rows to compare with the kept ones at a time
+# Seconds between checks of a server's rows, and until a ranking is dropped anyway: only flushed updates are reported.
 _CHECK_SECONDS, _LONGEST_SECONDS = 30.0, 600.0
 _MOST_BYTES = 128 << 20
 
@@ -29,8 +29,8 @@ class Ranked:
     """The rows nearest to an embedding, best first, without their columns. Threads can share it.
 
     Args:
-        ask: returns the ids, int64[n], and the scores, float64[n], of the best rows, at most as many as asked for.
-        fetch: ids of n rows → float32[n, dim], their embeddings, NaN for rows that are gone.
+        ask: returns the ids, int64[n], and the scores, float64[n], of the best rows, at most the given number.
+        fetch: returns the embeddings, float32[n, dim], of n rows by their ids; NaN for deleted rows.
     """
 
     def __init__(
@@ -38,33 +38,33 @@ class Ranked:
     ) -> None:
         self.ids, self.scores = np.empty(0, np.int64), np.empty(0)
         self._ask, self._fetch = ask, fetch
-        self._depths = list(_DEPTHS)  # those that are left
+        self._depths = list(_DEPTHS)  # those not requested yet
         self._foldings: dict[tuple[float, float | None], Folding] = {}
         self._lock = threading.Lock()
 
     @property
     def nbytes(self) -> int:
-        """The memory that this takes, nearly all of it for the embeddings of rows that are kept."""
+        """Bytes of memory that this takes, nearly all of it for the embeddings of kept rows."""
         return self.ids.nbytes + self.scores.nbytes + sum(folding.nbytes for folding in self._foldings.values())
 
     def best(self, min_score: float | None, needed: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return the ids and the scores of the best rows that reach a score: `needed` of them, or all there are."""
+        """Return the ids and scores of the best `needed` rows that reach a score, or of all if there are fewer."""
         with self._lock:
             self._deepen(needed, min_score)
             count = needed if min_score is None else min(needed, int(np.count_nonzero(self.scores >= min_score)))
             return self.ids[:count], self.scores[:count]
 
     def count(self, min_score: float) -> int:
-        """Return how many rows have at least this score, of those that can be reached."""
+        """Return the number of rows with at least this score, at most MAX_LIMIT."""
         return len(self.best(min_score, MAX_LIMIT)[0])
 
     def folded(
         self, threshold: float, min_score: float | None, needed: int
     ) -> tuple[np.ndarray, np.ndarray, list[int]]:
-        """Fold until so many rows are kept, or all were looked at.
+        """Fold rows until `needed` are kept, or all are processed.
 
         Returns:
-            The ids and the scores of the kept rows, and how many were folded into each so far.
+            The ids and scores of the kept rows, and the number of rows folded into each so far.
         """
         with self._lock:
             folding = self._foldings.setdefault((threshold, min_score), Folding(threshold))
@@ -80,7 +80,7 @@ class Ranked:
             return self.ids[folding.kept], self.scores[folding.kept], list(folding.folded)
 
     def _deepen(self, count: int, min_score: float | None) -> None:
-        """Ask for more rows until there are so many, or all of a score. Rows that are known keep their ranks."""
+        """Request more rows until there are `count`, or all that reach a score. Known rows keep their ranks."""
         while self._depths and len(self.ids) < count:
             if min_score is not None and len(self.ids) and self.scores[-1] < min_score:
                 return
@@ -90,14 +90,14 @@ class Ranked:
                 self._depths.clear()
             ranks = rank_score(scores)
             order = np.lexsort((ids, -ranks))
-            if self._depths:  # the rows after these may have the last score too
+            if self._depths:  # rows that were not returned may have the last score, too
                 order = order[ranks[order] > ranks[order[-1]]]
             order = order[~np.isin(ids[order], self.ids)]
             self.ids, self.scores = np.append(self.ids, ids[order]), np.append(self.scores, scores[order])
 
 
 class Rankings:
-    """The rankings that were asked for last, until the collection's rows change. Threads can share them."""
+    """Keeps the latest rankings until the collection's rows change. Threads can share it."""
 
     def __init__(self, collection: Collection) -> None:
         self._collection = collection
@@ -106,7 +106,7 @@ class Rankings:
         self._lock = threading.Lock()
 
     def of(self, embedding: np.ndarray, expression: str, make: Callable[[], Ranked]) -> Ranked:
-        """Return the ranking of the rows that match an expression, or make it."""
+        """Return the ranking of the rows that match an expression; make it if none is kept."""
         now = time.monotonic()
         key = (embedding.tobytes(), expression, int(now // _LONGEST_SECONDS))
         is_due = is_lite(self._collection.uri) or now > self._until

@@ -1,4 +1,4 @@
-"""The rows of a collection that are nearest to an embedding. Questions of several threads share one call of Milvus."""
+"""Finds the rows of a collection nearest to an embedding. Searches of several threads share one call of Milvus."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from .ranked import Ranked, Rankings
 if TYPE_CHECKING:
     from towhee.runtime.runtime_pipeline import RuntimePipeline
 
-# A question for more rows takes long; it is asked alone, so that no other query waits for it.
+# A search for more rows than this is slow, so it runs alone and does not delay others in its batch.
 _LARGEST_TOGETHER = 256
 
 
 class Question(NamedTuple):
-    """A question to Milvus: the `limit` nearest rows to an embedding, float32[dim], that match an expression.
+    """A search request to Milvus: the `limit` rows nearest to an embedding, float32[dim], that match an expression.
 
-    fields: what the rows hold behind id, score and model.
+    fields: fields that the rows hold after id, score and model.
     """
 
     embedding: np.ndarray
@@ -44,8 +44,8 @@ class Question(NamedTuple):
 class Ranker:
     """Ranks the rows of one collection. Threads can share it.
 
-    Every row that is compared with a query was made by the model that made the first row; a row of another model is an
-    error, whatever happened to the collection meanwhile.
+    The model that made the first row must have made every row that is compared with a query. A row from another model
+    is an error, even if the collection changed in the meantime.
     """
 
     def __init__(self, collection: Collection, model_id: str) -> None:
@@ -73,7 +73,7 @@ class Ranker:
         return collect_page(ask, query, 0 if self._is_exact else APPROXIMATE_FIRST)
 
     def count_above(self, query: Query, page: Page, embedding: np.ndarray, expression: str) -> int:
-        """Return how many images reach the threshold of a query, of those that can be reached."""
+        """Return the number of images that reach the threshold of a query, at most MAX_LIMIT."""
         shown = query.offset + len(page.rows)
         if query.min_score is None or (not page.has_more and query.fold is None and query.ordering.is_relevance):
             return shown
@@ -82,7 +82,7 @@ class Ranker:
     def _folded_page(
         self, query: Query, threshold: float, embedding: np.ndarray, expression: str, fields: Sequence[str]
     ) -> Page:
-        """One question brings the first page with the embeddings of its rows; a ranking is kept for those after it."""
+        """Get an early page from one search that also returns embeddings, later pages from a kept ranking."""
         end = query.offset + query.limit
         if end < APPROXIMATE_FIRST:
             question = Question(embedding, APPROXIMATE_FIRST, expression, (*fields, schema.EMBEDDING))
@@ -101,7 +101,7 @@ class Ranker:
         return Page(rows, [counts[row[0]] for row in rows], len(ids) > end)
 
     def _rows(self, ids: list[int], scores: list[float], fields: Sequence[str]) -> list[Row]:
-        """Rows by id; those that are gone are left out."""
+        """Rows by id; deleted rows are left out."""
         if not fields:
             return [[key, score, self._model_id] for key, score in zip(ids, scores, strict=True)]
         cells = [schema.MODEL, *fields]
@@ -119,7 +119,7 @@ class Ranker:
         return self._rankings.of(embedding, expression, lambda: Ranked(ask, self._embeddings))
 
     def _embeddings(self, ids: np.ndarray) -> np.ndarray:
-        """The embeddings of rows, float32[n, dim]; NaN for rows that are gone."""
+        """The embeddings of rows, float32[n, dim]; NaN for deleted rows."""
         rows = self._collection.get(ids.tolist(), [schema.EMBEDDING, schema.MODEL], strong=False)
         self._check_models({row[schema.MODEL] for row in rows.values()})
         found = np.full((len(ids), self._collection.dim()), np.nan, np.float32)
@@ -129,7 +129,7 @@ class Ranker:
         return found
 
     def ask_together(self, questions: list[Question]) -> list[list[Row]]:
-        """Return the rows for each question. Questions that differ only in the embedding share one call of Milvus.
+        """Return the rows for each request. Requests that differ only in the embedding share one call of Milvus.
 
         Raises:
             ModelMismatch: a row was made by another model.
@@ -149,7 +149,7 @@ class Ranker:
         """Return the stored embeddings of images, float32[n, dim].
 
         Raises:
-            UnknownImage: the collection has no image of an id.
+            UnknownImage: the collection has no image with one of the ids.
         """
         rows = self._collection.get(list(map(row_id, ids)), [schema.EMBEDDING, schema.MODEL], strong=False)
         for image_id in ids:
@@ -168,7 +168,7 @@ class Ranker:
                 )
 
     def _pipeline(self, fields: tuple[str, ...] | None) -> RuntimePipeline:
-        """The search whose rows hold these fields behind id, score and model; None stands for id and score alone."""
+        """The search pipeline whose rows hold these fields after id, score and model; None for id and score only."""
         with self._lock:
             if fields not in self._pipelines:
                 wanted = [] if fields is None else [schema.MODEL, *fields]

@@ -1,4 +1,4 @@
-"""What a model makes of the texts of a query, and what is to be said of it."""
+"""Chooses how a model reads the texts of a query, and the notes for the user about it."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from ..models.text_models import list_text_models
 from ..query import Query
 from .results import Note
 
-_LISTED = 16  # languages in a note
+_LISTED = 16  # maximum number of languages in a note
 
 
 def read_query(query: Query, spec: ModelSpec) -> tuple[list[TextInput], list[Note]]:
-    """Choose words and tower for each text of a query (see `read_words`), and say what was done about other languages.
+    """Choose words and text tower for each text of a query (see `read_words`), with notes on other languages.
 
     Raises:
-        InputError: the query names a language that is not known.
+        InputError: the query names an unknown language.
     """
     if query.language and query.language[:2].lower() not in NAMES:
         raise InputError(f"the language is one of {', '.join(NAMES)}, not '{query.language}'")

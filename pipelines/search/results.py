@@ -1,4 +1,4 @@
-"""The results of a search, and their form for other programs: records, JSON, and CSV without formulas."""
+"""The results of a search, and their output as records, JSON, and CSV without formulas."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..query.order import RELEVANCE
 from .facets import Suggestion
 
 _OWN = ("rank", "id", "score", "path", "folded")
-# Excel, LibreOffice and Google Sheets take a cell that starts with one of these for a formula (OWASP, "CSV Injection").
+# Excel, LibreOffice and Google Sheets read a cell that starts with one of these as a formula (OWASP, "CSV Injection").
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -22,9 +22,8 @@ class Hit:
     """One image found.
 
     id: a number, or the text that a CSV gives as the id.
-    score: the cosine to the query: higher is nearer. Not comparable between models. None where nothing was searched
-        for.
-    folded: near duplicates that this hit also stands for, of those found so far (`Query.fold`).
+    score: the cosine to the query: higher is nearer. Not comparable between models. None for a query without parts.
+    folded: the number of near duplicates folded into this hit so far (`Query.fold`).
     """
 
     rank: int
@@ -36,7 +35,7 @@ class Hit:
 
 
 class Note(NamedTuple):
-    """A remark on a search: the key of its text in the page's locales, and the values of the text's placeholders."""
+    """A note on a search: the key of its text in the page's locales, and the values of the text's placeholders."""
 
     key: str
     values: Mapping[str, str]
@@ -61,16 +60,16 @@ _NOTES = {
 class Results:
     """One page of hits, in the order of the query.
 
-    seconds: the time of the whole search; `embed_seconds` of them made the embedding, `search_seconds` were Milvus's.
+    seconds: the duration of the whole search; `embed_seconds` of it for the embedding, `search_seconds` for Milvus.
     has_more: whether there is a next page.
-    rows: images in the collection, counted at most half a minute ago.
-    total: those of them that the filter leaves.
-    above: those whose score is at least `Query.min_score`, None without one; of 16,384 there may be more.
-    order: the order of the hits, which is not relevance where nothing was searched for.
-    age: seconds since the columns, by which the hits are ordered or filtered, were known to be the collection's; 0 for
-        a search, which Milvus itself filters.
-    suggestions: the nearest values, where no image has one that the filter names.
-    notes: remarks for the user, for example that a text was too long for the model, or which text tower read it.
+    rows: the number of images in the collection, counted at most half a minute ago.
+    total: the number of images that match the filter.
+    above: the number of images that score at least `Query.min_score`, None without one; 16,384 means that many or more.
+    order: the order of the hits, which is never relevance for a query without parts.
+    age: seconds since the columns that order and filter the hits were last known to be up to date; 0 for a search,
+        which Milvus itself filters.
+    suggestions: if no image matches, the most similar values for those in the filter that no image has.
+    notes: notes for the user, for example that a text was too long for the model, or which text tower read it.
     """
 
     hits: list[Hit]
@@ -103,7 +102,7 @@ def to_json(hits: Sequence[Hit], with_folded: bool = False) -> str:
 def to_csv(hits: Sequence[Hit], field_names: Sequence[str], with_folded: bool = False) -> str:
     """Write hits as CSV with a header and lines ending in CRLF (RFC 4180); an empty field is an empty cell.
 
-    A text that a spreadsheet would run as a formula gets an apostrophe in front.
+    A text that a spreadsheet would run as a formula is prefixed with an apostrophe.
     """
     own = _OWN if with_folded else _OWN[:-1]
     out = io.StringIO()

@@ -1,4 +1,4 @@
-"""The one object that all front ends search with."""
+"""Searcher: the one object that all front ends search with."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from .results import Hit, Results
 class Searcher:
     """Searches one collection. Build it once and reuse it; threads can share it.
 
-    The first query with a text or an image loads the model. A collection that was replaced, embedded by another model
-    or given other columns or another index is opened again, within a second on a server and at once on Milvus Lite.
-    A server that is gone is an error within three seconds, and is asked again with the next call.
+    The first query with a text or an image loads the model. A collection that was replaced, embedded with another model
+    or given other columns or another index is opened again: at once on Milvus Lite, within a second on a server. If a
+    server cannot be reached, a call fails within three seconds; the next call tries again.
 
     Raises:
         CollectionNotFound: the collection does not exist or is empty.
@@ -51,16 +51,16 @@ class Searcher:
         self.close()
 
     def close(self) -> None:
-        """Give the Milvus back: another process can then open a Milvus Lite file. Later searches are refused.
+        """Close the connection, so that another process can open a Milvus Lite file. Later searches are refused.
 
-        Other objects of this process that use the same Milvus connect again with their next call.
+        Other objects in this process that use the same Milvus connect again on their next call.
         """
         self._present.close()
 
     def search(self, query: Query) -> Results:
-        """Answer a query. Images of the collection that the query names by id are not among the hits.
+        """Run a query. Images that the query names by id are not among the hits.
 
-        A query without parts lists the images that its filter leaves, in the order of a column.
+        A query without parts lists the images that match its filter, in the order of a column.
 
         Raises:
             InputError: a filter, an image or an id cannot be used, or the parts cancel each other out.
@@ -83,7 +83,7 @@ class Searcher:
         return results
 
     def by_text(self, text: str, limit: int = 10, filter: Filter | str | None = None) -> Results:
-        """Find images that fit a text. The text is searched as it is; `parse_query` reads the query language.
+        """Find images that match a text. The text is used as it is; `parse_query` reads the query language.
 
         Raises:
             InputError: the text is blank, or the filter cannot be used.
@@ -99,29 +99,29 @@ class Searcher:
         return self.search(Query((Part(image=source),), limit, filter=filter))
 
     def similar_to(self, image_id: int | str, limit: int = 10, filter: Filter | str | None = None) -> Results:
-        """Find images like one of the collection, without that one. Takes its stored embedding: no model call.
+        """Find images like one in the collection, except that one. Uses its stored embedding, without a model call.
 
         Raises:
-            InputError: the collection has no image of this id.
+            InputError: the collection has no image with this id.
         """
         return self.search(Query((Part(id=image_id),), limit, filter=filter))
 
     def get(self, image_id: int | str) -> Hit | None:
         """Return one image of the collection by id, with its fields; its rank is 0, its score 1."""
         with self.reading() as opened:
-            return opened.get(Part(id=image_id).id or 0)  # an int, of whatever type the number is
+            return opened.get(Part(id=image_id).id or 0)  # an int for a number of any integer type
 
     def facets(
         self, filter: Filter | str | None = None, ids: Sequence[int | str] | None = None,
         columns: Sequence[str] | None = None, folder: str = "", folders: int = MOST_FOLDERS,
     ) -> Facets:  # fmt: skip
-        """Count the values of the columns, the dates and the folders of the images that a filter leaves.
+        """Count the values of the columns, the dates and the folders of the images that match a filter.
 
         Args:
-            ids: count only these of them, for example those of hits.
+            ids: count only images with these ids, for example the hits of a search.
             columns: names of columns; None for all.
-            folder: the folder whose subfolders are wanted; '' starts at the first one that branches.
-            folders: how many folders are returned, the upper ones first.
+            folder: the folder whose subfolders to return; '' starts at the first folder that branches.
+            folders: maximum number of folders, the upper levels first.
 
         Raises:
             InputError: the filter cannot be used, or a column does not exist.
@@ -130,7 +130,7 @@ class Searcher:
             return opened.facets(filter, ids, columns, folder, folders)
 
     def offer_dates(self, line: str, language: str) -> Offer | None:
-        """Return the date that a line perhaps means, for a collection with the column `taken`; see `offer_dates`."""
+        """Return the date that a line may mean, if the collection has a column `taken`; see `offer_dates`."""
         with self.reading() as opened:
             has_dates = any(field.name == TAKEN and field.type is FieldType.DATE for field in opened.fields)
             return offer_dates(line, language, date.today()) if has_dates else None
@@ -151,7 +151,7 @@ class Searcher:
 
     @property
     def collection(self) -> Collection:
-        """The present collection."""
+        """The current collection."""
         return self._now().collection
 
     @property
@@ -161,17 +161,17 @@ class Searcher:
 
     @property
     def fields(self) -> tuple[Field, ...]:
-        """The present columns."""
+        """The current columns."""
         return self._now().fields
 
     @property
     def field_names(self) -> list[str]:
-        """The names of the present columns."""
+        """The names of the current columns."""
         return self._now().field_names
 
     @contextmanager
     def reading(self, limits: calls.Patience = calls.SEARCHING) -> Iterator[Opened]:
-        """Give the collection as it is now, for some calls; none of them waits long for a server that is gone.
+        """Yield the current collection. Calls inside the block do not wait long for a server that cannot be reached.
 
         Raises:
             CollectionNotFound, ModelMismatch, ModelError, StoreError: as for the class.
@@ -180,10 +180,10 @@ class Searcher:
             yield self._present.get()
 
     def probe(self) -> None:
-        """Find out, within two seconds, whether a search would be answered now.
+        """Check, within two seconds, that a search would succeed now.
 
         Raises:
-            CollectionNotFound, ModelMismatch, ModelError, StoreError: why it would not.
+            CollectionNotFound, ModelMismatch, ModelError, StoreError: the reason why it would not.
         """
         with self.reading(calls.PROBING) as opened:
             if not self.is_lite:
