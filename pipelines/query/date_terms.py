@@ -9,19 +9,19 @@ from datetime import date, timedelta
 from .filters import And, Compare, Filter, Not
 
 _DATE = r"\d{4}(?:-\d\d(?:-\d\d)?)?"
-# To be put into a pattern of whole words.
+# For use inside a pattern that matches whole words.
 PATTERN = rf"[^\W\d]\w*:(?:{_DATE}(?:\.\.(?:{_DATE})?)?|\.\.{_DATE})"
 
 
 def is_date_term(text: str) -> bool:
-    """Return whether a text of this pattern names days that exist."""
+    """Return whether a text that matches PATTERN names days that exist."""
     return all(_period(day) for day in re.findall(_DATE, text.rpartition(":")[2]))
 
 
 def date_filter(terms: Sequence[str]) -> Filter | None:
-    """Return the filter that all these terms together mean; None without a term.
+    """Return one filter for all these terms; None without a term.
 
-    A year or a month is meant as a whole, and so is the last day of a range.
+    A year or a month stands for all its days. A range includes its last day, month or year.
     """
     operands: list[Filter] = []
     for term in terms:
@@ -33,7 +33,7 @@ def date_filter(terms: Sequence[str]) -> Filter | None:
 
 
 def between(column: str, first: str, last: str) -> Filter:
-    """Return the filter from the start of one period to the end of another: days, months or years; '' has no bound."""
+    """Return a filter from the start of one day, month or year to the end of another; '' leaves that side open."""
     bounds: list[Filter] = []
     if first:
         bounds.append(Compare(column, ">=", first))
@@ -43,7 +43,7 @@ def between(column: str, first: str, last: str) -> Filter:
 
 
 def _period(text: str) -> tuple[str, str] | None:
-    """The first day of a day, month or year, and the first day or month or year after it."""
+    """A day, month or year as written, and the next one; None if either does not exist."""
     try:
         first = date.fromisoformat(f"{text}-01-01"[:10])
         later = first + timedelta(days={10: 1, 7: 31, 4: 366}[len(text)])

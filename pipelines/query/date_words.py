@@ -1,4 +1,4 @@
-"""Dates in people's words, "May 2021", "summer 2019", "last year": offered as filters, never applied unasked."""
+"""Dates in everyday words ("May 2021", "last year"): offered to the user as filters, never applied unasked."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _UNSPACED = ("ja", "ko", "zh")
 
 
 class Offer(NamedTuple):
-    """A date that a line perhaps means.
+    """A date that a line may mean.
 
-    words: as they stand in the line.
-    term: the same in the query language, `taken:2021-05`.
+    words: the words for the date, as in the line.
+    term: the date in the query language, `taken:2021-05`.
     rest: the line without the words.
     """
 
@@ -31,16 +31,16 @@ class Offer(NamedTuple):
 
     @property
     def line(self) -> str:
-        """The line with the term in the place of the words."""
+        """The line without the words, followed by the term."""
         return f"{self.rest} {self.term}".strip()
 
 
 def offer_dates(line: str, language: str, today: date) -> Offer | None:
-    """Return the date that a line of the query language perhaps means; None without one, or if it has a date already.
+    """Return the date that a line of the query language may mean; None without one, or if it already has a date.
 
     Args:
-        language: in which the line is read, beside English: `de`, `zh-TW`.
-        today: what "last year" counts from.
+        language: the language of the line, in addition to English: `de`, `zh-TW`.
+        today: the date that "last year" refers to.
     """
     if "taken:" in line:
         return None
@@ -66,7 +66,7 @@ _Read = Callable[[re.Match[str], date], str]
 
 @cache
 def _patterns(code: str) -> tuple[tuple[re.Pattern[str], _Read], ...]:
-    """Patterns of one language with what each means, the most exact ones first."""
+    """The patterns of one language, the most precise first, each with a function that reads a match."""
     words, months = _words()[code], _months(code)
     spaced = code not in _UNSPACED
     start, end, gap = (r"(?<!\w)", r"(?!\w)", r"\s+") if spaced else ("", "", r"\s*")
@@ -105,7 +105,7 @@ def _patterns(code: str) -> tuple[tuple[re.Pattern[str], _Read], ...]:
 
 
 def _months(code: str) -> dict[str, int]:
-    """The names of the months in a language, in each of their forms, in lower case."""
+    """The names of the months in a language, in all their forms, in lower case."""
     from babel import Locale
 
     known = Locale.parse(code).months

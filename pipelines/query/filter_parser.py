@@ -11,10 +11,10 @@
 | `featured`, `not featured` | a column of `true` and `false` |
 | `… and …`, `… or …`, `not …`, `( … )` | combine; `not` binds before `and`, `and` before `or` |
 
-Texts are written in double or single quotes; `\\"`, `\\'`, `\\\\`, `\\n`, `\\r` and `\\t` are their escapes. Dates need
-no quotes: `taken >= 2019-05-01`; 2019, 2019-05 and 2019-05-01T10:30 are dates as well. A column whose name is more than
-letters, digits and `_` is written in backticks, doubled inside the name: `` `Größe (cm)` > 3 ``; so is a word of this
-language.
+Texts are written in double or single quotes, with the escapes `\\"`, `\\'`, `\\\\`, `\\n`, `\\r` and `\\t`. Dates need
+no quotes: `taken >= 2019-05-01`; 2019, 2019-05 and 2019-05-01T10:30 are dates as well. A column's name is written in
+backticks if it is a word of this language or has other characters than letters, digits and `_`: `` `Größe (cm)` > 3 ``.
+A backtick inside the name is doubled.
 """
 
 from __future__ import annotations
@@ -53,10 +53,10 @@ def parse_filter(text: str, check: Callable[[Filter], object] | None = None) -> 
     """Read a filter.
 
     Args:
-        check: called with each comparison that was read; it raises BadFilter if the collection cannot do it.
+        check: called with each parsed comparison; raises BadFilter if the collection does not support it.
 
     Raises:
-        BadFilter: the text is not a filter. The message names the character and what was expected there.
+        BadFilter: the text is not a filter. The message gives the position and what was expected there.
     """
     if len(text) > MAX_LENGTH:
         raise BadFilter(f"a filter has at most {MAX_LENGTH:,} characters, not {len(text):,}")
@@ -188,7 +188,7 @@ class _Parser:
         return self._tokens[min(self._next + ahead, len(self._tokens) - 1)]
 
     def _word(self, ahead: int = 0) -> str:
-        """A word or a sign of the language, or what may be one; '' for anything else."""
+        """The text of a name or sign, in lower case, which may be a word of the language; '' for other tokens."""
         token = self._peek(ahead)
         return token.text.lower() if token.kind in ("name", "sign") else ""
 

@@ -3,7 +3,7 @@
 An empty cell equals nothing: `year == 2020` and `year < 2020` are false for it, `year != 2020` and `not (year < 2020)`
 are true. An empty cell of a text column is the text ''.
 
-A date is a text: `2020-05-01`, `2020-05-01T10:30`, or `2020-05` for the moment in which that month begins.
+A date is a text: `2020-05-01`, `2020-05-01T10:30`, or `2020-05` for the start of that month.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ class IsEmpty(Filter):
 
 @dataclass(frozen=True, slots=True)
 class Not(Filter):
-    """All rows that the operand leaves out."""
+    """Rows that do not match the operand."""
 
     operand: Filter
 
@@ -138,7 +138,7 @@ class Or(_Combination):
 
 
 def format_column(name: str) -> str:
-    """Write a column's name as `parse_filter` reads it: an identifier as it is, any other between backticks."""
+    """Write a column's name as `parse_filter` reads it: in backticks unless it is an identifier and not a keyword."""
     return name if name.isidentifier() and name.lower() not in WORDS else f"`{name.replace('`', '``')}`"
 
 

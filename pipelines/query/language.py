@@ -3,9 +3,9 @@
 | written | means |
 | --- | --- |
 | `white dog on a beach` | these words, as one text |
-| `beach -people` | the beach, and away from people |
+| `beach -people` | like the beach, and unlike people |
 | `beach -"many people"` | the same with several words |
-| `beach +sunset` | two texts, embedded apart and added; `+"red sunset"` for several words |
+| `beach +sunset` | two texts, embedded separately and added; `+"red sunset"` for several words |
 | `beach 2*sunset`, `-0.5*people` | with weights (without one it is 1) |
 | `id:42`, `-id:42`, `2*id:SKU-1` | like, or unlike, an image of the collection; `id:"A 1"` for an id with spaces |
 | `beach taken:2021-05` | images of this month; also a year, a day, `taken:2019..2021`, `taken:2019..`, `-taken:2020` |
@@ -28,7 +28,7 @@ from .query import Part
 
 MAX_LENGTH = 4_000  # characters; CLIP reads 77 tokens
 
-# A match without a sign, a weight and an id is a plain word (see `_is_term`).
+# A match without a sign, a weight, an id or a valid date is a plain word (see `_is_term`).
 _TERM = re.compile(
     rf"""(?<!\S)(?P<date>-?(?!id:){PATTERN})(?!\S)|"""
     r"""(?<!\S)(?P<sign>[-+])?(?:(?P<weight>\d{1,4}(?:\.\d{1,24})?)\*)?
@@ -38,14 +38,14 @@ _TERM = re.compile(
 
 
 class Line(NamedTuple):
-    """What a line means: its parts, and its dates as they are written, which `date_filter` reads."""
+    """A parsed line: its parts, and its dates as written, which `date_filter` reads."""
 
     parts: tuple[Part, ...] = ()
     dates: tuple[str, ...] = ()
 
 
 def parse_line(text: str) -> Line:
-    """Read a line of the query language. All plain words together become one part, at the place of the first word.
+    """Read a line of the query language. All plain words become one part, at the position of the first of them.
 
     Raises:
         InputError: the line is empty or too long, or a weight or an id is out of range.
@@ -75,7 +75,7 @@ def parse_line(text: str) -> Line:
 
 
 def parse_query(text: str) -> tuple[Part, ...]:
-    """Read a line without dates: `parse_line` reads all lines.
+    """Read a line without dates; `parse_line` also reads lines with dates.
 
     Raises:
         InputError: as for `parse_line`, or the line has dates.

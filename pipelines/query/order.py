@@ -18,10 +18,10 @@ _ORDER = re.compile(r"(?:`(?P<quoted>(?:[^`]|``)+)`|(?P<plain>[^`]+?))(?::(?P<di
 class Order:
     """An order. `str()` returns text that `parse_order` reads back.
 
-    by: a word or a column. `relevance` is the nearest first; `date` is the column `taken`, and `modified` where that is
-        empty; `name` is the file's name and `path` all of it, both with numbers as numbers and whatever the case.
-    is_column: whether `by` is a column even if it is one of the words.
-    descending: None takes the newest dates first, and everything else from its smallest.
+    by: one of WORDS, or a column. `relevance` puts the nearest first; `date` is the column `taken`, or `modified` where
+        that is empty; `name` is the file name and `path` the whole path, ignoring case and with numbers by value.
+    is_column: whether `by` names a column although it is one of WORDS.
+    descending: None puts the newest dates first and sorts everything else in ascending order.
     """
 
     by: str = RELEVANCE
@@ -39,7 +39,7 @@ class Order:
 
 
 def parse_order(text: str) -> Order:
-    """Read an order. A column that is named like one of the words stands between backticks.
+    """Read an order. A column whose name is one of WORDS is written in backticks.
 
     Raises:
         InputError: the text is not an order.

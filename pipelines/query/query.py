@@ -13,11 +13,11 @@ from ..fields import read_id
 from .filters import Filter
 from .order import RELEVANCE, Order, parse_order
 
-# A path, a URL, a file's bytes, or an image as programs hold it: a Pillow image, an array, a tensor, an open file.
+# A path, a URL, a file's bytes, an open file, or an image in memory: a Pillow image, an array or a tensor.
 ImageSource = Any
 
 MAX_PARTS = 32
-MAX_LIMIT = 16_384  # hits of a query that paging can reach; rows in another order than relevance have no such limit
+MAX_LIMIT = 16_384  # maximum number of hits that paging can reach; a query without parts has no such limit
 BEST = 200
 SMALLEST_WEIGHT, LARGEST_WEIGHT = 0.001, 1000.0
 
@@ -26,7 +26,7 @@ SMALLEST_WEIGHT, LARGEST_WEIGHT = 0.001, 1000.0
 class Part:
     """One part of a query: a text, an image, or the id of an image of the collection.
 
-    weight: its share in the query; a negative weight steers away from the part.
+    weight: the weight of its embedding in the query; a negative weight steers away from the part.
 
     Raises:
         InputError: none or several of the three are given, the text is blank, or the weight is out of range.
@@ -59,20 +59,20 @@ class Part:
 class Query:
     """A query to one collection.
 
-    parts: what to search for. Without any, all images that the filter leaves are hits, without scores; `min_score` and
-        `fold` then mean nothing, and the order of relevance is by `date`, or by `path` in a collection without dates.
+    parts: what to search for. Without parts, all images that match the filter are hits and have no score. `min_score`
+        and `fold` then have no effect, and relevance means `date`, or `path` in a collection without dates.
     limit, offset: return `limit` hits after skipping the first `offset`.
-    filter: only search images whose columns match; a text is read by `parse_filter`.
-    dates: further filters, as `parse_line` finds them in a line: `taken:2019..2021`.
-    order: of the hits, as `parse_order` reads it: `taken:desc`. Other orders than relevance apply to what was found:
-        all images of at least `min_score`, or else the `best` ones. Rows without a value come last.
-    best: how many of the nearest images are put into another order.
+    filter: search only images whose columns match; `parse_filter` reads a text.
+    dates: more filters, as `parse_line` finds them in a line: `taken:2019..2021`.
+    order: the order of the hits, as `parse_order` reads it: `taken:desc`. An order other than relevance sorts all
+        images that score at least `min_score`, or without one the `best` images. Rows without a value come last.
+    best: how many of the nearest images an order other than relevance sorts.
     min_score: leave out hits below this cosine. Off by default: cosines are not comparable between models, nor
         between texts (CLIP: about 0.2 to 0.35 for a good hit) and images (0.7 and more).
-    language: the language of the texts, as `de`; '' tells it from their letters and words.
-    reader: the language of the person who asks; it decides on words that several languages have.
-    fold: fold an image into a better hit, which then counts it, if their cosine is at least this; 0.95 folds
-        resized and recompressed copies. Off by default.
+    language: the language of the texts, for example `de`; '' detects it from their letters and words.
+    reader: the language of the user; it decides about words that several languages share.
+    fold: fold an image into a better hit if their cosine is at least this; the hit counts the images folded into it.
+        0.95 folds resized and recompressed copies. Off by default.
 
     Raises:
         InputError: there is neither a part nor a filter nor an order, there are too many parts, or a number is out of
@@ -115,10 +115,10 @@ class Query:
 
     @property
     def ordering(self) -> Order:
-        """The order, read; '' is relevance.
+        """The parsed order; '' is relevance.
 
         Raises:
-            InputError: it is none.
+            InputError: the text is not an order.
         """
         return parse_order(self.order or RELEVANCE)
 
@@ -135,7 +135,7 @@ class Query:
 
 
 def _id(value: object) -> int | str:
-    """Return an id: a whole number of 64 bits of any type, or a text that a CSV gives."""
+    """Return an id: a 64-bit integer, given in any integer type, or a text from a CSV."""
     shown = read_id(value) if isinstance(value, str) else _whole("an id", value, "a whole number or a text")
     if shown == "" or (isinstance(shown, int) and not -(2**63) <= shown < 2**63):
         raise InputError(f"id:{value} is not an id: a number has 64 bits, and a text is not blank")
@@ -143,7 +143,7 @@ def _id(value: object) -> int | str:
 
 
 def _whole(name: str, value: object, kind: str = "a whole number") -> int:
-    """Return a whole number of any type, NumPy's too, as an int."""
+    """Return an integer of any type, including NumPy's, as an int."""
     if isinstance(value, SupportsIndex) and not isinstance(value, bool):
         with suppress(TypeError):
             return operator.index(value)

@@ -18,7 +18,7 @@ from .column_table import ColumnTable
 
 # Seconds between two checks of whether the rows on a server changed.
 _CHECK_SECONDS = 30.0
-# A request on Milvus Lite waits for changed columns if reading takes fewer seconds; others are read in a thread.
+# Milvus Lite's columns are read again within the request if that takes fewer seconds; all others in a thread.
 _WORTH_WAITING = 0.25
 # The thread reads again only after this many times the duration of the last read.
 _SHARE = 10

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 # Maximum number of text embeddings in memory: 8 MB at 512 float32 each.
 _TEXTS_KEPT = 4_096
-# A sum shorter than this share of its absolute weights is a rounding error: the parts cancel each other out.
+# A sum shorter than this share of the absolute weights is a rounding error: the parts cancel each other out.
 _CANCELLED = 1e-3
 
 
