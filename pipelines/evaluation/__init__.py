@@ -1,1 +1,1 @@
-"""How good is a collection's search? Retrieval figures by labels and captions, and what the index itself loses."""
+"""Measures the search of a collection: retrieval figures by labels and captions, and the loss of the index."""

@@ -1,4 +1,4 @@
-"""The two charts of a report: how well each class is found, and at which rank the first right answer stands."""
+"""The two charts of a report: how well each class is found, and the rank of the first right answer."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from .query_set import Task
 
-# Up to so many classes are drawn; of more, the best and the worst, and those in between are folded.
+# Up to _MAX_OPEN classes are all drawn. Of more, the _ENDS best and worst are drawn and _MAX_FOLDED others folded.
 _MAX_OPEN, _ENDS, _MAX_FOLDED = 40, 15, 500
 _RANKS = (1, 5, 10, 20, 50, 100, 1000)
 
@@ -22,9 +22,9 @@ class Bar(NamedTuple):
 
 
 class Chart(NamedTuple):
-    """Bars: `first` and `last` are drawn, `between` is folded; `left_out` rows are not shown.
+    """The bars of a chart: `first` and `last` are drawn, `between` is folded, and `left_out` rows are not shown.
 
-    zero: labels of the rows whose shares are all 0: they are listed, not drawn.
+    zero: labels of the rows whose shares are all 0; these are listed, not drawn.
     """
 
     first: list[Bar]
@@ -35,7 +35,7 @@ class Chart(NamedTuple):
 
 
 def class_chart(tasks: Sequence[Task | None]) -> Chart:
-    """Return the mAP@10 of each class, the first model's best class first."""
+    """Return the mAP@10 of each class, sorted by the first model, best class first."""
     first = next(task for task in tasks if task is not None)
     order = sorted(first.groups, key=lambda label: (-first.groups[label], label))
     bars = [Bar(label, [task.groups.get(label) if task else None for task in tasks]) for label in order]

@@ -1,4 +1,4 @@
-"""Evaluate a collection, and the same images under other models, by labels and captions."""
+"""Evaluates a collection, and the same images under other models, by labels and captions."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ from .prompts import read_templates
 from .published import find_benchmark
 
 HERE = "here"
-Truths = Mapping[str, GroundTruth]  # by language, '' for whatever the texts are in
+Truths = Mapping[str, GroundTruth]  # by language, '' if none is given
 
 
 def evaluate(settings: Settings, options: EvaluateOptions, on_progress: OnProgress = no_progress) -> list[Evaluation]:
-    """Evaluate the collection; then, for each model of `options.compare`, its images embedded by that model.
+    """Evaluate the collection, then the same images embedded by each model of `options.compare`.
 
-    The collections of the other models are Milvus Lite files in a temporary folder, which is removed afterwards: the
+    The collections of the other models are Milvus Lite files in a temporary folder, which is removed afterwards. The
     user's own Milvus is only read.
 
     Args:
-        on_progress: called with the steps done, their total and what is being done.
+        on_progress: called with the number of steps done, their total and a caption.
 
     Raises:
         InputError: an option or a CSV cannot be used.
@@ -85,7 +85,7 @@ def resolve_models(names: Sequence[str]) -> list[str]:
 
 
 def _in_another_precision(searcher: Searcher) -> bool:
-    """Whether --precision names one in which the collection has no embedding: its own model is then measured in it."""
+    """Whether the collection has no embedding in --precision; its own model is then measured in that precision."""
     stored = searcher.collection.precisions()
     return bool(stored) and searcher.settings.precision not in ("auto", *stored)
 

@@ -1,4 +1,4 @@
-"""Evaluator: the query sets of one collection, made from its ground truth, and the loss of its index."""
+"""Evaluates one collection: query sets made from its ground truth, and the loss of its index."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from .query_set import Corpus, QuerySet, Task, evaluate_queries
 _INDEX_QUERIES = 200
 _TEXTS_AT_ONCE = 64
 
-# Called with the steps done, their total and what is being done.
+# Called with the number of steps done, their total and a caption.
 OnProgress = Callable[[int, int, str], object]
 
 
@@ -50,7 +50,7 @@ class Evaluation:
 
     @property
     def title(self) -> str:
-        """The model for a heading; for a model in a folder, the name of the folder without its parents."""
+        """The model, text model and language for a heading; for a model in a folder, the name of that folder."""
         parts = [os.path.basename(self.model), f"by {self.text_model}" * bool(self.text_model)]
         return " ".join(filter(None, [*parts, f"in {self.language}" * bool(self.language)]))
 
@@ -70,12 +70,12 @@ class Evaluation:
 class Evaluator:
     """Evaluates class names, images and captions as queries.
 
-    Every ranking is exact over all stored vectors, so these figures are the model's; the errors that the index adds
+    Every ranking is exact over all stored vectors, so these figures measure the model. The errors that the index adds
     are measured separately (`index_loss.py`).
 
-    truth: about the images of `table` only.
-    embed_texts: n texts → float32[n, dim], of any length.
-    max_queries: at most so many queries of a kind, drawn with `seed`; 0 asks all.
+    truth: the ground truth, of the images of `table` only.
+    embed_texts: n texts → float32[n, dim], not necessarily of unit length.
+    max_queries: maximum number of queries of each kind, drawn with `seed`; 0 runs all.
     """
 
     table: EmbeddingTable
@@ -153,8 +153,8 @@ class Evaluator:
         """Return each caption as a query; the one image it describes is relevant.
 
         The protocol of Karpathy & Fei-Fei 2015 (§4.1), which the published tables follow (for CLIP: CLIP_benchmark's
-        `zeroshot_retrieval.py`). In the other direction an image has found its caption if any of its captions, among
-        all captions, is in the first k.
+        `zeroshot_retrieval.py`). In the other direction an image succeeds if any of its captions is among the first k
+        of all captions.
         """
         chosen = self._sample(len(self._described))
         images = self._described[chosen]
@@ -181,12 +181,12 @@ class Evaluator:
 
     @cached_property
     def _described(self) -> np.ndarray:
-        """For each caption the row of its image."""
+        """The row of the image of each caption."""
         return np.array([self.table.row_of[caption.id] for caption in self.truth.captions], np.int64)
 
     @cached_property
     def _rows_by_class(self) -> dict[str, np.ndarray]:
-        """Rows of the images of each class, classes sorted."""
+        """The rows of the images of each class, sorted by class."""
         rows: defaultdict[str, list[int]] = defaultdict(list)
         for row, key in enumerate(self.table.ids.tolist()):
             if key in self.truth.labels:

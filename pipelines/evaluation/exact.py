@@ -1,4 +1,4 @@
-"""A collection's embeddings, copied to a file, and exact search over them: what rankings and the index are held to."""
+"""Exact search over a collection's embeddings, copied to a file: the reference for rankings and for the index."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from ..fields import EMBEDDING, ID, PATH
 from ..milvus.collection import Collection
 from .prompts import unit
 
-# Scores held at once: 64 MB of float32 bound the memory, whatever the size of the collection.
+# Maximum number of scores in memory: 64 MB of float32, whatever the size of the collection.
 _SCORES_AT_ONCE = 16_000_000
 _MAX_QUERIES = 1024
-# Vectors multiplied at once: their float64 copy and its scores take less memory than the scores above.
+# Number of vectors multiplied at once: their float64 copy and its scores take less memory than the scores above.
 _ROWS_AT_ONCE = 4096
-# A product of float32 vectors is exact to about 1e-7; scores closer than this are equal.
+# Decimals of a score. A product of float32 vectors is exact to about 1e-7; scores that round alike are equal.
 DECIMALS = 6
 
 
@@ -30,7 +30,7 @@ class EmbeddingTable:
     ids: int64[n].
     paths: where each image is read from.
     labels: the stored label of each image, '' for none.
-    vectors: float32[n, dim] of unit length, memory-mapped: a slice is read when it is used.
+    vectors: float32[n, dim] of unit length, memory-mapped: a slice is read on use.
     """
 
     ids: np.ndarray
@@ -45,9 +45,9 @@ class EmbeddingTable:
 
     @cached_property
     def names(self) -> list[str]:
-        """The path of each image below the folder that all local images share; an address without its query.
+        """The path of each image relative to the folder that all local images share; a URL without its query.
 
-        A report shows these, so that passing it on does not tell where its author keeps files.
+        A report shows these names, so that it does not reveal where its author keeps files.
         """
         folders = [os.path.dirname(path) for path in self.paths if "://" not in path]
         try:
@@ -60,7 +60,7 @@ class EmbeddingTable:
 def _name(path: str, shared: str) -> str:
     if "://" in path:
         return path.partition("?")[0]
-    if os.path.dirname(shared) == shared:  # nothing is shared but the root of the disk
+    if os.path.dirname(shared) == shared:  # only the root of the disk is shared
         return os.path.basename(path)
     return os.path.relpath(path, shared)
 
@@ -68,7 +68,7 @@ def _name(path: str, shared: str) -> str:
 def read_table(
     collection: Collection, folder: Path, label_field: str, on_progress: Callable[[int, int, str], object]
 ) -> EmbeddingTable:
-    """Copy the vectors of a collection into a file in `folder`, some thousand rows in memory at a time.
+    """Copy the vectors of a collection into a file in `folder`, with a few thousand rows in memory at a time.
 
     Args:
         label_field: the field that holds the label; '' reads no labels.
@@ -93,8 +93,8 @@ def read_table(
 def scores_of(queries: np.ndarray, vectors: np.ndarray) -> np.ndarray:
     """Return the cosines of unit vectors, float32[q, n], rounded to `DECIMALS`.
 
-    The product is computed in float64: in float32 its last bit depends on the position of a vector among the others,
-    and equal vectors could be rounded apart.
+    The product is computed in float64. In float32 its last bit depends on the position of a vector among the others,
+    so equal vectors could get different scores.
     """
     wide = queries.astype(np.float64)
     scores = np.empty((len(queries), len(vectors)), np.float32)
@@ -106,7 +106,7 @@ def scores_of(queries: np.ndarray, vectors: np.ndarray) -> np.ndarray:
 
 
 def _slices(queries: int, rows: int) -> Iterator[tuple[slice, slice]]:
-    """Yield pairs of slices, of queries and of rows, that cover all of both and keep the scores in memory few."""
+    """Yield pairs of slices, of queries and of rows, that cover all of both and limit the scores in memory."""
     step = max(1, _SCORES_AT_ONCE // max(1, min(queries, _MAX_QUERIES)))
     for first in range(0, queries, _MAX_QUERIES):
         for start in range(0, rows, step):
@@ -122,7 +122,7 @@ def ranks_of(
         queries: float32[q, dim], unit length.
         vectors: float32[n, dim], unit length; may be memory-mapped.
         relevant: for each query the relevant rows, at least one.
-        excluded: int64[q], for each query a row that is no candidate (itself, in a leave-one-out search).
+        excluded: int64[q], for each query a row that is not a candidate (itself, in a leave-one-out search).
 
     Returns:
         For each query int64[R], ascending from 1. Among equal scores the rows that are not relevant come first.
@@ -135,7 +135,7 @@ def ranks_of(
             skipped = relevant[number] if excluded is None else np.append(relevant[number], excluded[number])
             here = skipped[(skipped >= rows.start) & (skipped < rows.stop)] - rows.start
             line[here] = -np.inf
-            # Each other row is above, or level with, this many of the relevant ones, counted from the lowest.
+            # The score of each other row is at least that of this many relevant rows, counted from the lowest.
             beaten = np.bincount(np.searchsorted(own[number], line, "right"), minlength=own[number].size + 1)
             above[number] += beaten[::-1].cumsum()[::-1][1:]
     return [counts[::-1] + np.arange(1, counts.size + 1) for counts in above]

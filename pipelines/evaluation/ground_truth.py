@@ -27,7 +27,7 @@ class Caption(NamedTuple):
 
 @dataclass
 class GroundTruth:
-    """What is known about the images.
+    """The known labels and captions of images.
 
     labels: class name by image id; an image without a label belongs to no class.
     captions: in the order of the file; an image may have several.
@@ -74,13 +74,13 @@ def read_ground_truths(
     table: EmbeddingTable, collection: Collection, labels: str, label_column: str, captions: str,
     text_columns: Sequence[str],
 ) -> dict[str, GroundTruth]:  # fmt: skip
-    """Read the labels and captions in each language of `text_columns`; without any, those of one: ''.
+    """Read the labels and captions in each language of `text_columns`; without any, read them under the key ''.
 
     Args:
         text_columns: 'en=caption', or several with commas between.
 
     Raises:
-        InputError: as `read_ground_truth`, or a column is nowhere.
+        InputError: as for `read_ground_truth`, or a column with texts does not exist.
     """
     pairs = [pair.partition("=") for pairs in text_columns for pair in pairs.split(",") if pair]
     if not pairs:
@@ -104,13 +104,13 @@ def read_ground_truths(
 
 
 def _columns(path: Path) -> set[str]:
-    """Return the names in the first row of a CSV, by whatever separator."""
+    """Return the names in the first row of a CSV, with any of the separators."""
     first = (next(records(path.expanduser(), "utf-8-sig", separator), (0, []))[1] for separator in ",;\t")
     return {name.strip() for names in first for name in names}
 
 
 def _matched(table: EmbeddingTable, path: Path, column: str, notes: list[str]) -> Iterator[tuple[int, str]]:
-    """Yield image id and text of each row whose image is in the collection; note how many are not."""
+    """Yield image id and text of each row whose image is in the collection; add a note on the other rows."""
     path = path.expanduser()
     by_path = dict(zip(table.paths, table.ids.tolist(), strict=True))
     matched = absent = 0

@@ -1,4 +1,4 @@
-"""What the index loses: approximate search, as the collection is configured, against exact search over its vectors."""
+"""The loss of the index: search as the collection is configured, compared with exact search over its vectors."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .metrics import Estimate, estimate, sample
 from .prompts import EmbedTexts
 
 K = 10
-# Hits of a deep search, rows that the filter leaves at most, and the pages of a paged one.
+# Hits of a deep search, maximum number of rows that match the filter, and number and size of the pages of a paged one.
 DEEP, FILTERED, PAGES, PAGE = 1_000, 1_000, 5, 24
 _MAX_EMBEDDED = 50
 _MAX_REACHING = 50  # queries of the deep, the filtered and the paged searches
@@ -29,10 +29,10 @@ _MAX_REACHING = 50  # queries of the deep, the filtered and the paged searches
 class IndexLoss:
     """What the index loses, and how long a query takes.
 
-    recall: mean over queries of the share of the exact first `k` hits that the index found.
+    recall: mean over queries of the share of the exact first `k` hits that the index finds.
     deep: the same for the first 1,000 hits.
-    filtered: for the first `k` hits among a tenth of the rows, 1,000 at most.
-    paged: for the first 120 hits, page by page; a hit that comes twice counts once.
+    filtered: the same for the first `k` hits, with a filter that a tenth of the rows match, 1,000 at most.
+    paged: the same for the first 120 hits, page by page; a repeated hit counts once.
     search_p50_ms, search_p95_ms: milliseconds of one search, one query at a time.
     embed_p50_ms, embed_p95_ms: milliseconds of embedding one text; None if no text was embedded.
     """
@@ -56,13 +56,13 @@ def measure_index(
 ) -> IndexLoss:  # fmt: skip
     """Search with each query alone, as a user does.
 
-    A hit counts as found if its exact score reaches that of the k-th exact hit: of equally near images either is
-    relevant (the distance criterion of ann-benchmarks, Aumüller, Bernhardsson & Faithfull 2020).
+    A hit counts as found if its exact score reaches that of the k-th exact hit, so that any of several equally near
+    images is relevant (the distance criterion of ann-benchmarks, Aumüller, Bernhardsson & Faithfull 2020).
 
     Args:
         queries: float32[q, dim], unit length.
         texts: the first 50 are embedded one by one to measure the latency.
-        seed: draws the interval, the queries of deep, filtered and paged searches, and the rows of the filter.
+        seed: draws the intervals, the queries of deep, filtered and paged searches, and the rows of the filter.
     """
     k = min(K, len(table.ids))
     collection.search(queries[:1], k)  # the first call opens and loads the collection
@@ -111,7 +111,7 @@ def _ask(collection: Collection, query: np.ndarray, limit: int) -> list[list[Any
 
 
 def _share_found(table: EmbeddingTable, query: np.ndarray, hits: Sequence[Sequence[Any]], exact: np.ndarray) -> float:
-    """Return the share of the exact hits that these reach. `exact`: float32[k] scores, best first."""
+    """Return the share of the exact hits that were found. `exact`: float32[k] scores, best first."""
     rows = [table.row_of[key] for key in dict.fromkeys(hit[0] for hit in hits) if key in table.row_of]
     scores = scores_of(query[None], table.vectors[rows])[0]
     return float(np.count_nonzero(scores >= exact[-1] - 10.0**-DECIMALS) / len(exact))

@@ -1,11 +1,11 @@
 """Retrieval metrics, each computed from the ranks of one query's relevant answers.
 
-A query's `ranks` are the places of its right answers in the whole ranking, ascending from 1: int64[R], R ≥ 1. Every
-formula here is a mean over queries of one number in 0..1, so its interval is a bootstrap over queries.
+A query's `ranks` are the ranks of its right answers in the whole ranking, ascending from 1: int64[R], R ≥ 1. Every
+metric is a mean over queries of one number in 0..1, so its interval is a bootstrap over queries.
 
-Equal scores: a wrong answer comes before a right one (`exact.py` ranks so). The figures are therefore the same in
-every run and for every order of the rows, and a model that gives all images the same score gets the worst rank,
-not a lucky one.
+Among equal scores, wrong answers come before right ones (see `exact.py`). The figures are therefore the same in every
+run and for every order of the rows, and a model that gives all images the same score gets the worst rank, not a lucky
+one.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ class Estimate:
 def recall_at(k: int, ranks: Ranks) -> float:
     """1 if a right answer is among the first k, else 0.
 
-    So "recall@k" is counted in the image-text retrieval tables (Karpathy & Fei-Fei 2015; Radford et al. 2021) and in
-    metric learning (Oh Song et al. 2016); elsewhere it is called hit rate or success@k. It is not the share of *all*
-    right answers, which for a class of 100 images could not pass 0.01 at k = 1.
+    This is "recall@k" in the image-text retrieval tables (Karpathy & Fei-Fei 2015; Radford et al. 2021) and in metric
+    learning (Oh Song et al. 2016); elsewhere it is called hit rate or success@k. It is not the share of *all* right
+    answers, which could not exceed 0.01 for a class of 100 images at k = 1.
     """
     return float(ranks[0] <= k)
 
@@ -43,7 +43,7 @@ def recall_at(k: int, ranks: Ranks) -> float:
 def precision_at(k: int, ranks: Ranks) -> float:
     """Share of right answers among the first k (Manning, Raghavan & Schütze 2008, §8.4).
 
-    The divisor is k even where fewer than k right answers exist.
+    The divisor is k even if fewer than k right answers exist.
     """
     return int(np.searchsorted(ranks, k, "right")) / k
 
@@ -51,7 +51,7 @@ def precision_at(k: int, ranks: Ranks) -> float:
 def average_precision_at(k: int, ranks: Ranks) -> float:
     """Σ over right answers at rank r ≤ k of precision@r, divided by min(k, R).
 
-    So a perfect ranking gives 1 for every number R of right answers, as in the mAP@100 of Google Landmarks v2 (Weyand
+    A perfect ranking thus gives 1 for every number R of right answers, as in the mAP@100 of Google Landmarks v2 (Weyand
     et al. 2020). With k = number of candidates it is the classical average precision (Manning et al. 2008, §8.4).
     """
     within = ranks[ranks <= k]
@@ -82,7 +82,7 @@ CAPTION_METRICS = ("recall@1", "recall@5", "recall@10", "R-precision", "MRR")
 
 
 def per_query(name: str, rankings: Sequence[Ranks]) -> np.ndarray:
-    """One figure for each query: float64[n]."""
+    """The value of a metric for each query: float64[n]."""
     return np.array([METRICS[name](ranks) for ranks in rankings], np.float64)
 
 
@@ -91,7 +91,7 @@ def estimate(values: np.ndarray, groups: np.ndarray | None = None, seed: int = 0
 
     Args:
         groups: int64[n]; queries of one group (the captions of one image, the images of one class) are drawn
-            together, because they succeed and fail together: drawn one by one they would look like more evidence
+            together, because they succeed and fail together. Drawn separately, they would seem to be more evidence
             than they are (cluster bootstrap, Davison & Hinkley 1997, §3.8).
         seed: the same seed gives the same interval.
     """
@@ -112,7 +112,7 @@ def estimate(values: np.ndarray, groups: np.ndarray | None = None, seed: int = 0
 
 
 def sample(count: int, most: int, seed: int) -> np.ndarray:
-    """Draw at most `most` of the numbers below `count` (0 takes all), int64, ascending."""
+    """Draw at most `most` of the numbers below `count` (0 draws all): int64, ascending."""
     if not most or count <= most:
         return np.arange(count)
     return np.sort(np.random.default_rng(seed).choice(count, most, replace=False))

@@ -1,4 +1,4 @@
-"""What an evaluation measures."""
+"""The options of an evaluation."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ..settings import TEMPLATES_HELP, AcceptsPaths, option
 
 @dataclass(frozen=True)
 class EvaluateOptions(AcceptsPaths):
-    """What to measure. The names are those of the options of `image-search evaluate`."""
+    """What to measure. The fields have the names of the options of `image-search evaluate`."""
 
     labels: str = option("", "CSV with id or path, and a label. Default: the labels stored in the collection.")
     label_column: str = option("label", "Column of the CSV, or field of the collection, that holds the label.")

@@ -1,4 +1,4 @@
-"""Prompts: the texts that ask for a class, and the one embedding they become."""
+"""Prompts: the texts that describe a class, combined into one embedding."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from ..errors import InputError
 
 DEFAULT = ("a photo of a {}",)
-# The 80 templates of the ImageNet ensemble, in their order, one a line. Source: `imagenet_templates` in
+# The 80 templates of the ImageNet ensemble, in their order, one per line. Source: `imagenet_templates` in
 # notebooks/Prompt_Engineering_for_ImageNet.ipynb of github.com/openai/CLIP (MIT licence).
 OPENAI_FILE = Path(__file__).with_name("openai_templates.txt")
 
@@ -18,7 +18,7 @@ EmbedTexts = Callable[[Sequence[str]], np.ndarray]
 
 
 def read_templates(value: str) -> tuple[str, ...]:
-    """Return the templates of `--templates`: '' (the default), 'openai', one template, or a file with one a line.
+    """Return the templates of `--templates`: '' (the default), 'openai', one template, or a file with one per line.
 
     Raises:
         InputError: there is no such file, or a template does not hold {} exactly once.

@@ -1,9 +1,9 @@
-"""Published zero-shot retrieval figures of the models, to be compared with one's own.
+"""Published zero-shot retrieval figures of the models, for comparison with measured ones.
 
 The figures are in published.csv, in per cent. Source: `docs/openclip_retrieval_results.csv` of
 github.com/mlfoundations/open_clip, commit 05e7db4, the rows of the registry's weights (`openai`, `laion2b_s34b_b79k`,
 `_b88k` and `_s32b_b82k`, `laion5b_s13b_b90k`, `datacomp_xl_s13b_b90k`): raw captions as queries, no template.
-"text_to_image" is called image retrieval there.
+The source calls "text_to_image" image retrieval.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ class Benchmark:
 
 FLICKR30K = Benchmark("flickr30k", "Flickr30k, 1K test split", 1_000, 5_000)
 COCO = Benchmark("coco", "MS-COCO, 5K test split", 5_000, 25_010)
-# The name that --published takes → the benchmark to compare with. No table of these models on Flickr8k's 1K test split
-# is known to this project (clip-as-service's covers the whole set of 8,000): Flickr30k is the nearest, with images and
-# captions of the same kind and number.
+# The name that --published takes → the benchmark to compare with. This project knows no table of these models on
+# Flickr8k's 1K test split (clip-as-service's covers the whole set of 8,000). Flickr30k is the most similar set, with
+# images and captions of the same kind and number.
 BENCHMARKS = {"flickr30k": FLICKR30K, "coco": COCO, "flickr8k": FLICKR30K}
 
 
 @dataclass(frozen=True)
 class Difference:
-    """One figure and the published one, in per cent; `points` is measured minus published, in percentage points."""
+    """A measured and a published figure, in per cent; `points` is their difference, measured minus published."""
 
     task: str
     metric: str
@@ -76,7 +76,7 @@ def find_benchmark(name: str) -> Benchmark:
     """Return the benchmark for a name that `--published` takes.
 
     Raises:
-        InputError: there is none.
+        InputError: there is no such benchmark.
     """
     if name not in BENCHMARKS:
         raise InputError(f"--published: no figures for '{name}'; there are some for: {', '.join(BENCHMARKS)}")

@@ -1,4 +1,4 @@
-"""Query sets: queries of one kind, their exact rankings and figures, and the queries that went best and worst."""
+"""Query sets: queries of one kind, their exact rankings and figures, and examples of the best and worst queries."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from .exact import ranks_of, top_k
 from .metrics import Estimate, average_precision_at, estimate, per_query
 
-_EXAMPLES = 6  # of the best queries, and as many of the worst
+_EXAMPLES = 6  # maximum number of best queries, and of worst queries
 _HITS_SHOWN = 8
 
 
@@ -39,7 +39,7 @@ class QuerySet:
     relevant: for each query the rows of its relevant candidates, at least one.
     groups: int64[q], queries that succeed and fail together, see `metrics.estimate`.
     labels: the class of each query; empty if there are no classes.
-    excluded: int64[q], the query's own row in the corpus, which is no candidate; None if it has none.
+    excluded: int64[q], the query's own row in the corpus, which is not a candidate; None if queries have no row there.
     """
 
     key: str
@@ -92,7 +92,7 @@ class Task:
 
 
 def evaluate_queries(queries: QuerySet, corpus: Corpus, seed: int) -> Task:
-    """Rank the corpus for each query; `seed` draws the intervals and chooses examples among equals."""
+    """Rank the corpus for each query; `seed` draws the intervals and the examples among equal queries."""
     ranks = ranks_of(queries.vectors, corpus.vectors, queries.relevant, queries.excluded)
     figures = {name: estimate(per_query(name, ranks), queries.groups, seed) for name in queries.metrics}
     precisions = np.array([average_precision_at(10, own) for own in ranks])
@@ -112,7 +112,7 @@ def _mean_by_class(labels: Sequence[str], precisions: np.ndarray) -> dict[str, f
 
 
 def _examples(queries: QuerySet, corpus: Corpus, precisions: np.ndarray, first: np.ndarray, seed: int) -> list[Example]:
-    """Return the best queries, best first, then the worst, worst first; chance decides among equals."""
+    """Return the best queries, best first, then the worst, worst first; equal ones are drawn at random."""
     lots = np.random.default_rng(seed).permutation(first.size)
     order = np.lexsort((lots, first, -precisions))
     best = order[: min(_EXAMPLES, (order.size + 1) // 2)]

@@ -56,7 +56,7 @@ class Report:
 
     @property
     def notes(self) -> list[str]:
-        """What the reader should know, each note once."""
+        """The notes for the reader, without repetitions."""
         notes = [note for evaluation in self.evaluations for note in evaluation.notes]
         if self.published and not self.comparisons:
             notes.append(f"no published figures for {', '.join(self.titles)} on {self.published}")
@@ -71,7 +71,7 @@ class Report:
         return json.dumps(values, ensure_ascii=False, indent=2)
 
     def as_text(self) -> str:
-        """Return tables for a terminal, which are Markdown too."""
+        """Return tables for a terminal, in Markdown."""
         first = self.evaluations[0]
         parts = [f"Collection '{first.collection}': {', '.join(facts(first))}.", "\n".join(summary(first)), INTERVALS]
         for task in first.tasks:
@@ -97,7 +97,7 @@ class Report:
         page = Environment(
             loader=folder, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
         )
-        page.filters.update(percent=lambda share: f"{share * 100:.2f}%")  # as CSS and SVG write it
+        page.filters.update(percent=lambda share: f"{share * 100:.2f}%")  # the form that CSS and SVG need
         examples = [item for evaluation in self.evaluations for task in evaluation.tasks for item in task.examples]
         paths = [path for item in examples for path in (item.path, *(answer.path for answer in item.answers)) if path]
         return page.get_template("report.html.j2").render(
@@ -133,7 +133,7 @@ class Report:
 
 
 def facts(evaluation: Evaluation) -> list[str]:
-    """Return what was measured on: '1,000 images', '100 classes', …"""
+    """Return the numbers of what was measured: '1,000 images', '100 classes', …"""
     return [
         counted(evaluation.images, "image"), counted(evaluation.classes, "class", "classes"),
         counted(evaluation.captions, "caption"),
@@ -168,16 +168,16 @@ def summary(evaluation: Evaluation) -> list[str]:
 
 
 def figure(name: str, estimate: Estimate) -> str:
-    """Return `54.0 % [44.0, 63.0]`; the MRR, which is no share, as `0.540 [0.440, 0.630]`."""
+    """Return `54.0 % [44.0, 63.0]`; the MRR, which is not a share, as `0.540 [0.440, 0.630]`."""
     if name == "MRR":
         return f"{estimate.value:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]"
     return f"{estimate.value * 100:.1f} % [{estimate.low * 100:.1f}, {estimate.high * 100:.1f}]"
 
 
 def thumbnails(paths: Sequence[str], allow_private: bool) -> dict[str, tuple[int, str]]:
-    """Return a number and a small JPEG, a `data:` address, for each image that can be read.
+    """Return a number and a small JPEG, as a `data:` URL, for each image that can be read.
 
-    The JPEG is square, as the model sees the image. The page holds each address once, however often it shows the image.
+    The JPEG is square, as the model sees the image. The page holds each URL once, however often it shows the image.
     """
 
     import cv2
@@ -189,7 +189,7 @@ def thumbnails(paths: Sequence[str], allow_private: bool) -> dict[str, tuple[int
     decode.flush()
     quality = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
     small = [cv2.imencode(".jpg", image, quality)[1].tobytes() if image.size else b"" for image in images]
-    # The page shows the name in the place of an image that cannot be read.
+    # The page shows the name instead of an image that cannot be read.
     return {
         path: (number, "data:image/jpeg;base64," + base64.b64encode(data).decode())
         for number, (path, data) in enumerate(zip(paths, small, strict=True))
@@ -201,7 +201,7 @@ def write_report(path: str, page: str | None) -> None:
     """Write a page to a file. None only checks that a page could be written, before anything is measured.
 
     Raises:
-        InputError: it cannot.
+        InputError: the page cannot be written.
     """
     target = Path(os.path.realpath(Path(path).expanduser()))
     try:
