@@ -1,1 +1,1 @@
-"""From the bytes of an image to pixels, and to a model's input."""
+"""Turns the bytes of an image into pixels, and into a model's input."""

@@ -1,7 +1,7 @@
-"""From an image's file to a smaller one, in a process of its own: a slow or hostile file ends with that process.
+"""Converts images to smaller ones in processes of their own: a slow or hostile file is stopped with its process.
 
-A thread that decodes cannot be ended. Limits by format (`cost.py`) refuse what is known to be slow; the limits on time
-and memory here end what is not.
+A thread that decodes cannot be stopped. The limits by format (`cost.py`) refuse files that are known to be slow; the
+limits on time and memory here stop all others.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ from ..errors import TooLarge, UnreadableImage
 from .fit import Fit, as_fit
 from .worker import LARGEST, Encoded, read_parts, write_parts
 
-# Of the processor: a busy machine refuses no good image. With all else that it takes, a bomb ends within ten seconds.
+# CPU time, so that a busy machine refuses no good image. A decompression bomb is stopped within ten seconds in all.
 SECONDS, MEMORY = 9.0, 2**30  # bytes
-# Where nobody waits for the answer. On one core 12 megapixels of lossless JPEG 2000 take five seconds, and 64 may come.
+# If nobody waits for the answer. On one core 12 megapixels of lossless JPEG 2000 take five seconds, and 64 are allowed.
 PATIENT_SECONDS, PATIENT_MEMORY = 60.0, 2**31
-# So many times as long on the clock. Windows has no clock of the processor that ends a process.
+# Limit on wall-clock time, as a multiple of that on CPU time. Windows cannot end a process after some CPU time.
 _ON_THE_CLOCK = 6 if hasattr(signal, "setitimer") else 1
 _COMPUTED_TOO_LONG = -getattr(signal, "SIGPROF", 0)
 _CODE = "from pipelines.images.worker import work; work(%d)"
 
 
 class Converter:
-    """Decodes and encodes images in a few processes, which start with the first image. Threads can share it.
+    """Decodes and encodes images in a few processes, which start on demand. Threads can share it.
 
     Args:
-        processes: how many images are decoded at the same time.
-        seconds: of the processor that one image may take, and `_ON_THE_CLOCK` times as long in all.
+        processes: maximum number of images decoded at the same time.
+        seconds: CPU time that one image may take; its wall-clock time may be `_ON_THE_CLOCK` times as long.
         memory: bytes that one process may take.
         only_safe: see `decode`.
     """
@@ -58,11 +58,11 @@ class Converter:
 
         Args:
             format_name: PNG, JPEG, WEBP or PPM.
-            box: what it is shrunk to fit into, in pixels.
+            box: maximum width and height in pixels, to which the image is shrunk.
             size, exact, edge: see `decode`.
 
         Raises:
-            UnreadableImage: with the reason; also if it takes more time or memory than an image may.
+            UnreadableImage: with the reason; also if the image takes too much time or memory.
         """
         fit = None if size is None else as_fit(size)
         how = {"exact": exact, "edge": edge, "only_safe": self._only_safe}
@@ -76,14 +76,14 @@ class Converter:
             pass
 
     def close(self) -> None:
-        """End all processes that are idle. The next image starts them again."""
+        """End all idle processes. The next image starts one again."""
         with contextlib.suppress(IndexError):
             while True:
                 self._idle.pop().end()
 
     @contextlib.contextmanager
     def _process(self) -> Iterator[_Process]:
-        """Give the body a process to itself: one that is idle if any is, whatever ended meanwhile; else start one."""
+        """Lend one process to the body: an idle one if there is any, else a new one."""
         with self._places:
             try:
                 process = self._idle.pop()
@@ -100,11 +100,11 @@ class Converter:
 
 
 class _Ended(Exception):
-    """The process ended over an image."""
+    """The process ended while it converted an image."""
 
 
 class _Process:
-    """One process that converts images until it is ended, or its own end of the pipe is closed."""
+    """One process that converts images until it is ended, or its input is closed."""
 
     def __init__(self, memory: int) -> None:
         roots = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
@@ -125,7 +125,7 @@ class _Process:
 
         Raises:
             UnreadableImage: with the reason.
-            _Ended: there is no answer in time, or none at all.
+            _Ended: there was no answer in time, or none at all.
         """
         late = threading.Event()
 
@@ -133,7 +133,7 @@ class _Process:
             late.set()
             self._process.kill()
 
-        seconds = options["seconds"]  # of the processor: see `_end_after`
+        seconds = options["seconds"]  # of CPU time, see `_end_after`
         timer = threading.Timer(seconds * _ON_THE_CLOCK, kill)
         timer.start()
         try:
@@ -153,7 +153,7 @@ class _Process:
         return encoded
 
     def end(self) -> int:
-        """End the process; return its status."""
+        """End the process; return its exit status."""
         self._process.kill()
         for end in (self._input, self._output):
             with contextlib.suppress(OSError):

@@ -1,7 +1,7 @@
-"""What an image costs to decode beyond its pixels, read from its bytes before anything is decoded.
+"""Estimates what an image costs to decode beyond its pixels, from its bytes and before anything is decoded.
 
-Each format has a number that a few bytes can raise at will: the scans of a JPEG, the tiles of a TIFF, the layers of a
-JPEG 2000. A file of 200 KB with 20,000 scans of 121 megapixels holds libjpeg for five minutes.
+Some formats have a number that a few bytes can raise at will: the scans of a JPEG, the tiles of a TIFF, the layers of a
+JPEG 2000. A file of 200 KB with 20,000 scans of 121 megapixels keeps libjpeg busy for five minutes.
 """
 
 from __future__ import annotations
@@ -16,30 +16,30 @@ from ..errors import TooLarge, UnreadableImage
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-# A scan passes over all blocks of the image. Cameras and encoders write one to twelve; 20 over the largest image take
-# about as long as decoding it twice.
+# A scan passes over all blocks of the image. Cameras and encoders write one to twelve; 20 scans of the largest image
+# take about as long as decoding it twice.
 MAX_SCANNED_PIXELS = 20 * 128_000_000
 MAX_SCANS = 1_000
 QUICK_SCANNED_PIXELS = 2 * 128_000_000  # two to three seconds
-# Strips or tiles, and other lists of numbers: Pillow makes a Python number of each when it opens the file.
+# Numbers in one list, such as that of strips or tiles. Pillow makes each a Python number when it opens the file.
 MAX_TIFF_VALUES = 500_000
 MAX_TIFF_DIRECTORIES = 1_000
 # Each layer has a packet for each tile, resolution and component. Encoders write one to fifty layers.
 MAX_JPEG2000_PACKETS = 1_000_000
-# Values may claim all of the file's bytes so many times: Pillow copies them for each tag.
+# How many times the values may claim all of the file's bytes. Pillow copies the bytes for each tag.
 MAX_TIFF_CLAIM = 4
 _TILE_WIDTH, _TILE_HEIGHT = 322, 323
-# All tiles together. Those at the right and below may reach far beyond the image.
+# All tiles together. Tiles at the right and at the bottom may reach far beyond the image.
 MAX_TILED_PIXELS = 4 * 128_000_000
 _PLAIN_TIFF = ("raw", "tiff_lzw", "tiff_adobe_deflate", "packbits")
 _SUBDIRECTORIES = (0x8769, 0x8825, 0xA005)  # EXIF, GPS, interoperability
-_BYTES = (1, 2, 6, 7)  # types of TIFF that stay bytes in Python
+_BYTES = (1, 2, 6, 7)  # TIFF types that stay bytes in Python
 _SIZ = re.compile(rb"\xff\x4f\xff\x51.{4}(.{32})(.{2})", re.DOTALL)
 _COD = re.compile(rb"\xff\x52.{4}(.{2})(?:.)(.)", re.DOTALL)
 
 
 def refuse_costly(data: bytes) -> None:
-    """Refuse a file whose decoding would take far longer than its size in pixels tells.
+    """Refuse a file that would take far longer to decode than its number of pixels suggests.
 
     Raises:
         UnreadableImage: with the number that is too high.
@@ -51,10 +51,10 @@ def refuse_costly(data: bytes) -> None:
 
 
 def scanned_pixels(data: bytes, pixels: int) -> int:
-    """Return how many pixels all scans of a JPEG pass over. Inside a scan no byte 0xff comes before 0xda.
+    """Return the number of pixels that all scans of a JPEG pass over. The data of a scan never holds 0xff 0xda.
 
     Raises:
-        UnreadableImage: they are too many, with the number of scans.
+        UnreadableImage: there are too many, with the number of scans.
     """
     scans = data.count(b"\xff\xda")
     if scans > MAX_SCANS or scans * pixels > max(MAX_SCANNED_PIXELS, 3 * pixels):
@@ -63,10 +63,10 @@ def scanned_pixels(data: bytes, pixels: int) -> int:
 
 
 def refuse_large_tiles(image: Image) -> None:
-    """Refuse an opened TIFF whose tiles reach far beyond the image: 480 KB of them take minutes.
+    """Refuse an opened TIFF whose tiles reach far beyond the image: 480 KB of such tiles take minutes to decode.
 
     Raises:
-        UnreadableImage: with their pixels.
+        TooLarge: with the number of their pixels.
     """
     tags = image.tag_v2  # type: ignore[attr-defined]
     sides = zip(image.size, (tags.get(_TILE_WIDTH, 0), tags.get(_TILE_HEIGHT, 0)), strict=True)
@@ -76,10 +76,10 @@ def refuse_large_tiles(image: Image) -> None:
 
 
 def is_quick(image: Image, scanned: int) -> bool:
-    """Return whether an opened image takes a few seconds at most, because nothing but its pixels decides on that.
+    """Return whether an opened image decodes in a few seconds at most, since the time depends only on its pixels.
 
     Args:
-        scanned: of a JPEG, see `scanned_pixels`.
+        scanned: for a JPEG, see `scanned_pixels`.
     """
     if image.format in ("JPEG", "MPO"):
         return scanned <= QUICK_SCANNED_PIXELS
@@ -91,7 +91,7 @@ def is_quick(image: Image, scanned: int) -> bool:
 
 
 def _check_tiff(data: bytes) -> None:
-    """Follow the directories of a TIFF (TIFF 6.0, section 2) or BigTIFF, those of EXIF and GPS too."""
+    """Follow the directories of a TIFF (TIFF 6.0, section 2) or BigTIFF, including those of EXIF and GPS."""
     order = "<" if data.startswith(b"II") else ">"
     is_big = b"+" in data[2:4]
     number, entry = struct.Struct(order + "IQ"[is_big]), struct.Struct(order + ("HHI", "HHQ")[is_big])
@@ -110,7 +110,7 @@ def _check_tiff(data: bytes) -> None:
         end = start + size * entries.unpack_from(data, position)[0]
         for at in range(start, min(end, len(data) - size + 1), size):
             tag, kind, count = entry.unpack_from(data, at)
-            if kind not in _BYTES and MAX_TIFF_VALUES < count <= len(data):  # more are damage, found later
+            if kind not in _BYTES and MAX_TIFF_VALUES < count <= len(data):  # a larger count is damage, found later
                 raise UnreadableImage(f"too many strips, tiles or other values ({count:,} in tag {tag})")
             claimed += min(count, len(data))
             if tag in _SUBDIRECTORIES:

@@ -1,7 +1,7 @@
-"""From the bytes of an image to RGB pixels by OpenCV, or to a sentence that says why not.
+"""Decodes the bytes of an image to RGB pixels with OpenCV, or raises an error that says why it cannot.
 
-No damaged or hostile file may crash, hang or fill the memory: the header is checked before anything is decoded, a large
-JPEG is shrunk while it is decoded, and Pillow decodes what OpenCV gets wrong (transparency, AVIF, LAB).
+No damaged or hostile file may crash or hang the process or fill its memory: the header is checked before anything is
+decoded, and a large JPEG is shrunk while it is decoded. Pillow decodes what OpenCV gets wrong: transparency, AVIF, LAB.
 """
 
 from __future__ import annotations
@@ -24,38 +24,39 @@ if TYPE_CHECKING:
 
 MAX_PIXELS_DECODED = 128_000_000  # held in memory, 3 bytes each
 STRIP_PIXELS = 4_000_000
-# The modes that OpenCV decodes as exactly as Pillow, and faster.
+# Pillow's modes of the images that OpenCV decodes as exactly as Pillow, and faster.
 OPENCV_MODES = frozenset({"1", "L", "P", "RGB", "CMYK", "YCbCr", "I;16", "I;16B", "I"})
-MAX_PIXELS_SLOW = 4096 * 4096  # where Pillow decodes in Python
-MEMORY_FOR_ONE_IMAGE = 2**30  # bytes, of MAX_PIXELS_DECODED with transparency
-# What Pillow 12 decodes by code with holes that 13 closes (SECURITY.md): the first two always, else what OpenCV leaves.
+MAX_PIXELS_SLOW = 4096 * 4096  # if Pillow decodes in Python
+MEMORY_FOR_ONE_IMAGE = 2**30  # bytes, for MAX_PIXELS_DECODED with transparency
+# Formats that Pillow 12 decodes by code with holes that Pillow 13 closes (SECURITY.md). Pillow decodes all images of
+# the first two, and of the others those that OpenCV does not decode.
 _UNSAFE_IN_PILLOW = ("JPEG2000", "ICNS", "JPEG", "MPO", "TIFF")
 
 
 class SlowImage(Exception):
-    """The image may take long to decode, and only quick ones were asked for."""
+    """The image may take long to decode, and `only_quick` was given."""
 
 
 def decode(
     data: bytes, size: int | Fit | None = None, exact: bool = False, edge: int | None = None, only_quick: bool = False,
     only_safe: bool = False,
 ) -> np.ndarray:  # fmt: skip
-    """Decodes one image, upright (EXIF), transparency over white.
+    """Decodes one image, upright (by its EXIF) and with transparency over white.
 
     Args:
         data: the bytes of the image's file.
         size: a model's square input, or its edge in pixels; the image is then resized and cropped to it.
         exact: never shrink a JPEG while it is decoded.
-        edge: long side, in pixels, below which a whole JPEG is not shrunk while it is decoded.
+        edge: long side, in pixels, below which a JPEG is not shrunk while it is decoded; for calls without `size`.
         only_quick: decode no image that may take long.
-        only_safe: decode none by a decoder with a known hole, as an image of strangers might want.
+        only_safe: use no decoder with a known security hole; for images from strangers.
 
     Returns:
         uint8[height, width, 3] RGB, or uint8[size, size, 3].
 
     Raises:
         UnreadableImage: with the reason.
-        OutOfMemory: the image is good as far as anybody can tell.
+        OutOfMemory: there is too little memory; the image itself may be good.
         SlowImage: see `only_quick`.
     """
     fit = None if size is None else as_fit(size)
@@ -74,7 +75,7 @@ def decode(
 def _decode(
     data: bytes, fit: Fit | None, exact: bool, edge: int | None, only_quick: bool, only_safe: bool, orientation: int = 1
 ) -> np.ndarray:
-    """The image, turned by this orientation where the file names none."""
+    """The image, turned by this orientation if the file has none."""
     if is_raw(data):
         if only_quick:
             raise SlowImage
@@ -108,7 +109,7 @@ def _decode(
 
 
 def decode_pillow(image: Image) -> np.ndarray:
-    """Returns a Pillow image upright as uint8[height, width, 3] RGB, and leaves the image itself as it is.
+    """Returns a Pillow image upright as uint8[height, width, 3] RGB, without changing the image itself.
 
     Raises:
         UnreadableImage: with the reason.
@@ -124,10 +125,10 @@ def decode_pillow(image: Image) -> np.ndarray:
 
 
 def _jpeg_shrink(image: Image, size: int | None, edge: int | None) -> int:
-    """1, 2, 4 or 8: the factor by which libjpeg can shrink the image to no less than twice the requested size.
+    """The factor, 1, 2, 4 or 8, by which libjpeg can shrink the image to no less than twice the requested size.
 
-    Twice the size keeps the result within half a level of the full decode on average (SSIM 0.997). For people to look
-    at, the long side `edge` itself is enough.
+    Twice the size keeps the result within half a level of the full decode on average (SSIM 0.997). For viewing, the
+    long side `edge` itself is enough.
     """
     side, least = (max(image.size), edge) if size is None else (min(image.size), 2 * size)
     if least is None or image.format not in ("JPEG", "MPO"):
@@ -136,20 +137,20 @@ def _jpeg_shrink(image: Image, size: int | None, edge: int | None) -> int:
 
 
 def _pixel_limit(image: Image, shrink: int) -> int:
-    """The most pixels that an image may have to be decoded at 1/shrink of its size."""
+    """Maximum number of pixels of an image that is decoded at 1/shrink of its size."""
     if image.format in HEAVY_FORMATS:
         return MAX_PIXELS_DECODED // 2
     if image.format in ("QOI", "DDS") or (image.format in ("BMP", "DIB") and image.tile[0][0] == "bmp_rle"):  # type: ignore[attr-defined]
         return MAX_PIXELS_SLOW
     if image.format == "WEBP" and (image.mode == "RGBA" or getattr(image, "is_animated", False)):
-        return MAX_PIXELS_DECODED // 3  # libwebp takes 16 bytes a pixel
-    # libjpeg holds all coefficients of a progressive JPEG in full size, even if it shrinks the image.
+        return MAX_PIXELS_DECODED // 3  # libwebp takes 16 bytes per pixel
+    # libjpeg holds all coefficients of a progressive JPEG at full size, even if it shrinks the image.
     return MAX_PIXELS_DECODED if image.info.get("progressive") else MAX_PIXELS_DECODED * shrink**2
 
 
 def _opencv_is_right(image: Image) -> bool:
     if image.format == "TIFF" and orientation_of(image) != 1:
-        return False  # OpenCV turns some of them itself
+        return False  # OpenCV turns some of them upright itself
     return image.format in OPENCV_FORMATS and image.mode in OPENCV_MODES and not image.has_transparency_data
 
 
@@ -182,7 +183,7 @@ def _decode_pillow(image: Image, shrink: int, only_safe: bool = False) -> np.nda
     """uint8[height, width, 3] RGB, as stored (a TIFF: upright, and without its orientation).
 
     Raises:
-        UnreadableImage: Pillow fails, too; or this kind of image is not `only_safe`.
+        UnreadableImage: Pillow fails, too, or `only_safe` excludes this format.
     """
     if only_safe and image.format in _UNSAFE_IN_PILLOW:
         raise UnreadableImage(f"damaged, or a kind of {image.format} that is not searched for: save it as PNG")
@@ -208,11 +209,11 @@ def _decode_jpegxl(data: bytes) -> np.ndarray:
     except UnreadableImage as error:
         if _has_memory():
             raise
-        raise MemoryError from error  # libjxl does not tell
+        raise MemoryError from error  # libjxl does not say that memory is short
 
 
 def _over_white(image: Image) -> np.ndarray:
-    """RGB, transparency laid over white, strip by strip: four copies of a 128-megapixel image would take 3 GB."""
+    """RGB with transparency over white, made in strips: four copies of a 128-megapixel image would take 3 GB."""
     from PIL import Image
 
     width, height = image.size

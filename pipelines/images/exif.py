@@ -1,7 +1,7 @@
-"""EXIF as tags and values, read from its bytes; in these a camera writes down how an image was made.
+"""Reads the tags and values of EXIF, in which a camera records how an image was taken, from its bytes.
 
-Only wanted tags are read, and of a bounded size: Pillow copies what every entry claims, and a few KB of entries can
-claim gigabytes. The layout is that of a TIFF (EXIF 2.32, section 4.6.2), which most RAW files share.
+Only wanted tags of limited size are read: Pillow copies what every entry claims, and a few KB of entries can claim
+gigabytes. The layout is that of a TIFF (EXIF 2.32, section 4.6.2), which most RAW files share.
 """
 
 from __future__ import annotations
@@ -9,13 +9,13 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 
-# A number, a text, or a tuple of several numbers. A fraction without a denominator is NaN.
+# A number, a text, bytes, or a tuple of several numbers. A fraction with the denominator 0 is NaN.
 Value = int | float | str | bytes | tuple[int | float, ...]
 Tags = dict[int, Value]
 
-_EXIF, _GPS = 0x8769, 0x8825  # tags that hold where another directory begins
+_EXIF, _GPS = 0x8769, 0x8825  # tags that hold the offset of another directory
 _TEXT, _FRACTIONS = 2, (5, 10)
-# Type → bytes of a value, and how `struct` reads it: '' stays bytes. A fraction is two numbers.
+# Type → bytes per value, and its format for `struct`; '' stays bytes. A fraction is two numbers.
 _TYPES = {
     1: (1, ""), 2: (1, ""), 3: (2, "H"), 4: (4, "I"), 5: (8, "II"), 6: (1, "b"), 7: (1, ""), 8: (2, "h"), 9: (4, "i"),
     10: (8, "ii"), 11: (4, "f"), 12: (8, "d"), 13: (4, "I"),
@@ -26,10 +26,10 @@ _BIG_TIFF = (b"II+\0", b"MM\0+")
 
 
 def read_exif(data: bytes, wanted: frozenset[int], gps: frozenset[int]) -> tuple[Tags, Tags]:
-    """Return the wanted tags of the first image and of its EXIF directory, and those of its GPS directory.
+    """Return the wanted tags of the first image and its EXIF directory, and those of its GPS directory.
 
     Args:
-        data: EXIF as a file holds it, or a TIFF or RAW. What is damaged in it is left out.
+        data: EXIF as stored in a file, or a TIFF or RAW. Damaged entries are left out.
     """
     if data.startswith(b"Exif\0\0"):
         data = data[6:]
@@ -74,7 +74,7 @@ def _value(raw: bytes, kind: int, form: str) -> Value:
 
 
 def decode_text(raw: bytes) -> str:
-    """Return a text up to its end: UTF-8, as phones and editors write it, else Latin-1."""
+    """Return a text up to its first zero byte, read as UTF-8, which phones and editors write, or else as Latin-1."""
     raw = raw.split(b"\0", 1)[0]
     try:
         return raw.decode()

@@ -1,4 +1,4 @@
-"""How an image becomes the input of a model: settings alone, so that they load at once."""
+"""Describes how an image becomes the input of a model. This module is quick to import."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ class Fit(NamedTuple):
     """How an image becomes the square input of a model, `size` pixels on each side.
 
     squash: scale both sides to `size`, whatever the image's shape, instead of cutting out the square in the middle.
-    bilinear: instead of bicubic.
+    bilinear: resize with bilinear interpolation instead of bicubic.
     """
 
     size: int
@@ -18,5 +18,5 @@ class Fit(NamedTuple):
 
 
 def as_fit(size: int | Fit) -> Fit:
-    """Return a size as CLIP fits images to it; a `Fit` as it is."""
+    """Return how CLIP fits images to a size; return a `Fit` unchanged."""
     return size if isinstance(size, Fit) else Fit(size)

@@ -1,4 +1,4 @@
-"""Formats: opening an image by Pillow without decoding it, or a sentence that says why its file is none."""
+"""Opens an image with Pillow without decoding it, or raises an error that says why a file is not an image."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
 
 MAX_PIXELS_STORED = 256_000_000  # that a header may claim
 MAX_PIXELS_ICON = 2048 * 2048
-# Those that OpenCV decodes as exactly as Pillow, and faster.
+# Formats that OpenCV decodes as exactly as Pillow, and faster.
 OPENCV_FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "TIFF", "PPM")
-# Their decoders take up to 20 bytes a pixel and many seconds.
+# Formats whose decoders take up to 20 bytes per pixel and many seconds.
 HEAVY_FORMATS = ("JPEG2000", "AVIF", "HEIF")
-# Pillow decodes some of these in Python, up to 3 s a megapixel. TGA comes last: nearly anything may be its start.
+# Pillow decodes some of these in Python, in up to 3 s per megapixel. TGA comes last: it may start with nearly anything.
 RARE_FORMATS = ("BMP", "DIB", "PSD", "PCX", "SGI", "QOI", "ICO", "ICNS", "XBM", "DDS", "TGA")
 
 _TEXT = rb"(\xef\xbb\xbf)?[ \t\r\n]*"  # a byte-order mark and spaces
 _UNSUPPORTED = "this format is not supported"
-# A pattern for the first bytes of a file that Pillow does not open → the reason to give. The first that fits counts.
+# A pattern for the first bytes of a file that Pillow does not open → the reason to give. The first match counts.
 _REASONS = {
     _TEXT + rb"<": "markup (HTML, SVG or XML), not an image",
     _TEXT + rb"%PDF": "a PDF, not an image",
@@ -103,10 +103,10 @@ def limit_opencv(threads: int) -> None:
 
 @lru_cache(maxsize=1)
 def _prepare_libraries() -> tuple[str, ...]:
-    """Silences warnings, once a process, and returns the formats this Pillow can open (HEIC with pillow-heif)."""
+    """Silences warnings, once per process, and returns the formats this Pillow can open (HEIC with pillow-heif)."""
     from PIL import Image
 
-    warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")  # of damaged metadata; they name no file
+    warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")  # on damaged metadata; they name no file
     warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # MAX_PIXELS_STORED limits it
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # read when cv2 is first imported
     try:
@@ -121,7 +121,7 @@ def _prepare_libraries() -> tuple[str, ...]:
 
 
 def _check_icon(data: bytes) -> None:
-    """Refuses an icon that holds a huge image: its own header does not tell."""
+    """Refuses an icon that holds a huge image, whose size the icon's own header does not tell."""
     if data.startswith((b"\0\0\1\0", b"icns")):
         for sides in _IN_ICON.findall(data):
             width, height = (int.from_bytes(side, "big") for side in sides)

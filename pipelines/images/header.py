@@ -1,4 +1,4 @@
-"""What a file says beside its pixels: the size of the image, and its metadata as they are stored."""
+"""Reads the header of an image's file: the size of the image, and its metadata as stored."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from .raw import is_raw, raw_size
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-# Of a Canon CR3: the main directory, EXIF's own, that of the GPS.
+# Boxes of a Canon CR3: the main directory, the EXIF directory and the GPS directory.
 _CR3_BOXES = (b"CMT1", b"CMT2", b"CMT4")
-_CR3_SEARCHED = 1 << 20  # bytes
+_CR3_SEARCHED = 1 << 20  # bytes in which to look for them
 
 
 @dataclass
 class Header:
-    """The size is that of the upright image, in pixels.
+    """The size of the upright image, in pixels, and its metadata.
 
-    exif: TIFF directories, one after the other. gps: one more, if a file keeps its GPS apart.
-    iptc: (record, dataset) → a value or several.
+    exif: data in the layout of a TIFF, in one or several parts. gps: another part, if the file stores GPS separately.
+    iptc: (record, dataset) → one value or several.
     """
 
     width: int
@@ -38,7 +38,7 @@ class Header:
 
 
 def read_header(data: bytes) -> Header:
-    """Return what the bytes of an image's file say, without decoding it.
+    """Return the header of an image's file, from its bytes and without decoding it.
 
     Raises:
         UnreadableImage: with the reason.
@@ -60,7 +60,7 @@ def _read_image(image: Image, data: bytes) -> Header:
 
     if image.format == "PNG":
         read_png_chunks(image, data)
-    turned = image.format != "TIFF" and orientation_of(image) >= 5  # of a TIFF, Pillow tells the upright size
+    turned = image.format != "TIFF" and orientation_of(image) >= 5  # Pillow gives the upright size of a TIFF
     width, height = image.size[::-1] if turned else image.size
     exif = data if image.format == "TIFF" else image.info.get("exif", b"")
     iptc = None
@@ -80,12 +80,12 @@ def _read_raw(data: bytes) -> Header:
 
 
 def raw_directories(data: bytes) -> tuple[tuple[bytes, ...], bytes]:
-    """Return where a RAW keeps its EXIF, and its GPS if that is apart."""
-    if data.startswith(b"FUJIFILM"):  # in the preview
+    """Return the EXIF of a RAW, and its GPS if that is stored separately."""
+    if data.startswith(b"FUJIFILM"):  # stored in the preview
         offset, length = struct.unpack_from(">II", data, 84) if len(data) >= 92 else (0, 0)
         preview = data[offset : offset + length]
         return ((open_image(preview).info.get("exif", b"") if preview else b"",), b"")
-    if data[4:12] == b"ftypcrx ":  # in boxes of its own
+    if data[4:12] == b"ftypcrx ":  # stored in separate boxes
         places = [data.find(name, 0, _CR3_SEARCHED) for name in _CR3_BOXES]
         *exif, gps = (data[place + 4 :] if place >= 0 else b"" for place in places)
         return tuple(exif), gps

@@ -1,4 +1,4 @@
-"""The header of a JPEG: opening it by Pillow without its EXIF, and what stands in its segments.
+"""Reads the header of a JPEG: opens it with Pillow but without its EXIF, or reads its segments.
 
 60 KB of EXIF can claim gigabytes, which Pillow copies (see `exif.py`).
 """
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
     from PIL.JpegImagePlugin import JpegImageFile
 
 
-# Markers (ISO/IEC 10918-1, table B.1): frames of Huffman codes, where the pixels start, APP1 and APP13.
+# Markers (ISO/IEC 10918-1, table B.1): frames of Huffman codes, start of scan, APP1 and APP13.
 _FRAMES, _SCAN, _APP1, _APP13 = (0xC0, 0xC1, 0xC2), 0xDA, 0xE1, 0xED
 _NO_LENGTH = (0x00, 0x01, *range(0xD0, 0xDA), 0xFF)
 _EXIF, _XMP = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0"
 
 
 class Segments(NamedTuple):
-    """What stands before a JPEG's pixels: the size of the stored image, and EXIF and XMP as Pillow gives them."""
+    """The data before a JPEG's pixels: the size of the stored image, and EXIF and XMP as Pillow gives them."""
 
     width: int
     height: int
@@ -30,9 +30,9 @@ class Segments(NamedTuple):
 
 
 def read_segments(data: bytes) -> Segments | None:
-    """Return what an ordinary JPEG says, in a quarter of the time of `open_jpeg`.
+    """Read the segments of an ordinary JPEG, in a quarter of the time of `open_jpeg`.
 
-    None for one that needs Pillow: it has IPTC, or is rare or damaged.
+    Return None for a JPEG that needs Pillow because it has IPTC, or is rare or damaged.
     """
     at, size, exif, xmp = 2, (0, 0), b"", b""
     while at + 10 <= len(data) and data[at] == 0xFF:
@@ -49,7 +49,7 @@ def read_segments(data: bytes) -> Segments | None:
             elif part.startswith(_XMP):
                 xmp = part[len(_XMP) :]
         elif kind in _FRAMES:
-            if data[at + 4] != 8 or data[at + 9] not in (1, 3, 4):  # bits of a level, channels
+            if data[at + 4] != 8 or data[at + 9] not in (1, 3, 4):  # bits per level, number of channels
                 return None
             size = (data[at + 7] << 8 | data[at + 8], data[at + 5] << 8 | data[at + 6])
         at = end
@@ -57,7 +57,7 @@ def read_segments(data: bytes) -> Segments | None:
 
 
 def open_jpeg(data: bytes) -> Image:
-    """Opens a JPEG of any size, without decoding it. Raises nearly anything if it is damaged."""
+    """Opens a JPEG of any size, without decoding it. Raises nearly any exception if the file is damaged."""
     return _jpeg_file()(io.BytesIO(data))
 
 

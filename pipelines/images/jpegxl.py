@@ -1,4 +1,4 @@
-"""JPEG XL by imagecodecs (libjxl)."""
+"""Reads JPEG XL with imagecodecs (libjxl)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def is_jpegxl(data: bytes) -> bool:
 
 
 def read_jpegxl(data: bytes, max_pixels: int) -> Image:
-    """Decodes the first image of a JPEG XL, upright, of 8 bits a channel.
+    """Decodes the first image of a JPEG XL, upright, to 8 bits per channel.
 
     Raises:
         UnreadableImage: with the reason.
@@ -53,7 +53,7 @@ def claimed_size(data: bytes) -> tuple[int, int]:
 
 
 def upright_size(data: bytes) -> tuple[int, int]:
-    """Width and height of the image as it is shown (the same, ImageMetadata)."""
+    """Width and height of the image as it is shown (the same standard, ImageMetadata)."""
     width, height, orientation = _read_size_header(data)
     return (height, width) if orientation >= 5 else (width, height)
 
@@ -83,7 +83,7 @@ def _read_size_header(data: bytes) -> tuple[int, int, int]:
 
 
 def read_boxes(data: bytes) -> dict[bytes, bytes]:
-    """The boxes of a container, by their kind; of several of a kind the first. Without a container there are none."""
+    """The boxes of a container by their type, the first of each type; none without a container."""
     found: dict[bytes, bytes] = {}
     if data.startswith(_CONTAINER):
         for kind, start, end in _boxes(data):
@@ -100,7 +100,7 @@ def _find_codestream(data: bytes) -> int:
 
 
 def _boxes(data: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """Kind, start and end of the content of each box."""
+    """Type of each box, and start and end of its content."""
     at = 0
     while at + 8 <= len(data):
         length, kind, header = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8], 8

@@ -1,6 +1,7 @@
-"""What the files know: columns that are read from the header of an image's file, with EXIF, IPTC and XMP.
+"""Columns read from the header of an image's file: its size, and values from EXIF, IPTC and XMP.
 
-Where several say the same, XMP and then IPTC count for texts and the rating, which editors write, EXIF for the rest.
+If several of these hold a value, XMP and then IPTC win for texts and the rating, which editors write. EXIF wins for the
+rest.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from .header import Header, read_header
 from .place import nearest_place
 from .xmp import Properties, read_xmp
 
-# In the order in which they are shown. `modified` is the file's own time, which its bytes do not tell.
+# In the order in which they are shown. `modified` is the file's modification time, which its bytes do not hold.
 COLUMNS: dict[str, FieldType] = {
     "width": FieldType.INT, "height": FieldType.INT, "taken": FieldType.DATE, "taken_offset": FieldType.TEXT,
     "modified": FieldType.DATE, "camera": FieldType.TEXT, "lens": FieldType.TEXT, "rating": FieldType.INT,
@@ -27,7 +28,7 @@ COLUMNS: dict[str, FieldType] = {
 }  # fmt: skip
 MODIFIED, PLACE = "modified", "place"
 
-# EXIF tags (EXIF 2.32, tables 4 to 15), and those that Windows writes.
+# EXIF tags (EXIF 2.32, tables 4 to 15), and tags that Windows writes.
 _DESCRIPTION, _MAKE, _MODEL, _RATING, _LENS = 0x010E, 0x010F, 0x0110, 0x4746, 0xA434
 _TAKEN, _FRACTION, _OFFSET = 0x9003, 0x9291, 0x9011
 _WINDOWS_TITLE, _WINDOWS_KEYWORDS, _WINDOWS_COMMENT = 0x9C9B, 0x9C9E, 0x9C9C
@@ -35,7 +36,7 @@ _TAGS = frozenset(
     {_DESCRIPTION, _MAKE, _MODEL, _RATING, _LENS, _TAKEN, _FRACTION, _OFFSET}
     | {_WINDOWS_TITLE, _WINDOWS_KEYWORDS, _WINDOWS_COMMENT}
 )
-_LATITUDE, _LONGITUDE = (1, 2), (3, 4)  # GPS tags: the letter of the side, and degrees, minutes, seconds
+_LATITUDE, _LONGITUDE = (1, 2), (3, 4)  # GPS tags: the letter (N, S, E or W), and degrees, minutes, seconds
 _GPS_TAGS = frozenset({*_LATITUDE, *_LONGITUDE})
 _IPTC_TITLE, _IPTC_KEYWORDS, _IPTC_DESCRIPTION = (2, 5), (2, 25), (2, 120)
 
@@ -47,7 +48,7 @@ _XMP_COORDINATE = re.compile(r"(\d+),(\d+(?:\.\d+)?)(?:,(\d+(?:\.\d+)?))?([NSEW]
 
 
 def read_metadata(data: bytes, names: Iterable[str] = COLUMNS) -> dict[str, Any]:
-    """Return the columns that the bytes of an image's file tell; those that it does not tell are left out.
+    """Return the columns that the bytes of an image's file hold; columns without a value are left out.
 
     Raises:
         UnreadableImage: the header cannot be read.
@@ -57,7 +58,7 @@ def read_metadata(data: bytes, names: Iterable[str] = COLUMNS) -> dict[str, Any]
 
 
 def local_time(nanoseconds: int) -> int | None:
-    """Return a time since 1970 (UTC) as a date is stored, by this machine's clock on the wall, to the second."""
+    """Return a time since 1970 (UTC) as this machine's local time, in milliseconds but cut to the second."""
     try:
         moment = datetime.fromtimestamp(nanoseconds // 1_000_000_000)
     except (ValueError, OverflowError, OSError):
@@ -88,7 +89,7 @@ def _read(header: Header) -> dict[str, Any]:
 
 
 def _taken(tags: Tags, xmp: Properties) -> tuple[int | None, str]:
-    """When the image was taken by the clock on the wall, and that clock's offset from UTC."""
+    """The local time at which the image was taken, and its offset from UTC."""
     date, fraction, offset = (_clean(tags.get(tag)) for tag in (_TAKEN, _FRACTION, _OFFSET))
     texts = [f"{date}.{fraction}" if fraction.isdecimal() else date]
     texts += [_first(xmp, "exif:DateTimeOriginal"), _first(xmp, "photoshop:DateCreated")]
@@ -106,12 +107,12 @@ def _zone(text: str) -> str:
 
 
 def _latest() -> int:
-    """Tomorrow: nothing was taken later than that, wherever it was taken."""
+    """This time tomorrow. No image was taken later, whatever its time zone."""
     return (datetime.now() - datetime(1970, 1, 1) + timedelta(days=1)) // timedelta(milliseconds=1)
 
 
 def _camera(tags: Tags, xmp: Properties) -> str:
-    """Make and model, the make once: `Canon EOS 40D`, `NIKON D70`."""
+    """Make and model, with the make only once: `Canon EOS 40D`, `NIKON D70`."""
     make = _clean(tags.get(_MAKE)) or _first(xmp, "tiff:Make")
     model = _clean(tags.get(_MODEL)) or _first(xmp, "tiff:Model")
     first = make.partition(" ")[0].casefold()
@@ -124,7 +125,7 @@ def _lens(tags: Tags, xmp: Properties) -> str:
 
 
 def _rating(tags: Tags, xmp: Properties) -> int | None:
-    """Stars, 0 to 5, or -1 for an image that was rejected."""
+    """Stars, 0 to 5, or -1 for a rejected image."""
     text = _first(xmp, "xmp:Rating")
     try:
         rating: Value | None = float(text) if text else tags.get(_RATING)
@@ -159,7 +160,7 @@ def _position(gps: Tags, xmp: Properties) -> tuple[float, float] | None:
     if latitude is None or longitude is None:
         latitude = _xmp_coordinate(_first(xmp, "exif:GPSLatitude"), "NS", 90)
         longitude = _xmp_coordinate(_first(xmp, "exif:GPSLongitude"), "EW", 180)
-    if latitude is None or longitude is None or latitude == longitude == 0:  # what a receiver without a fix writes
+    if latitude is None or longitude is None or latitude == longitude == 0:  # 0, 0 without a fix
         return None
     return latitude, longitude
 
@@ -186,7 +187,7 @@ def _degrees(parts: list[float] | list[int | float], side: str, sides: str, most
 
 
 def _first(xmp: Properties, *names: str) -> str:
-    """The first value of the first of some properties that is there."""
+    """The first value of the first property that exists; '' if none does."""
     for name in names:
         if name in xmp:
             return _clean(xmp[name][0])
@@ -194,7 +195,7 @@ def _first(xmp: Properties, *names: str) -> str:
 
 
 def _clean(value: object) -> str:
-    """A text without what cannot be stored or shown; '' for anything else. Windows writes UTF-16."""
+    """A text without unprintable characters; '' for other types. Bytes are UTF-16, which Windows writes."""
     if isinstance(value, bytes):
         value = value.decode("utf-16-le", errors="replace")
     if not isinstance(value, str):

@@ -1,4 +1,4 @@
-"""Which way up an image is to be shown: EXIF's orientation, else XMP's, wherever a file keeps them."""
+"""Finds the orientation of an image in EXIF, or else in XMP, wherever a file stores them, and turns it upright."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 _TAG = 0x0112
 _WANTED = frozenset({_TAG})
-# Orientation → how `cv2.flip` turns the image upright; those from 5 on are transposed first (EXIF 2.32, page 37).
+# Orientation → code for `cv2.flip` to turn the image upright; 5 to 8 are transposed first (EXIF 2.32, page 37).
 _FLIPS = {2: 1, 3: -1, 4: 0, 6: 1, 7: -1, 8: 0}
 _IN_XMP = re.compile(rb'tiff:Orientation(?:="|>)([0-9])')
 _METADATA_CHUNKS = (b"eXIf", b"tEXt", b"zTXt", b"iTXt")
@@ -23,7 +23,7 @@ _IEND = b"\0\0\0\0IEND\xaeB`\x82"
 
 
 def orientation_of(image: Image, default: int = 1) -> int:
-    """The orientation of an opened image, 1 (upright) to 8; the default where it is missing, illegal or damaged."""
+    """The orientation of an opened image, 1 (upright) to 8; the default if it is missing, illegal or damaged."""
     try:
         value = _read_value(image)
     except MemoryError:
@@ -34,18 +34,18 @@ def orientation_of(image: Image, default: int = 1) -> int:
 
 
 def orientation_in(exif: bytes, xmp: bytes) -> int:
-    """The orientation that EXIF, or else XMP, tells, 1 to 8; 1 where there is none."""
+    """The orientation in EXIF, or else in XMP, 1 to 8; 1 if there is none."""
     return _checked(_find(exif, xmp), 1)
 
 
 def _checked(value: object, default: int) -> int:
-    if isinstance(value, (bytes, tuple)) and value:  # of the type BYTE, or several values
+    if isinstance(value, (bytes, tuple)) and value:  # stored as the type BYTE, or as several values
         value = value[0]
     return int(value) if isinstance(value, int) and 1 <= value <= 8 else default
 
 
 def _read_value(image: Image) -> object:
-    if image.format == "TIFF":  # its directories were checked, and Pillow takes the tag away when it turns the image
+    if image.format == "TIFF":  # its directories were checked, and Pillow removes the tag when it turns the image
         return image.getexif().get(_TAG)
     _decode_raw_profiles(image)
     return _find(image.info.get("exif", b""), image.info.get("xmp", b""))
@@ -69,7 +69,7 @@ def turn_upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
 
 
 def read_png_chunks(image: Image, data: bytes) -> bool:
-    """Adds to image.info the metadata that stands behind a PNG's pixels.
+    """Adds to image.info the metadata that comes after a PNG's pixels.
 
     Returns:
         False if a chunk claims to be longer than the file: OpenCV would allocate up to 4 GB for it.
@@ -87,7 +87,7 @@ def read_png_chunks(image: Image, data: bytes) -> bool:
 
 
 def _read_late_chunks(image: Image, metadata: bytes) -> None:
-    """Reads a PNG that has a header and metadata, but no pixels."""
+    """Adds to image.info the metadata of a PNG that has a header and metadata, but no pixels."""
     from PIL import PngImagePlugin
 
     try:
@@ -100,7 +100,7 @@ def _read_late_chunks(image: Image, metadata: bytes) -> None:
 
 
 def _decode_raw_profiles(image: Image) -> None:
-    """Decodes what older versions of ImageMagick write into a PNG."""
+    """Decodes the EXIF and XMP that older versions of ImageMagick write into a PNG."""
     for name, key in (
         ("Raw profile type exif", "exif"),
         ("Raw profile type APP1", "exif"),

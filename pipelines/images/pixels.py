@@ -1,4 +1,4 @@
-"""Images as Python programs hold them (Pillow, NumPy, PyTorch, open files), as a file's bytes or as RGB pixels."""
+"""Converts images in a Python program (Pillow, NumPy, PyTorch, open files) to a file's bytes or to RGB pixels."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _CHANNELS = (1, 3, 4)
 
 
 def read_object(image: Any) -> str | os.PathLike[str] | bytes | np.ndarray:
-    """Return a path, a URL or a file's bytes as they are, and any other image as uint8[height, width, 3] RGB.
+    """Return a path, a URL or bytes unchanged, an open file as bytes, and others as uint8[height, width, 3] RGB.
 
     Args:
         image: a path, a URL, bytes, an open binary file, a Pillow image, or an array or tensor [height, width] or
-            [height, width, 3 or 4], of 0 to 255 or 0 to 1; PyTorch's order [3, height, width] is recognised.
+            [height, width, 3 or 4], with values from 0 to 255 or 0 to 1; PyTorch's [3, height, width] is recognised.
 
     Raises:
         UnreadableImage: it is none of these.
@@ -45,7 +45,7 @@ def read_object(image: Any) -> str | os.PathLike[str] | bytes | np.ndarray:
 
 def _read_open_file(file: Any) -> bytes:
     try:
-        if file.seekable():  # it may have been written a moment ago
+        if file.seekable():  # its position is at the end if it was just written
             file.seek(0)
         data = file.read(MAX_BYTES + 1)
     except (OSError, ValueError, AttributeError) as error:
@@ -68,14 +68,14 @@ def _to_rgb(array: np.ndarray, is_tensor: bool) -> np.ndarray:
     if array.ndim != 3 or array.shape[2] not in _CHANNELS or not array.size:
         raise UnreadableImage(f"an array must be [height, width] or [height, width, 3], not {kind}")
     levels = _to_levels(array, kind)
-    if levels.shape[2] == 4:  # over white, as files are
+    if levels.shape[2] == 4:  # over white, as in files
         alpha = levels[..., 3:].astype(np.float32) / 255
         levels = np.rint(levels[..., :3] * alpha + 255 * (1 - alpha)).astype(np.uint8)
-    return np.array(np.broadcast_to(levels, (*levels.shape[:2], 3)), order="C")  # PyTorch warns of a read-only one
+    return np.array(np.broadcast_to(levels, (*levels.shape[:2], 3)), order="C")  # PyTorch warns of read-only arrays
 
 
 def _to_levels(array: np.ndarray, kind: str) -> np.ndarray:
-    """Return levels of 0 to 255, uint8. Fractions and booleans up to 1 are shares of white."""
+    """Return levels of 0 to 255, uint8. Booleans, and floats of at most 1, are shares of white."""
     if array.dtype == np.uint8:
         return array
     if array.dtype == np.uint16:

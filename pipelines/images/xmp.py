@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from xml.etree import ElementTree
 
-Properties = dict[str, list[str]]  # such as `dc:subject` → the keywords
+Properties = dict[str, list[str]]  # for example `dc:subject` → the keywords
 
 _NAMESPACES = {
     "dc": "http://purl.org/dc/elements/1.1/",
@@ -17,24 +17,24 @@ _NAMESPACES = {
 }
 _RDF = "{http://www.w3.org/1999/02/22-rdf-syntax-ns#}"
 _LANGUAGE = "{http://www.w3.org/XML/1998/namespace}lang"
-MAX_BYTES = 1 << 20  # lists of edits and masks can be longer; what is read here is not
+MAX_BYTES = 1 << 20  # larger XMP, with long lists of edits and masks, is not read
 
 
 class _NoDoctype(ElementTree.TreeBuilder):
-    """XMP has no document type, and one could make a short file long."""
+    """Refuses a document type: XMP has none, and it could expand a short file into a long text."""
 
     def doctype(self, name: str, pubid: str | None, system: str | None) -> None:
         raise ElementTree.ParseError("XMP with a document type")
 
 
 def read_xmp(data: bytes) -> Properties:
-    """Return the properties, none of damaged XMP. Of a text in several languages the default one comes first."""
+    """Return the properties; none if the XMP is damaged. The default language of a text comes first."""
     start, end = data.find(b"<"), data.rfind(b">")
     if not 0 <= start < end or len(data) > MAX_BYTES:
         return {}
     try:
         root = ElementTree.fromstring(data[start : end + 1], ElementTree.XMLParser(target=_NoDoctype()))
-    except (ElementTree.ParseError, ValueError, LookupError):  # also an encoding that is not known
+    except (ElementTree.ParseError, ValueError, LookupError):  # also an unknown encoding
         return {}
     found: Properties = {}
     for description in root.iter(f"{_RDF}Description"):
