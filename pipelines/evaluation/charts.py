@@ -9,7 +9,7 @@ import numpy as np
 
 from .query_set import Task
 
-# Up to _MAX_OPEN classes are all drawn. Of more, the _ENDS best and worst are drawn and _MAX_FOLDED others folded.
+# Up to _MAX_OPEN classes are all drawn. With more, the _ENDS best and worst are drawn, and _MAX_FOLDED are folded.
 _MAX_OPEN, _ENDS, _MAX_FOLDED = 40, 15, 500
 _RANKS = (1, 5, 10, 20, 50, 100, 1000)
 

@@ -150,7 +150,7 @@ class Evaluator:
         return Corpus(np.concatenate(parts), texts)
 
     def captions_to_images(self, captions: Corpus) -> QuerySet:
-        """Return each caption as a query; the one image it describes is relevant.
+        """Return each caption as a query; the image that it describes is relevant.
 
         The protocol of Karpathy & Fei-Fei 2015 (§4.1), which the published tables follow (for CLIP: CLIP_benchmark's
         `zeroshot_retrieval.py`). In the other direction an image succeeds if any of its captions is among the first k

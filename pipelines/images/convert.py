@@ -23,9 +23,9 @@ from ..errors import TooLarge, UnreadableImage
 from .fit import Fit, as_fit
 from .worker import LARGEST, Encoded, read_parts, write_parts
 
-# CPU time, so that a busy machine refuses no good image. A decompression bomb is stopped within ten seconds in all.
+# Seconds of CPU time, so that a busy machine refuses no good image. With all overhead, a bomb ends within ten seconds.
 SECONDS, MEMORY = 9.0, 2**30  # bytes
-# If nobody waits for the answer. On one core 12 megapixels of lossless JPEG 2000 take five seconds, and 64 are allowed.
+# Limits for background work. On one core 12 megapixels of lossless JPEG 2000 take five seconds, and 64 are allowed.
 PATIENT_SECONDS, PATIENT_MEMORY = 60.0, 2**31
 # Limit on wall-clock time, as a multiple of that on CPU time. Windows cannot end a process after some CPU time.
 _ON_THE_CLOCK = 6 if hasattr(signal, "setitimer") else 1

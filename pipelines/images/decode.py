@@ -28,8 +28,8 @@ STRIP_PIXELS = 4_000_000
 OPENCV_MODES = frozenset({"1", "L", "P", "RGB", "CMYK", "YCbCr", "I;16", "I;16B", "I"})
 MAX_PIXELS_SLOW = 4096 * 4096  # if Pillow decodes in Python
 MEMORY_FOR_ONE_IMAGE = 2**30  # bytes, for MAX_PIXELS_DECODED with transparency
-# Formats that Pillow 12 decodes by code with holes that Pillow 13 closes (SECURITY.md). Pillow decodes all images of
-# the first two, and of the others those that OpenCV does not decode.
+# Formats whose decoders in Pillow 12 have security holes that Pillow 13 closes (SECURITY.md). Pillow always decodes
+# the first two, and the others only if OpenCV does not.
 _UNSAFE_IN_PILLOW = ("JPEG2000", "ICNS", "JPEG", "MPO", "TIFF")
 
 

@@ -1,4 +1,4 @@
-"""XMP: what image editors write about an image, as XML (ISO 16684-1)."""
+"""Reads XMP, the XML that image editors write about an image (ISO 16684-1)."""
 
 from __future__ import annotations
 

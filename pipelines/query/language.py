@@ -3,7 +3,7 @@
 | written | means |
 | --- | --- |
 | `white dog on a beach` | these words, as one text |
-| `beach -people` | like the beach, and unlike people |
+| `beach -people` | near the beach, and away from people |
 | `beach -"many people"` | the same with several words |
 | `beach +sunset` | two texts, embedded separately and added; `+"red sunset"` for several words |
 | `beach 2*sunset`, `-0.5*people` | with weights (without one it is 1) |
