@@ -1,13 +1,13 @@
 """Milvus Lite without its loops over every primary key, and with one copy of the vectors in memory.
 
-Milvus Lite 3.2 looks at every primary key in Python for each search, query and count, to find the newest version of
-each row and whether it was deleted; and it holds the vectors twice, in its index and in the segment. `live_rows`
-computes the first once for all readers, `reads` are the functions that walked the keys, and `segment` reads vectors
-from their file when they are asked for. `exact` searches where nothing may be missed, with the help of `codes`.
+Milvus Lite 3.2 walks every primary key in Python for each search, query and count, to find the newest version of each
+row and whether it was deleted. It also holds the vectors twice: in its index and in the segment. `live_rows` finds the
+live rows once for all readers, `reads` replaces the functions that walked the keys, and `segment` reads vectors from
+their file when they are needed. `exact` searches indexes that must not miss a row, with the help of `codes`.
 
-`apply` replaces the functions of the installed Milvus Lite. It does so only for versions it was compared with
-(`tests/milvus/test_lite_fast_path.py` does, on random histories); any other version works untouched. The same change is
-proposed upstream, see `docs/upstream/milvus-lite.md`.
+`apply` replaces the functions of the installed Milvus Lite. It does so only for versions that it was compared with
+(`tests/milvus/test_lite_fast_path.py` does this on random histories); any other version stays as it is. The same change
+is proposed upstream, see `docs/upstream/milvus-lite.md`.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ if TYPE_CHECKING:
 
 KNOWN_VERSIONS = frozenset({"3.2.2"})
 
-# The functions that were replaced, by name: they serve what the replacements do not cover.
+# The original functions, by name. They handle what the replacements do not cover.
 untouched: dict[str, Callable[..., Any]] = {}
 _lock = threading.Lock()
 
 
 def apply() -> bool:
-    """Replaces Milvus Lite's slow functions, once a process; returns False if its version is not a known one.
+    """Replace Milvus Lite's slow functions, once per process. Return False if its version is not a known one.
 
-    Collections that are open already keep the untouched functions.
+    Collections that are already open still use the original functions.
     """
     if metadata.version("milvus-lite") not in KNOWN_VERSIONS:
         return False
@@ -41,7 +41,7 @@ def apply() -> bool:
 
 
 def read_columns(collection: Any, names: list[str]) -> list[pa.Table] | None:
-    """Return whole columns of a collection of Milvus Lite, in parts; None where its functions are not replaced."""
+    """Return whole columns of a Milvus Lite collection, in parts; None if its functions are not replaced."""
     from . import reads
 
     return reads.read_columns(collection, names) if untouched else None

@@ -1,7 +1,7 @@
-"""One byte for each number of a block's vectors: they name the rows that are worth comparing.
+"""int8 codes of a block's vectors, which select the rows that are worth comparing.
 
-A search for one embedding takes as long as reading what it compares, so a quarter of the bytes take a quarter of the
-time. Of many embeddings a processor with AVX512-VNNI multiplies matrices of bytes, five times as fast as floats.
+A search for one embedding takes as long as reading what it compares, so a quarter of the bytes takes a quarter of the
+time. For many embeddings, a processor with AVX512-VNNI multiplies int8 matrices five times as fast as float matrices.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ import faiss
 import numpy as np
 from numpy._core._multiarray_umath import __cpu_features__
 
-# PyTorch multiplies bytes elsewhere, too, but one after the other.
+# Without VNNI, PyTorch also multiplies int8 matrices, but one element at a time.
 HAS_VNNI: bool = __cpu_features__.get("AVX512VNNI", False)
-# faiss compares one embedding after the other. Of more, a matrix product of floats is sooner done.
+# Maximum number of queries; for more, a float matrix product is faster. faiss compares codes with one query at a time.
 _MOST_BY_FAISS, _MOST_BY_VNNI = 19, 256
-_LARGEST = 127  # of an int8, as codes are
-# What rounding adds to the product of two vectors of length 1 and 1,024 float32.
+_LARGEST = 127  # the largest int8 code
+# Rounding error of the product of two float32 vectors of length 1 and 1,024 dimensions.
 _ROUNDING = 1e-5
-# Rows are compared in groups first: the largest of each says which product the best rows have at least.
+# Rows per group. The largest products of the groups give a lower bound for the products of the best rows.
 _GROUP = 16
-# Codes are made of so many rows at once: of all of a block the heap would keep 450 MB behind a million rows.
+# Codes are computed in chunks of this many rows. Whole blocks left 450 MB of freed heap behind for a million rows.
 _ROWS_AT_ONCE = 1_024
 _NO_ROW = np.iinfo(np.int32).min
 
@@ -30,7 +30,7 @@ _own = threading.local()
 
 
 class Candidates(NamedTuple):
-    """Pairs of a query and a row, by query, their products, and one for each query that no other row exceeds."""
+    """Pairs of a query and a row, sorted by query, their products, and per query a bound for all other products."""
 
     queries: np.ndarray  # int64[pairs]
     rows: np.ndarray  # int64[pairs]
@@ -42,21 +42,21 @@ class Products(Protocol):
     """Finds the rows whose codes have the largest products with queries."""
 
     most_queries: int
-    rows_each: int  # for each candidate, the least rows of a block
+    rows_each: int  # minimum number of rows in a block for each candidate
     takes_masks: bool
 
     def candidates(self, queries: np.ndarray, most: int, mask: np.ndarray | None) -> Candidates | None:
-        """float32[n, dim] of whole numbers → at least `most` rows for each; None if they would be far more."""
+        """Whole numbers, float32[n, dim] → at least `most` rows for each query; None if there would be far more."""
         ...
 
 
 class Codes:
     """Codes of float32[rows, dim], whose rows have length 1.
 
-    A vector is `mean + step * code + step * rest`, number by number, and a query `q` times `step` is
-    `scale * rounded + other`, with code and rounded of int8. So the product of the two is
-    `q·mean + scale * rounded·code` up to `|q * step| |rest| + |other| |code|` (Cauchy-Schwarz), which is about 0.02.
-    Rows whose products can be among the largest are compared by their vectors.
+    A vector is `mean + step * code + step * rest`, element by element. A query `q` times `step` is
+    `scale * rounded + other`. `code` and `rounded` are int8. The product of query and vector is therefore
+    `q·mean + scale * rounded·code`, with an error of at most `|q * step| |rest| + |other| |code|` (Cauchy-Schwarz),
+    about 0.02. Rows whose products can be among the largest are compared by their vectors.
     """
 
     def __init__(self, vectors: np.ndarray, has_vnni: bool = HAS_VNNI) -> None:
@@ -79,7 +79,7 @@ class Codes:
         return self._products.takes_masks
 
     def takes(self, queries: int, most: int, mask: np.ndarray | None) -> bool:
-        """Whether codes are the quickest for so many queries, rows of each, and the rows of a mask."""
+        """Whether codes are the fastest way to find `most` rows for each of the queries among the rows of a mask."""
         rows = len(self._vectors)
         if mask is not None:
             rows = int(mask.sum()) if self.takes_masks else 0
@@ -91,11 +91,12 @@ class Codes:
         """Compare the `most` rows that seem nearest to each query: float32[n, dim] of length 1.
 
         Args:
-            floor: float32[n], a product that `top_k` rows of any block reach; rows that do not are left out. Raised.
+            floor: float32[n], the product that `top_k` rows of some block reach. Rows that cannot reach it are left
+                out. This search raises it in place.
 
         Returns:
-            Rows, int64[n, top_k], -1 behind the last one, their products, largest first, and whether no others of this
-            block are among the nearest ones of all, bool[n].
+            Rows, int64[n, top_k], -1 after the last one; their products, largest first; and, as bool[n], whether no
+            other row of this block can be among the nearest of all blocks.
         """
         weighted = queries * self._step
         scale = np.maximum(np.abs(weighted).max(axis=1) / _LARGEST, np.finfo(np.float32).tiny)
@@ -116,7 +117,7 @@ class Codes:
 def _best(
     vectors: np.ndarray, queries: np.ndarray, numbers: np.ndarray, rows: np.ndarray, top_k: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Compare pairs of a query and a row, by query; return the best rows, int64[n, top_k], and their products."""
+    """Compare (query, row) pairs, sorted by query; return the best rows, int64[n, top_k], and their products."""
     scores = np.einsum("nd,nd->n", vectors[rows], queries[numbers])
     order = np.append(np.lexsort((rows, -scores, numbers)), len(rows))
     starts, ends = np.searchsorted(numbers, [np.arange(len(queries)), np.arange(1, len(queries) + 1)])
@@ -126,7 +127,7 @@ def _best(
 
 
 class FaissProducts:
-    """By faiss, on every processor."""
+    """Products of codes by faiss, on any processor."""
 
     most_queries, rows_each, takes_masks = _MOST_BY_FAISS, 4, False
 
@@ -144,12 +145,12 @@ class FaissProducts:
 
 
 class VnniProducts:
-    """By matrix products of bytes, as PyTorch computes them on a processor with AVX512-VNNI."""
+    """Products of codes as int8 matrix products by PyTorch, on a processor with AVX512-VNNI."""
 
     most_queries, rows_each, takes_masks = _MOST_BY_VNNI, _GROUP, True
 
     def __init__(self, codes: np.ndarray) -> None:
-        import torch  # a second, and 180 MB: behind the first searches
+        import torch  # takes a second and 180 MB, so it happens after the first searches
 
         self._codes = torch.from_numpy(codes).T
 
@@ -167,13 +168,13 @@ class VnniProducts:
 
 
 def _compute_alone() -> None:
-    """Let PyTorch compute with this thread alone, for good. Other threads keep the number that they have, or get."""
+    """Make PyTorch permanently use one thread for the calls of this thread. Other threads are not affected."""
     if getattr(_own, "is_alone", False):
         return
     import torch
 
     usual = torch.get_num_threads()
-    torch.set_num_threads(1)  # for this thread, and for those that start later
+    torch.set_num_threads(1)  # for this thread, and for new threads until `again` restores it
     again = threading.Thread(target=torch.set_num_threads, args=[usual])
     again.start()
     again.join()
@@ -181,9 +182,9 @@ def _compute_alone() -> None:
 
 
 def _candidates(groups: np.ndarray, most: int) -> Candidates | None:
-    """int32[n, rows of a group, groups] → rows with the `most` largest products, or a few more; None for far more.
+    """int32[n, rows per group, groups] → rows with the `most` largest products, or a few more; None for far more.
 
-    At least `most` groups have a row, so that none of the rows is _NO_ROW: see `rows_each`.
+    At least `most` groups have a row (see `rows_each`), so no candidate is _NO_ROW.
     """
     maxima = groups.max(axis=1)
     least = np.partition(maxima, -most, axis=1)[:, -most]

@@ -1,7 +1,7 @@
-"""Exact search of Milvus Lite's IVF_FLAT indexes of one list, in blocks of rows that several threads share.
+"""Exact search of Milvus Lite's IVF_FLAT indexes with one list, in blocks of rows that several threads share.
 
-faiss compares such a list with one query after the other, and reads all vectors for each of them. Here many queries are
-compared by one matrix product, or by `codes` of a quarter of the size and the vectors of the rows that these name.
+faiss compares such a list with one query at a time, and reads all vectors for each query. Here one matrix product
+compares many queries at once, or `codes` of a quarter of the size select the rows whose vectors are then compared.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ import numpy as np
 from .codes import Codes
 
 _BLOCK_ROWS = 32_768
-# A matrix product of fewer queries takes longer than one comparison after the other.
+# Minimum number of queries for a matrix product. Fewer queries are faster one at a time.
 LEAST_QUERIES = 7
-# Codes are made behind so many searches: a process that ends after one or two has no use for them.
+# The search, counted from 1, that starts to compute codes. A process that ends after one or two has no use for them.
 SEARCHES_WITHOUT_CODES = 4
 
-Nearest = tuple[np.ndarray, np.ndarray]  # rows, int64[n, top_k], -1 behind the last one, and distances, float32
+Nearest = tuple[np.ndarray, np.ndarray]  # rows, int64[n, top_k], -1 after the last one, and distances, float32
 
-_making_codes = threading.Lock()  # of one index after the other: searches need the cores
+_making_codes = threading.Lock()  # one block at a time: searches need the cores
 
 
 class Block:
-    """Some rows of an index, from row `first` on: float32[rows, dim], which have length 1 if the metric is COSINE."""
+    """The rows of an index that start at row `first`: float32[rows, dim], of length 1 if the metric type is COSINE."""
 
     def __init__(self, index: Any, vectors: np.ndarray, first: int) -> None:
         self._index = index  # owns the vectors
@@ -36,19 +36,19 @@ class Block:
         self._codes: Codes | None = None
 
     def make_codes(self) -> None:
-        """Let searches for few queries read a quarter of the bytes."""
+        """Compute codes, with which searches for few queries read a quarter of the bytes. Only for COSINE."""
         if self._metric == "COSINE":
             self._codes = Codes(self._vectors)
 
     @property
     def takes_masks(self) -> bool:
-        """Whether codes compare the rows of a mask: faiss does so more slowly."""
+        """Whether the codes can search only the rows of a mask, which is faster than faiss."""
         return self._codes is not None and self._codes.takes_masks
 
     def search(self, queries: np.ndarray, top_k: int, mask: np.ndarray | None, floor: np.ndarray) -> Nearest:
-        """The block's nearest rows to each query, of those that a mask of the index's rows leaves.
+        """Return the block's nearest rows to each query, among those that a mask over the index's rows selects.
 
-        Those that other blocks leave no place among the `top_k` nearest may be missing; see `Codes.search` for `floor`.
+        Rows may be missing if other blocks have `top_k` nearer ones; see `Codes.search` for `floor`.
         """
         if mask is not None:
             mask = mask[self._first : self._first + len(self._vectors)]
@@ -57,7 +57,7 @@ class Block:
         return np.where(rows < 0, -1, rows + self._first), np.where(rows < 0, np.inf, distances)
 
     def _largest(self, queries: np.ndarray, top_k: int, mask: np.ndarray | None, floor: np.ndarray) -> Nearest:
-        """Rows of the block and their products with the queries, largest first."""
+        """Return rows of the block and their products with the queries, largest first."""
         most = 4 * top_k + 64
         if self._codes is None or not self._codes.takes(len(queries), most, mask):
             return compare(self._vectors, queries, top_k, mask)
@@ -68,9 +68,9 @@ class Block:
 
 
 def compare(vectors: np.ndarray, queries: np.ndarray, top_k: int, mask: np.ndarray | None) -> Nearest:
-    """The rows of a mask with the largest products with each query, and these."""
-    # From so many numbers on faiss multiplies matrices: by the thread that asks, if that is to have no others. NumPy's
-    # products wait for each other's threads.
+    """Return the rows of a mask that have the largest products with each query, and these products."""
+    # faiss uses a matrix product if the queries have at least this many values in total. The calling thread computes it
+    # alone if it is limited to one thread. NumPy's matrix products would wait for each other's threads.
     faiss.cvar.distance_compute_blas_threshold = LEAST_QUERIES * vectors.shape[1]
     chosen = None if mask is None else np.flatnonzero(mask)
     compared = vectors if chosen is None else vectors[chosen]
@@ -79,7 +79,7 @@ def compare(vectors: np.ndarray, queries: np.ndarray, top_k: int, mask: np.ndarr
 
 
 class Exact:
-    """An index that is searched here."""
+    """Exact search of one index."""
 
     def __init__(self, index: Any) -> None:
         codes = faiss.rev_swig_ptr(index._index.invlists.get_codes(0), index.num_vectors * index.dim * 4)
@@ -90,22 +90,22 @@ class Exact:
 
     @classmethod
     def of(cls, index: Any) -> Exact | None:
-        """Return None for an index of another kind."""
+        """Return the exact search of an index; None if the index is empty or of another kind."""
         is_exact = getattr(index, "index_type", "") == "IVF_FLAT" and index._index.nlist == 1 and index.metric != "L2"
         return cls(index) if is_exact and index.num_vectors else None
 
     @property
     def takes_masks(self) -> bool:
-        """Whether all blocks do."""
+        """Whether the codes of all blocks can search only the rows of a mask."""
         return all(block.takes_masks for block in self._blocks)
 
     def searches(
         self, queries: np.ndarray, top_k: int, mask: np.ndarray | None, floor: np.ndarray
     ) -> list[Callable[[], Nearest]]:
-        """What finds the nearest rows of each part, of those that a mask leaves, for float32[n, dim].
+        """Return one search per block for the rows nearest to float32[n, dim], among those that a mask selects.
 
         Args:
-            floor: float32[n], which all parts that are searched together share: -inf at first.
+            floor: float32[n], shared by all searches of one request; -inf at first.
         """
         self._searches += 1
         if self._searches == SEARCHES_WITHOUT_CODES:
@@ -117,7 +117,7 @@ class Exact:
         return [partial(block.search, queries, top_k, mask, floor) for block in self._blocks]
 
     def make_codes(self) -> None:
-        """Make the codes of all blocks."""
+        """Compute the codes of all blocks."""
         for block in self._blocks:
             with _making_codes:
                 block.make_codes()

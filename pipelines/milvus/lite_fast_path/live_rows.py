@@ -1,8 +1,8 @@
 """Which rows are live: neither superseded by a newer version nor deleted.
 
-That depends only on the segments, the deletes and the memtable. NumPy and Arrow compute it once, and readers share the
-result until one of these changes. It takes one byte a row and set of partitions, only for segments that hold dead
-rows, and about 40 bytes a row while it is computed.
+This depends only on the segments, the deletes and the memtable. NumPy and Arrow compute it once, and readers share the
+result until one of these changes. The result takes one byte per row and set of partitions, and only for segments with
+dead rows. Computing it takes about 40 bytes per row.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from milvus_lite.storage.segment import _extract_vector_array
 from . import untouched
 from .segment import LazySegment
 
-# Sets of partitions whose live rows are kept at a time; an application searches one or two of them.
+# Maximum number of sets of partitions whose live rows are kept. An application searches one or two sets.
 MAX_SCOPES = 4
 
 
 class MemtableRows(NamedTuple):
-    """The rows that are not flushed yet, in a form that is read like a `LazySegment`."""
+    """The rows that are not flushed yet. Readers use it like a `LazySegment`."""
 
     table: pa.Table
     keys: list[Any]
@@ -52,7 +52,7 @@ class MemtableRows(NamedTuple):
 
 
 class Source(NamedTuple):
-    """A segment or the memtable's rows, and some of their rows as a mask: bool[rows], None for all."""
+    """A segment or the memtable's rows, and a mask that selects some of its rows: bool[rows], None for all."""
 
     segment: Any
     mask: np.ndarray | None
@@ -61,7 +61,7 @@ class Source(NamedTuple):
 class LiveRows:
     """The live rows of a set of segments, shared by readers.
 
-    Takes the place of the copy of the delete index that Milvus Lite makes for each read.
+    Replaces the copy of the delete index that Milvus Lite makes for each read.
     """
 
     def __init__(self, pk_name: str, key: tuple[Any, ...], deletes: dict[Any, int]) -> None:
@@ -75,7 +75,7 @@ class LiveRows:
         return self.deletes.get(pk, -1) > seq
 
     def sources(self, memtable: Any, partition_names: Sequence[str] | None) -> list[Source]:
-        """The live rows: segments in Milvus Lite's order, then the memtable; those without any row are left out."""
+        """Return the live rows: segments in Milvus Lite's order, then the memtable. Empty ones are left out."""
         partitions = frozenset(partition_names) if partition_names else None
         pending = _memtable_rows(memtable, partition_names)
         with self._lock:
@@ -132,7 +132,7 @@ class LiveRows:
 
 
 def _positions(values: Any, keys: pa.Array) -> np.ndarray:
-    """Where each value stands in `keys`, -1 if nowhere."""
+    """Return the position of each value in `keys`, -1 if it is not there."""
     return np.asarray(pc.fill_null(pc.index_in(values, value_set=keys), -1))
 
 
@@ -161,27 +161,27 @@ def _read_memtable(memtable: Any, scope: frozenset[str] | None) -> MemtableRows:
 
 
 def apply_insert(self: Any, batch: pa.RecordBatch) -> None:
-    """`MemTable.apply_insert`."""
+    """Replaces `MemTable.apply_insert`."""
     with self._lock:
         self._rows_by_scope = {}
         untouched["apply_insert"](self, batch)
 
 
 def apply_delete(self: Any, batch: pa.RecordBatch) -> None:
-    """`MemTable.apply_delete`."""
+    """Replaces `MemTable.apply_delete`."""
     with self._lock:
         self._rows_by_scope = {}
         untouched["apply_delete"](self, batch)
 
 
 def add_batch(self: Any, batch: pa.RecordBatch) -> None:
-    """`DeltaIndex.add_batch`. (Deletes are dropped only with the rows they concern: that changes no result.)"""
+    """Replaces `DeltaIndex.add_batch`. (Deletes are dropped only together with their rows, which changes no result.)"""
     self._generation = getattr(self, "_generation", 0) + 1
     untouched["add_batch"](self, batch)
 
 
 def read_snapshot(self: Any) -> tuple[tuple[Any, ...], Any]:
-    """`Collection._read_snapshot`: the same `LiveRows` until segments or flushed deletes change."""
+    """Replaces `Collection._read_snapshot`: return the same `LiveRows` until segments or flushed deletes change."""
     with self._maintenance_lock:
         segments = tuple(self._segment_cache.values())
         if not all(isinstance(segment, LazySegment) for segment in segments):  # opened before `apply`

@@ -1,4 +1,4 @@
-"""Milvus Lite's query, get and count on `live_rows`; each reads only the columns that were asked for."""
+"""Milvus Lite's query, get and count on `live_rows`. Each reads only the requested columns."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .live_rows import LiveRows, Source
 
 Row = dict[str, Any]
 
-# `take` costs as much as reading so many cells one after the other.
+# Number of cells that take as long to read one by one as a single `take`.
 _FEW_ROWS = 32
 
 
@@ -28,7 +28,7 @@ def query(
     partition_names: list[str] | None = None, limit: int | None = None, offset: int = 0,
     timezone: str | None = None, order_by_pk: bool = False,
 ) -> list[Row]:  # fmt: skip
-    """`Collection.query`."""
+    """Replaces `Collection.query`."""
     sources = _select(self, expr, partition_names, timezone) if isinstance(expr, str | None) else None
     if sources is None:
         request = (expr, output_fields, partition_names, limit, offset, timezone, order_by_pk)
@@ -44,7 +44,7 @@ def query(
         order = pc.sort_indices(pa.chunked_array([chunk for column in keys for chunk in column.chunks]))
         picks = picks[np.asarray(order)]
     if limit is not None:
-        picks = picks[: max(1, offset + limit)]  # Milvus Lite compares with the limit after it took a row
+        picks = picks[: max(1, offset + limit)]  # Milvus Lite checks the limit only after it has taken a row
     return _project(self, [source.segment for source in sources], picks[offset:], plan)
 
 
@@ -52,7 +52,7 @@ def get(
     self: Any, pks: list[Any], partition_names: list[str] | None = None, expr: str | None = None,
     output_fields: list[str] | None = None, timezone: str | None = None,
 ) -> list[Row]:  # fmt: skip
-    """`Collection.get`."""
+    """Replaces `Collection.get`."""
     segments, live = self._read_snapshot()
     if expr or not isinstance(pks, list) or not isinstance(live, LiveRows):
         answer: list[Row] = untouched["get"](self, pks, partition_names, expr, output_fields, timezone)
@@ -78,7 +78,7 @@ def get(
 
 
 def num_entities(self: Any, partition_names: list[str] | None) -> int:
-    """`Collection._num_entities`."""
+    """Replaces `Collection._num_entities`."""
     _, live = self._read_snapshot()
     if not isinstance(live, LiveRows):
         answer: int = untouched["_num_entities"](self, partition_names)
@@ -87,7 +87,7 @@ def num_entities(self: Any, partition_names: list[str] | None) -> int:
 
 
 def read_columns(collection: Any, names: list[str]) -> list[pa.Table] | None:
-    """Whole columns of the live rows; None for a collection that was opened before `apply`. It replaces no function."""
+    """Return whole columns of the live rows; None for a collection opened before `apply`. Replaces no function."""
     sources = _select(collection, None, None, None)
     if sources is None:
         return None
@@ -96,10 +96,10 @@ def read_columns(collection: Any, names: list[str]) -> list[pa.Table] | None:
 
 
 def answer_query(self: Any, request: Any, context: Any) -> Any:
-    """`MilvusServicer.Query`: counts the rows that match a filter without reading them; all else is untouched."""
+    """Replaces `MilvusServicer.Query`: count rows that match a filter without reading them. All else is unchanged."""
     sources = None
     if request.expr and "count(*)" in request.output_fields:
-        with suppress(Exception):  # the untouched function meets the same error, and reports it
+        with suppress(Exception):  # the original function hits the same error and reports it
             timezone = servicer._extract_timezone(request.query_params)
             collection = self._get_collection(request, context)
             sources = _select(collection, request.expr, list(request.partition_names) or None, timezone)
@@ -114,7 +114,7 @@ def answer_query(self: Any, request: Any, context: Any) -> Any:
 
 
 def _select(collection: Any, expr: str | None, partitions: Any, timezone: str | None) -> list[Source] | None:
-    """The live rows that match a filter; None for a collection that was opened before `apply`."""
+    """Return the live rows that match a filter; None for a collection opened before `apply`."""
     collection._require_loaded()
     compiled = collection._compile_filter(expr, timezone=timezone) if expr else None
     plan = collection._indexed_filter_plan(compiled)
@@ -130,7 +130,7 @@ def _count(sources: list[Source]) -> int:
 
 
 def matching(source: Source, compiled: Any, plan: Any) -> np.ndarray | None:
-    """The live rows that match a compiled filter (None: no filter)."""
+    """Return the mask of the live rows that match a compiled filter (None: no filter)."""
     segment, mask = source
     if compiled is None:
         return mask
@@ -144,14 +144,14 @@ def both(mask: np.ndarray | None, other: np.ndarray | None) -> np.ndarray | None
 
 
 def _project(collection: Any, segments: Sequence[Any], picks: Any, plan: Any) -> list[Row]:
-    """The picked rows as a projection plan of Milvus Lite wants them."""
+    """Return the picked rows in the form that a projection plan of Milvus Lite asks for."""
     if plan.include_all_dynamic or plan.explicit_dynamic_fields:
         return [project_record(row, collection._schema, plan) for row in read_rows(segments, picks, None)]
     return read_rows(segments, picks, [*plan.response_schema_fields, collection._pk_name])
 
 
 def read_rows(segments: Sequence[Any], picks: Any, names: Sequence[str] | None) -> list[Row]:
-    """Reads columns `names` (None: all) of `picks`, int[n, 2] of segment and row, with dynamic fields unpacked."""
+    """Read columns `names` (None: all) of `picks`, int[n, 2] of segment and row, and unpack dynamic fields."""
     which, rows = np.asarray(picks, np.intp).reshape(-1, 2).T
     records: list[Row] = [{}] * len(rows)
     for at in np.unique(which).tolist():
@@ -174,18 +174,18 @@ def _records(table: pa.Table, names: Sequence[str], rows: np.ndarray) -> list[Ro
 
 
 def _table_with(segment: Any, names: Iterable[str] | None) -> pa.Table:
-    """The segment's columns, the vectors only if they are among `names` (None: all)."""
+    """Return the segment's columns, with the vectors only if `names` contains one (None: all)."""
     return segment.table if names is None or not segment.vector_names.isdisjoint(names) else segment.scalars
 
 
 class Faiss:
-    """faiss for Milvus Lite's indexes, with selections as bitmaps: a hash set of rows takes longer than the search."""
+    """faiss for Milvus Lite's indexes, with bitmaps as selectors: a hash set of rows is slower than the search."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(faiss, name)
 
     def IDSelectorBatch(self, rows: np.ndarray) -> Any:
-        """Selects these rows, of which there is at least one."""
+        """Return a selector of these rows, at least one."""
         mask = np.zeros(rows.max() + 1, bool)
         mask[rows] = True
         return self.IDSelectorBitmap(np.packbits(mask, bitorder="little"))

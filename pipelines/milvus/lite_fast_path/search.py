@@ -1,4 +1,4 @@
-"""Milvus Lite's search on `live_rows`: the parts of all segments side by side, then the nearest of what they found."""
+"""Milvus Lite's search on `live_rows`: threads search the parts of all segments, then the nearest hits are merged."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def execute_search_with_index(
     query_vectors: np.ndarray, segments: Any, memtable: Any, delta_index: Any, top_k: int, metric_type: str,
     pk_field: str, vector_field: str, **options: Any,
 ) -> list[list[Row]]:  # fmt: skip
-    """The same function of `milvus_lite.search.executor_indexed`: the nearest rows of each source, then of all."""
+    """Replaces the function of `milvus_lite.search.executor_indexed`: find the nearest rows per source, then of all."""
     if not isinstance(delta_index, LiveRows):
         request = (query_vectors, segments, memtable, delta_index, top_k, metric_type, pk_field, vector_field)
         answer: list[list[Row]] = untouched["execute_search_with_index"](*request, **options)
@@ -39,7 +39,7 @@ def execute_search_with_index(
     fields, project = options["output_fields"], options["project_record_fn"]
     names = None if fields is None or "*" in fields else [pk_field, "$meta", *fields]
     if names and not any("$meta" in source.segment.scalars.column_names for source in sources):
-        project = _without_key(pk_field)  # the other one compares each hit with all fields of the schema
+        project = _without_key(pk_field)  # the given one checks each hit against all fields of the schema
     records = iter(read_rows([s.segment for s in sources], [hit[1:] for hits in best for hit in hits], names))
     return [[_hit(distance, next(records), pk_field, project) for distance, _, _ in hits] for hits in best]
 
@@ -49,7 +49,7 @@ def _without_key(pk_field: str) -> Callable[[Row], Row]:
 
 
 def _with_vector(source: Source, vector_field: str, options: dict[str, Any]) -> Source:
-    """The rows of a source that match the filter and have a vector."""
+    """Return the source with the mask of the rows that match the filter and have a vector."""
     mask = matching(source, options["compiled_filter"], options["indexed_filter_plan"])
     mask = both(mask, source.segment.null_mask(vector_field))
     return Source(source.segment, None if mask is None or mask.all() else mask)
@@ -64,12 +64,12 @@ def _searches(
     params: Any,
     floor: np.ndarray,
 ) -> list[Callable[[], Nearest]]:
-    """Searches of the parts of a source, which threads can share."""
+    """Return the searches of a source's parts, which several threads can share."""
     segment, mask = source
     if mask is not None and not mask.any():
         return []
     exact = segment.exact_indexes.get(vector_field)
-    # Of a few queries faiss compares only the rows of a mask, where they lie; blocks without codes would copy them.
+    # With only a few queries, faiss compares just the masked rows, in place; blocks without codes would copy them.
     if exact is not None and (mask is None or exact.takes_masks or len(queries) >= LEAST_QUERIES):
         searches: list[Callable[[], Nearest]] = exact.searches(queries, top_k, mask, floor)
         return searches
@@ -82,7 +82,7 @@ def _searches(
 def _merge(
     sources: list[int], found: Sequence[Nearest], queries: int, top_k: int
 ) -> list[list[tuple[float, int, int]]]:
-    """For each query the nearest of all found rows: their distances, the numbers of their sources, and themselves."""
+    """Return the nearest of all found rows for each query, each as (distance, number of its source, row)."""
     if not found:
         return [[] for _ in range(queries)]
     rows, distances = (np.concatenate(part, axis=1) for part in zip(*found, strict=True))
@@ -96,13 +96,13 @@ def _merge(
 
 @cache
 def _threads() -> ThreadPoolExecutor:
-    """One for each core; sources are searched by them."""
+    """Return the threads that search sources, one per core."""
     return ThreadPoolExecutor(usable_cores(), "lite-search")
 
 
 def _alone(search: Callable[[], Nearest]) -> Nearest:
-    """Search by this thread alone, also where faiss would share the work with others."""
-    if "faiss" in sys.modules:  # imported with the first index that is one of faiss
+    """Search in this thread alone, even where faiss would share the work with other threads."""
+    if "faiss" in sys.modules:  # imported with the first faiss index
         faiss.omp_set_num_threads(1)
     return search()
 

@@ -1,4 +1,4 @@
-"""Segments of Milvus Lite that hold in memory what searching needs: no second copy of the vectors, no list of keys."""
+"""Segments of Milvus Lite that keep in memory only what searches need: one copy of the vectors and no list of keys."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from milvus_lite.storage.segment import Segment
 
 from .exact import Exact
 
-# Segments that keep their file open, of the 1,024 files a process may usually open. Further ones are read whole.
+# Maximum number of segments that keep their file open. A process may usually open 1,024. Other segments are read whole.
 MAX_OPEN_FILES = 256
 
 
 class LazySegment(Segment):  # type: ignore[misc, unused-ignore]
-    """A segment that reads its vectors and makes its Python objects when first needed.
+    """A segment that reads its vectors and creates its Python objects on first use.
 
-    Its file stays open, so that a reader can still finish after compaction has deleted it. Windows does not delete
+    Its file stays open, so that a reader can still finish after compaction has deleted the file. Windows cannot delete
     open files; there, and beyond `MAX_OPEN_FILES`, everything is read at once and kept.
     """
 
@@ -32,11 +32,11 @@ class LazySegment(Segment):  # type: ignore[misc, unused-ignore]
     exact_indexes: dict[str, Exact | None]
 
     def __init__(self) -> None:
-        """Left empty: `load` makes a segment."""
+        """Do nothing: `load` creates a segment."""
 
     @classmethod
     def load(cls, file_path: str, partition: str, pk_field: str, vector_field: str | None) -> Any:
-        """Opens a data file and reads everything but its vectors."""
+        """Open a data file and read everything but its vectors."""
         self: Any = cls()
         self.file_path, self.partition = file_path, partition
         self._pk_field, self._vector_field = pk_field, vector_field or ""
@@ -74,10 +74,10 @@ class LazySegment(Segment):  # type: ignore[misc, unused-ignore]
 
     @property
     def table(self) -> pa.Table:
-        """Every column; the vectors are read once and kept until an index is attached."""
+        """All columns. The vectors are read once and kept until an index is attached."""
         with self._reading:
             if self._table is None:
-                # Opened anew: a ParquetFile keeps buffers as large as what it has read.
+                # Opened again: a ParquetFile keeps buffers as large as the data that it has read.
                 vectors = _parquet(self._file, self.file_path).read(sorted(self.vector_names))
                 parts = {True: vectors, False: self.scalars}
                 columns = [parts[name in self.vector_names].column(name) for name in self.schema.names]
@@ -91,7 +91,7 @@ class LazySegment(Segment):  # type: ignore[misc, unused-ignore]
         return self.vector_data(self._vector_field)[0] if self._vector_field else no_vectors
 
     def attach_index(self, index: Any, field_name: str | None = None) -> None:
-        """Attaches an index and forgets the vectors, of which the index has its own copy."""
+        """Attach an index and drop the vectors: the index has its own copy."""
         super().attach_index(index, field_name)
         self.exact_indexes[field_name or self._vector_field] = Exact.of(index)
         if not self._keeps_table:
@@ -100,12 +100,12 @@ class LazySegment(Segment):  # type: ignore[misc, unused-ignore]
             self._vector_data_by_field.clear()
 
     def release_index(self, field_name: str | None = None) -> None:
-        """Forget an index, or all."""
+        """Drop the index of a field, or all indexes."""
         super().release_index(field_name)
         self.exact_indexes = {name: kept for name, kept in self.exact_indexes.items() if name in self.indexes}
 
     def build_or_load_index(self, spec: Any, index_dir: str) -> None:
-        """As in Milvus Lite, but a stored index is loaded without reading the vectors."""
+        """Do as Milvus Lite does, but load a stored index without reading the vectors."""
         name = spec.field_name
         path = self.index_file_path(index_dir, spec.index_type, name)
         if name in self.indexes or not os.path.exists(path):
@@ -114,12 +114,12 @@ class LazySegment(Segment):  # type: ignore[misc, unused-ignore]
             self.attach_index(load_index_from_spec(spec, path, self.schema.field(name).type.list_size), name)
 
     def null_mask(self, field_name: str) -> np.ndarray | None:
-        """Which rows have a vector; None if all have."""
+        """Return the mask of the rows that have a vector; None if all have one."""
         return self.vector_data(field_name)[1] if self.schema.field(field_name).nullable else None
 
 
 def _parquet(file: pa.NativeFile, path: str) -> pq.ParquetFile:
     try:
         return pq.ParquetFile(file)
-    except pa.ArrowInvalid as error:  # does not name the file, as `pq.read_table` does
+    except pa.ArrowInvalid as error:  # unlike that of `pq.read_table`, it does not name the file
         raise pa.ArrowInvalid(f"Could not open Parquet input source '{path}': {error}") from error
