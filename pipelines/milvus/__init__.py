@@ -1,1 +1,1 @@
-"""Milvus: connections, Milvus Lite files, collections with their schema and index, filters, and copying."""
+"""Milvus: connections, Milvus Lite files, collections with their schema and index, filters, and copies."""

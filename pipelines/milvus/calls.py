@@ -1,4 +1,4 @@
-"""Calls of Milvus: how long each waits, when it is tried again, and this project's errors for pymilvus's."""
+"""Calls of Milvus: how long each waits, when it is retried, and which error of this project it raises."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from ..forks import refuse_fork
 
 T = TypeVar("T")
 
-# Rows of one call: the fastest number for Milvus Lite, and far below a server's limit of 64 MB a message.
+# Rows per call: the fastest number for Milvus Lite, and far below a server's limit of 64 MB per message.
 ROWS_PER_CALL = 1000
 # Calls that take the user's filter: if Milvus refuses one of these, the user can change the filter.
 _TAKES_FILTER = ("search", "query", "query_iterator")
-# A server that answers within this time is there, however long the call before it took.
+# A server that answers within this time is alive, however long the previous call took.
 _ALIVE_SECONDS = 0.5
-# A call waits for so long when the time of all is over. A server that is there answers most within milliseconds.
+# Minimum time of a call, even if its request has no time left. A live server answers most calls within milliseconds.
 _LEAST_SECONDS = 0.2
 _NO_ANSWER = "Milvus does not answer; try again in a moment"
 
@@ -32,11 +32,11 @@ _NO_ANSWER = "Milvus does not answer; try again in a moment"
 class Patience(NamedTuple):
     """Seconds to wait.
 
-    gone: a call, while no server can be reached.
-    loading: a call, while the server loads the collection, or is busy.
-    answer: a call, for one answer of a server that says nothing at all; 0 waits for ever.
-    together: all calls of one request, for a server that says nothing or cannot be reached.
-    columns: a request, for the first columns of a collection, which are read in a thread of their own.
+    gone: for one call, while no server can be reached.
+    loading: for one call, while the server loads the collection or is busy.
+    answer: for one answer of a silent server; 0 waits for ever.
+    together: for all calls of one request, while the server is silent or cannot be reached.
+    columns: for the first read of a collection's columns, which another thread does.
     """
 
     gone: float = 180.0
@@ -46,9 +46,9 @@ class Patience(NamedTuple):
     columns: float = threading.TIMEOUT_MAX
 
 
-# An insert goes on when the server is back. A search says within three seconds that the server is gone. A server that
-# was killed loads its collections half a minute after it answers again: a search waits for that, a probe tells it.
-# A person who looks at a page is told how far the columns are.
+# An insert continues when the server is back. A search reports within three seconds that the server cannot be reached.
+# A killed server loads its collections half a minute after it answers again: a search waits for this, a probe reports
+# it. The page shows the user how many rows have been read so far.
 PATIENT = Patience()
 SEARCHING = Patience(gone=1.0, loading=60.0, answer=1.5, together=2.0)
 SHOWING = SEARCHING._replace(columns=1.5)
@@ -56,7 +56,7 @@ PROBING = Patience(gone=0.0, loading=1.0, answer=1.0, together=1.5)
 
 
 class _Waiting:
-    """The waiting of one request: its calls share the time, and once the server is gone none of them asks again."""
+    """The waiting time that the calls of one request share. Once the server cannot be reached, no call tries again."""
 
     def __init__(self, limits: Patience) -> None:
         self.limits = limits
@@ -64,7 +64,7 @@ class _Waiting:
         self.failure: StoreUnavailable | None = None
 
     def left(self) -> float:
-        """Seconds until the time of all calls is over, at least those of one short call."""
+        """Return the seconds that all calls have left, at least enough for one short call."""
         return max(_LEAST_SECONDS, self.until - time.monotonic())
 
 
@@ -73,9 +73,9 @@ _waiting: ContextVar[_Waiting] = ContextVar("waiting", default=_Waiting(PATIENT)
 
 @contextmanager
 def patience(limits: Patience) -> Iterator[None]:
-    """Let the calls of a request wait this long, also those of threads that inherit the context.
+    """Limit how long the calls in the body wait, including those of threads that inherit the context.
 
-    Inside another block with limits, that one's hold: it is the same request.
+    Inside another such block the outer limits hold, because it is the same request.
     """
     if _waiting.get().limits is not PATIENT:
         yield
@@ -88,7 +88,7 @@ def patience(limits: Patience) -> Iterator[None]:
 
 
 def seconds_for_columns() -> float:
-    """Return how long this request waits for columns that are being read."""
+    """Return how many seconds this request waits for columns that are being read."""
     return _waiting.get().limits.columns
 
 
@@ -99,10 +99,10 @@ def is_probing() -> bool:
 
 @contextmanager
 def in_turn(lock: threading.Lock) -> Iterator[None]:
-    """Hold a lock under which Milvus is asked, and wait for it no longer than `patience` says.
+    """Hold a lock under which Milvus is called. Wait for the lock no longer than `patience` allows.
 
     Raises:
-        StoreUnavailable: another thread has waited for an answer for too long.
+        StoreUnavailable: another thread held the lock too long, waiting for an answer.
     """
     if not lock.acquire(timeout=min(_waiting.get().left(), threading.TIMEOUT_MAX)):
         raise StoreUnavailable(_NO_ANSWER)
@@ -113,15 +113,15 @@ def in_turn(lock: threading.Lock) -> Iterator[None]:
 
 
 def call(function: Callable[..., T], *args: Any, deadline: float = math.inf, **kwargs: Any) -> T:
-    """Call Milvus; retry with back-off while it is out of reach.
+    """Call Milvus; retry with back-off while it cannot be reached.
 
     Only for calls that can be repeated: upsert, delete, search, query, get, load, flush; never insert.
 
     Args:
-        deadline: seconds after which an unreachable Milvus is an error, if that is sooner than `patience` says.
+        deadline: seconds after which an unreachable Milvus is an error, if that is sooner than `patience` allows.
 
     Raises:
-        SearchError: what went wrong, as `classify` tells; the message is one line.
+        SearchError: the class that `classify` returns, with a message of one line.
     """
     refuse_fork()
     waiting, start, pause, name = _waiting.get(), time.monotonic(), 0.2, getattr(function, "__name__", "")
@@ -129,7 +129,7 @@ def call(function: Callable[..., T], *args: Any, deadline: float = math.inf, **k
     if waiting.failure is not None:
         raise copy.copy(waiting.failure)
     while True:
-        if limits.answer and name != "next":  # an iterator keeps the time with which it was made
+        if limits.answer and name != "next":  # an iterator keeps the timeout that it was created with
             kwargs["timeout"] = limits.loading if is_slow else min(limits.answer, waiting.left())
         try:
             return function(*args, **kwargs)
@@ -158,8 +158,8 @@ def chunked(items: Sequence[T], size: int = ROWS_PER_CALL) -> Iterator[Sequence[
     return (items[start : start + size] for start in range(0, len(items), size))
 
 
-# A server says "context done" when it gives up a question whose asker did, and "unrecoverable error", alone, when it is
-# asked to load a collection before it knows that its parts from before a restart are gone.
+# A server says "context done" when it gives up a request whose client has given up. It says just "unrecoverable error"
+# when it has to load a collection before it has noticed that its components from before a restart are gone.
 _GONE = ("fail connecting", "rate limit", "context done", "context canceled", "unrecoverable error")
 
 
@@ -183,10 +183,10 @@ def classify(error: BaseException) -> type[SearchError] | None:
         return CollectionNotFound
     if "auth" in text and ("fail" in text or "check" in text):
         return StoreRefused
-    # pymilvus gives a status of gRPC as the code when its own time for retries is over.
+    # pymilvus uses a gRPC status as the code when its own time for retries is over.
     if error.code in (2, 8, *transient) or any(words in text for words in _GONE):
         return StoreUnavailable
-    if _is_loading(error):  # a restarted server answers before it has loaded
+    if _is_loading(error):  # a restarted server answers before it has loaded its collections
         return StoreUnavailable
     if "expression" in text or error.code == 6:
         return InputError
@@ -199,7 +199,7 @@ def _is_loading(error: BaseException) -> bool:
 
 
 def _is_only_slow(function: Callable[..., Any], error: BaseException) -> bool:
-    """Whether a server that gave no answer in time is there and busy."""
+    """Return whether a server that did not answer in time is alive but busy."""
     import grpc
 
     if _grpc_status(error) is not grpc.StatusCode.DEADLINE_EXCEEDED:
@@ -211,7 +211,7 @@ def _is_only_slow(function: Callable[..., Any], error: BaseException) -> bool:
 
 
 def _grpc_status(error: BaseException) -> Any:
-    """The gRPC status of an error or its cause: pymilvus wraps a wrong token into 'Fail connecting'."""
+    """Return the gRPC status of an error or of its cause: pymilvus hides a wrong token behind 'Fail connecting'."""
     import grpc
 
     for each in (error, error.__cause__):
@@ -238,7 +238,7 @@ def _message(kind: type[SearchError], error: BaseException) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """The message inside pymilvus's wrapping, on one line."""
+    """Return the message inside pymilvus's wrapping, on one line of at most 300 characters."""
     text = str(getattr(error, "message", "") or error)
     inner = re.search(r"message=(.*?)\)?>?$", text, re.DOTALL)
     return " ".join((inner.group(1) if inner else text).split())[:300]

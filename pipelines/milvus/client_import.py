@@ -1,4 +1,4 @@
-"""Importing pymilvus and Milvus Lite, without the packages that this program's calls of them do not need."""
+"""Import pymilvus and Milvus Lite without the packages that this program's calls do not need."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from . import lite_fast_path
 if TYPE_CHECKING:
     from pymilvus import MilvusClient
 
-# pandas for tables as rows, requests for clusters of several regions: together half of the import.
+# pandas is for rows in tables, requests for clusters of several regions: together they take half of the import time.
 _FOR_OTHER_CALLS = {
     "pandas": ("DataFrame",),
     "pandas.api.types": ("infer_dtype", "is_array_like", "is_float", "is_list_like", "is_scalar"),
@@ -27,13 +27,13 @@ _FOR_OTHER_CALLS = {
 
 @cache
 def import_client() -> type[MilvusClient]:
-    """Import pymilvus, and mend what is slow or loud in it."""
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its C++ part writes to stderr on its own
+    """Import pymilvus, and fix what is slow or noisy in it."""
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # the C++ part of gRPC writes to stderr directly
     with deferred(_FOR_OTHER_CALLS):
         import pymilvus
     _remember_types()
     _leave_scipy_out()
-    # pymilvus prints a traceback for each failed call, and gRPC one for each call that Milvus Lite does not have.
+    # pymilvus logs a traceback for each failed call, and gRPC one for each call that Milvus Lite does not implement.
     # `classify` turns these failures into errors.
     for name in ("pymilvus", "milvus_lite", "grpc._server"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
@@ -42,7 +42,7 @@ def import_client() -> type[MilvusClient]:
 
 
 def import_lite() -> None:
-    """Import Milvus Lite with its fast path; faiss with the first index that is one of faiss."""
+    """Import Milvus Lite with its fast path. faiss is imported with the first faiss index."""
     with deferred({"faiss": ()}):
         lite_fast_path.apply()
         importlib.import_module("milvus_lite.adapter.grpc.server")
@@ -50,8 +50,8 @@ def import_lite() -> None:
 
 @contextmanager
 def without_pandas() -> Iterator[None]:
-    """Let nothing in the body import pandas. pyarrow would do so to ask whether it is given tables of pandas."""
-    import_client()  # which has a stand-in for it
+    """Keep the body from importing pandas. pyarrow would import it to check whether its input is a pandas table."""
+    import_client()  # first, because pymilvus needs the stand-in for pandas
     if "pandas" in sys.modules:
         yield
         return
@@ -59,7 +59,7 @@ def without_pandas() -> Iterator[None]:
 
     sys.modules["pandas"] = None  # type: ignore[assignment]
     try:
-        # Its only try in Python, where it asks None for a version; its functions in C++ try again each time.
+        # pyarrow imports pandas from Python only once, here, and fails on None. Its C++ functions try again each time.
         with suppress(ImportError, AttributeError):
             pyarrow.array([])
         yield
@@ -68,7 +68,7 @@ def without_pandas() -> Iterator[None]:
 
 
 def _remember_types() -> None:
-    """Look up each type of field once. pymilvus 3 does so for every value: a third of its time to write a row."""
+    """Cache look-ups of field types. pymilvus 3 repeats them for every value: a third of its time to write a row."""
     try:
         from pymilvus.client import type_info
     except ImportError:  # before 3.0
@@ -79,7 +79,7 @@ def _remember_types() -> None:
 
 
 def _leave_scipy_out() -> None:
-    """Where nothing has imported SciPy, no vector is one of its sparse matrices. pymilvus would import it to ask."""
+    """Keep pymilvus from importing SciPy to look for sparse matrices: without SciPy in memory there are none."""
     from pymilvus.client.utils import SciPyHelper
 
     if not hasattr(SciPyHelper, "_init"):

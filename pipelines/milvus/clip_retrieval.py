@@ -1,4 +1,4 @@
-"""The output folder of clip-retrieval's inference, to be imported: `img_emb/*.npy` and `metadata/*.parquet`."""
+"""Read the output folder of clip-retrieval's inference: `img_emb/*.npy` and `metadata/*.parquet`."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ def is_clip_retrieval(folder: str | os.PathLike[str]) -> bool:
 
 
 class ClipRetrievalFolder(VectorFolder):
-    """Reads what `clip-retrieval inference` wrote, as a folder of vectors. Ids are derived from the paths.
+    """The output of `clip-retrieval inference` as a folder of vectors. Ids are derived from the paths.
 
     Args:
-        model_id, dim: of the model that made the embeddings; the files do not tell.
-        path_column: the column of the metadata that holds paths or URLs. Relative paths start from the present folder.
+        model_id, dim: of the model that made the embeddings; the files do not record them.
+        path_column: the column of the metadata that holds paths or URLs. Relative paths start from the current folder.
 
     Raises:
         InputError: there is no such column, or embeddings and metadata have different numbers of rows.
@@ -48,7 +48,7 @@ class ClipRetrievalFolder(VectorFolder):
         if not parts:
             raise InputError(f"{self._folder} has no metadata: run clip-retrieval inference with --enable_metadata")
         found = [read_columns(part).remove_metadata() for part in parts]
-        columns = pa.unify_schemas(found, promote_options="permissive")  # a part without a number has NaN: a float
+        columns = pa.unify_schemas(found, promote_options="permissive")  # a gap turns a part's integers into floats
         if self._path_column not in columns.names:
             names = ", ".join(columns.names)
             raise InputError(f"{parts[0]} has no column '{self._path_column}': name one of {names} by --path-column")
@@ -96,7 +96,7 @@ def _type(type: pa.DataType) -> FieldType:
 
 
 def _cells(metadata: pa.Table, field: Field) -> list[object]:
-    """Return a column's cells as rows keep them: NaN is an empty cell, and what is no number or text becomes text."""
+    """Return a column's cells as rows store them. NaN becomes an empty cell, and unsupported types become text."""
     import pyarrow as pa
 
     if field.name not in metadata.column_names:

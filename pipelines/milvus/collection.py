@@ -25,7 +25,7 @@ SCAN_ROWS = 4000  # with vectors: 8 MB at 512 dimensions
 
 
 class Collection(Definition):
-    """One collection of a Milvus. Connects on first use. Threads can share it."""
+    """A collection in Milvus. Connects on first use. Threads can share it."""
 
     path_key = schema.PATH  # the field that holds the paths
 
@@ -34,7 +34,7 @@ class Collection(Definition):
         self._moment = Moment()
 
     def read_as_of_now(self) -> None:
-        """Let strong reads see what was written before this call, and by this object, but not each time what is new."""
+        """Make strong reads see the writes before this call and those of this object, but not always later ones."""
         if not is_lite(self.uri):
             self._moment.move(self.client)
 
@@ -67,11 +67,11 @@ class Collection(Definition):
         )
 
     def precisions(self, until: str | None = None) -> list[str]:
-        """Return what the model computed the embeddings in: 'fp32', 'bf16', …; none where nothing tells it.
+        """Return the precisions in which the model computed the embeddings: 'fp32', 'bf16', …; none if unknown.
 
         Args:
-            until: look no further once this one is found. The first row answers at once; what differs from it is
-                looked for in all rows.
+            until: stop once this precision is found. The first row is found at once; finding another precision takes a
+                search of all rows.
         """
         found: list[str] = []
         while until not in found and self.is_own and self.version() > 1:
@@ -93,8 +93,8 @@ class Collection(Definition):
         """Return the rows that match a filter expression, without a vector search.
 
         Args:
-            strong: see every acknowledged write, or those until `read_as_of_now`. On a server this takes 0.2 s, after
-                that call the first time only; without it milliseconds.
+            strong: see every acknowledged write; after `read_as_of_now`, those that it describes. On a server a strong
+                read takes 0.2 s, after `read_as_of_now` only the first one. Other reads take milliseconds.
         """
         self.load()
         names = self._stored_names(output_fields)
@@ -103,7 +103,7 @@ class Collection(Definition):
         return self._decoded(rows)
 
     def get(self, ids: Sequence[int], output_fields: Sequence[str], strong: bool = True) -> dict[int, dict[str, Any]]:
-        """Return stored rows by id, without unknown ids. `strong` as in `query`."""
+        """Return stored rows by id; unknown ids are left out. `strong` as in `query`."""
         self.load()
         names, options = self._stored_names([schema.ID, *output_fields]), self._consistency(strong)
         found: dict[int, dict[str, Any]] = {}
@@ -118,11 +118,11 @@ class Collection(Definition):
         return found
 
     def scan(self, expression: str, output_fields: Sequence[str]) -> Iterator[list[dict[str, Any]]]:
-        """Yield all rows that match, ordered by id, in lists of some thousand. Holds all ids and one list in memory.
+        """Yield all matching rows, ordered by id, in lists of some thousand. Keeps all ids and one list in memory.
 
-        Ordered, because a collection lists its rows in an order that differs between parallel inserts.
+        The rows are ordered because parallel inserts change the order in which a collection lists them.
         """
-        if is_lite(self.uri):  # its own iterator looks at every key again for each page
+        if is_lite(self.uri):  # Milvus Lite's own iterator walks every key again for each page
             ids = sorted(row[schema.ID] for row in self.query(expression, [schema.ID]))
             for part in chunked(ids):
                 found = self.get(part, output_fields) if output_fields else {key: {schema.ID: key} for key in part}
@@ -145,7 +145,8 @@ class Collection(Definition):
     ) -> list[list[list[Any]]]:
         """Return the nearest rows for each of float32[n, dim], best first, each as `[id, score, *output_fields]`.
 
-        The score is the cosine, whatever the metric type. In another program's collection it is Milvus's distance.
+        The score is the cosine, whatever the metric type. It is Milvus's distance if the embeddings may not have
+        length 1.
 
         Raises:
             InputError: Milvus does not understand the filter expression, or `limit` is over 16,384.
@@ -154,7 +155,7 @@ class Collection(Definition):
             raise InputError(f"only the first {MAX_LIMIT} hits of a query can be reached, not {limit}")
         self.load()
         queries = np.asarray(embeddings, np.float32)
-        # Always named: without names Milvus Lite returns every field, the vector too, and a server none.
+        # Never empty: without names Milvus Lite returns every field, with the vector, and a server returns none.
         names = self._stored_names(output_fields) or [schema.ID]
         params = search_params(self.uri, self.index.type, limit, bool(expression))
         hits: Any = None
@@ -211,13 +212,13 @@ class Collection(Definition):
             call(self.client.flush, self.name)
 
     def optimize(self, requested: Index | None = None, wait: bool = True) -> None:
-        """Change to the requested index, or to the one that suits the number of rows now.
+        """Change to the requested index, or to the one that suits the current number of rows.
 
         Args:
-            wait: until a server has built the indexes of all sealed rows.
+            wait: wait until a server has built the indexes of all sealed rows.
 
         Raises:
-            StoreError: the index cannot be built; the collection keeps the present one.
+            StoreError: the index cannot be built; the collection keeps the current one.
         """
         if requested is None:
             requested = Index(AUTO) if is_lite(self.uri) and self.index.type == "FLAT" else Index()
@@ -227,7 +228,7 @@ class Collection(Definition):
                 try:
                     replace_index(self.client, self.uri, self.name, self.index, target)
                 finally:
-                    self.__dict__.pop("index", None)  # to be read again
+                    self.__dict__.pop("index", None)  # so that it is read again
         if wait and is_server(self.uri) and self.index.type != "FLAT":
             wait_for_index(self.client, self.name)
 
@@ -237,12 +238,12 @@ class Collection(Definition):
         return self.is_own
 
     def _stored_names(self, names: Iterable[str]) -> list[str]:
-        """Return the fields of Milvus that hold these."""
+        """Return the names of the Milvus fields that hold these fields."""
         return list(names)
 
     def _decoded(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         return [schema.decode(row, self.with_sentinel) for row in rows] if self.with_sentinel else list(rows)
 
     def _consistency(self, strong: bool) -> dict[str, Any]:
-        """A server answers from a second ago unless asked for strong consistency; Milvus Lite is always current."""
+        """Return the options of a read. A server may answer as of a second ago; Milvus Lite is always current."""
         return self._moment.consistency() if strong and not is_lite(self.uri) else {}

@@ -1,8 +1,8 @@
-"""Whole columns of a collection as an Arrow table: what orders, counts and facets are computed from.
+"""Whole columns of a collection as an Arrow table, from which sort orders, counts and facets are computed.
 
-The answers of a server are taken as the arrays that they hold: a row of Python takes fifteen times as long to make as
-its cells to copy. A question with a limit is cut to 16,384 rows, and each part of the collection reads so many for it;
-one for a range of ids reads what it answers.
+The arrays of a server's answer are used directly: making Python rows takes fifteen times as long as copying the cells.
+A query with a limit returns at most 16,384 rows, and each part of the collection reads that many for it. A query for a
+range of ids reads only what it returns.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ from .schema import ID, SENTINELS
 if TYPE_CHECKING:
     import pyarrow as pa
 
-# Rows of one answer: a few MB, of the 64 MB that a server may send.
+# Rows per answer: a few MB of the 64 MB that a server may send.
 _ROWS = 50_000
-# Questions at a time: while one answer is unpacked, the server has the next question.
+# Parallel queries: the server works on the next one while an answer is unpacked.
 _AT_A_TIME = 2
-# A server that is silent or cannot be reached for so long is an error.
+# Seconds after which a server that is silent, or cannot be reached, is an error.
 _ANSWER_SECONDS = 180.0
 _GONE_SECONDS = 5.0
 _LEAST, _MOST = -(2**63), 2**63 - 1
@@ -43,12 +43,12 @@ _LEAST, _MOST = -(2**63), 2**63 - 1
 def read_columns(
     collection: Collection, fields: Sequence[Field], on_progress: Callable[[int, int], None] = lambda done, rows: None
 ) -> pa.Table:
-    """Return columns by their keys, one row an image, as int64, float64, bool or text; an empty cell is null or ''.
+    """Return columns by their keys, one row per image, as int64, float64, bool or text; an empty cell is null or ''.
 
-    Milvus Lite runs in this process and holds them as Arrow: a million rows take half a second. A server sends them.
+    Milvus Lite holds them as Arrow in this process: a million rows take half a second. A server has to send them.
 
     Args:
-        on_progress: called with the rows that a server has sent, and all its rows.
+        on_progress: called with the number of rows that a server has sent, and the number of all rows.
     """
     import pyarrow as pa
 
@@ -66,7 +66,7 @@ def read_columns(
 
 
 def arrow_type(field: Field) -> pa.DataType:
-    """Return the type of Arrow for a column."""
+    """Return the Arrow type of a column."""
     import pyarrow as pa
 
     types = {FieldType.TEXT: pa.large_string(), FieldType.FLOAT: pa.float64(), FieldType.BOOL: pa.bool_()}
@@ -74,7 +74,7 @@ def arrow_type(field: Field) -> pa.DataType:
 
 
 class _Range(NamedTuple):
-    """Ids from the first to the last one."""
+    """A range of ids, including the first and the last."""
 
     first: int
     last: int
@@ -90,10 +90,10 @@ class _Range(NamedTuple):
 
 
 class ServerColumns:
-    """Reads columns of one collection.
+    """Reads columns of one collection from a server.
 
     Args:
-        on_progress: called with the number of rows that are read, and with those there are, from one thread at a time.
+        on_progress: called with the number of rows read so far and the number of all rows, by one thread at a time.
     """
 
     def __init__(self, collection: Collection, schema: pa.Schema, on_progress: Callable[[int, int], None]) -> None:
@@ -108,7 +108,7 @@ class ServerColumns:
         Raises:
             StoreError: the server cannot be reached, or refuses.
         """
-        self._on_progress(0, self._collection.count())  # strong: the next answers hold the latest writes, too
+        self._on_progress(0, self._collection.count())  # a strong read: later answers hold the latest writes, too
         ids = np.sort(np.concatenate([part.column(0).to_numpy() for part in self._parts(_Range(_LEAST, _MOST), [ID])]))
         starts = [_LEAST, *ids[_ROWS::_ROWS].tolist(), _MOST + 1]
         ranges = [_Range(start, end - 1) for start, end in pairwise(starts)]
@@ -125,7 +125,7 @@ class ServerColumns:
                 yield from parts
 
     def _parts(self, ids: _Range, names: list[str]) -> Iterator[pa.Table]:
-        """Ask for a range, and for its halves if the server refuses so long an answer."""
+        """Yield the rows of a range of ids. Query its halves if the server refuses to send so long an answer."""
         try:
             answer = call(self._ask, str(ids), names, timeout=_ANSWER_SECONDS, deadline=_GONE_SECONDS)
         except StoreUnavailable:
@@ -139,7 +139,7 @@ class ServerColumns:
         yield self._table(answer, names)
 
     def _ask(self, expression: str, names: list[str], timeout: float) -> Any:
-        """pymilvus's own `query` without what it makes of the answer."""
+        """Query as pymilvus does, but return the answer as the server sent it."""
         from pymilvus.client.prepare import Prepare
         from pymilvus.client.utils import check_status
 
@@ -158,7 +158,7 @@ class ServerColumns:
         return pa.table([self._cells(found[name], schema.field(name).type) for name in names], schema=schema)
 
     def _cells(self, field: Any, kind: pa.DataType) -> pa.Array:
-        """The cells of one column; those that are empty are null."""
+        """Return the cells of one column; empty cells are null."""
         import pyarrow as pa
 
         data: Any = list(getattr(field.scalars, field.scalars.WhichOneof("data") or "long_data").data)

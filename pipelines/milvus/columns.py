@@ -1,4 +1,4 @@
-"""The columns of a collection as they change: what two sources have in common, and how stored rows follow."""
+"""How a collection's columns change: merge them with the columns of a source, and convert the stored rows."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ Convert = Callable[[Mapping[str, Any]], dict[str, Any]]
 def merge(
     stored: Sequence[Field], source: Sequence[Field], types: Mapping[str, ColumnType] = NO_TYPES
 ) -> tuple[Field, ...]:
-    """Return the columns that hold both the rows of a collection and those of a source, the collection's first.
+    """Return the columns that can hold both the rows of a collection and those of a source, the collection's first.
 
-    A column of both gets the type that was asked for, else the one that can hold the values of both: whole numbers
-    become numbers, any other two types become text. A column of a table is no longer read from the files.
+    A column of both gets the requested type, else a type that can hold the values of both: whole numbers become
+    numbers, any other two types become text. A column that a table provides is no longer read from the files.
     """
     new = {field.name: field for field in source}
     merged = []
@@ -42,19 +42,19 @@ def adopt(source: Sequence[Field], stored: Sequence[Field]) -> tuple[Field, ...]
 
 
 def with_own_names(stored: Sequence[Field], source: Sequence[Field]) -> tuple[Field, ...]:
-    """Give the columns of version 1, which kept `Größe (cm)` as `Gr_e_cm`, the names that a source has for them."""
+    """Give the columns of version 1, which stored `Größe (cm)` as `Gr_e_cm`, the names that a source has for them."""
     names = {_name_in_version_1(field.name): field.name for field in source}
     return tuple(dataclasses.replace(field, name=names.get(field.name, field.name), key="") for field in stored)
 
 
 def converter(stored: Sequence[Field], columns: Sequence[Field], types: Mapping[str, ColumnType] = NO_TYPES) -> Convert:
-    """Return a function that makes the cells of a stored row those of other columns.
+    """Return a function that converts the cells of a stored row to other columns.
 
     Args:
-        stored: the columns that the row has.
-        columns: those that it shall have: the same ones in this order, then new ones, which become empty, as do those
-            that were read from the files and are a table's now.
-        types: types that were asked for, by column. A cell that does not fit becomes empty (see `narrowed`).
+        stored: the columns of the row.
+        columns: the columns to convert to: the same ones in this order, then new ones. New columns become empty, as do
+            columns that were read from the files and that a table now provides.
+        types: the requested types, by column. A cell that does not fit becomes empty (see `narrowed`).
     """
     kept = _kept(stored, columns)
     same = [(old.key, new.key) for old, new in kept if old.type is new.type]
@@ -71,7 +71,7 @@ def converter(stored: Sequence[Field], columns: Sequence[Field], types: Mapping[
 def narrowed(
     stored: Sequence[Field], columns: Sequence[Field], types: Mapping[str, ColumnType]
 ) -> dict[Field, ColumnType]:
-    """Return the stored columns some of whose cells may not fit the types that were asked for."""
+    """Return the stored columns that may have cells that do not fit the requested types."""
     return {
         old: types[new.name]
         for old, new in _kept(stored, columns)
@@ -80,12 +80,12 @@ def narrowed(
 
 
 def _kept(stored: Sequence[Field], columns: Sequence[Field]) -> list[tuple[Field, Field]]:
-    """The stored columns whose cells stay, each with the column that holds them."""
+    """Return the stored columns whose cells are kept, each with its new column."""
     return [pair for pair in zip(stored, columns, strict=False) if pair[0].from_file is pair[1].from_file]
 
 
 def convert_row(row: Mapping[str, Any], convert: Convert) -> dict[str, Any]:
-    """Return a stored row of any version as a row of the present one."""
+    """Return a stored row of any version as a row of the current version."""
     own = {name: value for name, value in row.items() if name in schema.SYSTEM}
     return {**schema.ADDED, **own, **convert(row)}
 

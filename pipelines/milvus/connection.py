@@ -21,13 +21,13 @@ from .lite_server import note_start, release_server, server_address, share_serve
 if TYPE_CHECKING:
     from pymilvus import MilvusClient
 
-# gRPC connects again by itself: soon, not after up to two minutes, and by a new try where one gets no answer. Without a
-# pool of its own a channel would share its wait with others to this address.
+# gRPC reconnects by itself. These options make it retry soon, not after up to two minutes, and give up an attempt that
+# gets no answer. Without its own subchannel pool, a channel would share the back-off of others to the same address.
 _GRPC_OPTIONS = {
     "grpc.use_local_subchannel_pool": 1,
     "grpc.initial_reconnect_backoff_ms": 100,
     "grpc.max_reconnect_backoff_ms": 500,
-    "grpc.min_reconnect_backoff_ms": 3000,  # for one try to connect
+    "grpc.min_reconnect_backoff_ms": 3000,  # the time limit of one connection attempt
 }
 
 _clients: dict[tuple[str, str], MilvusClient] = {}
@@ -69,9 +69,9 @@ def is_open(client: MilvusClient) -> bool:
 
 
 def close(uri: str | os.PathLike[str], token: str = "") -> None:
-    """Close the client of one Milvus, and release a Milvus Lite file's lock: closing the client alone keeps it.
+    """Close the client of one Milvus, and release the lock of a Milvus Lite file, which the client alone would keep.
 
-    The lock stays where other users of pymilvus in this process have the file open.
+    The lock stays if other users of pymilvus in this process have the file open.
     """
     uri = normalise_uri(uri)
     with _clients_lock:
@@ -96,8 +96,8 @@ def server_version(client: MilvusClient) -> tuple[int, ...]:
 
 
 def _open_lite(path: str) -> MilvusClient:
-    # At this size Milvus Lite seals what it holds in memory, row by row in Python: its own 128 MiB take 650 MB more
-    # and stall it for seconds. It reads this variable once, when milvus_lite is first imported.
+    # At this size Milvus Lite seals its memtable, row by row in Python. Its default of 128 MiB takes 650 MB more memory
+    # and stalls it for seconds. It reads this variable once, when milvus_lite is first imported.
     os.environ.setdefault("MILVUS_LITE_MEMTABLE_MEMORY_LIMIT_BYTES", str(8 << 20))
     client_of = import_client()
     from pymilvus.client.cache import GlobalCache
@@ -114,14 +114,14 @@ def _open_lite(path: str) -> MilvusClient:
         place = open_mirror(path) if is_read_only(path) else path
         client = client_of(place)
         note_start(place)
-        GlobalCache.schema.clear()  # known by the server's address, which may have been that of a closed file's
+        GlobalCache.schema.clear()  # keyed by the server's address, which a file that is closed now may have had
         return client
     except SearchError:
         raise
     except OSError as error:
         raise StoreError(f"{path}: {error.strerror}; choose another file") from error
     except Exception as error:
-        check_openable(Path(path))  # another process may have come first in this very moment
+        check_openable(Path(path))  # another process may have opened it a moment before
         reason = "the folder is not writable" if not os.access(parent, os.W_OK) else first_line(error)
         raise StoreError(f"{path} cannot be opened: {reason}") from error
 
@@ -135,7 +135,7 @@ def _open_server(uri: str, token: str) -> MilvusClient:
             client_of, address, token=token, db_name=database, timeout=10, deadline=5, grpc_options=_GRPC_OPTIONS
         )
         _leave_retries_to_us(client)
-        call(client.list_collections, deadline=5)  # a wrong token or database shows with the first real call
+        call(client.list_collections, deadline=5)  # only a real call detects a wrong token or database
         return client
     except StoreUnavailable:
         hint = " (https:// is for a server with TLS, http:// for one without)" if parts.scheme == "https" else ""
@@ -145,10 +145,10 @@ def _open_server(uri: str, token: str) -> MilvusClient:
 
 
 def _leave_retries_to_us(client: MilvusClient) -> None:
-    """Let a lost connection be an error at once.
+    """Make a lost connection an error at once.
 
-    pymilvus would make another connection, for up to ten seconds, one thread after the other, and then ask again with
-    the whole time limit. A cluster of several regions is the exception: there it has to find the new primary.
+    pymilvus would try to reconnect for up to ten seconds, one thread after the other, and then repeat the call with the
+    whole time limit. Clusters of several regions are an exception: there pymilvus has to find the new primary.
     """
     import grpc
 

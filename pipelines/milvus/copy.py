@@ -1,4 +1,4 @@
-"""Copy a collection to another Milvus: from a Lite file to a server, back, to another file, or to and from files."""
+"""Copy a collection to another Milvus: between Milvus Lite files and servers, or to and from Parquet files."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .columns import Convert, convert_row, converter, merge
 from .index import AUTO, Index
 from .lite import is_lite
 
-# Rows that are compared value by value after the copy.
+# Approximate number of rows of each end that are compared value by value after the copy.
 SAMPLE = 1000
 
 Row = Mapping[str, Any]
@@ -29,9 +29,9 @@ Row = Mapping[str, Any]
 class CopySummary:
     """Counts of a copy. `rows` were read; of these `copied` were written, and `unchanged` were there already.
 
-    rows_before: those of the target before the copy.
+    rows_before: rows of the target before the copy.
     added: rows that the target did not have.
-    sampled, different: rows of either end that were compared value by value, and those that are not as they should be.
+    sampled, different: rows of either end that were compared value by value, and those of them that are wrong.
     """
 
     source: str
@@ -70,18 +70,18 @@ CopyProgress = Callable[[CopySummary], None]
 def copy_collection(source: Collection, target: Collection, on_progress: CopyProgress | None = None) -> CopySummary:
     """Copy every row with its vector. Running an interrupted copy again skips the rows that are there and equal.
 
-    The target gets the columns and the metric type of the source. It also gets the source's index, unless one of them
-    is a Milvus Lite file and the other a server. Nothing in the source is changed. In the target no row is removed, and
-    a row of both keeps the columns and the sources that only the target has. Afterwards a sample of the rows of both
-    ends is compared with what the target should hold.
+    A new target gets the columns and the metric type of the source. It also gets the source's index, unless one of them
+    is a Milvus Lite file and the other a server. The source is not changed. No row of the target is removed, and a row
+    of both keeps the columns and the sources that only the target has. Afterwards a sample of the rows of both ends is
+    compared with what the target should hold.
 
     Raises:
         InputError: both are the same collection, or the target cannot store the source's columns.
         ModelMismatch: another model made the target.
-        StoreError: one of them cannot be reached.
+        StoreError: the source is empty, or one of them cannot be reached.
     """
     convert = _prepare(source, target)
-    target.read_as_of_now()  # not each look-up waits for the latest writes, 0.2 s on a server
+    target.read_as_of_now()  # else each look-up would wait for the latest writes, 0.2 s on a server
     start = time.perf_counter()
     summary = CopySummary(str(source), str(target))
     summary.rows_in_source, summary.rows_before = source.count(), target.count()
@@ -89,7 +89,7 @@ def copy_collection(source: Collection, target: Collection, on_progress: CopyPro
     compared = [name for name in schema.field_names(target.describe()) if name not in (schema.ID, schema.EMBEDDING)]
     empty = {**schema.ADDED, **{field.key: field.default for field in target.fields()}}
     every = max(1, summary.rows_in_source // SAMPLE)
-    before: dict[int, Row] = {}  # what the target held, of the sampled rows
+    before: dict[int, Row] = {}  # the sampled rows as the target held them before the copy
     if summary.rows_before:
         own = target.query("", [schema.ID, *compared, schema.EMBEDDING], limit=SAMPLE)
         before = {row[schema.ID]: row for row in own}
@@ -114,7 +114,7 @@ def copy_collection(source: Collection, target: Collection, on_progress: CopyPro
 
 
 def _prepare(source: Collection, target: Collection) -> Convert:
-    """Check both ends, and create the target if it does not exist. Return what makes rows of the source its rows.
+    """Check both ends, and create the target if it does not exist. Return a function that converts the source's rows.
 
     A target with rows keeps its own model id: the folder of a model may have been moved since.
     """
@@ -138,7 +138,7 @@ def _prepare(source: Collection, target: Collection) -> Convert:
         )
     cells = converter(source.fields(), _matching(source, target))
     own = {schema.MODEL: target_model_id or model_id}
-    unknown = schema.ADDED.keys() - schema.field_names(source.describe())  # to a collection of version 1
+    unknown = schema.ADDED.keys() - schema.field_names(source.describe())  # what a source of version 1 lacks
 
     def convert(row: Row) -> dict[str, Any]:
         return {name: value for name, value in {**convert_row(row, cells), **own}.items() if name not in unknown}
@@ -167,7 +167,7 @@ def _parts(collection: Collection, names: Sequence[str]) -> Iterator[Sequence[di
 
 
 def _count_different(source: Collection, target: Collection, before: Mapping[int, Row], convert: Convert) -> int:
-    """Count the rows that are not what the source, and the target before the copy, make them."""
+    """Count the sampled rows that differ from the merge of the source's row and the target's row before the copy."""
     names = [name for name in schema.field_names(target.describe()) if name != schema.ID]
     here = source.get([*before], [name for name in schema.field_names(source.describe()) if name != schema.ID])
     there = target.get([*before], names)
@@ -176,13 +176,13 @@ def _count_different(source: Collection, target: Collection, before: Mapping[int
 
 
 def _merge(row: Row, stored: Row) -> dict[str, Any]:
-    """Return a row of the source as the target should hold it: cells and sources that only the target has stay."""
+    """Return a row of the source as the target should hold it, with the cells and sources that only the target has."""
     sources = [*schema.split_sources(stored.get(schema.SOURCE, "")), *schema.split_sources(row[schema.SOURCE])]
     return {**stored, **row, schema.SOURCE: schema.join_sources(sources)}
 
 
 def _is_same(row: Row, stored: Row | None) -> bool:
-    """Whether the target has the row already. Equal content hash and model id imply an equal vector."""
+    """Return whether the target already has the row. Equal content hashes and model ids imply equal vectors."""
     return stored is not None and all(row[name] == stored[name] for name in row if name != schema.EMBEDDING)
 
 

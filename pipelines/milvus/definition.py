@@ -1,4 +1,4 @@
-"""What a collection is: its Milvus, its name, its fields and its index."""
+"""The definition of a collection: its Milvus, its name, its fields and its index."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _TOO_MANY_FIELDS = re.compile(r"maximum field.*limited to (\d+)")  # a server's 
 
 
 class Definition:
-    """One collection of a Milvus without its rows. Connects on first use. Threads can share it."""
+    """A collection in Milvus, without its rows. Connects on first use. Threads can share it."""
 
     def __init__(self, uri: str | os.PathLike[str], name: str, token: str = "") -> None:
         self.uri, self.token = split_credentials(os.fspath(uri), token)
@@ -35,7 +35,7 @@ class Definition:
         self._loaded = False
 
     def __deepcopy__(self, memo: object) -> Definition:
-        """Return this collection itself: Towhee deep-copies what a pipeline's declaration holds."""
+        """Return this collection itself: Towhee deep-copies the objects in a pipeline's declaration."""
         return self
 
     def __str__(self) -> str:
@@ -43,19 +43,19 @@ class Definition:
 
     @cached_property
     def address(self) -> str:
-        """The Milvus, in one spelling."""
-        return normalise_uri(self.uri)  # once: the working directory may change
+        """The normalised URI of the Milvus."""
+        return normalise_uri(self.uri)  # computed once: the working directory may change
 
     @property
     def client(self) -> MilvusClient:
-        """The process's client for this Milvus; another one, if it was closed meanwhile."""
+        """The process's client for this Milvus; a new one if the previous one was closed."""
         if self._client is None or not is_open(self._client):
             self._client, self._loaded = connect(self.address, self.token), False
         return self._client
 
     @cached_property
     def has_null(self) -> bool:
-        """Whether this Milvus can store NULL: Milvus Lite, and servers from 2.5 on."""
+        """Whether this Milvus can store NULL. Milvus Lite can, and servers since 2.5."""
         return is_lite(self.uri) or server_version(self.client) >= (2, 5)
 
     def exists(self) -> bool:
@@ -74,7 +74,7 @@ class Definition:
         """Create an empty collection for embeddings of `dim` dimensions.
 
         Raises:
-            InputError: Milvus takes fewer fields.
+            InputError: Milvus does not allow this many fields.
         """
         definition = schema.build_schema(self.client, dim, fields, self.has_null)
         with writing(self.uri):
@@ -83,7 +83,7 @@ class Definition:
             except StoreError as error:
                 if limit := _TOO_MANY_FIELDS.search(str(error)):
                     raise InputError(_refusal(len(definition.fields), int(limit[1]), fields)) from error
-                if not self.exists():  # else a first try created it, and its answer was lost
+                if not self.exists():  # else the first attempt created it, and its answer was lost
                     raise
             build_index(self.client, self.name, resolve(self.uri, requested or Index(), rows=0), waits=False)
             call(self.client.load_collection, self.name)
@@ -114,7 +114,7 @@ class Definition:
         return call(self.client.describe_collection, self.name)
 
     def fields(self) -> tuple[Field, ...]:
-        """Return the columns stored beside each image.
+        """Return the columns that are stored with each image.
 
         Raises:
             StoreError: a newer version of this program made the collection.
@@ -130,7 +130,7 @@ class Definition:
         return schema.read_dim(self.describe())
 
     def refuse_older_program(self) -> None:
-        """Raise StoreError if a version before 0.1 made the collection: its rows lack what a second run compares."""
+        """Raise StoreError if a version before 0.1 made the collection: its rows lack the hash that a run compares."""
         if schema.HASH not in schema.field_names(self.describe()):
             raise StoreError(
                 f"collection '{self.name}' was made by an earlier version of this program: "
@@ -139,7 +139,7 @@ class Definition:
 
     @cached_property
     def index(self) -> Index:
-        """The present vector index."""
+        """The current vector index."""
         return read_index(self.client, self.name)
 
     def drop(self) -> None:
@@ -156,14 +156,14 @@ class Definition:
         self.forget()
 
     def forget(self) -> None:
-        """Ask Milvus again for what this object knows of the collection, because it was changed."""
+        """Forget what this object has cached about the collection, because the collection was changed."""
         self._loaded = False
         for name in ("index", "is_own", "with_sentinel"):
             self.__dict__.pop(name, None)
 
     @cached_property
     def with_sentinel(self) -> tuple[Field, ...]:
-        """The columns whose empty cells are a sentinel, because this Milvus has no NULL."""
+        """The columns that store empty cells as a sentinel, because this Milvus has no NULL."""
         return tuple(field for field in self.fields() if field.has_gaps and not field.nullable)
 
     @cached_property

@@ -1,6 +1,6 @@
 """Filters in Milvus's expression language.
 
-Negation is carried down to the comparisons: Milvus's own `not` is neither true nor false for an empty cell (NULL).
+Negation is pushed down to the comparisons: Milvus's own `not` is neither true nor false for an empty cell (NULL).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from .schema import SENTINELS
 
 MAX_VALUES = 1_000
 _INVERSE = {"==": "!=", "!=": "==", "<": ">=", ">=": "<", ">": "<=", "<=": ">"}
-# Always false, on Milvus Lite and on servers; `not in` is always true.
+# An empty `in` is always false, an empty `not in` always true, on Milvus Lite and on servers.
 _NONE, ALL = f"{ID} in []", f"{ID} not in []"
 
 
@@ -27,9 +27,9 @@ def to_expression(filter: Filter, fields: Sequence[Field], lite: bool, has_keys:
     """Translate a filter into a Milvus expression.
 
     Args:
-        fields: the collection's columns; a filter may also name `id` and `path`, in whatever field that is.
-        has_keys: whether the collection keeps the ids that are texts (since version 2).
-        lite: whether this is Milvus Lite, which has some operators that a server does not have.
+        fields: the collection's columns. A filter may also name `id` and `path`, whichever field holds them.
+        has_keys: whether the collection stores ids that are texts (since version 2).
+        lite: whether this is Milvus Lite, which has an operator that servers lack.
 
     Raises:
         BadFilter: a column does not exist or holds another type, or this Milvus lacks an operator.
@@ -38,20 +38,20 @@ def to_expression(filter: Filter, fields: Sequence[Field], lite: bool, has_keys:
 
 
 def folder_prefixes(folder: str) -> list[str]:
-    """Return what the paths of the images in a folder may start with, at any depth.
+    """Return the prefixes that the paths of a folder's images can have, at any depth.
 
     Raises:
-        BadFilter: this is no folder.
+        BadFilter: this cannot be the name of a folder.
     """
     if not folder:
         raise BadFilter("under needs a folder")
-    check_utf8(folder)  # the functions of os.path fail on other text, and on a zero
+    check_utf8(folder)  # the functions of os.path fail on other text, and on a zero character
     if "\0" in folder:
         raise BadFilter("a folder's name has no zero character")
     if is_remote(folder):
         return [folder.rstrip(posixpath.sep) + posixpath.sep]
     typed = resolve_dots(os.path.expanduser(local_path(folder)))
-    # A folder's images are stored by their real path, those of a CSV as it lists them.
+    # Images of a folder are stored by their real path, images of a CSV by the path that it lists.
     paths = dict.fromkeys((typed, os.path.realpath(typed)))
     return [path.rstrip(os.sep) + os.sep for path in paths]
 
@@ -96,7 +96,7 @@ class _Translator:
         return _settle_empty(field, operator, expression, matches_empty=negated != (filter.operator == "!="))
 
     def _compare_number(self, operator: str, value: Value) -> str:
-        """An order of ids: those that are texts have none."""
+        """Compare ids by their order. Ids that are texts have no order."""
         if isinstance(value, str):
             raise BadFilter(f"ids that are texts have no order: compare {format_value(value)} with ==, != or in")
         field = self._columns[ID]
@@ -107,7 +107,7 @@ class _Translator:
         field = self._find(filter.column)
         if not 1 <= len(filter.values) <= MAX_VALUES:
             raise BadFilter(f"a list has between 1 and {MAX_VALUES:,} values, not {len(filter.values):,}")
-        if field.type is FieldType.BOOL:  # servers have no `in` for these
+        if field.type is FieldType.BOOL:  # servers have no `in` for booleans
             return self.translate(Or(tuple(Compare(field.name, "==", value) for value in filter.values)), negated)
         values = ", ".join([self._literal(field, value) for value in filter.values])
         expression = f"{field.key} {'not in' if negated else 'in'} [{values}]"
@@ -168,14 +168,14 @@ def _under(key: str, folder: str, negated: bool) -> str:
 
 
 def _in_range(key: str, start: str, end: str, negated: bool) -> str:
-    """Texts with one prefix, as a range: unlike in Milvus's `like`, no character is a wildcard."""
+    """Match the texts with a prefix as a range: unlike in Milvus's `like`, no character is a wildcard."""
     if negated:
         return f"({key} < {text_literal(start)} or {key} >= {text_literal(end)})"
     return f"({key} >= {text_literal(start)} and {key} < {text_literal(end)})"
 
 
 def _settle_empty(field: Field, operator: str, expression: str, matches_empty: bool) -> str:
-    """Take empty cells into the rows that match, or out of them. A sentinel is below all values and equals none."""
+    """Make an expression match empty cells, or not match them. A sentinel is below all values and equals none."""
     if not field.has_gaps:
         return expression
     if field.nullable:

@@ -1,7 +1,7 @@
 """Collections that another program made, such as the Milvus quickstart or Towhee's tutorials: read, never written.
 
 Such a collection has an id, one vector, often the image's path and other columns, some of them in its dynamic field.
-It does not tell which model made it.
+It does not record which model made it.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from . import schema
 from .calls import call
 from .collection import Collection
 
-_SAMPLE = 100  # rows that tell the columns of a dynamic field, and the length of the embeddings
+_SAMPLE = 100  # rows that are read to find the columns of a dynamic field and the length of the embeddings
 _TYPES: dict[type, FieldType] = {bool: FieldType.BOOL, int: FieldType.INT, float: FieldType.FLOAT, str: FieldType.TEXT}
 
 
 class Layout(NamedTuple):
-    """Which fields hold what. `path` is '' where no field holds the images' paths."""
+    """What each field holds. `path` is '' if no field holds the images' paths."""
 
     vector: str
     dim: int
@@ -32,11 +32,11 @@ class Layout(NamedTuple):
 
 
 class ForeignCollection(Collection):
-    """A collection of another program, with the rows of one of ours: constants stand for what it lacks.
+    """A collection of another program that reads like one of ours: constants stand for the fields that it lacks.
 
     Args:
-        model_id: the model that made it, as the user says.
-        paths: the image of each id, where no field holds it.
+        model_id: the model that made it, according to the user.
+        paths: the image's path by id, if no field holds it.
 
     Raises:
         StoreError: its fields are not those of a collection of images.
@@ -56,7 +56,7 @@ class ForeignCollection(Collection):
         return 1
 
     def fields(self) -> tuple[Field, ...]:
-        """Return the columns: fields of their own, and those of the dynamic field of the first 100 rows."""
+        """Return the columns: fields of the schema, and the keys of the dynamic field in the first 100 rows."""
         return self.layout.fields
 
     def dim(self) -> int:
@@ -65,10 +65,10 @@ class ForeignCollection(Collection):
 
     @cached_property
     def layout(self) -> Layout:
-        """Find out which fields hold what.
+        """What each field holds.
 
         Raises:
-            StoreError: the id is no whole number, or there is not exactly one vector.
+            StoreError: the primary key is not a whole number named `id`, or there is not exactly one vector.
         """
         from pymilvus import DataType
 
@@ -88,7 +88,7 @@ class ForeignCollection(Collection):
         return Layout(vectors[0]["name"], int(vectors[0]["params"]["dim"]), path, tuple(own.values()))
 
     def check(self, model: str, dim: int) -> None:
-        """Check that a model can have made it.
+        """Check that a model can have made the collection.
 
         Raises:
             InputError: the dimensions differ, or the metric type needs embeddings of unit length, which these are not.
@@ -108,7 +108,7 @@ class ForeignCollection(Collection):
 
     @property
     def _is_unit(self) -> bool:
-        return True  # `check` looked
+        return True  # `check` makes sure
 
     def _stored_names(self, names: Iterable[str]) -> list[str]:
         stored = {schema.EMBEDDING: self.layout.vector, schema.PATH: self.layout.path}
