@@ -4,11 +4,11 @@ Milvus Lite gets FLAT below 5,000 rows. Above, it gets IVF_FLAT with a single li
 and without filters, but in C++, at a fifth of FLAT's latency. HNSW is no faster there (the engine's own loop over the
 keys dominates) and loses hits under selective filters.
 
-A server gets FLAT below 50,000 rows and HNSW above, Zilliz Cloud its AUTOINDEX. A server searches a sealed segment
-that has no index yet by a temporary one of rows // 39 lists, of which it probes 16 whatever the search asks for: of
-1,000 rows it finds about 650. Segments under 1,024 rows never get an index, so this state can last for ever; FLAT is
-exempt from it. Therefore no other index is built below 5,000 rows: FLAT stands in, and keeps the type that is wanted
-in its parameters.
+A server gets FLAT below 50,000 rows and HNSW above; Zilliz Cloud gets its AUTOINDEX. A server searches a sealed segment
+that has no index yet with a temporary index of rows // 39 lists. It probes 16 of them, whatever the search requests: of
+1,000 rows it finds about 650. Segments under 1,024 rows never get an index, so this state can be permanent. FLAT is
+exempt from it. Therefore no other index is built below 5,000 rows: FLAT stands in for it, and keeps the wanted type in
+its parameters.
 
 Embeddings have length 1, so the three metric types rank hits alike: IP equals the cosine, and L2 (Milvus returns the
 squared distance) is 2 - 2 × cosine.
@@ -25,23 +25,23 @@ from ..errors import InputError
 from .lite import is_lite
 
 FLAT_BELOW = 5_000
-# FLAT searches 50,000 embeddings of 512 dimensions about as fast as a text is embedded.
+# A FLAT search of 50,000 embeddings of 512 dimensions takes about as long as embedding the text of a query.
 SERVER_FLAT_BELOW = 50_000
-# A server probes at most this many lists. Rows that a filter leaves out cost nothing, so all lists are probed then.
+# The most lists that a server probes. Rows that a filter leaves out cost nothing, so filtered searches probe all lists.
 ALL_LISTS = 65_536
 MAX_EF = 32_768
 # One list needs no training, so no segment is ever too small for it.
 LITE_NLIST = 1
 SERVER_NLIST = 1024
-# More than any list count Milvus Lite has by itself (128): the search stays exact on a collection made elsewhere.
+# Milvus Lite's default number of lists (128): the search stays exact on a collection that another program made.
 LITE_NPROBE = 128
 # Within the ranges of the HNSW paper (Malkov & Yashunin 2018, §4.1): M 5 to 48, efConstruction 100 and more.
 HNSW = {"M": 16, "efConstruction": 200}
 
 METRICS = ("COSINE", "IP", "L2")
 AUTO = "AUTO"
+# Checked here, because Milvus Lite accepts other names too, and can then never load the collection again.
 LITE_TYPES = ("FLAT", "IVF_FLAT", "IVF_SQ8", "HNSW", "HNSW_SQ", "AUTOINDEX")
-# Milvus Lite accepts other names too, and then can never load the collection again: so they are checked here.
 SERVER_TYPES = ("HNSW", "FLAT", "IVF_FLAT", "IVF_SQ8", "IVF_PQ", "SCANN", "DISKANN", "AUTOINDEX")
 # Build parameters and their ranges, from https://milvus.io/docs/v2.3.x/index.md
 _HNSW_RANGES = {"M": (4, 64), "efConstruction": (8, 512)}
@@ -56,10 +56,10 @@ _RANGES: dict[str, dict[str, tuple[int, int]]] = {
 class Index:
     """A vector index: its type, its metric type and its build parameters.
 
-    In a request, the type can be AUTO, and '' keeps the type or the metric of the present index.
+    In a request, the type can be AUTO, and '' keeps the type or the metric type of the current index.
 
-    wanted: the type that a FLAT index of a server stands in for until there are enough rows; `params` are then those
-        of this type.
+    wanted: the type that a server's FLAT index stands in for until there are enough rows; `params` then belong to this
+        type.
     """
 
     type: str = ""
@@ -69,7 +69,7 @@ class Index:
 
     @classmethod
     def described(cls, description: Mapping[str, Any]) -> Index:
-        """Read `describe_index`. Milvus Lite nests the parameters; a server returns them as text beside the rest."""
+        """Read `describe_index`. Milvus Lite nests the parameters; a server returns them as text at the top level."""
         index_type = str(description.get("index_type", "FLAT"))
         given = {**description, **(description.get("params") or {})}
         wanted = str(given.get("wanted", ""))
@@ -105,7 +105,7 @@ def check_index(uri: str, index: Index, dim: int = 0) -> None:
     """Check a requested index against what this Milvus can do, and against the dimension of the embeddings if known.
 
     Raises:
-        InputError: this Milvus cannot build it; the message says what it can.
+        InputError: this Milvus cannot build it; the message says what it can build.
     """
     where = "Milvus Lite" if is_lite(uri) else "Zilliz Cloud" if is_cloud(uri) else "a Milvus server"
     known = LITE_TYPES if is_lite(uri) else ("AUTOINDEX",) if is_cloud(uri) else SERVER_TYPES
@@ -144,7 +144,7 @@ def _check_param(index_type: str, name: str, value: Any) -> None:
 
 
 def resolve(uri: str, requested: Index, rows: int, current: Index | None = None) -> Index:
-    """Complete a request: keep the current type and metric where it names none, and choose AUTO by number of rows."""
+    """Complete a request: keep the current type and metric if it names none, and resolve AUTO by the number of rows."""
     metric = requested.metric or (current.metric if current else "COSINE")
     if not requested.type and current:
         requested = current
@@ -175,8 +175,8 @@ def _defaults(uri: str, index_type: str) -> dict[str, int]:
 def search_params(uri: str, index_type: str, limit: int, filtered: bool) -> dict[str, int]:
     """Return the parameters of a search for up to `limit` hits.
 
-    They change only at powers of two, so that neighbouring pages are cut from one and the same list of hits. An `ef`
-    of four times the number of hits finds 99.9 % of 1,000; a server refuses one that is smaller than the limit.
+    They change only at powers of two, so that neighbouring pages are cut from the same list of hits. An `ef` of four
+    times the number of hits finds 99.9 % of 1,000 hits; a server refuses an `ef` that is smaller than the limit.
     """
     reach = max(32, 1 << (limit - 1).bit_length())
     if index_type.startswith("IVF") or index_type == "SCANN":
@@ -199,7 +199,7 @@ def loses_filtered_hits(uri: str, index_type: str) -> bool:
 
 
 def is_server(uri: str) -> bool:
-    """Return True for a Milvus server of one's own: neither a Milvus Lite file nor Zilliz Cloud."""
+    """Return True for a self-hosted Milvus server: neither a Milvus Lite file nor Zilliz Cloud."""
     return not is_lite(uri) and not is_cloud(uri)
 
 

@@ -1,4 +1,4 @@
-"""The index of a collection as Milvus holds it: read, built, replaced, loaded, waited for."""
+"""Read, build, replace, load and wait for the index of a collection in Milvus."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ if TYPE_CHECKING:
     from pymilvus import MilvusClient
     from pymilvus.milvus_client import IndexParams
 
-# Servers accept these, but some never finish them (2.3's own package, for one): they are built with a deadline.
+# Servers accept these types, but some never finish building them (the 2.3 package, for one), so they get a deadline.
 SLOW_BUILDS = frozenset({"DISKANN"})
 SLOW_BUILD_SECONDS = 900
-# Rows from which a server builds an index for a segment, and seconds to wait until it has.
+# Minimum number of rows of a segment for which a server builds an index, and seconds to wait for it.
 INDEXED_SEGMENT_ROWS = 1_024
 INDEX_SECONDS = 300
-# A temporary index of up to 16 lists is probed whole.
+# Rows of the largest segment whose temporary index has at most 16 lists: a server probes all of them.
 EXACT_SEGMENT_ROWS = 16 * 39 + 38
 
 
 def index_params(client: MilvusClient, index: Index) -> IndexParams:
     """Return the parameters that `create_collection` and `create_index` take."""
     params = client.prepare_index_params()
-    # pymilvus flattens these, and Milvus Lite reads only a nested 'params': so they are given in both forms.
+    # Given in both forms, because pymilvus flattens parameters and Milvus Lite reads only a nested 'params'.
     given = {**index.params, "wanted": index.wanted} if index.wanted else index.params
     build = {**given, "params": dict(given)} if given else {}
     params.add_index(EMBEDDING, index_type=index.type, metric_type=index.metric, params=build)
@@ -37,16 +37,16 @@ def index_params(client: MilvusClient, index: Index) -> IndexParams:
 
 
 def read_index(client: MilvusClient, collection: str) -> Index:
-    """Return the present index of a collection."""
+    """Return the current index of a collection."""
     names = call(client.list_indexes, collection)
     return Index.described(call(client.describe_index, collection, names[0]) or {} if names else {})
 
 
 def build_index(client: MilvusClient, collection: str, index: Index, waits: bool = True) -> None:
-    """Build an index and wait for it. A build of minutes breaks the call; the retry then finds the index built.
+    """Build an index and wait for it. A build that takes minutes breaks the call; the retry then finds it built.
 
-    Without `waits` it is only asked for: pymilvus sleeps half a second before it first looks whether it is built, and
-    that of an empty collection, or of any on Milvus Lite, is built when the call returns.
+    Without `waits` it is only requested, because pymilvus sleeps half a second before its first check. The index of an
+    empty collection, or of any collection on Milvus Lite, is already built when the call returns.
     """
     options: dict[str, float] = {"timeout": SLOW_BUILD_SECONDS} if index.type in SLOW_BUILDS else {}
     try:
@@ -63,7 +63,7 @@ def load_collection(client: MilvusClient, uri: str, collection: str) -> None:
     try:
         call(client.load_collection, collection)
     except StoreError as error:
-        # An index file that was half written stops every load. Milvus Lite builds a deleted one again.
+        # A half-written index file makes every load fail. Milvus Lite rebuilds index files that are deleted.
         if not is_lite(uri) or not delete_index_files(uri, collection):
             raise
         try:
@@ -71,7 +71,7 @@ def load_collection(client: MilvusClient, uri: str, collection: str) -> None:
         except StoreError:
             raise error from None
     if is_lite(uri):  # rows replayed from the log are searched one by one in Python, 50 µs each
-        with suppress(StoreFull, StoreReadOnly), writing(uri):  # a disk too full to write on can still be read
+        with suppress(StoreFull, StoreReadOnly), writing(uri):  # a full disk can still be read
             call(client.flush, collection)
 
 
@@ -95,7 +95,7 @@ def replace_index(client: MilvusClient, uri: str, collection: str, current: Inde
 
 
 def unindexed_rows(client: MilvusClient, collection: str, at_least: int) -> int:
-    """Count a server's rows in loaded, sealed segments of `at_least` rows that have no index of their own yet."""
+    """Count a server's rows in loaded, sealed segments of at least `at_least` rows that have no index yet."""
     segments = call(client.list_loaded_segments, collection)
     return sum(
         segment.num_rows
@@ -105,7 +105,7 @@ def unindexed_rows(client: MilvusClient, collection: str, at_least: int) -> int:
 
 
 def wait_for_index(client: MilvusClient, collection: str) -> None:
-    """Wait until a server has built the index of every segment that gets one; it says "Finished" long before."""
+    """Wait until a server has built the index of every segment that gets one; it says "Finished" long before that."""
     deadline = time.monotonic() + INDEX_SECONDS
     while unindexed_rows(client, collection, INDEXED_SEGMENT_ROWS) and time.monotonic() < deadline:
         time.sleep(1)

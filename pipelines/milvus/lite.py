@@ -1,4 +1,4 @@
-"""A Milvus Lite file: its path, why it cannot be opened, and what protects it from corruption and a full disk."""
+"""A Milvus Lite file: its path, why it cannot be opened, and protection from corruption and a full disk."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from pathlib import Path
 from ..errors import InputError, StoreError, StoreFull, StoreLocked
 from .lite_mirror import opened_as, refuse_read_only
 
-# Room for what Milvus Lite writes at once: a few sealed tables of 8 MB, and their merger into one of up to 100 MB.
+# Space for what Milvus Lite writes at once: a few sealed tables of 8 MB, and one of up to 100 MB into which they merge.
 MIN_FREE_BYTES = 256 << 20
 
-# Milvus Lite has no lock between writers (its own server.py says "single writer"), so there is one here.
+# Milvus Lite has no lock between writers (its own server.py says "single writer"), so this lock keeps them apart.
 _write_lock = threading.RLock()
 _full: set[str] = set()
-# Options of other processes whose values nobody else should read.
+# Command-line options of other processes whose values must not be shown.
 _SECRET = re.compile(r"(--[a-z-]*(?:auth|token)[= ])\S+")
 
 
@@ -42,7 +42,7 @@ def lite_path(uri: str) -> str:
 
 
 def check_openable(path: Path) -> None:
-    """Check what Milvus Lite would only report as 'Open local milvus failed'.
+    """Detect what Milvus Lite would report only as 'Open local milvus failed'.
 
     Raises:
         StoreLocked: another process has the file open.
@@ -77,8 +77,8 @@ def check_openable(path: Path) -> None:
 def writing(uri: str, *, takes_space: bool = True) -> Iterator[None]:
     """Hold the write lock of a Milvus Lite file during a write. Does nothing for a server.
 
-    After a write failed on a full disk, this process writes no more: Milvus Lite 3.2 would delete, with its next
-    successful flush, the log that holds the rows of the failed write. Opening the file again restores them.
+    After a write has failed on a full disk, this process writes no more: the next successful flush of Milvus Lite 3.2
+    would delete the log that holds the rows of the failed write. Opening the file again restores these rows.
 
     Args:
         takes_space: False for a write that frees space.
@@ -108,7 +108,7 @@ def forget_full_disk(path: str) -> None:
 
 
 def delete_index_files(uri: str, collection: str) -> int:
-    """Delete a collection's index files, which Milvus Lite builds again from the rows; return their number."""
+    """Delete a collection's index files, which Milvus Lite rebuilds from the rows; return their number."""
     files = list(Path(opened_as(lite_path(uri)), "collections", collection).glob("partitions/*/indexes/*"))
     for file in files:
         file.unlink(missing_ok=True)
@@ -119,7 +119,7 @@ def check_room_for_copy(uri: str, collection: str) -> None:
     """Check that a Milvus Lite file has room for a second copy of a collection. Does nothing for a server.
 
     Raises:
-        StoreFull: it has not.
+        StoreFull: it does not have enough.
     """
     if not is_lite(uri):
         return
@@ -145,7 +145,7 @@ def _check_free_space(path: str) -> None:
 
 
 def _lock_owner(lock: Path) -> tuple[int, str]:
-    """Return 123 and ' (pid 123: python -m app)' if the kernel tells it (Linux), else 0 and ''."""
+    """Return, for example, 123 and ' (pid 123: python -m app)' if the kernel shows it (Linux), else 0 and ''."""
     try:
         inode = str(lock.stat().st_ino)
         for line in Path("/proc/locks").read_text().splitlines():

@@ -1,5 +1,6 @@
-"""Damaged Milvus Lite databases, found before one is opened: Milvus Lite would show the collection as empty, and delete
-the files that its damaged list lacks.
+"""Find damage in a Milvus Lite database before it is opened.
+
+Milvus Lite would show a damaged collection as empty, and delete the files that its damaged manifest does not list.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from typing import Any
 
 from ..errors import StoreError, counted
 
-_damaged: dict[str, dict[str, str]] = {}  # by database and collection: what is wrong
-_SEQUENCES = re.compile(r"_(\d+)_(\d+)\.parquet$")  # numbers of the first and the last row that a file was written with
+_damaged: dict[str, dict[str, str]] = {}  # the problem, by database and collection
+_SEQUENCES = re.compile(r"_(\d+)_(\d+)\.parquet$")  # numbers of the first and the last row that were written to a file
 _IPC_START = b"\xff\xff\xff\xff"
 
 
@@ -26,13 +27,13 @@ def look_for_damage(path: str) -> None:
 
 
 def refuse_damage(path: str, collection: str) -> None:
-    """Raise StoreError if a collection was damaged when its database was opened: the file, what is lost, what to do."""
+    """Raise StoreError if a collection was damaged when its database was opened: it names the file, loss and remedy."""
     if problem := _damaged.get(path, {}).get(collection):
         raise StoreError(problem)
 
 
 def _problems(folder: Path) -> Iterator[str]:
-    """What is wrong with a collection, a line each."""
+    """Yield one line for each problem of a collection."""
     advice = f"; put it back from a backup, or move {folder} away and insert the images again"
     schema, manifest = folder / "schema.json", folder / "manifest.json"
     data = list(folder.glob("partitions/*/data/*.parquet"))
@@ -90,6 +91,6 @@ def _parquet_problem(path: Path) -> str:
 
 
 def _rows(files: list[Path]) -> int:
-    """The rows that were written into files; some may have been replaced or deleted since."""
+    """Count the rows that were written to data files; some may have been replaced or deleted since."""
     ranges = (match for file in files if file.parent.name == "data" and (match := _SEQUENCES.search(file.name)))
     return sum(int(match[2]) - int(match[1]) + 1 for match in ranges)

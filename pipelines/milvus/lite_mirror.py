@@ -1,7 +1,7 @@
-"""Milvus Lite databases that cannot be written, as on a DVD: each is opened as a temporary folder of links to files.
+"""Milvus Lite databases that cannot be written, such as on a DVD: each is opened as a temporary folder of links.
 
-Milvus Lite writes at once when it opens a database. Its sealed files never change, so links to them are enough; the few
-others are small and copied.
+Milvus Lite writes as soon as it opens a database. Sealed files never change, so they are linked. The few other files
+are small, so they are copied.
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ _mirrors: dict[str, _Mirror] = {}
 
 
 def is_read_only(path: str) -> bool:
-    """Return whether there is a database that this process can read but not write."""
+    """Return whether this is an existing database that this process cannot write."""
     parts = (path, os.path.join(path, _LOCK), os.path.join(path, "collections"))
     return os.path.isdir(path) and not all(os.access(part, os.W_OK) for part in parts if os.path.exists(part))
 
 
 def opened_as(path: str) -> str:
-    """Return the path under which Milvus Lite has a database open: its own, if it can be written."""
+    """Return the path under which Milvus Lite opens a database: its own, or the folder of links if there is one."""
     return os.path.join(_mirrors[path].folder.name, os.path.basename(path)) if path in _mirrors else path
 
 
 def open_mirror(path: str) -> str:
-    """Make the folder of links, and return its path. Whoever could write the database has to wait meanwhile.
+    """Create the folder of links, and return its path. No other process can open the database for writing meanwhile.
 
     Raises:
-        StoreError: a file cannot be read.
+        StoreError: a file cannot be read, or another process has the database open for writing.
     """
     folder = tempfile.TemporaryDirectory(prefix="image-search-", ignore_cleanup_errors=True)
     try:
@@ -75,7 +75,7 @@ def _share_lock(path: Path) -> IO[bytes] | None:
         return None
     if not path.exists():
         return None
-    lock = open(path, "rb")  # noqa: SIM115 - as long as the mirror
+    lock = open(path, "rb")  # noqa: SIM115 - stays open as long as the mirror
     fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
     return lock
 

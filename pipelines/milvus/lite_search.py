@@ -1,4 +1,4 @@
-"""Milvus Lite asked by its own objects in this process: gRPC would carry each row from thread to thread."""
+"""Read Milvus Lite through its own objects in this process: gRPC would carry each row from thread to thread."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .lite_server import lite_collection
 
 
 class LiteHits(list[dict[str, Any]]):
-    """The hits of one query as pymilvus gives them: `id`, `distance` and `entity`."""
+    """The hits of one query as pymilvus returns them: `id`, `distance` and `entity`."""
 
     @property
     def ids(self) -> list[Any]:
@@ -30,7 +30,7 @@ def search_lite(
     path: str, name: str, embeddings: np.ndarray, limit: int, expression: str, names: Sequence[str],
     params: Mapping[str, int],
 ) -> list[LiteHits] | None:  # fmt: skip
-    """Search as a client of the server for this file would.
+    """Search as a client of this file's server would.
 
     Args:
         path: the file, as `lite_path` spells it.
@@ -38,7 +38,7 @@ def search_lite(
         names: the fields to return.
 
     Returns:
-        The hits of each query. None if the client has to ask: it reports what is wrong, or makes it right.
+        The hits of each query. None if the client has to search: it reports the error, or resolves it.
     """
     options = {"expr": expression or None, "output_fields": list(names), "search_params": dict(params)}
     found = _ask(path, name, "search", list(embeddings), limit, **options)
@@ -51,16 +51,16 @@ def search_lite(
 
 
 def get_lite(path: str, name: str, ids: Sequence[int], names: Sequence[str]) -> list[dict[str, Any]] | None:
-    """Return rows by id as a client of the server for this file would; None if the client has to ask.
+    """Return rows by id as a client of this file's server would; None if the client has to ask.
 
-    A row takes 0.05 ms, by gRPC 1.2 ms: a page asks for one with each thumbnail that it shows.
+    A row takes 0.05 ms, or 1.2 ms over gRPC. The page requests one row for each thumbnail that it shows.
     """
     found: list[dict[str, Any]] | None = _ask(path, name, "get", list(ids), output_fields=list(names))
     return found
 
 
 def _ask(path: str, name: str, method: str, *arguments: Any, **options: Any) -> Any:
-    """Call a method of Milvus Lite's collection; None where that fails, or for a Milvus Lite that is not known."""
+    """Call a method of Milvus Lite's collection. Return None if it fails, or if this Milvus Lite is not a known one."""
     if not lite_fast_path.untouched:
         return None
     try:

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from milvus_lite.server_manager import ServerManager
 
-_started: set[str] = set()  # files whose server runs because of `note_start`
+_started: set[str] = set()  # files whose server this program started, see `note_start`
 
 
 def share_servers() -> None:
-    """Let Milvus Lite know a file by its real path. By another path it would start a second server, and lock it out."""
+    """Make Milvus Lite use real paths. For another path it would start a second server, which the lock would refuse."""
     manager = _manager()
     if "start_and_get_uri" in vars(manager):
         return
@@ -26,13 +26,13 @@ def share_servers() -> None:
 
 
 def server_address(path: str) -> str:
-    """The address of this process's server for a file, whoever started it; '' if there is none."""
+    """Return the address of this process's server for a file, whoever started it; '' if there is none."""
     entry = _manager()._servers.get(_key(path))
     return f"http://127.0.0.1:{entry[2]}" if entry else ""
 
 
 def lite_collection(path: str, name: str) -> Any:
-    """Milvus Lite's own object for a collection of a file that is open in this process."""
+    """Return Milvus Lite's own object for a collection of a file that is open in this process."""
     return _manager()._servers[_key(path)][1].get_collection(name)
 
 
@@ -42,7 +42,7 @@ def note_start(path: str) -> None:
 
 
 def release_server(path: str) -> bool:
-    """Stop the server of a file, which frees its lock, unless others in this process use it; returns whether."""
+    """Stop a file's server, which frees the lock, unless others in this process use it. Return whether it stopped."""
     if path not in _started or _has_clients(server_address(path)):
         return False
     _started.discard(path)
@@ -57,7 +57,7 @@ def _manager() -> ServerManager:
 
 
 def _key(path: str) -> str:
-    """The path under which a server was started: not the real one, if another user of pymilvus came first."""
+    """Return the path under which a server was started. Another user of pymilvus may not have used the real path."""
     servers = _manager()._servers
     if path in servers:
         return path

@@ -1,4 +1,4 @@
-"""Values as Milvus's expressions write them, safely on Milvus Lite and on servers."""
+"""Values as literals of Milvus's expressions, safe on Milvus Lite and on servers."""
 
 from __future__ import annotations
 
@@ -68,5 +68,5 @@ def ids_on_server(key: str, ids: Iterable[int]) -> str:
 
 
 def for_server(literal: str) -> str:
-    """A server reads the digits of a number before its sign, so that the smallest one is too large."""
+    """Write the smallest number as a difference: a server reads digits before their sign, and these are too large."""
     return f"({1 + SMALLEST} - 1)" if literal == str(SMALLEST) else literal

@@ -1,6 +1,6 @@
-"""A moment of a server's clock: reads at it see every write before it, and only the first one has to wait.
+"""A moment of a server's clock: reads at this moment see every write before it, and only the first read has to wait.
 
-A strong read waits for the server's next tick, 0.2 s, each time.
+A strong read waits for the server's next tick each time, 0.2 s.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Moment:
         self._timestamp = 0
 
     def move(self, client: MilvusClient) -> None:
-        """Read as of now. A server that does not tell its time is asked for the latest writes each time instead."""
+        """Set the moment to now. If a server does not tell its time, every read waits for the latest writes instead."""
         with self._lock:
             try:
                 self._timestamp = call(client._handler.alloc_timestamp)
@@ -33,7 +33,7 @@ class Moment:
                 self._timestamp = 0
 
     def follow(self, client: MilvusClient) -> None:
-        """Read as of now, after a write, if there is a moment at all."""
+        """Set the moment to now, after a write, if there is a moment at all."""
         if self._timestamp:
             self.move(client)
 

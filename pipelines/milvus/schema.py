@@ -1,8 +1,8 @@
 """The fields of a collection in Milvus, its version, and which columns it can store.
 
-Version 2 stores with each image: its sources, the id of its CSV where that is a text, the device of its file and the
-precision of its embedding. Version 1 has none of these; it is searched as it is, and the first insert copies its rows
-into a collection of version 2 (`indexing.rebuild`).
+Version 2 stores with each image: all its sources, its id in the CSV if that is a text, the device of its file and the
+precision of its embedding. Version 1 stores only the last source. It is searched as it is, and the first insert copies
+its rows into a collection of version 2 (`indexing.rebuild`).
 """
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ MTIME_NS = "_mtime_ns"
 SIZE = "_size"
 MODEL = "_model"
 HASH = "_hash"  # of the file's bytes: a copied or renamed image gets the stored embedding
-DEVICE = "_device"  # st_dev of the file: a file is not gone while its disk is not mounted
+DEVICE = "_device"  # st_dev of the file: files of a disk that is not mounted do not count as deleted
 PRECISION = "_precision"  # of the embedding: fp32, bf16, fp16 or int8
 _VERSION_FIELD = re.compile(r"_schema_(\d+)")
-# What version 1 lacks, with the value that says "unknown".
+# The fields that version 1 lacks, with values that mean "unknown".
 ADDED: dict[str, Any] = {KEY: "", DEVICE: -1, PRECISION: "", f"_schema_{VERSION}": 0}
-# Every field of a row that is no column.
+# All fields of a row that are not columns.
 SYSTEM = frozenset({ID, EMBEDDING, PATH, MTIME_NS, SIZE, MODEL, HASH, SOURCE, *ADDED})
 
 MAX_TEXT_BYTES = 65_535  # Milvus's limit for VARCHAR; Milvus Lite counts characters, a server bytes
 
-# An empty cell on a Milvus before 2.5, which has no NULL. Bools are kept as INT8 there. (A server cannot read -2**63.)
+# Empty cells on a Milvus before 2.5, which has no NULL. It stores bools as INT8. (A server cannot read -2**63.)
 SENTINELS: dict[FieldType, int | float] = {
     FieldType.INT: 1 - 2**63, FieldType.DATE: 1 - 2**63, FieldType.FLOAT: -1.7976931348623157e308, FieldType.BOOL: -1,
 }  # fmt: skip
@@ -131,7 +131,7 @@ def read_version(description: Mapping[str, Any]) -> int:
 def read_fields(description: Mapping[str, Any]) -> tuple[Field, ...]:
     """Return the columns of a collection, from `describe_collection`.
 
-    `has_gaps` tells whether a cell can be empty. Version 1 could not store that on servers before 2.5.
+    `has_gaps` tells whether a cell can be empty. Version 1 could not store empty cells on servers before 2.5.
 
     Raises:
         StoreError: a newer version of this program made the collection.
@@ -177,7 +177,7 @@ def encode(row: Mapping[str, Any], fields: Iterable[Field]) -> dict[str, Any]:
     """Return a row as Milvus stores it, complete.
 
     Args:
-        fields: those whose empty cells are a sentinel, because this Milvus has no NULL.
+        fields: the columns that store empty cells as a sentinel, because this Milvus has no NULL.
     """
     complete = {**ADDED, **row}
     for field in fields:
@@ -200,7 +200,7 @@ def decode(row: dict[str, Any], fields: Iterable[Field]) -> dict[str, Any]:
 
 
 def join_sources(names: Iterable[str]) -> str:
-    """Write the names of a row's sources as its field SOURCE: one as it is, several each between line feeds."""
+    """Return a row's field SOURCE for the names of its sources: one as it is, several each between line feeds."""
     unique = list(dict.fromkeys(names))
     return unique[0] if len(unique) == 1 else "\n" + "".join(f"{name}\n" for name in unique) if unique else ""
 

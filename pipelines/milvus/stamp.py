@@ -1,4 +1,4 @@
-"""What tells a long-lived reader that a collection was replaced, dropped, or given other columns or another index."""
+"""Stamps tell a long-lived reader that a collection was replaced, dropped, or given other columns or another index."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from .lite import is_lite, lite_path
 
 
 class Stamp(NamedTuple):
-    """Equal as long as the collection is the same and looks the same; its rows do not matter.
+    """Stays equal as long as the collection, its columns and its index are the same. Its rows do not matter.
 
-    database: the Milvus Lite file itself, which may have been deleted and made anew; '' for a server.
+    database: identifies the Milvus Lite file, which may have been deleted and created again; '' for a server.
     vector_index: '' while the index is being replaced.
     """
 
@@ -28,9 +28,10 @@ class Stamp(NamedTuple):
 
 
 def stamp_of(collection: Collection) -> Stamp | None:
-    """Return the present stamp, None if the collection does not exist.
+    """Return the current stamp, None if the collection does not exist.
 
-    For Milvus Lite this looks at three files, 10 µs, and opens nothing. A server is asked, 3 ms.
+    For Milvus Lite this takes the status of three files, 10 µs, and reads one only if it has changed. A server takes
+    3 ms to answer.
 
     Raises:
         StoreError: the server does not answer.
@@ -48,11 +49,11 @@ def stamp_of(collection: Collection) -> Stamp | None:
 
 
 def rows_stamp(collection: Collection) -> str:
-    """Return a text that changes whenever rows do. On a server an update changes it when it is flushed.
+    """Return a text that changes whenever rows do. On a server an update changes it only once it is flushed.
 
-    Milvus Lite appends each write to a log, and writes its manifest when it seals what the log holds. A server puts
-    what is flushed into new segments, whose ids it never gives again. Its number of flushed rows tells less: it holds
-    those that were replaced until they are compacted away, and can be the same before and after an update.
+    Milvus Lite appends each write to a log, and writes its manifest when it seals the rows of the log. A server puts
+    flushed rows into new segments, and never uses a segment's id again. The number of flushed rows tells less: it
+    includes replaced rows until they are compacted away, and can be the same before and after an update.
     """
     if is_lite(collection.uri):
         folder = os.path.join(collection.address, "collections", collection.name)
@@ -60,18 +61,18 @@ def rows_stamp(collection: Collection) -> str:
             with os.scandir(os.path.join(folder, "wal")) as entries:
                 log = sorted((entry.name, entry.stat().st_size) for entry in entries)
             return f"{_identity(os.path.join(folder, 'manifest.json'))} {log}"
-        except OSError:  # a file of the log was sealed in this moment
+        except OSError:  # a file of the log was sealed at this moment
             return f"{time.monotonic()}"
     return f"{collection.count(strong=False)} {_flushed(collection)}"
 
 
 def _flushed(collection: Collection) -> str:
-    """What a server says of the rows that are flushed: its segments, or only their rows if it keeps those to itself."""
+    """Return a server's segments of flushed rows, or only the number of rows if it does not list its segments."""
     try:
         segments = call(collection.client.list_persistent_segments, collection.name)
     except StoreUnavailable:
         raise
-    except StoreError:  # not every cloud tells them
+    except StoreError:  # not every cloud lists them
         return str(call(collection.client.get_collection_stats, collection.name))
     return str(sorted((segment.segment_id, segment.num_rows) for segment in segments))
 
@@ -95,7 +96,7 @@ def _identity(path: str) -> str:
 
 @lru_cache(maxsize=8)
 def _index_of(manifest: str, identity: str) -> str:
-    """The description of the index in a manifest, which Milvus Lite writes anew whenever it changes."""
+    """Return the description of the index in a manifest, which Milvus Lite rewrites whenever it changes."""
     with open(manifest, encoding="utf-8") as file:
         specs = json.load(file).get("index_specs")
     return json.dumps(specs, sort_keys=True) if specs else ""

@@ -1,6 +1,6 @@
 """A folder of Parquet files as a collection: exported rows, or rows that were embedded without any Milvus.
 
-A part is written as a whole and never added to. Of rows with the same id that of the last part counts.
+A part is written as a whole and never appended to. If several rows have the same id, the one of the last part counts.
 """
 
 from __future__ import annotations
@@ -44,15 +44,15 @@ if TYPE_CHECKING:
 
 PART_ROWS = 20_000  # 40 MB at 512 dimensions
 PART_SECONDS = 60.0  # a killed run loses no more than this
-_CACHED_PARTS = 128  # whose rows are kept in memory without their embeddings, some MB each
+_CACHED_PARTS = 128  # maximum number of parts whose rows are kept in memory, without embeddings: some MB each
 
 
 class VectorFolder(Collection):
-    """Rows as Parquet files. Has of a collection what copying, and indexing a source, take.
+    """Rows as Parquet files, with those methods of a collection that copying and indexing need.
 
     Args:
         folder: it need not exist.
-        shard: whose parts are read and written; None reads all, and writes those of a whole source.
+        shard: the shard whose parts are read and written; None reads all parts, and writes parts of a whole source.
         half: write a new folder's embeddings as float16. They are read as float32 of unit length.
 
     Raises:
@@ -87,7 +87,7 @@ class VectorFolder(Collection):
         return self._columns is not None
 
     def create(self, dim: int, fields: tuple[Field, ...], requested: Index | None = None) -> None:
-        """Choose the columns of an empty folder."""
+        """Create the folder and set its columns."""
         self._folder.mkdir(parents=True, exist_ok=True)
         self._columns = build_columns(dim, schema.as_stored(fields, has_null=True), self._half)
 
@@ -95,7 +95,7 @@ class VectorFolder(Collection):
         """Do nothing: files are read as they are needed."""
 
     def describe(self) -> dict[str, Any]:
-        """Return the description of a collection in Milvus with these columns."""
+        """Return the description that Milvus would give of a collection with these columns."""
         return {"collection_name": self.name, "fields": describe(self._known_columns)}
 
     def model(self, strong: bool = True) -> str:
@@ -117,7 +117,7 @@ class VectorFolder(Collection):
     def query(
         self, expression: str, output_fields: Sequence[str], strong: bool = True, **options: Any
     ) -> list[dict[str, Any]]:
-        """Return the rows that match one comparison with a literal (`==`, `!=`, `in`), or all. Takes `limit`."""
+        """Return the rows that match one comparison with a literal (`==`, `!=`, `in`), or all. Option: `limit`."""
         found: list[dict[str, Any]] = []
         with self._lock:
             for rows in self._matching(expression, output_fields):
@@ -127,7 +127,7 @@ class VectorFolder(Collection):
         return found
 
     def get(self, ids: Sequence[int], output_fields: Sequence[str], strong: bool = True) -> dict[int, dict[str, Any]]:
-        """Return rows by id, without unknown ids."""
+        """Return rows by id; unknown ids are left out."""
         with self._lock:
             rows = {key: _pick(self._unwritten[key], output_fields) for key in ids if key in self._unwritten}
             places: dict[int, list[int]] = {}
@@ -151,7 +151,7 @@ class VectorFolder(Collection):
         return len(new)
 
     def delete(self, ids: Sequence[int]) -> None:
-        """Delete rows. The parts that hold them are written again."""
+        """Delete rows. The parts that hold them are rewritten."""
         with self._lock:
             self.flush()
             for number, path in enumerate(self._parts):
@@ -195,7 +195,7 @@ class VectorFolder(Collection):
         return rows_of(self._read(self._parts[part], names))
 
     def _add(self, path: Path) -> None:
-        """Take a part in; check that it goes with the others."""
+        """Add a part; check that its columns and its model match those of the others."""
         columns = self._columns_of(path)
         if self._parts and not columns.equals(self._columns, check_metadata=True):
             raise InputError(f"{path} has other columns than {self._parts[0].name}: give each source its own folder")
@@ -209,7 +209,7 @@ class VectorFolder(Collection):
         self._places.add(own[ID].to_numpy())
 
     def _matching(self, expression: str, names: Sequence[str]) -> Iterator[list[dict[str, Any]]]:
-        """Yield the rows that match, those of each part and those that are not written yet."""
+        """Yield the matching rows: those of each part, then those that are not written yet."""
         field, matches = _read_comparison(expression)
         for part in range(len(self._parts)):
             at = self._places.of_part(part)
@@ -231,7 +231,7 @@ class VectorFolder(Collection):
 
 
 def _read_comparison(expression: str) -> tuple[str, Callable[[Any], bool]]:
-    """Read what `filter_expression` writes for indexing: a field, an operator and a literal, which JSON can read."""
+    """Parse an expression as indexing writes it: a field, an operator and a literal, which is also valid JSON."""
     if not expression:
         return "", bool
     field, operator, literal = expression.split(" ", 2)

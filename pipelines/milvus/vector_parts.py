@@ -50,7 +50,7 @@ def find_parts(folder: Path, shard: Shard | None) -> list[Path]:
 
 
 def build_columns(dim: int, fields: Iterable[Field], half: bool) -> pa.Schema:
-    """Return the columns of a part. One of the collection keeps its own name; that in Milvus is in the metadata."""
+    """Return the columns of a part. A collection's column keeps its own name; its key in Milvus is in the metadata."""
     import pyarrow as pa
 
     types = {FieldType.INT: pa.int64(), FieldType.FLOAT: pa.float64(), FieldType.BOOL: pa.bool_()}
@@ -67,12 +67,12 @@ def build_columns(dim: int, fields: Iterable[Field], half: bool) -> pa.Schema:
 
 
 def key_of(column: pa.Field) -> str:
-    """Return the name of a column in Milvus."""
+    """Return a column's key: the name of its field in Milvus."""
     return str(((column.metadata or {}).get(b"key") or column.name.encode()).decode())
 
 
 def describe(columns: pa.Schema) -> list[dict[str, Any]]:
-    """Return the fields as Milvus describes those of a collection."""
+    """Return the columns as Milvus describes the fields of a collection."""
     import pyarrow as pa
     from pymilvus import DataType
 
@@ -105,7 +105,7 @@ def make_part(columns: pa.Schema, rows: Sequence[Mapping[str, Any]]) -> pa.Table
 
 
 def write_part(path: Path, part: pa.Table) -> None:
-    """Write a part, whole or not at all. Each page of it has a checksum."""
+    """Write a part atomically, with a checksum for each of its pages."""
     from pyarrow import parquet
 
     packed = [name for name in part.column_names if name != EMBEDDING]
@@ -118,7 +118,7 @@ def read_part(path: Path, names: Sequence[str] | None = None) -> pa.Table:
     """Return some columns of a part, or all.
 
     Raises:
-        InputError: it is damaged.
+        InputError: the part is damaged.
     """
     from pyarrow import parquet
 
@@ -155,14 +155,14 @@ def rows_of(part: pa.Table) -> pa.Table:
 
 
 def embeddings_of(part: pa.Table) -> np.ndarray:
-    """Return float32[n, dim]; what was kept as float16 gets unit length again."""
+    """Return float32[n, dim]; embeddings that are stored as float16 get unit length again."""
     column = part[EMBEDDING].combine_chunks()
     matrix = column.flatten().to_numpy(zero_copy_only=False).reshape(-1, column.type.list_size)
     return unit(matrix) if matrix.dtype == np.float16 else np.asarray(matrix)
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:
-    """float[n, dim] → float32[n, dim] of unit length; a vector of zeros stays."""
+    """float[n, dim] → float32[n, dim] of unit length; a vector of zeros stays as it is."""
     exact = np.asarray(vectors, np.float32)
     length = np.linalg.norm(exact, axis=1, keepdims=True)
     return np.asarray(exact / np.where(length > 0, length, 1), np.float32)
