@@ -7,8 +7,8 @@
     for hit in Searcher(settings).by_text("a white dog").hits:
         print(hit.rank, hit.score, hit.path)
 
-`from pipelines import ops, pipe` gives Towhee's own objects, with this project's operators registered: write it once
-before pipelines of your own. Nothing is imported before its first use, so the package itself costs nothing to import.
+`from pipelines import ops, pipe` gives Towhee's own objects, with this project's operators registered: import them
+before you declare pipelines. Names are loaded on first use, so the package itself takes no time to import.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Dates as people and programs write them, read as milliseconds since 1970.
+"""Read dates, as people and programs write them, as milliseconds since 1970.
 
-They are those of the wall clock, and of UTC where the text has an offset.
+The milliseconds are those of the wall clock, or of UTC if the text has an offset.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import re
 from datetime import datetime, timedelta
 from functools import lru_cache
 
-# Milliseconds with the day first and with the month first. They are equal unless the text is open to both readings.
+# Milliseconds if the day comes first, and if the month comes first; None where that is no date. Often both are equal.
 Reading = tuple[int | None, int | None]
 
 _NEITHER: Reading = (None, None)
@@ -18,7 +18,7 @@ _MONTHS = (
     "january", "february", "march", "april", "may", "june", "july", "august", "september", "october", "november",
     "december",
 )  # fmt: skip
-# The usual ISO and EXIF forms are read by `fromisoformat`: a million take one second, by `_ANY` five.
+# The usual ISO and EXIF forms. `fromisoformat` reads a million of them in one second; `_ANY` takes five.
 _PLAIN = re.compile(r"\d{4}([-/:])\d\d\1\d\d(?:[T ]\d\d:\d\d(?::\d\d)?)?", re.ASCII)
 _ANY = re.compile(
     r"""(?:
@@ -66,7 +66,7 @@ def read_moment(text: str) -> int | None:
 
 
 def _readings(match: re.Match[str]) -> tuple[int, tuple[int, int], tuple[int, int]]:
-    """The year, and month and day in both readings. 0 stands for one that there is not."""
+    """Return the year, and month and day in both readings. 0 stands for a number that is missing."""
     year = int(match["year"] or match["last"] or match["end"])
     if match["year"]:
         month, day = int(match["month"]), int(match["day"])
@@ -89,7 +89,7 @@ def _moment(year: int, month: int, day: int, time: int) -> int | None:
 
 
 def _time_of_day(match: re.Match[str]) -> int:
-    """Milliseconds since midnight, of UTC if the text has an offset: then they may be negative.
+    """Return the milliseconds since midnight. They are in UTC if the text has an offset, and can then be negative.
 
     Raises:
         ValueError: there is no such time.

@@ -1,4 +1,4 @@
-"""The Towhee pipelines of this project, side by side: insert, read metadata, embed texts, embed images, search."""
+"""The Towhee pipelines of this project: insert, read metadata, embed texts, embed images, search."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ def build_insert(
 ) -> RuntimePipeline:
     """Declare the insert pipeline: (rows, paths) of one batch → (reasons, metadata, written), a list of each.
 
-    A reason says why an image could not be decoded, '' where it could; metadata are the values of `columns` by key,
-    read from the file and stored with the row; `written` is True where the row was stored. A row is a mapping of all
-    fields of the collection but its embedding.
+    A reason says why an image could not be decoded; it is '' if it could. Metadata are the values of `columns` by key,
+    read from the file and stored with the row. `written` is True if the row was stored. A row is a mapping of all
+    fields of the collection except the embedding.
     """
     from . import ops, pipe
 
@@ -38,7 +38,7 @@ def build_insert(
 
 
 def build_metadata(settings: Settings, columns: Sequence[Field]) -> RuntimePipeline:
-    """Declare how metadata alone are read, without a pixel: n paths → n metadata as in `build_insert`."""
+    """Declare the pipeline that only reads metadata, without pixels: n paths → n metadata as in `build_insert`."""
     from . import ops, pipe
 
     return (
@@ -50,7 +50,7 @@ def build_metadata(settings: Settings, columns: Sequence[Field]) -> RuntimePipel
 
 
 def build_text_embedding(model: ClipModel | MultilingualTower) -> RuntimePipeline:
-    """Declare how texts are embedded, all in one model call: n texts → float32[n, dim] of unit length."""
+    """Declare the pipeline that embeds texts in one model call: n texts → float32[n, dim] of unit length."""
     from . import ops, pipe
 
     return (
@@ -62,7 +62,7 @@ def build_text_embedding(model: ClipModel | MultilingualTower) -> RuntimePipelin
 
 
 def build_image_embedding(model: ClipModel, settings: Settings) -> RuntimePipeline:
-    """Declare how images are embedded: n sources → (n reasons as in `build_insert`, float32[n, dim] of unit length)."""
+    """Declare the pipeline that embeds images: n sources → (reasons as in `build_insert`, unit float32[n, dim])."""
     from . import ops, pipe
 
     return (
@@ -76,7 +76,7 @@ def build_image_embedding(model: ClipModel, settings: Settings) -> RuntimePipeli
 
 
 def build_search(collection: Collection, output_fields: Sequence[str]) -> RuntimePipeline:
-    """Declare the search: (float32[n, dim] of unit length, limit, filter expression) → n lists of hits.
+    """Declare the search pipeline: (float32[n, dim] of unit length, limit, filter expression) → n lists of hits.
 
     Each hit is `[id, score, *output_fields]`. All n queries share one call of Milvus.
     """

@@ -1,4 +1,4 @@
-"""Packages that a library imports with itself and seldom uses: here they are imported when they are first used."""
+"""Delay the import of packages that a library imports but seldom uses until they are first used."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ _lock = threading.RLock()
 
 
 class _StandIn(ModuleType):
-    """Stands for a package, and imports it as soon as anything of it is used."""
+    """Stands in for a package, and imports it as soon as one of its attributes is used."""
 
     _loaded: ModuleType | None = None
 
     def __getattr__(self, name: str) -> Any:
-        if name == "__path__" and "." in self.__name__:  # `from a.b import c` asks for it
+        if name == "__path__" and "." in self.__name__:  # `from a.b import c` looks it up
             raise AttributeError(name)
         return getattr(_load(self), name)
 
 
 @contextmanager
 def deferred(packages: Mapping[str, Sequence[str]]) -> Iterator[None]:
-    """Let imports in the body find stand-ins for packages that nothing has imported before.
+    """Make imports in the body find stand-ins for packages that nothing has imported before.
 
-    What takes a stand-in keeps it, and every later import gets the package itself.
+    A module that imports a stand-in keeps it. Later imports get the package itself.
 
     Args:
-        packages: name → the names of what the body takes of it and neither calls nor asks, as functions that are
-            imported and classes in annotations. Where it takes anything else, the package is imported.
+        packages: package → the names that the body takes from it without calling or inspecting them, such as imported
+            functions and classes in annotations. If the body takes any other name, the package is imported.
     """
     with _lock:
         stand_ins = [_stand_in(name, functions) for name, functions in packages.items() if _is_absent(name)]
@@ -42,13 +42,13 @@ def deferred(packages: Mapping[str, Sequence[str]]) -> Iterator[None]:
         yield
     finally:
         _remove(stand_ins)
-        for stand_in in stand_ins:  # its names are now those of the package
+        for stand_in in stand_ins:  # from now on its names are looked up in the package
             for name in packages[stand_in.__name__]:
                 vars(stand_in).pop(name)
 
 
 def _is_absent(name: str) -> bool:
-    """Whether a package is installed, and nothing has imported it."""
+    """Return whether a package is installed, and nothing has imported it."""
     first = name.partition(".")[0]
     return name not in sys.modules and (first in sys.modules or importlib.util.find_spec(first) is not None)
 
@@ -67,7 +67,7 @@ def _calling(stand_in: _StandIn, function: str) -> Callable[..., Any]:
 
 
 def _load(stand_in: _StandIn) -> ModuleType:
-    """The package itself: looking through all modules takes 0.3 ms, and libraries ask in each call."""
+    """Return the package itself. It is kept: looking through all modules takes 0.3 ms, and libraries ask each time."""
     if stand_in._loaded is None:
         first = stand_in.__name__.partition(".")[0]
         _remove(tuple(module for known, module in tuple(sys.modules.items()) if known.partition(".")[0] == first))

@@ -1,4 +1,4 @@
-"""Towhee: loading it with this project's operators, and calling a pipeline."""
+"""Load Towhee with this project's operators, and call pipelines."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from .forks import refuse_fork
 from .towhee_compat import import_towhee
 
-# Steps and the seconds that they took. Steps overlap, so their sum exceeds the wall-clock time. Threads append to it.
+# Steps and the seconds that they took. Several threads append to it, so the sum can exceed the wall-clock time.
 Profile = list[tuple[str, float]]
 
 
@@ -19,7 +19,7 @@ Profile = list[tuple[str, float]]
 def load_towhee() -> Any:
     """Import Towhee and register this project's operators under the names of Towhee's hub.
 
-    Towhee looks into its registry first, and its hub is never asked: it would install packages at run time.
+    Towhee looks into its registry first. Its hub is never used, because it would install packages at run time.
     `from pipelines import ops, pipe` calls this.
     """
     towhee = import_towhee()
@@ -43,7 +43,7 @@ def load_towhee() -> Any:
 
 
 class _Step(NamedTuple):
-    """One step of a pipeline: the columns that it reads and writes, and what computes these."""
+    """One step of a pipeline: its name, the columns that it reads and writes, and its operator."""
 
     name: str
     inputs: tuple[str, ...]
@@ -52,16 +52,16 @@ class _Step(NamedTuple):
 
 
 def run(pipeline: Any, *inputs: Any, profile: Profile | None = None) -> list[Any]:
-    """Call a pipeline of `map` steps. May be called by several threads at the same time.
+    """Call a pipeline of `map` steps. Several threads may do so at the same time.
 
-    The steps are called in turn, by this thread. A call carries one row, so that Towhee's own queues and threads, of
-    which each step has its own, would only hand it on: that takes a third of the CPU time of a search.
+    This thread calls the steps in turn. A call carries one row, so Towhee's own queues and threads, one set per step,
+    would only hand it on. That takes a third of the CPU time of a search.
 
     Returns:
         The values of the pipeline's output columns.
 
     Raises:
-        Exception: what an operator raised.
+        Exception: an operator raised it.
         ForkedProcess: a parent of this process had opened a Milvus, a model or a pipeline.
     """
     refuse_fork()
@@ -77,7 +77,7 @@ def run(pipeline: Any, *inputs: Any, profile: Profile | None = None) -> list[Any
 
 
 def _load_steps(pipeline: Any) -> list[_Step]:
-    """Make the operators of a pipeline, once, and return its steps between its input and its output."""
+    """Create the operators of a pipeline, once, and return its steps from the input to the output, both included."""
     steps = []
     for node in pipeline.dag_repr.nodes.values():
         assert node.iter_info.type == "map", f"{node.name} is no map"

@@ -2,24 +2,24 @@
 
 SearchError
 ├── InputError          a CSV, a folder, an image, an option or a filter is not usable          (exit 2)
-│   ├── WrongType       a Python value of another type than the one that is needed
+│   ├── WrongType       a Python value has the wrong type
 │   ├── ModelMismatch   the collection was made by another model
-│   ├── BadFilter       a filter cannot be read, or the collection cannot do what it says
+│   ├── BadFilter       a filter cannot be read, or the collection does not support it
 │   ├── UnreadableFile  a file or an address cannot be read
 │   │   ├── MissingFile     because the server says that there is no such file
 │   │   ├── PrivateAddress  because nothing is fetched from private networks
-│   │   └── UnreadableImage  or what it holds is not an image that can be decoded
-│   │       └── TooLarge    because it has more bytes or pixels than are read
+│   │   └── UnreadableImage  or its content is not an image that can be decoded
+│   │       └── TooLarge    because it has more bytes or pixels than the limits allow
 │   ├── UnreadableQuery an image to search with cannot be read
 │   └── UnknownImage  the collection has no image of this id
 ├── ForkedProcess       a forked process uses what its parent had opened                        (exit 2)
 ├── OutOfMemory         there is not enough memory to decode an image                           (exit 3)
 ├── ModelError          a model's weights are missing, damaged or of another model              (exit 3)
-│   └── ModelUnavailable  no model server answers, or it went away and stayed away
+│   └── ModelUnavailable  no model server answers, or it stopped answering for too long
 └── StoreError          Milvus refused or failed                                                (exit 3)
     ├── StoreLocked     another process holds the Milvus Lite file
-    ├── StoreUnavailable  no server answers, or it went away and stayed away
-    │   └── ColumnsAwaited  or it is still sending what rows are ordered and counted by
+    ├── StoreUnavailable  no server answers, or it stopped answering for too long
+    │   └── ColumnsAwaited  or it is still sending the columns by which rows are ordered and counted
     ├── StoreRefused    the token is wrong
     ├── StoreFull       the disk is full
     ├── StoreReadOnly   the Milvus Lite file cannot be written
@@ -30,21 +30,21 @@ from __future__ import annotations
 
 import re
 
-EXIT_REJECTED, EXIT_NOT_BETTER, EXIT_INTERRUPTED = 1, 4, 130  # beside 0 and the exit codes of the errors
+EXIT_REJECTED, EXIT_NOT_BETTER, EXIT_INTERRUPTED = 1, 4, 130  # besides 0 and the exit codes of the errors
 
-# What the names of collections end in while they replace another one (`indexing.exchange`). Nobody gave these names.
+# Suffixes of collections while they replace another one (`indexing.exchange`). Users did not choose these names.
 _INNER_NAME = re.compile(r"__(?:reembed|replaced|rebuild|outdated|import|former)\b")
 
 
 def counted(count: int, noun: str, plural: str = "") -> str:
-    """Return a number with its noun, as messages have it: "1 row", "1,200 rows"."""
+    """Return a number with its noun, as messages show it: "1 row", "1,200 rows"."""
     return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
 
 
 class SearchError(Exception):
-    """Base of all errors that are shown to a person as one line.
+    """Base of all errors that are shown to the user as one line.
 
-    key, values: where the page has the message in its languages, its name there and what fills its placeholders.
+    key, values: the name of the page's translation of the message, '' if there is none, and its placeholders' values.
     """
 
     exit_code = 2
@@ -55,11 +55,11 @@ class SearchError(Exception):
 
 
 class InputError(SearchError):
-    """What the user gave cannot be used."""
+    """The user's input cannot be used."""
 
 
 class WrongType(InputError, TypeError):
-    """A Python value has another type than the one that is needed."""
+    """A Python value has the wrong type."""
 
 
 class ModelMismatch(InputError):
@@ -67,11 +67,11 @@ class ModelMismatch(InputError):
 
 
 class BadFilter(InputError):
-    """A filter cannot be read, or the collection cannot do what it says."""
+    """A filter cannot be read, or the collection does not support it."""
 
 
 class UnreadableFile(InputError):
-    """A file or an address cannot be read. The message is the reason alone: whoever catches it knows the name."""
+    """A file or an address cannot be read. The message is the reason alone: the code that catches it knows the name."""
 
 
 class MissingFile(UnreadableFile):
@@ -87,7 +87,7 @@ class UnreadableImage(UnreadableFile):
 
 
 class TooLarge(UnreadableImage):
-    """An image has more bytes or pixels than are read. The message is the reason alone."""
+    """An image has more bytes or pixels than the limits allow. The message is the reason alone."""
 
 
 class UnreadableQuery(InputError):
@@ -135,7 +135,7 @@ class StoreUnavailable(StoreError):
 class ColumnsAwaited(StoreUnavailable):
     """The server is still sending the columns by which rows are ordered and counted.
 
-    progress: how many rows have come, and how many there are.
+    progress: the number of rows received so far, and of all rows.
     """
 
     progress = (0, 0)
@@ -150,7 +150,7 @@ class StoreFull(StoreError):
 
 
 class StoreReadOnly(StoreError):
-    """The Milvus Lite file cannot be written: it can be searched."""
+    """The Milvus Lite file cannot be written, only searched."""
 
 
 class CollectionNotFound(StoreError):

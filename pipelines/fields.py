@@ -1,6 +1,6 @@
 """A column as a typed field: its own name in any script, its type, and the field of Milvus that holds it.
 
-Milvus Lite keeps no descriptions, so a field's name says all that its type in Milvus does not: see `field_key`.
+Milvus Lite stores no descriptions, so a field's name encodes what its type in Milvus does not tell: see `field_key`.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from .errors import InputError
 
 ID = "id"
 PATH = "path"
-# Names that count as the path where nothing is named exactly so.
+# Names of the column with the paths, if none is named `path`.
 PATH_COLUMNS = ("Path", "filepath", "file_path", "filename", "file", "image", "image_path", "img", "url", "photo")
 EMBEDDING = "embedding"
 LABEL = "label"
-SOURCE = "_source"  # names of what lists the row
-KEY = "_key"  # the id as the CSV gives it where that is a text, '' otherwise
+SOURCE = "_source"  # names of the CSVs and folders that list the row
+KEY = "_key"  # the id in the CSV if that is a text, '' otherwise
 
-MAX_KEY = 255  # characters of a field's name, Milvus's limit
+MAX_KEY = 255  # Milvus's limit on the characters of a field's name
 
-# Names that this program or the expression language of Milvus reads as something else.
+# Names that have another meaning in this program or in the expression language of Milvus.
 _RESERVED = re.compile(
     r"id|path|embedding|and|or|not|in|like|is|null|true|false|exists|text_match|phrase_match|(json|array)_(contains|length).*",
     re.IGNORECASE,
@@ -34,7 +34,7 @@ _RESERVED = re.compile(
 _READABLE = re.compile(r"(?!x[bdf]*__)[A-Za-z][A-Za-z0-9_]*")
 _ENCODED = re.compile(r"x([bdf]*)__(.*)")
 _CODE = re.compile(r"_([0-9a-f]*)_")
-_WHOLE = re.compile(r"\s*(0|-?[1-9][0-9]{0,18})\s*")  # a leading zero marks a code
+_WHOLE = re.compile(r"\s*(0|-?[1-9][0-9]{0,18})\s*")  # with a leading zero it is a code, not a number
 _EPOCH = datetime(1970, 1, 1)
 
 
@@ -53,10 +53,10 @@ class Field:
     """One column.
 
     name: as the source writes it.
-    has_gaps: of a source, whether some cell is empty; of a collection, whether a cell can be.
+    has_gaps: in a source, whether some cell is empty; in a collection, whether a cell can be empty.
     key: the field of Milvus that holds the column; '' derives it from the name.
     from_file: whether the values come from the image files and not from a CSV.
-    nullable: whether Milvus keeps an empty cell as NULL, and not as the sentinel of its type.
+    nullable: whether Milvus stores an empty cell as NULL, and not as the sentinel of its type.
     """
 
     name: str
@@ -73,21 +73,22 @@ class Field:
 
     @property
     def default(self) -> Any:
-        """An empty cell: '' for text, None otherwise."""
+        """The value of an empty cell: '' for text, None otherwise."""
         return "" if self.type is FieldType.TEXT else None
 
 
 def clean_name(text: str) -> str:
-    """Return a column's name without blanks around it, composed: macOS writes `ö` as two characters."""
+    """Return a column's name without surrounding blanks, in composed form: macOS writes `ö` as two characters."""
     return unicodedata.normalize("NFC", text.strip())
 
 
 def field_key(name: str, type: FieldType, from_file: bool = False, as_int8: bool = False) -> str:
     """Return the field of Milvus for a column.
 
-    A readable ASCII name stays as it is: `label`. Any other, and any column that needs a flag, becomes `x`, its flags,
-    `__` and the encoded name: `xd__taken`, `x__Gr_f6__df_e`. Flags: `b` a bool kept as INT8, `d` a date, `f` read from
-    the files. Encoded: `_` is doubled, any other character that is no ASCII letter or digit is its code point, `_f6_`.
+    A readable ASCII name stays as it is: `label`. Any other name, and any column that needs a flag, becomes `x`, its
+    flags, `__` and the encoded name: `xd__taken`, `x__Gr_f6__df_e`. Flags: `b` a bool stored as INT8, `d` a date, `f`
+    read from the files. Encoding: `_` is doubled; any other character except ASCII letters and digits becomes its code
+    point, `_f6_`.
 
     Raises:
         InputError: the name is too long for Milvus.
@@ -111,13 +112,13 @@ def read_key(key: str) -> tuple[str, str]:
 
 
 def read_id(text: str) -> int | str:
-    """Return an id as it is written: a whole number of 64 bits, or any other text."""
+    """Return the id that a text stands for: a whole number of 64 bits, or else the text itself."""
     number = int(text) if _WHOLE.fullmatch(text) else 2**63
     return number if -(2**63) <= number < 2**63 else text.strip()
 
 
 def row_id(shown: int | str) -> int:
-    """Return the id under which a row is stored, from the one that is shown: a number, or a text of a CSV."""
+    """Return the id under which a row is stored, given the id that users see: a number, or a text of a CSV."""
     known = read_id(shown) if isinstance(shown, str) else shown
     return known if isinstance(known, int) else hash_id(f"key:{known}".encode(errors="surrogatepass"))
 
@@ -137,5 +138,5 @@ def format_date(milliseconds: int) -> str:
 
 
 def show_value(field: Field, value: Any) -> Any:
-    """Return a stored value as people and other programs see it: a date as ISO text."""
+    """Return a stored value as users and other programs see it: a date as ISO text."""
     return format_date(value) if field.type is FieldType.DATE and value is not None else value

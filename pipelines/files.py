@@ -1,4 +1,4 @@
-"""Write files atomically: whoever reads one sees the old file or the new one, never a part of it."""
+"""Write files atomically: a reader sees the old file or the new one, never a part of it."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import Any
 
 
 def part_path(path: Path) -> Path:
-    """Return the temporary file that `write_atomically` fills: hidden, beside `path`, and of this thread alone."""
+    """Return the temporary file that `write_atomically` fills: hidden, next to `path`, and only for this thread."""
     return path.with_name(f".{path.name}.{os.getpid()}-{threading.get_native_id()}.part")
 
 
 def remove_parts(folder: Path) -> None:
-    """Remove the temporary files that killed processes left in a folder into which nobody else writes."""
+    """Remove the temporary files that killed processes left in a folder. No other process may be writing to it."""
     for part in folder.glob(".*.part"):
         part.unlink(missing_ok=True)
 
@@ -24,11 +24,11 @@ def remove_parts(folder: Path) -> None:
 def write_atomically(path: Path, write: Callable[[Path], object], is_cache: bool = False) -> None:
     """Let `write` fill a temporary file, flush it to disk, and rename it to `path`.
 
-    A failed write leaves no temporary file; a killed process leaves one. The file is as readable as the umask says,
-    also where `write` makes it anew with other rights.
+    A failed write leaves no temporary file; a killed process leaves one. The umask decides on the file's permissions,
+    even if `write` creates the file again with others.
 
     Args:
-        is_cache: for what can be made again: not flushed to disk, and only its owner may read it.
+        is_cache: the file can be made again, so it is not flushed to disk, and only its owner may read it.
 
     Raises:
         OSError: the folder cannot be written to, or the disk is full.

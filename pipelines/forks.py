@@ -1,4 +1,4 @@
-"""A forked process has none of the threads of Milvus's client, of the models and of Towhee, and would wait for ever."""
+"""Refuse forked processes: they lack the threads of Milvus's client, the models and Towhee, and would wait for ever."""
 
 from __future__ import annotations
 

@@ -1,16 +1,16 @@
-"""Full garbage collections that pass over the modules: such a collection halts every thread."""
+"""Make full garbage collections, which halt every thread, skip the objects of modules."""
 
 from __future__ import annotations
 
 import gc
 import sys
 
-# So many new modules since the last time are worth passing over: PyTorch has 1,300, and the page 900.
+# Minimum number of new modules since the last time that are worth skipping. PyTorch has 1,300, and the page 900.
 _MANY = 50
 
 
 class _Freezer:
-    """A callback of `gc`, which it tells of the start and the stop of each collection."""
+    """A callback that `gc` calls at the start and the stop of each collection."""
 
     def __init__(self) -> None:
         self._modules = 0
@@ -22,9 +22,9 @@ class _Freezer:
 
 
 def pass_over_modules() -> None:
-    """Let full collections of this process pass over what was there when they found many new modules.
+    """Make a full collection that finds many new modules exempt all objects of that time from later collections.
 
-    With PyTorch and the page there are 450,000 objects, of which hardly one is ever garbage: a full collection took
-    215 ms of every 2 s with 50 users. What is passed over is still freed by its reference count.
+    PyTorch and the page create 450,000 objects, and hardly one of them ever becomes garbage: full collections took
+    215 ms of every 2 s with 50 users. Reference counts still free the exempted objects.
     """
     gc.callbacks.append(_Freezer())

@@ -18,7 +18,7 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 from .errors import InputError
 
 ENV_PREFIX = "IMAGE_SEARCH_"
-DEFAULT_MODEL = "clip_vit_base_patch32_laion2b"  # the best of its cost
+DEFAULT_MODEL = "clip_vit_base_patch32_laion2b"  # the best model of its cost
 TEMPLATES_HELP = (
     "How to ask for a class: a text with {}, a file of such texts, or openai for the 80 of OpenAI's ImageNet ensemble. "
     "[default: a photo of a {}]"
@@ -53,7 +53,7 @@ class AcceptsPaths:
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
-            if isinstance(value, os.PathLike):  # a model's folder is known by './' or '/'
+            if isinstance(value, os.PathLike):  # a model's folder is recognised by './' or '/'
                 text = os.path.abspath(os.path.expanduser(value)) if name == "model" else os.fspath(value)
                 object.__setattr__(self, name, text)
 
@@ -139,7 +139,7 @@ class Settings(AcceptsPaths):
 
 
 def split_credentials(uri: str, token: str = "") -> tuple[str, str]:
-    """Take `user:password@` out of an address, which messages name: return the address, and the token or these."""
+    """Take `user:password@` out of an address, which messages show. Return the address, and the token or else these."""
     scheme, mark, rest = uri.partition("://")
     host, slash, path = rest.partition("/")
     credentials, _, host = host.rpartition("@")
@@ -147,7 +147,7 @@ def split_credentials(uri: str, token: str = "") -> tuple[str, str]:
 
 
 def value_types(options: type[Any]) -> dict[str, tuple[type, bool]]:
-    """Return of each field the type of one value, and whether the option takes several.
+    """Return, for each field, the type of one value and whether the option takes several values.
 
     `int` and `float | None` are one value, `tuple[str, ...]` several.
     """
@@ -158,7 +158,7 @@ def value_types(options: type[Any]) -> dict[str, tuple[type, bool]]:
 def read_options(options: type[Options], given: Mapping[str, Any]) -> Options:
     """Fill an options dataclass: given values (None means "not given"), then the environment, then the defaults.
 
-    In the environment an option that takes several values has spaces between them.
+    In the environment, spaces separate the values of an option that takes several.
 
     Raises:
         InputError: a required option is missing, or a value is not a number or too small.
@@ -183,12 +183,12 @@ def read_options(options: type[Options], given: Mapping[str, Any]) -> Options:
 
 
 def flags_of(field: dataclasses.Field[Any]) -> tuple[str, ...]:
-    """Return what stands for a field on the command line, its long name first."""
+    """Return the names of a field on the command line, the long name first."""
     return field.metadata["flags"] or (f"--{field.name.replace('_', '-')}",)
 
 
 def is_argument(field: dataclasses.Field[Any]) -> bool:
-    """Tell whether a field is an argument: known by its place, not by a name, and not read from the environment."""
+    """Return whether a field is an argument: given by its place, not by a name, and not read from the environment."""
     return not flags_of(field)[0].startswith("-")
 
 

@@ -1,4 +1,4 @@
-"""How many threads the work on the processor takes: by default the cores that this process may use."""
+"""How many threads work on the CPU: by default one for each core that this process may use."""
 
 from __future__ import annotations
 
@@ -39,19 +39,19 @@ def _quotas(membership: Path, cgroups: Path) -> Iterator[float]:
     """Yield the limits of the process's groups and of all groups around them, in cores."""
     try:
         lines = membership.read_text().splitlines()
-    except OSError:  # no Linux
+    except OSError:  # not Linux
         return
     for line in lines:
         _, controllers, group = line.split(":", 2)
         if controllers == "" or "cpu" in controllers.split(","):
             root = cgroups / controllers
-            # Inside a container the name may be that on the host, and only the root is mounted.
+            # Inside a container the group's name may be that on the host, and only the root may be mounted.
             inside = root / group.strip("/")
             yield from (quota for folder in (inside, *inside.parents) if (quota := _quota(folder)))
 
 
 def _quota(folder: Path) -> float:
-    """Return a group's limit in cores, 0 without one: version 2 of control groups, then version 1."""
+    """Return a group's limit in cores, 0 without a limit. Control groups of version 2 come first, then version 1."""
     try:
         if (folder / "cpu.max").is_file():
             quota, period = (folder / "cpu.max").read_text().split()

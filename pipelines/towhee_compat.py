@@ -1,7 +1,7 @@
-"""Makes Towhee 1.1.3 work with today's packages, without installing others, in one place.
+"""Make Towhee 1.1.3 work with today's packages, without installing others.
 
 Towhee's last release (December 2023) imports `pkg_resources`, which setuptools 82 dropped, and torchvision, whose
-compiled operators cannot load beside a CPU-only torch. CLIP needs none of those operators.
+compiled operators cannot load together with a CPU-only torch. CLIP needs none of those operators.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from .errors import InputError
 
 
 def import_towhee() -> Any:
-    """Import Towhee without its warnings, and mend one thing in how it runs pipelines."""
+    """Import Towhee without its warnings, and fix one fault in how it runs pipelines."""
     _quiet_known_warnings()
-    # Only what `_close_hub` refuses uses the hub, which takes as long to import as all else of Towhee.
+    # Only functions that `_close_hub` refuses use the hub, which takes as long to import as the rest of Towhee.
     with _pkg_resources(), deferred({"towhee.hub": ["get_operator", "get_pipeline"]}):
         import towhee
     from towhee.runtime.nodes.node import Node
 
     _close_hub(towhee)
-    # After a failed call, garbage collection could run this method while the same thread holds the lock that it
-    # takes, and the pipeline would hang for ever. After a call that succeeded Towhee releases operators by itself.
+    # After a failed call, garbage collection could run this method while the same thread holds the lock that the
+    # method takes. The pipeline would hang for ever. After a successful call Towhee releases operators by itself.
     if hasattr(Node, "__del__"):
         del Node.__del__
     return towhee
@@ -38,9 +38,9 @@ def import_towhee() -> Any:
 
 @contextmanager
 def _pkg_resources() -> Iterator[None]:
-    """Let `import pkg_resources` in the body find what Towhee takes of it, whatever setuptools is installed.
+    """Make `import pkg_resources` in the body find what Towhee takes from it, whichever setuptools is installed.
 
-    All else for which Towhee would use it is what `_close_hub` refuses.
+    Towhee's other uses of it are in functions that `_close_hub` refuses.
     """
     import packaging.version
 
@@ -60,7 +60,7 @@ def _pkg_resources() -> Iterator[None]:
             sys.modules["pkg_resources"] = installed
 
 
-# What to write for what Towhee's public pipelines take from its hub.
+# Replacements for the operators that Towhee's public pipelines take from its hub.
 _INSTEAD = {
     "image-text-embedding/taiyi": "ops.image_text_embedding.cn_clip(model_name='ViT-B-16', modality=…)",
     "image-text-embedding/blip": "ops.image_text_embedding.clip('clip_vit_base_patch32_laion2b', modality=…)",
@@ -70,7 +70,7 @@ _INSTEAD = {
 
 
 def _close_hub(towhee: Any) -> None:
-    """Refuse, in one line each, all that Towhee fetches from its hub or installs by pip at run time."""
+    """Refuse, with one-line errors, everything that Towhee fetches from its hub or installs by pip at run time."""
     from towhee.runtime import pipeline_loader
     from towhee.runtime.operator_manager.operator_loader import OperatorLoader
 
@@ -96,8 +96,8 @@ def _close_hub(towhee: Any) -> None:
 def import_clip() -> Any:
     """Return the module `towhee.models.clip.clip` with the network classes.
 
-    Its import silences every UserWarning of the process; that filter is removed again. It gets only the transforms
-    of torchvision: the rest is not used, and takes longer to import than torch.
+    Its import silences every UserWarning of the process; that filter is removed again. The module gets only the
+    transforms of torchvision: it does not use the rest, which takes longer to import than torch.
     """
     import_towhee()
     with warnings.catch_warnings(), _pkg_resources(), _only_transforms_of_torchvision():
@@ -117,7 +117,7 @@ def _quiet_known_warnings() -> None:
 
 @contextmanager
 def _only_transforms_of_torchvision() -> Iterator[None]:
-    """Let `import torchvision` in the body find an empty package, whose submodules load as usual."""
+    """Make `import torchvision` in the body find an empty package, whose submodules load as usual."""
     spec = importlib.util.find_spec("torchvision") if "torchvision" not in sys.modules else None
     if spec is None:
         yield

@@ -35,7 +35,7 @@ class ClipEmbedding:
             machine without it; -1 is the CPU.
         weights: a weights file to use instead of the registry's; the hub's operator calls it `checkpoint_path`.
         runtime: 'pytorch', 'openvino', 'triton', or 'auto' for the faster one here.
-        model_url: of the server that runs the model, for 'triton': 'http://host:8000'.
+        model_url: the address of the server that runs the model, for 'triton': 'http://host:8000'.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class ClipEmbedding:
             device = _numbered(device)
         self._by_name = isinstance(model_name, (str, os.PathLike))
         if isinstance(model_name, (str, os.PathLike)):
-            # The same arguments as `model_of` gives: one model in memory serves both.
+            # The same arguments as those of `model_of`, so that both share one model in memory.
             model_name = load_model(
                 resolve_name(model_name), checkpoint_path or weights, device or "auto", runtime, 0, "auto", model_url
             )
@@ -58,10 +58,10 @@ class ClipEmbedding:
 
     @staticmethod
     def supported_model_names(format: str | None = None) -> list[str]:
-        """Return the names that `model_name` takes, beside folders and repositories of the Hugging Face hub.
+        """Return the names that `model_name` takes, besides folders and repositories of the Hugging Face hub.
 
         Args:
-            format: as for the hub's operator, 'onnx' for example: no model is exported, so there are none.
+            format: as for the hub's operator, such as 'onnx': no model is exported, so the list is empty.
         """
         return [] if format else [spec.name for spec in list_models()]
 
@@ -93,13 +93,13 @@ class ClipEmbedding:
         return embeddings
 
     def _fit(self, image: np.ndarray) -> np.ndarray:
-        """Return the image in the model's size, which the decode operator may not have known."""
+        """Return the image in the model's input size, which the decode operator may not have known."""
         fit = self._model.spec.fit
         return image if image.shape == (fit.size, fit.size, 3) else fit_image(image, fit)
 
 
 def _numbered(device: int) -> str:
-    """Return the device that Towhee's tutorials call by a number; where there is no such GPU, the CPU."""
+    """Return the device of a number, as Towhee's tutorials use it; the CPU if there is no such GPU."""
     if device < 0:
         return "cpu"
     import torch
@@ -111,17 +111,17 @@ def _numbered(device: int) -> str:
 
 
 class ChineseClipEmbedding(ClipEmbedding):
-    """`ops.image_text_embedding.cn_clip(model_name=…, modality=…)`: a Chinese-CLIP by any of the names it is given."""
+    """`ops.image_text_embedding.cn_clip(model_name=…, modality=…)`: a Chinese-CLIP, by any of its usual names."""
 
     def __init__(self, model_name: str = "ViT-B-16", modality: str = "image", **options: Any) -> None:
         super().__init__(_chinese_clip(model_name), modality, **options)
 
 
 def _chinese_clip(name: str) -> str:
-    """Return the model of a name such as 'ViT-L-14-336', 'cn_clip_vit_b_16' or 'chinese-clip-vit-base-patch16'.
+    """Return the model for a name such as 'ViT-L-14-336', 'cn_clip_vit_b_16' or 'chinese-clip-vit-base-patch16'.
 
     Raises:
-        InputError: it names a network that no ViT is.
+        InputError: it is the name of no ViT.
     """
     plain = re.sub(r"[^a-z0-9]", "", name.lower().rpartition("/")[2])
     for pattern, model in _CHINESE_CLIPS.items():

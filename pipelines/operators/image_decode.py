@@ -22,7 +22,7 @@ from ..images.metadata import read_metadata
 from ..images.pixels import read_object
 from ..threads import resolve_threads
 
-# Remote images at the same time: they wait for the network, not for a core.
+# Maximum number of remote images at the same time, in all and per thread. They wait for the network, not for a core.
 FETCHES = 32
 FETCHES_PER_THREAD = 16
 
@@ -38,20 +38,22 @@ _NO_PIXELS = np.empty((0, 0, 3), np.uint8)
 class ImageDecode:
     """Decodes one image, or a list of images in parallel.
 
-    An image that cannot be decoded becomes one without pixels, uint8[0, 0, 3]: an operator that raises ends the whole
-    run, and a pipeline in which one returns None hangs.
+    An image that cannot be decoded becomes one without pixels, uint8[0, 0, 3]. An operator that raises would end the
+    whole run, and one that returns None would make the pipeline hang.
 
     Args:
         mode: 'rgb' or 'bgr', the order of the channels.
-        size: decode to a model's square input, or to its edge in pixels; a large JPEG is then never held in full.
-        reasons: also return why an image could not be decoded, '' for the others. Without, the reason is logged.
+        size: decode to a model's square input, given as it is or by its edge in pixels. A large JPEG is then never held
+            in full.
+        reasons: also return why an image could not be decoded, '' for the others. Otherwise the reason is logged.
         workers: threads for a list and for OpenCV; 0 takes one per core that this process may use. OpenCV and the
             resize release the GIL.
         exact: decode a large JPEG in full before resizing, as the reference implementation does.
         allow_private: also fetch URLs at private, loopback and link-local addresses.
-        metadata: also return the values of these columns, by their keys, after the reasons; {} for what has none.
+        metadata: also return the values of these columns, by their keys, after the reasons; {} for a failed image.
         pixels: False decodes nothing: every image is one without pixels.
-        deadline: with a `size`, decode images that may take long in processes, which are ended after PATIENT_SECONDS.
+        deadline: with a `size`, decode images that may take long in other processes, and end these after
+            PATIENT_SECONDS.
     """
 
     def __init__(
@@ -69,12 +71,12 @@ class ImageDecode:
         workers = resolve_threads(workers)
         self._slow = Converter(workers, PATIENT_SECONDS, PATIENT_MEMORY) if deadline and size else None
         self._pool = ThreadPoolExecutor(workers, "decode", limit_opencv, (workers,))
-        # The thread that fetched an image decodes it at once: at most FETCHES files are in memory, whatever the batch
+        # The thread that fetched an image also decodes it. So at most FETCHES files are in memory, whatever the batch
         # size, and local images do not wait for a slow server.
         fetches = min(FETCHES, FETCHES_PER_THREAD * workers)
         self._fetchers = ThreadPoolExecutor(fetches, "fetch", limit_opencv, (workers,))
         self._decoding = threading.BoundedSemaphore(workers)
-        self._submitting = threading.Lock()  # the images of two lists in turns would make both lists late
+        self._submitting = threading.Lock()  # mixing the images of two lists would delay both lists
 
     def __call__(self, source: Source | Sequence[Source]) -> Any:
         """A path, a URL or a file's bytes → uint8[h, w, 3]; a list → a list.
@@ -90,7 +92,7 @@ class ImageDecode:
         return self._wanted(*map(list, zip(*decoded, strict=True)) if decoded else ([], [], []))
 
     def flush(self) -> None:
-        """End the processes for slow images, which the next such image starts again: `pipeline.flush()` calls this."""
+        """End the processes for slow images; the next such image starts them again. `pipeline.flush()` calls this."""
         if self._slow is not None:
             self._slow.close()
 
@@ -106,7 +108,7 @@ class ImageDecode:
             reason = str(error)
         except MemoryError:
             raise
-        except Exception as error:  # whatever a decoder raises, it costs only this image
+        except Exception as error:  # whatever a decoder raises, only this image fails
             reason = f"cannot be decoded: {type(error).__name__}"
         else:
             return (np.ascontiguousarray(pixels[..., ::-1]) if self._bgr else pixels), "", metadata

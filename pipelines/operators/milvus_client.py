@@ -31,7 +31,7 @@ def _open(
 
 
 class MilvusInsert:
-    """Writes one row a call, or columns of rows, with the values in the order of the collection's fields.
+    """Writes one row per call, or columns of rows, with the values in the order of the collection's fields.
 
     A repeated run does not write rows twice, unless Milvus itself makes the collection's ids. A row without a finite
     embedding (of an image that could not be decoded) is left out and logged.
@@ -78,7 +78,7 @@ class MilvusUpsert:
     def __call__(
         self, rows: Sequence[Mapping[str, Any]], metadata: Sequence[Mapping[str, Any]], embeddings: np.ndarray
     ) -> list[bool]:
-        """Rows without embedding, what their files say, float32[n, dim] → which were written: those that are finite."""
+        """n rows without embedding, n metadata, float32[n, dim] → which rows were written: those that are finite."""
         finite = [_is_finite(embedding) for embedding in embeddings]
         complete = zip(rows, metadata, embeddings, finite, strict=True)
         self._collection.upsert({**row, **own, EMBEDDING: embedding} for row, own, embedding, good in complete if good)
