@@ -55,7 +55,7 @@ def run(pipeline: Any, *inputs: Any, profile: Profile | None = None) -> list[Any
     """Call a pipeline of `map` steps. Several threads may do so at the same time.
 
     This thread calls the steps in turn. A call carries one row, so Towhee's own queues and threads, one set per step,
-    would only hand it on. That takes a third of the CPU time of a search.
+    would only hand it on, which takes a third of the CPU time of a search.
 
     Returns:
         The values of the pipeline's output columns.

@@ -93,7 +93,7 @@ def seconds_for_columns() -> float:
 
 
 def is_probing() -> bool:
-    """Whether this request gives up sooner than a search would."""
+    """Return whether this request gives up sooner than a search would."""
     return _waiting.get().limits is PROBING
 
 

@@ -145,8 +145,7 @@ class Collection(Definition):
     ) -> list[list[list[Any]]]:
         """Return the nearest rows for each of float32[n, dim], best first, each as `[id, score, *output_fields]`.
 
-        The score is the cosine, whatever the metric type. It is Milvus's distance if the embeddings may not have
-        length 1.
+        The score is the cosine, whatever the metric type, or Milvus's distance if the embeddings may not have length 1.
 
         Raises:
             InputError: Milvus does not understand the filter expression, or `limit` is over 16,384.

@@ -49,7 +49,7 @@ def stamp_of(collection: Collection) -> Stamp | None:
 
 
 def rows_stamp(collection: Collection) -> str:
-    """Return a text that changes whenever rows do. On a server an update changes it only once it is flushed.
+    """Return a text that changes whenever rows do. On a server, an update changes the text only after a flush.
 
     Milvus Lite appends each write to a log, and writes its manifest when it seals the rows of the log. A server puts
     flushed rows into new segments, and never uses a segment's id again. The number of flushed rows tells less: it

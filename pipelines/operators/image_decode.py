@@ -43,8 +43,8 @@ class ImageDecode:
 
     Args:
         mode: 'rgb' or 'bgr', the order of the channels.
-        size: decode to a model's square input, given as it is or by its edge in pixels. A large JPEG is then never held
-            in full.
+        size: decode to a model's square input, given as a `Fit` or by its edge in pixels. A large JPEG is then never
+            held in full.
         reasons: also return why an image could not be decoded, '' for the others. Otherwise the reason is logged.
         workers: threads for a list and for OpenCV; 0 takes one per core that this process may use. OpenCV and the
             resize release the GIL.

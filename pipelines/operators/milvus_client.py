@@ -58,7 +58,7 @@ class MilvusInsert:
             log.warning("%d rows without an embedding were not inserted", len(rows) - len(kept))
         client, collection = self._collection.client, self._collection.name
         with writing(self._collection.uri):
-            if kept and self._auto_id:  # a repeated call would write the rows again
+            if kept and self._auto_id:  # no retries: they would write the rows again
                 call(client.insert, collection, kept, deadline=0)
             elif kept:
                 call(client.upsert, collection, list({row[self._key]: row for row in kept}.values()))

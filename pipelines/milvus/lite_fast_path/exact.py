@@ -42,7 +42,7 @@ class Block:
 
     @property
     def takes_masks(self) -> bool:
-        """Whether the codes can search only the rows of a mask, which is faster than faiss."""
+        """Whether the codes can restrict a search to the rows of a mask, which is faster than faiss."""
         return self._codes is not None and self._codes.takes_masks
 
     def search(self, queries: np.ndarray, top_k: int, mask: np.ndarray | None, floor: np.ndarray) -> Nearest:
@@ -96,7 +96,7 @@ class Exact:
 
     @property
     def takes_masks(self) -> bool:
-        """Whether the codes of all blocks can search only the rows of a mask."""
+        """Whether the codes of all blocks can restrict a search to the rows of a mask."""
         return all(block.takes_masks for block in self._blocks)
 
     def searches(
