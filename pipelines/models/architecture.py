@@ -1,4 +1,4 @@
-"""Sizes of the two towers, as a model's card or configuration has them; those of no model are refused."""
+"""Sizes of the two towers, read from a model's card or configuration. Sizes that no model has are rejected."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any, Literal
 
-# More than in any model: the longest vocabularies have 256,000 words, the deepest towers 80 layers, the finest images
-# 1,024 patches. Each patch and each token is compared with every other one.
+# Upper limits, above the sizes of any model: the largest vocabularies have 256,000 tokens, the deepest towers 80
+# layers, the finest images 1,024 patches. Attention compares each patch or token with every other one.
 _LARGEST_SIZE, _MOST_LAYERS, _MOST_PATCHES = 2**20, 500, 64**2
 _LARGEST = {"image_resolution": 4096, "context_length": 8192, "positions": 8192}
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """Sizes of both towers, those of a `towhee.models.clip.CLIP` first.
+    """Sizes of both towers. The first ten fields are the arguments of `towhee.models.clip.CLIP`.
 
     `vision_layers` is the number of transformer layers of a ViT, or the four stage depths of a ResNet.
-    `vision_heads` is 0 for one head per 64 of the width, `mlp_width` for four times the width.
+    If `vision_heads` is 0, there is one head per 64 of the width. If `mlp_width` is 0, it is four times the width.
     """
 
     embed_dim: int
@@ -42,18 +42,18 @@ class Architecture:
             _check_heads(self.vision_width, self.vision_heads)
 
     def values(self) -> dict[str, Any]:
-        """Return the sizes by name, without those that are 0: they were added after model folders were written."""
+        """Return the sizes by name, without zeros: the fields that may be 0 are newer than some model folders."""
         return {name: value for name, value in dataclasses.asdict(self).items() if value != 0}
 
 
 @dataclass(frozen=True)
 class TextEncoder:
-    """A BERT (BERT, RoBERTa, XLM-R or DistilBERT), which reads texts in the place of CLIP's own tower.
+    """Sizes of a BERT (BERT, RoBERTa, XLM-R or DistilBERT) that encodes texts instead of CLIP's own tower.
 
-    first_position: XLM-R's positions start at 2.
-    padding: the token that fills short rows up.
-    pooling: a text is the mean over its tokens, or its first token.
-    head: widths of the layers that follow, the last of them the embedding's dimension; between them is a GELU.
+    first_position: index of the first position embedding; XLM-R's positions start at 2.
+    padding: id of the token that pads short rows.
+    pooling: how a text is pooled: the mean over its tokens, or its first token.
+    head: widths of the linear layers after pooling, with a GELU between them; the last is the embedding's dimension.
     """
 
     vocab_size: int
@@ -77,10 +77,10 @@ class TextEncoder:
 
 
 def _check_sizes(sizes: Architecture | TextEncoder) -> None:
-    """Refuse sizes that no model has: building such a network would take all memory, or for ever.
+    """Reject sizes that no model has: building such a network would exhaust the memory or never end.
 
     Raises:
-        ValueError: with the size.
+        ValueError: a size is out of range; the message names it.
     """
     for field in dataclasses.fields(sizes):
         value = getattr(sizes, field.name)

@@ -1,6 +1,7 @@
-"""Text encoders of BERT's kind: BERT, RoBERTa, XLM-R and DistilBERT, with the layers that lead into CLIP's space.
+"""BERT-style text encoders (BERT, RoBERTa, XLM-R, DistilBERT), with the layers that project into CLIP's space.
 
-Devlin et al. 2019, §3; the layer norms follow the sums. Checked against `transformers`, open_clip and cn_clip.
+Devlin et al. 2019, §3; each layer norm follows a residual sum. The outputs were checked against `transformers`,
+open_clip and cn_clip.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from .blocks import split_heads
 
 
 class BertNetwork(nn.Module):
-    """The parameters, in names of our own: `checkpoints` renames those of each publisher."""
+    """The parameters, under this program's own names; `names` translates those of each publisher."""
 
     def __init__(self, sizes: TextEncoder) -> None:
         super().__init__()
@@ -50,7 +51,7 @@ class _Layer(nn.Module):
 
 
 class BertTower(nn.Module):
-    """int64[n, length] tokens, short rows filled up with the padding → float32[n, dim], not normalised."""
+    """int64[n, length] tokens, short rows padded → float32[n, dim], not normalised."""
 
     def __init__(self, network: BertNetwork, dtype: torch.dtype = torch.float32) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""What the towers of several families are built of: pixels, blocks of attention, and networks without weights."""
+"""Parts that the towers of several families share: pixels, attention blocks, and networks without weights."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from torch.overrides import TorchFunctionMode
 
 from .spec import Activation, ModelSpec
 
-# With a number: what networks do to their parameters when they are made.
+# Operations with a number that networks apply to their parameters while they are built.
 _KEEPING_SHAPES = frozenset({"mul", "__mul__", "__rmul__", "div", "__truediv__", "triu_"})
 
 
 class NoRandomNumbers(TorchFunctionMode):
-    """While this mode is on, torch leaves memory as it is where it would draw random numbers.
+    """While this mode is active, torch leaves memory uninitialised instead of filling it with random numbers.
 
-    Nor does it compute with tensors that have a shape alone: for that it imports its compiler, seconds of a core.
+    It also skips arithmetic on meta tensors, for which torch would import its compiler (seconds of CPU time).
     """
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -34,12 +34,12 @@ class NoRandomNumbers(TorchFunctionMode):
 
 
 def activation_of(name: Activation) -> nn.Module:
-    """Return GELU, in its exact form or by a hyperbolic tangent; Towhee's own blocks have QuickGELU."""
+    """Return GELU, exact or in its tanh form. QuickGELU is never requested: Towhee's own blocks have it."""
     return nn.GELU("tanh" if name == "gelu_tanh" else "none")
 
 
 class Block(nn.Module):
-    """The parameters of a residual attention block, under the names that OpenAI gave them. `Blocks` computes it."""
+    """The parameters of a residual attention block, under OpenAI's names. `Blocks` does the computation."""
 
     def __init__(self, width: int, heads: int, mlp_width: int, activation: Activation, epsilon: float) -> None:
         super().__init__()
@@ -49,7 +49,7 @@ class Block(nn.Module):
 
 
 def resblocks(spec: ModelSpec, width: int, heads: int, layers: int, epsilon: float) -> nn.Module:
-    """Return a transformer of so many blocks, under the names that OpenAI gave those of CLIP."""
+    """Return a transformer of `layers` blocks, under the names that OpenAI gave CLIP's blocks."""
     mlp_width = spec.architecture.mlp_width or 4 * width
     holder = nn.Module()
     holder.resblocks = nn.ModuleList(Block(width, heads, mlp_width, spec.activation, epsilon) for _ in range(layers))
@@ -57,13 +57,13 @@ def resblocks(spec: ModelSpec, width: int, heads: int, layers: int, epsilon: flo
 
 
 def mlp(width: int, mlp_width: int, activation: Activation) -> nn.Sequential:
-    """Return two layers with an activation between, under OpenAI's names."""
+    """Return two linear layers with an activation between them, under OpenAI's names."""
     layers = [("c_fc", nn.Linear(width, mlp_width)), ("gelu", activation_of(activation))]
     return nn.Sequential(OrderedDict([*layers, ("c_proj", nn.Linear(mlp_width, width))]))
 
 
 class AttentionPool(nn.Module):
-    """Pools float32[n, length, width] by the attention of one learnt query, then a layer (MAP head) → [n, width]."""
+    """Pools float32[n, length, width] with the attention of one learnt query and an MLP (MAP head) → [n, width]."""
 
     def __init__(self, width: int, heads: int, mlp_width: int, activation: Activation, epsilon: float) -> None:
         super().__init__()
@@ -93,7 +93,7 @@ class AttentionPool(nn.Module):
 
 
 class Pixels(nn.Module):
-    """uint8[n, size, size, 3] → the normalised float32[n, 3, size, size] that the network was trained on."""
+    """Normalises uint8[n, size, size, 3] to the float32[n, 3, size, size] that the network was trained on."""
 
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__()
@@ -107,10 +107,10 @@ class Pixels(nn.Module):
 
 
 class Blocks(nn.Module):
-    """Residual attention blocks over float32[n, length, width]; the last one can compute one position only."""
+    """Residual attention blocks over float32[n, length, width]; the last block can compute a single position."""
 
     def __init__(self, transformer: Any, dtype: torch.dtype, angles: Tensor | None = None) -> None:
-        """`angles`: float32[length, head dim], by which each position turns queries and keys (rotary embedding)."""
+        """`angles`: float32[length, head dim], the rotation of queries and keys at each position (rotary embedding)."""
         super().__init__()
         self.sin: Tensor | None
         self.cos: Tensor | None
@@ -123,10 +123,10 @@ class Blocks(nn.Module):
             block.mlp.to(dtype)
 
     def forward(self, x: Tensor, causal: bool = False, whole: bool = False) -> Tensor:
-        """Run all blocks but the last one, or with `whole` that one too."""
+        """Run all blocks except the last; with `whole`, run the last one too."""
         for block in self._all if whole else self._all[:-1]:
             normed = block.ln_1(x).to(self.dtype)
-            # Three products instead of one split in three: in OpenVINO the split costs more than it saves.
+            # Three products instead of one that is split in three: in OpenVINO the split costs more than it saves.
             query, key, value = (functional.linear(normed, *part) for part in _projections(block))
             x = self._rest(block, x, query, key, value, causal=causal)
         return x
@@ -170,7 +170,7 @@ def _projections(block: Any) -> tuple[tuple[Tensor, Tensor], ...]:
 
 
 def _turn(x: Tensor, sin: Tensor, cos: Tensor) -> Tensor:
-    """Turn each pair of neighbouring dimensions of [n, heads, length, head dim] by the angle of its position."""
+    """Rotate each pair of neighbouring dimensions of [n, heads, length, head dim] by the angle of its position."""
     turned = torch.stack([-x[..., 1::2], x[..., ::2]], -1).flatten(-2)
     return (x * cos + turned * sin).to(x.dtype)
 
@@ -180,7 +180,7 @@ def split_heads(x: Tensor, heads: int) -> Tensor:
 
 
 class PatchTower(nn.Module):
-    """An image tower that cuts uint8[n, size, size, 3] RGB into patches, and goes through blocks of attention."""
+    """An image tower that cuts uint8[n, size, size, 3] RGB into patches and runs attention blocks over them."""
 
     def __init__(self, network: Any, spec: ModelSpec, dtype: torch.dtype, angles: Tensor | None = None) -> None:
         super().__init__()
@@ -190,15 +190,15 @@ class PatchTower(nn.Module):
         self.blocks = Blocks(network.visual.transformer, dtype, angles)
 
     def embed_patches(self, pixels: Tensor) -> Tensor:
-        """Return float32[n, patches, width], without positions."""
+        """Return float32[n, patches, width], without position embeddings."""
         x: Tensor = self.patches(self.pixels(pixels).to(self.dtype))
         return x.flatten(2).transpose(1, 2).float()
 
 
 class NamedAsClip(nn.Module):
-    """The parameters of both towers, under the names that OpenAI gave those of CLIP, where CLIP has them.
+    """The parameters of both towers, under OpenAI's names where CLIP has the same parameter.
 
-    Families add their `text_projection`.
+    Each family adds its own `text_projection`.
     """
 
     def __init__(self, spec: ModelSpec, visual: nn.Module, epsilon: float) -> None:

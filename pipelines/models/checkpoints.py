@@ -1,6 +1,6 @@
 """Read a weights file as float32 tensors under OpenAI's names, without running anything in it.
 
-Safetensors, files of `torch.save` and OpenAI's TorchScript archives are read; `names` lists the layouts.
+The formats are safetensors, `torch.save` and OpenAI's TorchScript archives; `names` lists the layouts.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from .registry import list_models
 from .torch_files import State, read_torch
 
 SCALE = ".scale"
-# So often the bytes of a file may be parts of tensors: some towers share an embedding.
+# Largest ratio of the tensors' size to the file's size. It is above 1 because some towers share an embedding.
 MOST_SHARED = 4
 
 
 def load_state_dict(path: Path) -> State:
     """Read the tensors of a file.
 
-    Nothing in the file is executed: pickles may hold tensors and nothing else, TorchScript is not run. An int8
-    tensor `NAME` beside a `NAME.scale` is a quantised one, as in `builtin`, which is kept under 25 MB this way.
+    Nothing in the file is executed: a pickle may hold only tensors, and TorchScript code is not run. An int8 tensor
+    `NAME` with a `NAME.scale` beside it is quantised; this keeps the file of `builtin` under 25 MB.
 
     Raises:
-        ModelError: the file is damaged or of another kind.
+        ModelError: the file is damaged or has another format.
     """
     try:
         state = _read_safetensors(path) if path.suffix == ".safetensors" else read_torch(path)
@@ -38,7 +38,7 @@ def load_state_dict(path: Path) -> State:
         return _in_own_form(state)
     except Exception as error:
         reason = " ".join(str(error).split())[:160] or type(error).__name__
-        if isinstance(error, pickle.UnpicklingError):  # torch's own message advises to switch the check off
+        if isinstance(error, pickle.UnpicklingError):  # torch's own message advises switching the check off
             reason = "it is damaged, or a pickle of more than tensors, which is never loaded"
         raise ModelError(f"{path} holds no weights that can be read: {reason}") from error
 
@@ -55,7 +55,7 @@ def _in_own_form(state: State) -> State:
 
 
 def _check_sizes(state: State, file_size: int) -> None:
-    """Refuse tensors that claim more than the file holds: views of the same few bytes, made whole as float32."""
+    """Reject tensors that claim more bytes than the file holds: views of a few bytes expand when made float32."""
     total = sum(tensor.numel() * tensor.element_size() for tensor in state.values() if tensor.dtype != torch.float32)
     if total > MOST_SHARED * file_size:
         raise ValueError(f"its tensors claim {total:,} bytes, and the file has {file_size:,}")
@@ -71,7 +71,7 @@ def _read_safetensors(path: Path) -> State:
 
 
 def guess_model(state: State) -> str:
-    """Name the known models whose tensors have these sizes, in words for an error message."""
+    """Name the known models whose tensors have these sizes, as a phrase for an error message."""
     architecture = _infer_architecture(state)
     if architecture is None:
         return "it is no CLIP that this program knows"
@@ -91,7 +91,7 @@ def _infer_architecture(state: State) -> Architecture | None:
             width, patch = len(state["visual.layer1.0.conv1.weight"]), None
             resolution = 32 * round((len(state["visual.attnpool.positional_embedding"]) - 1) ** 0.5)
             depth = tuple(_count(state, rf"visual\.layer{stage}\.(\d+)\.conv1\.weight") for stage in (1, 2, 3, 4))
-        # The number of heads leaves no trace; in every CLIP a head of the text tower has 64 dimensions.
+        # The shapes do not show the number of heads. In every CLIP a head of the text tower has 64 dimensions.
         layers = _count(state, r"transformer\.resblocks\.(\d+)\.ln_1\.weight")
         return Architecture(dim, resolution, depth, width, patch, text_width, text_width // 64, layers)
     except (KeyError, ValueError):

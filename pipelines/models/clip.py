@@ -36,8 +36,8 @@ def load_model(
     """Load a model, once per process.
 
     Args:
-        threads: for the CPU; 0 takes one per core that this process may use. PyTorch has one number for the process.
-        model_url: of the server, for the runtime 'triton'.
+        threads: CPU threads; 0 uses one per core available to the process. PyTorch has one setting per process.
+        model_url: address of the model server, for the runtime 'triton'.
 
     Raises:
         InputError: the name is unknown, or the runtime does not run here, or not in this precision.
@@ -59,7 +59,7 @@ def model_of(settings: Settings) -> ClipModel:
 
 
 def text_model_of(settings: Settings) -> ClipModel:
-    """Load what reads texts by these settings: their text model, if they name one, else the model itself."""
+    """Load the model that encodes texts: the settings' text model if they name one, else the model itself."""
     if settings.text_model:
         return _load_text_model(settings.text_model, settings.model, *_how(settings))
     return model_of(settings)
@@ -85,7 +85,7 @@ class ClipModel:
 
             if weights:
                 raise InputError("--weights goes where the model is exported: image-search export-model --weights FILE")
-            self._path = place_of(spec)  # beside which its tokenizer is; the weights may be elsewhere
+            self._path = place_of(spec)  # the tokenizer is beside it; the weights may be elsewhere
             self.runtime = remote = TritonRuntime(spec, model_url, precision)
             self.model_id = remote.model_id
             return
@@ -95,7 +95,7 @@ class ClipModel:
         self.runtime = open_runtime(spec, self._path, sha256, runtime, device, threads, precision)
 
     def __deepcopy__(self, memo: object) -> ClipModel:
-        """Return this model itself: Towhee deep-copies what a pipeline's declaration holds."""
+        """Return this model itself: Towhee deep-copies the objects in a pipeline's declaration."""
         return self
 
     @property
@@ -106,23 +106,25 @@ class ClipModel:
 
     @property
     def _is_slow(self) -> bool:
-        """Whether this CPU has nothing faster than float32 that could be trusted blindly."""
+        """Whether float32 was chosen because this CPU has no faster precision that is safe without calibration."""
         return self._precision == "auto" and (self.runtime.name, self.runtime.precision) == ("openvino", "fp32")
 
     @property
     def default_batch_size(self) -> int:
-        """Images per call for which this kind of device is fast and has enough memory."""
+        """Number of images per call that keeps this kind of device fast and fits its memory."""
         return self.runtime.default_batch_size
 
     def prepare_texts(self) -> None:
-        """Do beforehand what the first text would wait for."""
+        """Do the setup that would otherwise delay the first text."""
         self.runtime.prepare_texts()
 
     def calibrate(self, read_images: Callable[[], np.ndarray]) -> None:
-        """Prepare int8 with images that `read_images` returns, uint8[n, size, size, 3]; does nothing elsewhere.
+        """Calibrate int8 on the images that `read_images` returns, uint8[n, size, size, 3].
+
+        Other precisions need no calibration.
 
         Raises:
-            InputError: there are too few images, or int8 would lose too much of the embeddings.
+            InputError: there are too few images, or int8 would change the embeddings too much.
         """
         self.runtime.calibrate(read_images)
 
@@ -150,10 +152,10 @@ class ClipModel:
         return self._tokenizer.is_cut(text) if self._tokenizer else bool(tokenize([text], length + 1)[0, -1])
 
     def embed_any(self, texts: Sequence[str], language: str = "") -> np.ndarray:
-        """Like `embed_texts`, but each text is read by the tower that reads its language, or translated for it.
+        """Like `embed_texts`, but choose the tower by each text's language, or translate its everyday words.
 
         Args:
-            language: that of the texts, '' to tell it from each.
+            language: language of all texts; '' detects it for each text.
         """
         read = [read_words(text, self.spec, language) for text in texts]
         embeddings = np.empty((len(texts), self.spec.dim), np.float32)
@@ -169,7 +171,7 @@ class ClipModel:
 
 
 def find_weights(spec: ModelSpec, weights: str = "") -> tuple[Path, str]:
-    """Return a model's weights file and its SHA-256, downloaded where it is not here.
+    """Return a model's weights file and its SHA-256; download the file if it is missing.
 
     Raises:
         ModelError: the weights are missing, or known to be those of another model.
@@ -185,7 +187,7 @@ def find_weights(spec: ModelSpec, weights: str = "") -> tuple[Path, str]:
 
 
 def _check_identity(spec: ModelSpec, path: Path, sha256: str) -> None:
-    """Refuse a file that is known to hold another model: with equal sizes only the hash tells them apart."""
+    """Reject a file that is known to hold another model: only the hash distinguishes models of equal sizes."""
     for other in list_models():
         if other.weights.sha256 == sha256 and other.name != spec.name:
             raise ModelError(f"{path} holds {other.name}, not {spec.name}: use --model {other.name}")

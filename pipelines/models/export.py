@@ -1,4 +1,4 @@
-"""A model as files for other programs: both towers in ONNX or in OpenVINO's format, or a repository for Triton."""
+"""Export a model for other programs: as ONNX files, as OpenVINO files, or as a model repository for Triton."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ from .text_models import get_text_model
 FORMATS = ("onnx", "openvino", "triton")
 BACKENDS = ("onnxruntime", "python")
 _PRECISIONS = {"auto": "fp32", "fp32": "fp32", "fp16": "fp16"}
-# Read by ONNX Runtime since 1.12, and the first in which a layer norm is one operation.
+# The first opset in which a layer norm is one operation. ONNX Runtime reads it since 1.12.
 _OPSET = 17
-# Half precision is compared with float32; in float32 the same operations only come in another order.
+# Minimum cosine to PyTorch's float32 output. Exports in float32 differ only in the order of operations.
 _LEAST_COSINE = {"fp32": 0.9999, "fp16": MIN_COSINE}
-_LARGEST_ONNX = 2**31  # a message of Protocol Buffers
-# More images than fit into a GPU's memory at once are sent in parts of this size.
+_LARGEST_ONNX = 2**31  # bytes of a Protocol Buffers message
+# Largest batch that the server accepts. Clients split larger ones, which might not fit into a GPU's memory.
 _LARGEST_BATCH = 256
 
 
 class ExportedTower(NamedTuple):
-    """One tower: its file, and the least cosine of what the file computes to what PyTorch does."""
+    """One exported tower: its file, and the lowest cosine between the file's output and PyTorch's."""
 
     kind: str
     path: Path
@@ -49,8 +49,8 @@ class _Tower(NamedTuple):
     kind: str
     spec: ModelSpec
     module: Any
-    expected: Callable[[np.ndarray], np.ndarray]  # by PyTorch in float32
-    facts: dict[str, str]  # what a server has to tell of it
+    expected: Callable[[np.ndarray], np.ndarray]  # PyTorch's output in float32
+    facts: dict[str, str]  # what a server reports about the tower
 
     @property
     def probe(self) -> np.ndarray:
@@ -60,19 +60,19 @@ class _Tower(NamedTuple):
 def export_model(
     settings: Settings, folder: str | os.PathLike[str], format: str = "onnx", backend: str = "onnxruntime"
 ) -> list[ExportedTower]:
-    """Write the model that the settings name, or their text model, and compare what was written with PyTorch.
+    """Export the model that the settings name, or their text model, and compare the files' output with PyTorch's.
 
-    Both towers take any number of items: uint8[n, size, size, 3] RGB as `input`, or int64[n, length] tokens, and give
-    `embedding`, float32[n, dim], not normalised.
+    Both towers take batches of any size. `input` is uint8[n, size, size, 3] RGB or int64[n, length] tokens; `embedding`
+    is float32[n, dim], not normalised.
 
     Args:
         settings: `precision` may be fp32 or fp16.
         format: 'onnx', 'openvino', or 'triton' for a model repository.
-        backend: of the repository: 'onnxruntime', or 'python' for a server that has no other.
+        backend: Triton backend of the repository: 'onnxruntime', or 'python' for a server without it.
 
     Raises:
         InputError: the format is unknown, or needs a package that is missing.
-        ModelError: the weights are missing, or what was written computes something else.
+        ModelError: the weights are missing, or the written files do not compute what PyTorch does.
     """
     if format not in FORMATS:
         raise InputError(f"there is no format '{format}'; there are {', '.join(FORMATS)}")
@@ -106,7 +106,7 @@ def _towers(settings: Settings) -> Iterator[_Tower]:
     facts = {"model_id": make_model_id(spec.name, sha256, spec.recipe), "recipe": spec.recipe, "precision": precision}
 
     def of_kind(kind: str, dtype: torch.dtype) -> torch.nn.Module:
-        network = networks.build_network(spec, path)  # each time: a tower changes its network
+        network = networks.build_network(spec, path)  # built anew each time: a tower changes its network
         return (networks.image_tower if kind == "image" else networks.text_tower)(network, spec, dtype)
 
     for kind in ("text",) if spec.family == "text" else ("image", "text"):
@@ -150,7 +150,7 @@ def _export_to_repository(tower: _Tower, target: Path, part: Path, backend: str)
     config = _config(name, backend, tower, {**tower.facts, "probe": probe})
     (part / "config.pbtxt").write_text(config, encoding="utf-8")
     place = target / name
-    shutil.rmtree(place, ignore_errors=True)  # another version, which a server would prefer if its number is larger
+    shutil.rmtree(place, ignore_errors=True)  # remove other versions: a server prefers the largest number
     place.mkdir()
     for written in part.iterdir():
         os.replace(written, place / written.name)
@@ -158,7 +158,7 @@ def _export_to_repository(tower: _Tower, target: Path, part: Path, backend: str)
 
 
 def _config(name: str, backend: str, tower: _Tower, parameters: Mapping[str, str]) -> str:
-    """Return config.pbtxt: the text form of `ModelConfig` in model_config.proto of Triton."""
+    """Return config.pbtxt: the text form of `ModelConfig` in Triton's model_config.proto."""
     from .triton_runtime import DATATYPES, INPUT, OUTPUT
 
     size, datatype = tower.spec.image_size, DATATYPES[tower.kind]
@@ -184,7 +184,7 @@ def _write_onnx(tower: _Tower, file: Path) -> None:
         raise ModelError(f"{tower.spec.name} is too large for one ONNX file: use --precision fp16 or --format openvino")
     axes = {"input": {0: "n"} if tower.kind == "image" else {0: "n", 1: "length"}, "embedding": {0: "n"}}
     with warnings.catch_warnings(), torch.inference_mode():
-        warnings.simplefilter("ignore")  # torch deprecates tracing; its other exporter needs onnxscript as well
+        warnings.simplefilter("ignore")  # torch deprecates tracing, but its newer exporter also needs onnxscript
         torch.onnx.export(
             tower.module, (torch.from_numpy(tower.probe),), str(file), dynamo=False, opset_version=_OPSET,
             input_names=["input"], output_names=["embedding"], dynamic_axes=axes,
@@ -202,14 +202,14 @@ def _write_openvino(tower: _Tower, file: Path) -> None:
 
 
 def _compare(tower: _Tower, file: Path) -> float:
-    """Load a file and compare it with PyTorch, in batches of several sizes and for texts of several lengths.
+    """Compare a file's output with PyTorch's for several batch sizes and text lengths; return the lowest cosine.
 
     Raises:
         ModelError: they disagree.
     """
     probe, run = tower.probe, _load(file)
     inputs = [probe, probe[:1], np.repeat(probe, 3, axis=0)[:5]]
-    if tower.kind == "text" and tower.spec.family != "siglip":  # it reads one length only
+    if tower.kind == "text" and tower.spec.family != "siglip":  # SigLIP reads one length only
         filler = tower.spec.text.padding if tower.spec.text else 0
         inputs.append(np.pad(probe, ((0, 0), (0, 5)), constant_values=filler))
     cosine = min(least_cosine(run(items), tower.expected(items)) for items in inputs)
@@ -221,7 +221,7 @@ def _compare(tower: _Tower, file: Path) -> float:
 
 
 def _load(file: Path) -> Callable[[np.ndarray], np.ndarray]:
-    """Load by the program that most will use, where it is here: ONNX Runtime reads no other format."""
+    """Load an ONNX file with ONNX Runtime if that is installed, and any other file with OpenVINO."""
     if file.suffix == ".onnx" and importlib.util.find_spec("onnxruntime"):
         import onnxruntime
 

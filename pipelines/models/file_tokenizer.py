@@ -19,19 +19,19 @@ from .weights import fetch_beside
 
 TOKENIZER_FILES = ("tokenizer.json", "vocab.txt")
 TOKENIZER_CONFIG = "tokenizer_config.json"
-# Longer words are unknown; the limit of Chinese-CLIP's own code (`WordpieceTokenizer` in cn_clip).
+# Longer words become the unknown token. Chinese-CLIP's own code has this limit (`WordpieceTokenizer` in cn_clip).
 _LONGEST_WORD = 200
 
 
 class FileTokenizer:
-    """Tokenizes texts, start and end included. Thread-safe.
+    """Tokenizes texts and adds the start and end tokens. Thread-safe.
 
     Args:
         file: `tokenizer.json` or `vocab.txt`.
-        length: tokens of a text at most; the rest is cut, the end kept.
-        padding: the token that fills short rows up; None takes the one that `tokenizer_config.json` names.
-        fills: every row gets `length` tokens, as SigLIP reads them; else as many as the longest has.
-        known: how many tokens the model knows.
+        length: maximum number of tokens per text; a longer text is cut, but keeps its end token.
+        padding: id of the token that pads short rows; None takes the one that `tokenizer_config.json` names.
+        fills: pad every row to `length` tokens, as SigLIP expects; else pad to the longest row.
+        known: number of tokens in the model's vocabulary.
 
     Raises:
         ModelError: the file cannot be read, or would take more time or memory than a tokenizer may.
@@ -61,7 +61,7 @@ class FileTokenizer:
         """Tokenize n texts, at least one → int64[n, longest].
 
         Raises:
-            ModelError: the tokenizer fails, or is that of another model.
+            ModelError: the tokenizer fails, or belongs to another model.
         """
         with self._one_line("cannot read a text"):
             rows = list(self._rows(texts))
@@ -90,7 +90,7 @@ class FileTokenizer:
             yield
         except (KeyboardInterrupt, SystemExit, MemoryError):
             raise
-        except BaseException as error:  # what ends in Rust is no Exception, and the package raises Exception itself
+        except BaseException as error:  # a Rust panic is no Exception, and the package raises plain Exception
             reason = f"no {error}" if isinstance(error, KeyError) else " ".join(str(error).split())[:160]
             raise ModelError(f"{self._file} {what}: {reason or type(error).__name__}") from error
 
@@ -99,7 +99,7 @@ class FileTokenizer:
 
 
 def tokenizer_of(spec: ModelSpec, weights_path: Path) -> FileTokenizer:
-    """Return the tokenizer of a model that does not take CLIP's.
+    """Return the tokenizer of a model that does not use CLIP's.
 
     Raises:
         ModelError: there is none beside the weights, or it cannot be downloaded or read.
@@ -120,7 +120,7 @@ def tokenizer_of(spec: ModelSpec, weights_path: Path) -> FileTokenizer:
 
 
 def clean(text: str, cleaning: Cleaning) -> str:
-    """Prepare a text as `open_clip.tokenizer` does for the models that ask for it."""
+    """Clean a text as `open_clip.tokenizer` does for the models that need it."""
     if cleaning == "lower":
         return text.lower()
     if cleaning:
@@ -133,7 +133,7 @@ def clean(text: str, cleaning: Cleaning) -> str:
 
 
 def _wordpiece(file: Path) -> Any:
-    """Return BERT's tokenizer for lower case with this vocabulary."""
+    """Return BERT's lower-casing WordPiece tokenizer with this vocabulary."""
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
     words = read_text(file).removesuffix("\n").split("\n")

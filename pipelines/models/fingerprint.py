@@ -10,13 +10,13 @@ from pathlib import Path
 from ..files import write_atomically
 from ..settings import cache_dir
 
-# Hashing a smaller file takes less time than reading the note about it.
+# Hashing a smaller file is faster than reading its cached hash.
 REMEMBER_BYTES = 2**20
 BLOCK = 1 << 20
 
 
 def fingerprint(path: Path) -> str:
-    """Return the SHA-256 of a file in hexadecimal. That of a large file is remembered until the file changes."""
+    """Return the SHA-256 of a file in hexadecimal. The hash of a large file is cached until the file changes."""
     status = path.stat()
     if status.st_size < REMEMBER_BYTES:
         return sha256_of(path)

@@ -1,7 +1,7 @@
-"""What the files beside a model's weights say of it: `config.json` of transformers, `open_clip_config.json`.
+"""Read the configuration beside a model's weights: transformers' `config.json` or `open_clip_config.json`.
 
-Sizes, activation and preprocessing decide an embedding, and the weights do not show all of them. Values that a file
-leaves out have the publisher's own defaults, which are repeated here.
+An embedding depends on sizes, activation and preprocessing, and the weights do not show all of them. Values that a
+file omits have the publisher's own defaults, which are repeated here.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _BERT_TEXT = {
     **_VIT, "vocab_size": 30522, "max_position_embeddings": 512, "type_vocab_size": 2, "layer_norm_eps": 1e-12,
     "hidden_act": "gelu",
 }  # fmt: skip
-# open_clip's configuration only names its text encoders and SigLIP's image towers.
+# Sizes of the text encoders and SigLIP image towers, which open_clip's configuration gives only by name.
 XLM_R_BASE = TextEncoder(
     vocab_size=250002, context_length=77, positions=514, token_types=1, first_position=2, padding=1, epsilon=1e-5
 )
@@ -56,17 +56,17 @@ class _Unknown(Exception):
 
 
 class Description(NamedTuple):
-    """What a configuration says: arguments of `ModelSpec`."""
+    """What a configuration says, as arguments of `ModelSpec`."""
 
     file: Path
     values: dict[str, Any]
 
 
 def read_config(folder: Path) -> Description | None:
-    """Read what a folder says of the model in it; None if it holds no configuration of a kind that is known.
+    """Read the configuration of the model in a folder; None if there is none of a known kind.
 
     Raises:
-        ModelError: there is one, and it is damaged or describes what no family here can do.
+        ModelError: the configuration is damaged, or describes a model that no family here supports.
     """
     for name, read in ((OPEN_CLIP, _read_open_clip), (TRANSFORMERS, _read_transformers)):
         file = folder / name
@@ -86,7 +86,7 @@ def read_config(folder: Path) -> Description | None:
 
 
 def check_config(spec: ModelSpec, weights: Path) -> bool:
-    """Compare a model with what stands beside its weights; return whether anything stands there.
+    """Compare a model with the configuration beside its weights; return whether there is one.
 
     Raises:
         ModelError: they differ; the message names both.
@@ -96,7 +96,7 @@ def check_config(spec: ModelSpec, weights: Path) -> bool:
         return False
     ours = {name: getattr(spec, name) for name in found.values}
     for name, theirs in found.values.items():
-        if name == "architecture" and spec.text:  # the text encoder's sizes are compared by themselves
+        if name == "architecture" and spec.text:  # the text encoder's sizes are compared separately
             continue
         if name != "cleaning" and theirs != ours[name]:
             raise ModelError(f"{found.file} says {_differences(name, theirs, ours[name], spec.name)}")
@@ -170,7 +170,7 @@ def _bert(text: Mapping[str, Any], dim: int) -> TextEncoder:
 
 
 def _read_preprocessor(folder: Path, is_siglip: bool) -> dict[str, Any]:
-    """Return mean, deviation and fit; without the file those of the family's own image processor."""
+    """Return mean, deviation and fit; without the file, the defaults of the family's own image processor."""
     file = folder / PREPROCESSOR
     found = read_json(file) if file.is_file() else {}
     half = (0.5, 0.5, 0.5)
@@ -192,7 +192,7 @@ def _read_open_clip(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     }  # fmt: skip
     if vision.get("timm_model_name", "").startswith("vit_pe_core_"):
         return {**values, "family": "pe", "architecture": _open_clip_pe(model, vision, text)}
-    if "timm_model_name" in vision:  # timm gives some of these the exact GELU; they were trained with this one
+    if "timm_model_name" in vision:  # timm gives some of these the exact GELU; they were trained with the tanh form
         cleaning = (text.get("tokenizer_kwargs") or {}).get("clean", "canonicalize")
         siglip = {"family": "siglip", "activation": "gelu_tanh", "cleaning": cleaning}
         return {**values, **siglip, "architecture": _open_clip_siglip(model, vision, text)}

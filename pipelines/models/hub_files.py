@@ -1,4 +1,4 @@
-"""Files of the Hugging Face hub's repositories, in the cache that its own client and this program share."""
+"""Files of Hugging Face hub repositories, in the cache that this program shares with the hub's own client."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def find_on_hub(weights: Weights, file: str) -> Path | None:
 
 
 def fetch_from_hub(name: str, weights: Weights, file: str) -> Path | None:
-    """Return a file of a repository, downloaded where it is not here; None if the repository has none of this name.
+    """Return a file of a repository, downloaded if it is missing; None if the repository has no such file.
 
     Raises:
         ModelError: it cannot be downloaded; the message begins with `name`.
@@ -30,10 +30,10 @@ def fetch_from_hub(name: str, weights: Weights, file: str) -> Path | None:
 
     repository, wanted = weights.repository, dataclasses.replace(weights, hub_file=file)
     try:
-        # Asked for first, because `hf_hub_download` retries for 25 s without a connection.
+        # Requested first, because `hf_hub_download` retries for 25 s without a connection.
         metadata = get_hf_file_metadata(hf_hub_url(repository, file, revision=commit_of(weights)))
         commit = weights.revision or metadata.commit_hash or "main"
-        if not sys.stderr.isatty() and (metadata.size or 0) >> 20:  # on a terminal the hub's own bar shows it
+        if not sys.stderr.isatty() and (metadata.size or 0) >> 20:  # on a terminal the hub's own progress bar shows it
             print(f"downloading {name} ({(metadata.size or 0) >> 20} MB)", file=sys.stderr)
         path = Path(hf_hub_download(repository, file, revision=commit))
         note = _revision_note(weights)
@@ -42,12 +42,12 @@ def fetch_from_hub(name: str, weights: Weights, file: str) -> Path | None:
             note.write_text(commit)
             print(f"{name}: main of {repository} is {commit}, recorded in {note}", file=sys.stderr)
         return path
-    except Exception as error:  # the version decides the classes: those of httpx, httpx2, the hub, or OSError
+    except Exception as error:  # the class depends on the version: of httpx, httpx2 or the hub, or OSError
         response = getattr(error, "response", None)
         if response is None or response.status_code != 404:
             raise download_failed(name, wanted, error) from error
         commit = weights.revision or response.headers.get("X-Repo-Commit", "")
-    if commit:  # noted as the hub's own client does, so that nobody is asked again
+    if commit:  # recorded as the hub's own client does, so that the server is not asked again
         absence = _absence(weights, commit, file)
         absence.parent.mkdir(parents=True, exist_ok=True)
         absence.touch()
@@ -55,7 +55,7 @@ def fetch_from_hub(name: str, weights: Weights, file: str) -> Path | None:
 
 
 def commit_of(weights: Weights) -> str:
-    """Return the pinned commit, the one that the first download recorded, or that which the hub's cache calls main."""
+    """Return the pinned commit, else the one recorded by the first download, else the hub cache's `main`."""
     if weights.revision:
         return weights.revision
     for note in (_revision_note(weights), _hub_cache(weights) / "refs" / "main"):
@@ -67,9 +67,9 @@ def commit_of(weights: Weights) -> str:
 
 
 def unavailable(name: str, weights: Weights, reason: str) -> ModelError:
-    """Return the refusal of a model whose file is not here, with the ways out."""
+    """Return the error for a model whose file is missing, with the remedies."""
     elsewhere = f"put it at {cache_dir() / weights.file} (or name it with --weights)"
-    if not weights.file:  # of `hf:…`
+    if not weights.file:  # a model named `hf:…`
         elsewhere = "name the folder that holds the repository's files (--model ./FOLDER)"
     return ModelError(
         f"{name}: {reason}; run the command again, or fetch {weights.source} by other means and {elsewhere}, "
@@ -78,7 +78,7 @@ def unavailable(name: str, weights: Weights, reason: str) -> ModelError:
 
 
 def download_failed(name: str, weights: Weights, error: Exception) -> ModelError:
-    """Turn an error of httpx or huggingface_hub into one line with the way out."""
+    """Turn an error of httpx or huggingface_hub into one line with the remedies."""
     response = getattr(error, "response", None)
     if response is None:
         reason = f"cannot be downloaded ({' '.join(str(error).split()) or type(error).__name__})"
@@ -88,12 +88,12 @@ def download_failed(name: str, weights: Weights, error: Exception) -> ModelError
 
 
 def _absence(weights: Weights, commit: str, file: str) -> Path:
-    """Return the empty file by which the hub's cache knows that a repository has no file of this name."""
+    """Return the empty file that records in the hub's cache that a repository has no file of this name."""
     return _hub_cache(weights) / ".no_exist" / commit / file
 
 
 def _hub_cache(weights: Weights) -> Path:
-    """Return a repository's folder by the documented layout: importing the code that downloads takes 0.3 s."""
+    """Return a repository's folder by the documented layout: importing the hub's download code takes 0.3 s."""
     from huggingface_hub.constants import HF_HUB_CACHE
 
     return Path(HF_HUB_CACHE).expanduser() / f"models--{weights.repository.replace('/', '--')}"

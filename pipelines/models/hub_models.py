@@ -21,10 +21,10 @@ _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 def read_repository(name: str) -> ModelSpec:
-    """Describe the model of a repository; the files that describe it are downloaded where they are not here.
+    """Describe the model of a repository; download its configuration files if they are missing.
 
     Raises:
-        InputError: this is no name of a repository.
+        InputError: the name is not that of a repository.
         ModelError: it cannot be reached, or holds no model of a family that this program knows.
     """
     repository = name.removeprefix(HUB)
@@ -71,7 +71,7 @@ def _spec(name: str, weights: Weights, found: Description, licence: str) -> Mode
 
 
 def _languages(values: dict[str, Any]) -> tuple[str, ...]:
-    """Return the languages that the size of the vocabulary speaks of; a configuration names none."""
+    """Guess the languages from the size of the vocabulary, because a configuration does not name them."""
     text, architecture = values.get("text"), values["architecture"]
     if text is None:
         return CROSSMODAL if values["family"] == "siglip" and architecture.vocab_size >= 250000 else ("en",)

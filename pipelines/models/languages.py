@@ -1,4 +1,4 @@
-"""Which language a text is in, by its letters and words, and its everyday words in English."""
+"""Detect a text's language from its letters and words, and translate its everyday words into English."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-# The languages of `builtin`, and English names for these and for those that only letters tell.
+# English names of the languages of `builtin`, then of those that are recognised only by their letters.
 NAMES = {
     "ar": "Arabic", "de": "German", "en": "English", "es": "Spanish", "fr": "French", "it": "Italian", "ja": "Japanese",
     "ko": "Korean", "nl": "Dutch", "pl": "Polish", "pt": "Portuguese", "ru": "Russian", "th": "Thai", "tr": "Turkish",
@@ -43,7 +43,7 @@ M_CLIP = (
     "tl", "tr", "ug", "uk", "ur", "uz", "vi", "xh", "zh",
 )  # fmt: skip
 _LATIN = ("de", "es", "fr", "it", "nl", "pl", "pt", "tr")
-# First word of a letter's Unicode name. Kana come first: Japanese has Chinese characters as well.
+# Language by the first word of a letter's Unicode name. Kana come first: Japanese also uses Chinese characters.
 _SCRIPTS = {
     "HIRAGANA": "ja", "KATAKANA": "ja", "HANGUL": "ko", "CJK": "zh", "CYRILLIC": "ru", "ARABIC": "ar", "THAI": "th",
     "GREEK": "el", "HEBREW": "he", "DEVANAGARI": "hi", "ARMENIAN": "hy", "GEORGIAN": "ka",
@@ -54,9 +54,9 @@ _LONGEST_UNSPACED = 12  # characters
 
 
 class Reading(NamedTuple):
-    """What is known of a text.
+    """What is known about a text.
 
-    language: its code; '' if its letters are Latin and its words unknown, as those of names.
+    language: its code; '' if its letters are Latin and its words unknown, for example names.
     english: the text in English words; '' if one of its words is not in the glossary.
     """
 
@@ -65,18 +65,18 @@ class Reading(NamedTuple):
 
 
 def read_text(text: str, language: str = "", reader: str = "") -> Reading:
-    """Tell the language of a text, and translate it word by word if it has everyday words only.
+    """Detect the language of a text, and translate it word by word if the glossary has all its words.
 
     Args:
         language: the language, if it is known.
-        reader: the language of the person who asks; it decides on words that English has as well ("Kind", "chat").
+        reader: language of the user; it decides how to read words that English has, too ("Kind", "chat").
     """
     language = language[:2].lower() or _by_letters(text, reader) or _by_words(_words(text), reader)
     return Reading(language, text if language == "en" else _translate(text, language))
 
 
 def _by_letters(text: str, reader: str) -> str:
-    """Return the language of letters that are not Latin, '' for Latin ones."""
+    """Return the language of a text in letters that are not Latin; '' for Latin letters."""
     if text.isascii():
         return ""
     letters = Counter(unicodedata.name(letter, "").split(" ")[0] for letter in text if letter.isalpha())
@@ -89,7 +89,10 @@ def _by_letters(text: str, reader: str) -> str:
 
 
 def _by_words(words: list[str], reader: str) -> str:
-    """Return the language that knows most of the words: English, unless others know more of them."""
+    """Return the language that has most of the words; the reader's if it has them all, and English on a tie.
+
+    If English wins with less than half of the words, the language is unknown: ''.
+    """
     is_english = [_is_english(word) for word in words]
     if all(is_english) and reader not in _LATIN:
         return "en"
@@ -103,7 +106,7 @@ def _by_words(words: list[str], reader: str) -> str:
 
 
 def _is_english(word: str) -> bool:
-    """Return whether English has this word, or the one without its ending."""
+    """Return whether English has this word, as it is or without its ending."""
     known = _english()
     return word in known or any(
         word.endswith(end) and word.removesuffix(end) in known for end in ("s", "es", "ed", "ing")

@@ -1,4 +1,4 @@
-"""A model folder, written by `image-search train`: the weights, and a JSON card with what tensors cannot tell."""
+"""A model folder, written by `image-search train`: the weights, and a JSON card with what the tensors do not show."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from .architecture import Architecture
 from .spec import Activation, ModelSpec, Weights
 
 WEIGHTS_FILE = "model.safetensors"
-NEXT_FILE = "next.safetensors"  # while new weights take the place of others
+NEXT_FILE = "next.safetensors"  # the new weights, while they replace others
 CARD_FILE = "model.json"
 
-_MOST_JSON = 2**24  # bytes of a configuration
+_MOST_JSON = 2**24  # bytes of the largest configuration
 
 
 def read_folder(folder: Path) -> ModelSpec:
-    """Read a model folder. The model's name is the absolute path, by which a collection finds it again.
+    """Read a model folder. The model's name is the absolute path, so that a collection can find it again.
 
     Raises:
         InputError: there is no such folder.
@@ -52,7 +52,7 @@ def read_json(file: Path) -> Any:
     """Read a configuration.
 
     Raises:
-        OSError, ValueError, RecursionError: it is none, or as large as none is.
+        OSError, ValueError, RecursionError: it cannot be read, is not JSON, or is too large.
     """
     with open(file, "rb") as opened:
         data = opened.read(_MOST_JSON + 1)
@@ -62,7 +62,7 @@ def read_json(file: Path) -> Any:
 
 
 def model_values(card: Mapping[str, Any]) -> dict[str, Any]:
-    """Read from JSON what decides an embedding, as arguments of `ModelSpec`.
+    """Read the values that determine an embedding from a card, as arguments of `ModelSpec`.
 
     Raises:
         KeyError, TypeError, ValueError: a value is missing or invalid.

@@ -1,9 +1,9 @@
 """The model id that every row of a collection carries: `name@fingerprint`, or `/folder@fingerprint-recipe`.
 
-The fingerprint is the start of the SHA-256 of the weights file. The recipe stands for all else that decides an
-embedding (`ModelSpec.recipe`): in a model folder or on the hub anybody can edit it. Only embeddings of equal weights by
-equal recipes are comparable. Ids of version 0.1 have no recipe, and are taken as equal to the folder's present one;
-the first insert, which copies the rows, writes that into them.
+The fingerprint is the start of the SHA-256 of the weights file. The recipe is a hash of everything else that determines
+an embedding (`ModelSpec.recipe`); anybody can edit that in a model folder or on the hub. Embeddings are comparable only
+if their weights and recipes are equal. Ids of version 0.1 have no recipe and count as having the folder's current one.
+The first insert, which copies the rows, writes that recipe into them.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def is_folder_name(name: str) -> bool:
 
 
 def resolve_name(name: str | os.PathLike[str]) -> str:
-    """Return the name as model ids hold it: a folder becomes an absolute path, which is found from anywhere."""
+    """Return the name as model ids hold it: a folder becomes an absolute path, valid in any working directory."""
     is_folder = isinstance(name, os.PathLike) or is_folder_name(name)
     return os.path.abspath(os.path.expanduser(name)) if is_folder else str(name)
 
@@ -55,9 +55,9 @@ def resolve_model(settings: Settings, stored_model_id: str = "") -> Settings:
 
 
 def may_be_same_name(one: str, other: str) -> bool:
-    """Return whether two names can mean one model.
+    """Return whether two names can mean the same model.
 
-    Folders move, and may be copies of a repository, so that two of these always can: their weights decide.
+    A folder can move, or be a copy of a repository, so any two of these names can: their weights decide.
     """
     return one == other or all(is_folder_name(name) or is_hub_name(name) for name in (one, other))
 
@@ -73,14 +73,14 @@ def is_same_model(one: str, other: str) -> bool:
 
 
 def note_on_recipe(stored_model_id: str, model_id: str) -> str:
-    """Return a few words for a message if a model has the weights of the stored one and another recipe, else ''."""
+    """Return a note for a message if two model ids have the same weights but different recipes, else ''."""
     stored, ours = (one.rpartition("@")[2].partition("-") for one in (stored_model_id, model_id))
     is_edited = stored[0] == ours[0] and stored[2] and ours[2] and stored[2] != ours[2]
     return " (its model.json was edited since)" if is_edited else ""
 
 
 def with_recipe(stored_model_id: str, model_id: str) -> str:
-    """Return the stored id of the same model, with a recipe even if it is one of version 0.1."""
+    """Return the stored id; if it is from version 0.1, with the recipe of the same model's current id."""
     stored, recipe = (one.rpartition("@")[2].partition("-")[2] for one in (stored_model_id, model_id))
     return f"{stored_model_id}-{recipe}" if recipe and not stored else stored_model_id
 

@@ -1,6 +1,6 @@
 """The second text tower of `builtin`: Google's USE-multilingual with a head into `builtin`'s space, in numpy.
 
-Recipe and figures: BUILTIN.md. The encoder averages over the pieces of a text and their neighbours to either side
+Recipe and figures: BUILTIN.md. The encoder averages over the pieces of a text, each with its neighbours on both sides
 (Yang et al. 2019, "Multilingual Universal Sentence Encoder for Semantic Retrieval", the variant without attention).
 """
 
@@ -18,17 +18,17 @@ import numpy as np
 from ..errors import ModelError
 
 MULTILINGUAL_FILE = Path(__file__).with_name("builtin-multilingual.safetensors")
-# Pieces whose codes are compressed together; a text needs one block for each of its pieces.
+# Number of pieces whose codes are compressed together. A text reads at most one block for each of its pieces.
 BLOCK_PIECES = 64
 PIECE_DIM = 512
-# The pieces' codes were made in so many groups, piece by piece in turn, each with a scale of its own.
+# Number of groups of pieces; each group's codes have their own scale. Piece i belongs to group i % CODE_GROUPS.
 CODE_GROUPS = 17
-_BLOCKS_KEPT = 256  # 8 MB
+_BLOCKS_KEPT = 256  # decompressed blocks in the cache: 8 MB
 # Cosines to the nearest known word below which a text is a sentence, and above which it is a word.
 _SENTENCE, _WORD = 0.5, 0.65
-_SHARPNESS = 50.0  # how much nearer words count more
-_LONGEST = 128  # pieces; a text that is longer is cut
-_WINDOWS = (2, 3, 5)  # pieces that the three branches see at once
+_SHARPNESS = 50.0  # factor of the cosines in the softmax over known words
+_LONGEST = 128  # pieces; a longer text is cut
+_WINDOWS = (2, 3, 5)  # pieces that each of the three branches sees at once
 
 
 @lru_cache(maxsize=1)
@@ -42,7 +42,7 @@ def load_multilingual() -> MultilingualTower:
 
 
 class MultilingualTower:
-    """Embeds texts of sixteen languages. Thread-safe.
+    """Embeds texts of sixteen languages (Simplified and Traditional Chinese count as two). Thread-safe.
 
     Raises:
         ModelError: the file is missing or damaged.
@@ -66,18 +66,18 @@ class MultilingualTower:
         self._norm = [
             np.concatenate([self._weights[f"{name}{size}"] for size in _WINDOWS]) for name in ("ln_g", "ln_b")
         ]
-        self._lock = threading.Lock()  # lru_cache alone would decompress a block twice
+        self._lock = threading.Lock()  # with lru_cache alone, two threads could decompress the same block
         self._block = lru_cache(maxsize=_BLOCKS_KEPT)(self._decompress)
 
     def __deepcopy__(self, memo: object) -> MultilingualTower:
-        """Return this tower itself: Towhee deep-copies what a pipeline's declaration holds."""
+        """Return this tower itself: Towhee deep-copies the objects in a pipeline's declaration."""
         return self
 
     def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
         """n texts → float32[n, dim] in the space of `builtin`, of unit length.
 
-        Two heads share the work: a text near a known English word is put where `builtin` has that word; a sentence is
-        near none and goes through a small network.
+        Two heads share the work. A text near a known English word gets the embedding that `builtin` has for that word.
+        A sentence is near no word and goes through a small network. A text in between gets a mixture of both.
         """
         weights, x = self._weights, self.encode(texts)
         cosines = _unit(x @ weights["words.project"]) @ weights["words.keys"].T
@@ -93,7 +93,7 @@ class MultilingualTower:
         return np.stack([self._encode(text) for text in texts])
 
     def pieces(self, text: str) -> list[int]:
-        """Return the numbers of a text's pieces, with those of its start and end."""
+        """Return the ids of a text's pieces, with those of its start and end."""
         found: list[int] = self.tokenizer.encode(text.encode(errors="replace").decode(), add_bos=True, add_eos=True)
         return found[:_LONGEST]
 

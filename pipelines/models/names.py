@@ -1,8 +1,9 @@
-"""The names of tensors, as every publisher writes them, turned into those of this program's networks.
+"""Translate each publisher's tensor names into those of this program's networks.
 
-CLIP's are OpenAI's names. SigLIP's are the same where CLIP has such a tensor. Read are those of OpenAI, of a training
-run, of open_clip (with timm's image towers), of Chinese-CLIP's own code, of transformers' `CLIPModel`, `SiglipModel`
-and `ChineseCLIPModel`, and of text encoders by transformers, sentence-transformers and Multilingual-CLIP.
+This program uses OpenAI's names for CLIP, and for other families where CLIP has such a tensor. It reads the names of
+OpenAI, of a training run, of open_clip (with timm's image towers), of Chinese-CLIP's own code, of transformers'
+`CLIPModel`, `SiglipModel` and `ChineseCLIPModel`, and of text encoders from transformers, sentence-transformers and
+Multilingual-CLIP.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ _HUGGING_FACE: Renames = (
     (r"vision_model\.embeddings\.class_embedding", "visual.class_embedding"),
     (r"vision_model\.embeddings\.patch_embedding\.", "visual.conv1."),
     (r"vision_model\.embeddings\.position_embedding\.weight", "visual.positional_embedding"),
-    (r"vision_model\.pre_layrnorm\.", "visual.ln_pre."),  # misspelt there
+    (r"vision_model\.pre_layrnorm\.", "visual.ln_pre."),  # misspelt in transformers
     (r"vision_model\.post_layernorm\.", "visual.ln_post."),
     (r"vision_model\.encoder\.layers\.", "visual.transformer.resblocks."),
     (r"vision_model\.head\.", "visual.attn_pool."),
@@ -36,7 +37,7 @@ _TIMM: Renames = (
     (r"attn_pool\.", "visual.attn_pool."), (r"cls_token", "visual.class_embedding"),
     (r"norm_pre\.", "visual.ln_pre."), (r"head\.", "visual.head."),
 )  # fmt: skip
-# Inside a block or a pooling head.
+# Names inside a block or a pooling head.
 _BLOCK: Renames = (
     (r"layer_norm([12])\.", r"ln_\1."), (r"norm([12])\.", r"ln_\1."), (r"(?:layer)?norm\.", "ln."),
     (r"mlp\.fc1\.", "mlp.c_fc."), (r"mlp\.fc2\.", "mlp.c_proj."), (r"self_attn\.", "attn."),
@@ -55,7 +56,7 @@ _BERT_LAYER: Renames = (
     (r"attention\.out_lin\.", "out."), (r"sa_layer_norm\.", "norm_1."), (r"ffn\.lin1\.", "c_fc."),
     (r"ffn\.lin2\.", "c_proj."), (r"output_layer_norm\.", "norm_2."),
 )  # fmt: skip
-# The layers that follow a text encoder: of open_clip (one or two), Multilingual-CLIP and sentence-transformers.
+# The layers after a text encoder: those of open_clip (one or two), Multilingual-CLIP and sentence-transformers.
 _BERT_HEAD: Renames = (
     (r"proj\.0\.", "bert.head.0."), (r"proj\.2\.", "bert.head.1."), (r"proj\.weight", "bert.head.0.weight"),
     (r"LinearTransformation\.", "bert.head.0."), (r"linear\.", "bert.head.0."),
@@ -63,7 +64,7 @@ _BERT_HEAD: Renames = (
 
 
 def with_own_names(state: State) -> State:
-    """Return the tensors under this program's names; those that it does not know keep theirs."""
+    """Return the tensors under this program's names; unknown names stay as they are."""
     # open_clip's checkpoints put "module." in front of every name, and "text." in front of the text tower's.
     state = {name.removeprefix("module.").removeprefix("text."): tensor for name, tensor in state.items()}
     state = _rename_bert(state)
@@ -73,20 +74,20 @@ def with_own_names(state: State) -> State:
 
 
 def _rename(name: str, start: Renames, rest: Renames = ()) -> str:
-    """Rename the start of a name, and then, behind the number of a block, what follows it."""
+    """Rename the start of a name, then the part after the block number."""
     for pattern, replacement in start:
         match = re.match(pattern, name)
         if match:
             number = re.compile(r"(\d+\.)?").match(name, match.end())
-            assert number is not None  # it matches nothing, too
+            assert number is not None  # it also matches the empty string
             return match.expand(replacement) + number[0] + _rename(name[number.end() :], rest)
     return name
 
 
 def _rename_bert(state: State) -> State:
-    """Rename a text encoder, whatever stands before its names, and the layers that follow it."""
+    """Rename the tensors of a text encoder, whatever their prefix is, and of the layers after it."""
     anchor = next((name for name in state if name.endswith(_BERT_ANCHOR)), None)
-    if anchor is None:  # the last layer alone, as sentence-transformers keeps it
+    if anchor is None:  # the last layer alone, which sentence-transformers keeps in its own file
         return {f"bert.head.0.{name[7:]}" if name.startswith("linear.") else name: one for name, one in state.items()}
     prefix, renamed = anchor.removesuffix(_BERT_ANCHOR), {}
     for name, tensor in state.items():
@@ -126,7 +127,7 @@ def _from_timm(state: State) -> State:
 
 
 def _joined(state: State) -> State:
-    """Make one matrix of query, key and value, as OpenAI has them."""
+    """Join query, key and value into one matrix, as OpenAI stores them."""
     joined, used = dict(state), set()
     for name in state:
         match = re.fullmatch(r"(.*\.attn\.)q_proj\.(weight|bias)", name)

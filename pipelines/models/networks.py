@@ -1,4 +1,4 @@
-"""The network of a weights file, of whatever family, and its two towers as the runtimes run them."""
+"""Build the network of a weights file, of any family, and its two towers for the runtimes."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from .weights import fetch_beside
 
 
 def build_network(spec: ModelSpec, weights_path: Path) -> Any:
-    """Build the network in float32 on the CPU. Without the right tensors nothing is allocated.
+    """Build the network in float32 on the CPU. The tensors are checked before the network is allocated.
 
     Raises:
-        ModelError: the tensors are those of another model, which the message names where it is a known one.
+        ModelError: the tensors belong to another model; the message names it if it is known.
     """
     state = load_state_dict(weights_path)
     beside = fetch_beside(spec, weights_path, spec.weights.beside) if spec.weights.beside else None
@@ -43,7 +43,7 @@ def build_network(spec: ModelSpec, weights_path: Path) -> Any:
 
 
 def _check_numbers(shapes: Mapping[str, tuple[int, ...]], files: Sequence[Path]) -> None:
-    """Refuse a network whose tensors are views of few numbers: each number takes at least a byte of a file."""
+    """Reject a network whose tensors are views of a few numbers, by comparing its size with the files' size."""
     numbers, size = sum(map(math.prod, shapes.values())), sum(file.stat().st_size for file in files)
     if numbers > MOST_SHARED * size:
         raise ModelError(
@@ -61,7 +61,7 @@ def _shapes(spec: ModelSpec) -> dict[str, tuple[int, ...]]:
 
 
 def empty_network(spec: ModelSpec) -> Any:
-    """Build the network without weights: allocated, but not filled with random numbers, which would take seconds."""
+    """Build the network with uninitialised weights: filling them with random numbers would take seconds."""
     with NoRandomNumbers():
         if spec.family == "text":
             network: Any = nn.Module()
@@ -76,7 +76,7 @@ def empty_network(spec: ModelSpec) -> Any:
 def image_tower(network: Any, spec: ModelSpec, dtype: torch.dtype = torch.float32) -> nn.Module:
     """Return the tower for uint8[n, size, size, 3] RGB → float32[n, dim], not normalised.
 
-    It shares the network's weights, like `text_tower`.
+    It shares its weights with the network, as the tower of `text_tower` does.
     """
     makers = {"siglip": siglip.SiglipImageTower, "pe": pe.PeImageTower, "clip": towers.clip_image_tower}
     return makers[spec.family](network, spec, dtype)

@@ -1,4 +1,4 @@
-"""Run a model on the CPU with OpenVINO, by default in bf16 where the CPU has instructions for it, without PyTorch."""
+"""Run a model on the CPU with OpenVINO, by default in bf16 if the CPU has instructions for it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .spec import ModelSpec
 
 
 class OpenVinoRuntime:
-    """Both towers on the CPU, compiled when first used. Each serves one call at a time, with all threads."""
+    """Both towers on the CPU, compiled on first use. Each serves one call at a time, with all threads."""
 
     def __init__(
         self, spec: ModelSpec, path: Path, fingerprint: str, threads: int = 0, precision: str = "auto"
@@ -29,11 +29,11 @@ class OpenVinoRuntime:
             raise InputError(f"OpenVINO has no {precision} on this CPU: use --runtime pytorch, or another --precision")
         self.precision = precision if precision != "auto" else fastest
         self.default_batch_size = 32 if self.precision == "fp32" else 64
-        computed = fastest if precision == "int8" else self.precision  # what int8 leaves: norms, softmax, texts
+        computed = fastest if precision == "int8" else self.precision  # what int8 does not cover: norms, softmax, texts
         hints = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": computed.replace("fp", "f")}
         threads = resolve_threads(threads)
         if threads < allowed_cores():
-            # Pinned, the threads of several processes would all share the first cores.
+            # With pinning, the threads of several processes would all share the first cores.
             hints |= {"INFERENCE_NUM_THREADS": str(threads), "ENABLE_CPU_PINNING": "NO"}
         kinds = ("text",) if spec.family == "text" else ("image", "text")
         towers = [Tower(core, kind, hints, spec, path, fingerprint) for kind in kinds]
@@ -42,18 +42,18 @@ class OpenVinoRuntime:
         self.embed_texts: Callable[[np.ndarray], np.ndarray] = towers[-1]
         self.prepare_texts = towers[-1].prepare
         if not any(tower.is_converted() for tower in towers):
-            network = build(spec, path)  # refuses a wrong file early
-            for tower in towers:  # both at once: a search follows most insert runs
+            network = build(spec, path)  # rejects a wrong file early
+            for tower in towers:  # both now: most insert runs are followed by a search
                 tower.convert(network)
 
     def calibrate(self, read_images: Callable[[], np.ndarray]) -> None:
-        """Make the image tower in int8, if that is wanted and was not done before; say what it loses.
+        """Convert the image tower to int8, if requested and not done before; print the cosine to float32.
 
         Args:
-            read_images: returns some hundred images, uint8[n, size, size, 3].
+            read_images: returns a few hundred images, uint8[n, size, size, 3].
 
         Raises:
-            InputError: there are too few images, or the tower would lose too much.
+            InputError: there are too few images, or int8 would change the embeddings too much.
         """
         if self._quantised is None or self._quantised.is_calibrated():
             return

@@ -1,8 +1,8 @@
-"""One tower in OpenVINO, which is converted by PyTorch once and then loaded without it.
+"""One tower in OpenVINO, converted with PyTorch once and then loaded without it.
 
-Towers are kept in the cache folder under the weights' fingerprint and the versions of both libraries, each beside
-PyTorch's output for one known input. A tower is loaded only if it reproduces that output; otherwise it is converted
-again.
+The cache folder holds converted towers under a hash of the weights' fingerprint, the recipe and the versions of both
+libraries. Beside each tower is PyTorch's output for a known input. A tower is loaded only if it reproduces that output;
+otherwise it is converted again.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ from ..settings import cache_dir
 from .probe import MIN_COSINE, least_cosine, probe_of
 from .spec import ModelSpec
 
-# On import OpenVINO reports its use to a web service, from a forked process, unless this package is missing.
+# On import, OpenVINO reports its use to a web service from a forked process, unless this package is missing.
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 with deferred({"openvino.tools.ovc": ["convert_model"]}):
-    import openvino as openvino  # others take it from here
+    import openvino as openvino  # other modules import it from here
 
 if TYPE_CHECKING:
     import torch
 
-# Increase this when a tower changes what is converted.
+# Increase this when a change to the towers changes the converted models.
 CONVERSION = 3
 
 
 class Tower:
-    """One tower, converted, checked and compiled. It takes and returns what `Runtime` says."""
+    """One tower: converted, checked and compiled. Its input and output are those of `Runtime`."""
 
     def __init__(
         self, core: Any, kind: str, hints: dict[str, str], spec: ModelSpec, weights: Path, fingerprint: str
@@ -54,14 +54,14 @@ class Tower:
 
     def is_converted(self) -> bool:
         """Return whether the cache holds this tower."""
-        return os.path.isfile(self.file)  # False also where the folder cannot be entered
+        return os.path.isfile(self.file)  # also False if the folder cannot be entered
 
     def __call__(self, items: np.ndarray) -> np.ndarray:
         with self._lock:
             return np.array(self._ready()(items)[0])
 
     def prepare(self) -> None:
-        """Compile the tower before it is called, if it was converted before."""
+        """Compile the tower before its first call, if it is already converted."""
         with self._lock:
             if self.is_converted():
                 self._ready()
@@ -81,7 +81,7 @@ class Tower:
         return compiled
 
     def _load(self) -> Any:
-        """Compile the tower; None if the file is damaged."""
+        """Compile the tower; None if its file is damaged or does not reproduce PyTorch's output."""
         try:
             expected = np.load(self.file.with_suffix(".npy"), allow_pickle=False)
             compiled = self._compile_file()
@@ -91,9 +91,9 @@ class Tower:
         return compiled if least_cosine(found, expected) >= MIN_COSINE else None
 
     def _compile_file(self) -> Any:
-        """Compile the converted tower. OpenVINO keeps what it makes of the texts' for the next start, without weights:
+        """Compile the converted tower. OpenVINO caches the compiled text tower, without weights, for the next start.
 
-        that halves the time to the first hit, and takes less than a megabyte.
+        This halves the time to the first hit, and takes less than a megabyte.
         """
         if self._kind == "text":
             kept = {"CACHE_DIR": str(cache_dir() / "compiled"), "CACHE_MODE": "OPTIMIZE_SIZE"}
@@ -102,17 +102,17 @@ class Tower:
         return self.compile(self.core.read_model(self.file))
 
     def load_model(self) -> Any:
-        """Return the converted tower before it is compiled."""
+        """Return the converted tower, not yet compiled."""
         if not self.is_converted():
             self.convert(build(self.spec, self._weights))
         return self.core.read_model(self.file)
 
     def compile(self, model: Any) -> Any:
-        """Compile a model as this tower is compiled."""
+        """Compile a model with this tower's settings."""
         return self.core.compile_model(model, "CPU", self.hints)
 
     def convert(self, network: Any) -> None:
-        """Convert the tower of this network into the cache."""
+        """Convert this network's tower and store it in the cache."""
         import torch
 
         from . import networks
@@ -125,7 +125,7 @@ class Tower:
             model = from_torch(tower, example)
         self.file.parent.mkdir(parents=True, exist_ok=True)
         part = self.file.with_name(f"{os.getpid()}-{self.file.name}")
-        part.touch()  # OpenVINO's own error does not tell that the folder cannot be written
+        part.touch()  # OpenVINO's own error does not say that the folder cannot be written
         openvino.save_model(model, part, compress_to_fp16=False)
         np.save(part.with_suffix(".npy"), expected)
         for suffix in (".bin", ".npy", ".xml"):  # .xml last: it marks the tower as complete
@@ -133,7 +133,7 @@ class Tower:
 
 
 def from_torch(tower: torch.nn.Module, example: torch.Tensor) -> openvino.Model:
-    """Convert a tower, for any number of images, or of texts of any length.
+    """Convert a tower for batches of any size, and for texts of any length.
 
     This takes a tenth of the time of `openvino.convert_model`, which traces twice and rewrites the whole graph.
     """
@@ -144,13 +144,13 @@ def from_torch(tower: torch.nn.Module, example: torch.Tensor) -> openvino.Model:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # torch deprecates tracing
-        trace: Any = torch.jit.trace  # not annotated
+        trace: Any = torch.jit.trace  # torch does not annotate it
         traced = trace(tower, example, check_trace=False)
     frontend = FrontEndManager().load_by_framework("pytorch")
-    decoder = TorchScriptPythonDecoder(traced)  # held here: OpenVINO does not keep it alive
+    decoder = TorchScriptPythonDecoder(traced)  # held in a variable: OpenVINO does not keep it alive
     model = frontend.convert(frontend.load(decoder))
     folding = Manager()
-    folding.register_pass(ConstantFolding())  # splits weights now instead of at every load, in memory
+    folding.register_pass(ConstantFolding())  # splits weights once now, instead of in memory at every load
     folding.run_passes(model)
     model.reshape([-1, *example.shape[1:]] if example.dim() == 4 else [-1, -1])
     return model

@@ -1,7 +1,7 @@
-"""Perception Encoder (Bolya et al. 2025, "PE core"), in the sizes whose grid of patches is the one trained on.
+"""Perception Encoder (Bolya et al. 2025, "PE core"), in the sizes that use the patch grid of their training.
 
-The image tower is a ViT with rotary position embeddings beside the learnt ones, pooled by attention; texts are read as
-by CLIP. Checked against open_clip, which takes the image tower from timm.
+The image tower is a ViT with rotary and learnt position embeddings, pooled by attention. The text tower is CLIP's. The
+outputs were checked against open_clip, which takes the image tower from timm.
 """
 
 from __future__ import annotations
@@ -66,10 +66,10 @@ class PeImageTower(PatchTower):
 
 
 def rotary_angles(side: int, head_dim: int) -> Tensor:
-    """Return float32[1 + side², head_dim]: 0 for the class token, then for each patch its column's and row's angles.
+    """Return float32[1 + side², head_dim]: 0 for the class token, then each patch's column and row angles.
 
     Columns and rows count from 1 (`RotaryEmbeddingCat` in timm, with grid_offset 1 and grid_indexing xy). Each angle
-    serves two neighbouring dimensions.
+    is used for two neighbouring dimensions.
     """
     bands = _TEMPERATURE ** -(torch.arange(head_dim // 4) / (head_dim // 4))
     places = torch.arange(1, side + 1).float()[:, None] * bands

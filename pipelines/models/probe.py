@@ -1,4 +1,4 @@
-"""Known inputs of both towers: whoever holds their embeddings can tell whether a runtime computes the same."""
+"""Known inputs for both towers. Their stored embeddings show whether a runtime computes the same."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from .spec import ModelSpec
 
-# bf16 stays above this, compared with float32; a damaged file does not.
+# Minimum cosine to float32. bf16 stays above it; a damaged file does not.
 MIN_COSINE = 0.999
 
 
@@ -24,7 +24,7 @@ def probe_of(kind: str, spec: ModelSpec) -> np.ndarray:
 
 
 def least_cosine(found: np.ndarray, expected: np.ndarray) -> float:
-    """Return the least cosine of a row with the same row of the other array; -1 for other shapes, NaN and zeros."""
+    """Return the lowest cosine between corresponding rows; -1 for different shapes, NaN and zeros."""
     if found.shape != expected.shape:
         return -1.0
     lengths = np.linalg.norm(found, axis=1) * np.linalg.norm(expected, axis=1)

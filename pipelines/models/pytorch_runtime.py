@@ -53,7 +53,7 @@ class PyTorchRuntime:
 
 
 def limit_threads(threads: int) -> None:
-    """Set how many threads PyTorch uses in this process; 0 keeps its own number (OMP_NUM_THREADS) within the limits."""
+    """Set PyTorch's number of threads; 0 keeps its own (OMP_NUM_THREADS), but at most the usable cores."""
     torch.set_num_threads(threads or min(torch.get_num_threads(), usable_cores()))
 
 
@@ -64,7 +64,7 @@ def _run(tower: torch.nn.Module, items: np.ndarray, device: str) -> np.ndarray:
 
 
 def choose_device(device: str) -> str:
-    """Return the device, for 'auto' the fastest kind on this machine.
+    """Return the device; 'auto' chooses the fastest kind on this machine.
 
     Raises:
         ModelError: there is no such device.
@@ -81,7 +81,7 @@ def choose_device(device: str) -> str:
 
 
 def fast_dtype(device: str) -> torch.dtype:
-    """Return half precision where the device multiplies matrices faster in it, else float32."""
+    """Return a half-precision type if the device multiplies matrices faster in it, else float32."""
     if device.startswith(("cuda", "mps")):
         return torch.float16
     if device == "cpu" and (torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()):

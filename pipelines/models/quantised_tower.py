@@ -1,9 +1,9 @@
-"""An image tower in integers of 8 bits, for CPUs that multiply them faster than anything else.
+"""An image tower in int8, for CPUs that multiply int8 faster than any other type.
 
-NNCF finds the ranges of the activations on images like those that the tower will see. It takes the extremes of each
-range (MinMax): with means, its default, some images of `builtin` come out far from where they belong. Where that is not
-enough, because a few channels are far larger than the others, it first moves their size into the weights (SmoothQuant,
-Xiao et al. 2022), which costs speed.
+NNCF measures the ranges of the activations on images like those that the tower will see. It uses the extremes of each
+range (MinMax): with its default, means, `builtin` embeds some images far from where they belong. MinMax is not enough
+if a few channels are much larger than the others. Then NNCF first moves their scale into the weights (SmoothQuant, Xiao
+et al. 2022), which costs speed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import numpy as np
 from ..errors import InputError, ModelError
 from .openvino_tower import Tower, openvino
 
-# Fewer tell too little, about the ranges and about what is lost.
+# With fewer images, neither the ranges nor the loss of accuracy can be measured well.
 FEWEST_IMAGES = 40
 # Every fourth image is held out, to measure on.
 _HELD_OUT = 4
@@ -29,7 +29,7 @@ _REMEDY = "use --precision bf16, or fp32 where the CPU has no bf16"
 
 
 class QuantisedTower:
-    """The image tower `of` in int8. It has to be calibrated once; the result is kept in the cache beside `of`.
+    """The image tower `of` in int8. It must be calibrated once; the result is cached beside `of`.
 
     Raises:
         InputError: NNCF is not installed.
@@ -72,10 +72,10 @@ class QuantisedTower:
         return os.path.isfile(self._file)
 
     def calibrate(self, images: np.ndarray) -> tuple[float, float]:
-        """Make the tower of uint8[n, size, size, 3]; return the least and the mean cosine to float32.
+        """Calibrate the tower on images, uint8[n, size, size, 3]; return the lowest and the mean cosine to float32.
 
         Raises:
-            InputError: there are too few images, or the tower would lose too much.
+            InputError: there are too few images, or int8 would change the embeddings too much.
         """
         if len(images) < FEWEST_IMAGES:
             raise InputError(
@@ -102,7 +102,7 @@ class QuantisedTower:
 
 
 def _quantise(model: Any, images: np.ndarray, smooth: bool) -> Any:
-    with redirect_stdout(io.StringIO()):  # its progress bars; stdout is the program's result
+    with redirect_stdout(io.StringIO()):  # hides NNCF's progress bars; stdout is for the program's result
         import nncf
         from nncf.quantization.range_estimator import RangeEstimatorParametersSet
 

@@ -1,4 +1,4 @@
-"""How a model reads a text: in which words, and by which of its text towers."""
+"""Choose the words in which a model reads a text, and the text tower that reads them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Tower = Literal["own", "multilingual"]
 
 
 class TextInput(NamedTuple):
-    """What is embedded for a text: words for the model's own tower, or for the second one of `builtin`."""
+    """The words to embed for a text, and the tower that embeds them: the model's own or `builtin`'s second one."""
 
     tower: Tower
     words: str
@@ -20,8 +20,8 @@ class TextInput(NamedTuple):
 class Read(NamedTuple):
     """How a text is read.
 
-    language: its code, '' if nothing tells it.
-    how: '' for a text as it is; 'unread' if the model does not read its language.
+    language: its code; '' if unknown.
+    how: '' for a text read as it is; 'unread' if the model does not read its language.
     """
 
     tower: Tower
@@ -31,14 +31,15 @@ class Read(NamedTuple):
 
 
 def read_words(text: str, spec: ModelSpec, language: str = "", reader: str = "") -> Read:
-    """Choose words and tower for a text.
+    """Choose the words and the tower for a text.
 
-    Everyday words of fifteen languages have an English word each: a text of such words alone is embedded in English,
-    by every model that reads English only. Other texts take `builtin`'s multilingual tower.
+    The glossary translates everyday words of fourteen languages into English. A text made only of such words is
+    embedded in English if the model's own tower reads only English. `builtin` embeds other texts that are not English
+    with its multilingual tower.
 
     Args:
-        language: that of the text, '' to tell it from letters and words.
-        reader: the language of the person who asks.
+        language: language of the text; '' detects it from letters and words.
+        reader: language of the user.
     """
     found, english = read_text(text, language, reader)
     own = ("en",) if spec.second_tower else spec.languages

@@ -1,6 +1,6 @@
 """The known models: their sizes, where their weights come from, their licence, and how well they find images.
 
-Sizes: `model_configs/` of open_clip (github.com/mlfoundations/open_clip), which the tests compare.
+Sizes: `model_configs/` of open_clip (github.com/mlfoundations/open_clip); the tests compare them.
 Quality: `docs/openclip_retrieval_results.csv` of open_clip, columns "image retr. R@1" (an image found by its caption).
 """
 
@@ -40,7 +40,7 @@ def _siglip2_sizes(image_resolution: int, patch: int) -> Architecture:
     return Architecture(768, image_resolution, 12, 768, patch, 768, 12, 12, 64, 256000)
 
 
-# 10⁹ multiplications and additions for one image, and 10⁶ bytes of the parameters in float32, which the tests count.
+# 10⁹ multiplications and additions per image, and 10⁶ bytes of float32 parameters. The tests count both.
 _COSTS = {
     _VIT_B_32: (8.2, 605), _VIT_B_16: (32.7, 598), _VIT_L_14: (156.4, 1710), _VIT_L_14_336: (368.5, 1712),
     _XLM_R_VIT_B_32: (8.2, 1464), _CHINESE_VIT_B_16: (32.7, 753), _siglip2_sizes(256, 32): (11.5, 1507),
@@ -48,7 +48,7 @@ _COSTS = {
     _siglip2_sizes(384, 16): (112.1, 1502), _PE_CORE_S: (31.3, 349), _RN50: (11.6, 408),
     _RN101: (19.0, 479), _RN50X4: (41.2, 713), _RN50X16: (145.7, 1164), _RN50X64: (520.3, 2493),
 }  # fmt: skip
-# What each model is good for, in the order in which they are listed.
+# What each model is good for, in the order in which `list_models` returns them.
 _TAKEN_FOR = {
     "builtin": "a first try, without a download: everyday things, not fine detail",
     "clip_vit_base_patch32_laion2b": "English; the default",
@@ -84,7 +84,7 @@ def _open_clip(
     name: str, architecture: Architecture, quality: Quality, repository: str, revision: str, sha256: str = "",
     hub_file: str = "open_clip_model.safetensors",
 ) -> ModelSpec:  # fmt: skip
-    """Describe weights trained with open_clip, on the Hugging Face hub. Mean and deviation are OpenAI's."""
+    """Describe weights on the Hugging Face hub that open_clip trained. Mean and deviation are OpenAI's."""
     weights = Weights(f"{name}.safetensors", sha256, repository=repository, revision=revision, hub_file=hub_file)
     return ModelSpec(name, architecture, weights, licence="MIT", quality=quality, activation="gelu")
 
@@ -93,9 +93,9 @@ def _on_hub(
     name: str, architecture: Architecture, licence: str, repository: str, *files: str, quality: Quality | None = None,
     **values: Any,
 ) -> ModelSpec:  # fmt: skip
-    """Describe a repository of which neither a commit nor a SHA-256 is pinned: the first download records the commit.
+    """Describe a repository without a pinned commit or SHA-256; the first download records the commit.
 
-    A user may put its files into a folder of the model's name in the cache.
+    A user may put its files into the cache, in a folder with the model's name.
     """
     first, *others = files
     weights = Weights(f"{name}/{first}", repository=repository, hub_file=first, others=tuple(others))
@@ -177,7 +177,7 @@ _DOWNLOADED = (
 
 def _with_facts(spec: ModelSpec) -> ModelSpec:
     gflops, megabytes = _COSTS.get(spec.architecture, (spec.gflops, spec.megabytes))
-    if spec.weights.url:  # OpenAI keeps all but the vocabulary in float16
+    if spec.weights.url:  # OpenAI stores everything except the vocabulary in float16
         vocabulary = spec.architecture.vocab_size * spec.architecture.transformer_width
         megabytes = (megabytes + vocabulary * 4 // 10**6) // 2
     return dataclasses.replace(spec, gflops=gflops, megabytes=megabytes, note=_TAKEN_FOR[spec.name])
@@ -187,12 +187,12 @@ _MODELS = tuple(sorted(map(_with_facts, (BUILTIN, *_DOWNLOADED)), key=lambda spe
 
 
 def list_models() -> tuple[ModelSpec, ...]:
-    """Return all models: those first that most people should take."""
+    """Return all models, starting with those that suit most users."""
     return _MODELS
 
 
 def get_model(name: str) -> ModelSpec:
-    """Look a model up by name.
+    """Look up a model by name.
 
     A path (`./my-model`) is a folder that `image-search train` wrote, or one with the files of a repository of the
     Hugging Face hub; `hf:ORG/NAME` is such a repository.

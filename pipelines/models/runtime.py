@@ -1,4 +1,4 @@
-"""What runs both towers of a model: PyTorch, OpenVINO, or a server that speaks Triton's protocol; and its choice."""
+"""The choice of the runtime for both towers: PyTorch, OpenVINO, or a server that speaks Triton's protocol."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Runtime(Protocol):
 def choose_runtime(runtime: str = "auto", device: str = "auto", model_url: str = "") -> str:
     """Return 'pytorch', 'openvino' or 'triton'.
 
-    By default a server that is named; else OpenVINO on CPUs, where it is faster, and PyTorch elsewhere.
+    'auto' takes the server if `model_url` names one; else OpenVINO on CPUs, where it is faster, and PyTorch elsewhere.
 
     Raises:
         InputError: the runtime is unknown or does not run here.
@@ -103,7 +103,7 @@ def open_runtime(
 
 
 def _gpu_possible() -> bool:
-    """Return whether to ask PyTorch for a GPU: that question costs its import, more than a second."""
+    """Return whether PyTorch might find a GPU. Asking PyTorch itself needs its import: more than a second."""
     if version("torch").endswith("+cpu"):
         return False
     return (

@@ -1,7 +1,7 @@
 """SigLIP and SigLIP 2 (Zhai et al. 2023, Tschannen et al. 2025), in the sizes with a square input.
 
-Attention runs in both directions in both towers. An image is pooled by attention of one learnt query (MAP head); a
-text, which is always filled up to the context length, is read at its last position. Checked against
+Attention is bidirectional in both towers. An image is pooled by the attention of one learnt query (MAP head). A text is
+always padded to the context length and is read at its last position. The outputs were checked against
 `transformers.SiglipModel` and open_clip.
 """
 

@@ -1,4 +1,4 @@
-"""What describes a model: its sizes, preprocessing, weights file and licence."""
+"""The description of a model: its sizes, preprocessing, weights file and licence."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .architecture import Architecture, TextEncoder
 # Source: `_transform` in clip/clip.py of github.com/openai/CLIP.
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
-# Change these with `images.preprocess` and `tokenizer`, whenever they give other pixels or other tokens.
+# Parts of every recipe. Change them whenever `images.preprocess` or `tokenizer` gives other pixels or tokens.
 RESIZE, TOKENIZER = "bicubic, antialiased, centre crop", "CLIP's BPE, lower case"
 
 
@@ -24,11 +24,11 @@ RESIZE, TOKENIZER = "bicubic, antialiased, centre crop", "CLIP's BPE, lower case
 class Weights:
     """A weights file: one on this disk (`path`), one on the Hugging Face hub (`hub_file`), or one at a `url`.
 
-    file: its name in the cache folder; a file that the user put there comes before any download.
-    others: names that the file may have on the hub instead.
+    file: its name in the cache folder; a file that the user put there is used instead of a download.
+    others: other names that the file may have on the hub.
     beside: a second file with the tensors that the first one lacks.
-    sha256: '' where no SHA-256 is published.
-    revision: commit of the hub's repository; '' where none is published, then `main` is resolved and recorded.
+    sha256: '' if no SHA-256 is published.
+    revision: commit of the hub's repository; if it is '', the first download resolves `main` and records the commit.
     """
 
     file: str
@@ -57,24 +57,24 @@ class Quality(NamedTuple):
 
 Family = Literal["clip", "siglip", "pe", "text"]
 Activation = Literal["quick_gelu", "gelu", "gelu_tanh"]
-# What is done to a text before a tokenizer of a file reads it; '' is nothing.
+# How a text is cleaned before a tokenizer from a file reads it; '' leaves it as it is.
 Cleaning = Literal["", "whitespace", "lower", "canonicalize"]
 
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """All that a model needs, as the registry, a model folder or the hub describes it.
+    """Everything that describes a model, from the registry, a model folder or the hub.
 
     `activation` cannot be read from a weights file: OpenAI trained with QuickGELU (x·sigmoid(1.702x)), LAION and
-    DataComp with the exact GELU. With the wrong one the embeddings look plausible and search gets worse.
+    DataComp with the exact GELU. With the wrong one the embeddings look plausible but the hits get worse.
 
-    text: a text encoder in the place of CLIP's; it has a tokenizer of its own, in a file beside the weights.
+    text: a text encoder that replaces CLIP's; its tokenizer is in a file beside the weights.
     squash, bilinear: see `Fit`.
-    languages: those that it was trained on, or that the text tower of `second_tower` reads.
-    second_tower: `builtin` has another text tower for all languages but English.
-    note: what to take it for, or what it was trained from.
-    gflops, megabytes: of one image, and of the download; 0 where nobody counted.
-    fits: of a model of the family "text", which is a text encoder alone: the models whose images it searches.
+    languages: those that the model was trained on, or that the text tower of `second_tower` reads.
+    second_tower: True for `builtin`, which has a second text tower for all languages except English.
+    note: what the model is good for, or what it was trained from.
+    gflops, megabytes: cost of one image and size of the download; 0 if unknown.
+    fits: for the family "text", a text encoder alone: the models whose image embeddings it searches.
     """
 
     name: str
@@ -114,30 +114,30 @@ class ModelSpec:
 
     @property
     def context_length(self) -> int:
-        """Tokens of a text that the model reads."""
+        """Maximum number of tokens that the model reads of a text."""
         return self.text.context_length if self.text else self.architecture.context_length
 
     @property
     def has_own_tokenizer(self) -> bool:
-        """Whether texts are read by a tokenizer in a file beside the weights, not by CLIP's."""
+        """Whether the tokenizer is in a file beside the weights instead of being CLIP's."""
         return self.text is not None or self.family == "siglip"
 
     @property
     def recipe(self) -> str:
-        """Start of a SHA-256 of all but the weights that decides an embedding."""
+        """Start of a SHA-256 of everything that determines an embedding, except the weights."""
         values = {**card_values(self), "resize": RESIZE, "tokenizer": TOKENIZER}
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]
 
 
 def with_own_weights(spec: ModelSpec) -> ModelSpec:
-    """Return the model as it is with weights of the user's own: `builtin`'s second tower fits only those it ships."""
+    """Return the spec of a model with the user's own weights: `builtin`'s second tower fits only its own weights."""
     return dataclasses.replace(spec, languages=("en",), second_tower=False) if spec.second_tower else spec
 
 
 def card_values(spec: ModelSpec) -> dict[str, Any]:
-    """Return the JSON values of all but the weights that decides an embedding; those that no CLIP has only if set.
+    """Return, as JSON values, everything that determines an embedding except the weights.
 
-    `model_values` of a model folder restores a CLIP from them.
+    Values that no CLIP has are left out unless set. `model_folder.model_values` reads the values of a CLIP back.
     """
     beyond_clip = {
         "family": spec.family, "text": spec.text and dataclasses.asdict(spec.text), "squash": spec.squash,

@@ -1,4 +1,4 @@
-"""Text encoders for image embeddings that exist: trained to put texts where the text tower of another model does."""
+"""Text encoders for existing image embeddings, trained to reproduce the text embeddings of another model."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _text_model(
     )
 
 
-# The first two commits are named on the pages of their files.
+# The first two commits are named on the pages of their files on the hub.
 _M_CLIP = dataclasses.replace(
     XLM_R_BASE, context_length=512, width=1024, layers=24, heads=16, mlp_width=4096, head_bias=True
 )
@@ -46,7 +46,7 @@ _TEXT_MODELS = (
 
 
 def list_text_models() -> tuple[ModelSpec, ...]:
-    """Return all text encoders for image embeddings that other models made."""
+    """Return all text encoders for the image embeddings of other models."""
     return _TEXT_MODELS
 
 

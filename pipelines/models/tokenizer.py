@@ -1,7 +1,7 @@
 """CLIP's byte-pair tokenizer, with the vocabulary that comes with Towhee.
 
-Towhee's own class takes 80 ms to build its tables, and 100 more to import what repairs texts, which plain English text
-does not need. This one takes 15.
+Towhee's own class takes 80 ms to build its tables, and 100 ms more to import the package that repairs texts, which
+plain English does not need. This one takes 15 ms.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 MERGES = 49152 - 256 - 2
-_READ_BYTES = 1 << 20  # of the file's three million: they hold the merges that CLIP takes
+_READ_BYTES = 1 << 20  # of the file's three million; these hold the merges that CLIP uses
 START, END = "<|startoftext|>", "<|endoftext|>"
 
 log = logging.getLogger(__name__)
@@ -32,7 +32,7 @@ def tokenize(texts: Sequence[str], context_length: int = 77) -> np.ndarray:
     """Tokenize n texts → int64[n, context_length]: start of text, tokens, end of text, zeros.
 
     A text that is too long is truncated with the end-of-text token kept at the end, as CLIP's reference does with
-    `truncate=True`. The first time, a warning says so.
+    `truncate=True`. The first time this happens, a warning is logged.
     """
     tokenizer = load_tokenizer()
     encoded = [tokenizer.encode(_encodable(text)) for text in texts]
@@ -55,7 +55,7 @@ def load_tokenizer() -> Tokenizer:
 class Tokenizer:
     """Splits texts into words, and words into byte pairs: `SimpleTokenizer` of CLIP. Threads can share it.
 
-    encoder: token → its number.
+    encoder: token → its id.
     """
 
     def __init__(self, vocabulary: Path) -> None:
@@ -63,7 +63,7 @@ class Tokenizer:
             merges = file.read(_READ_BYTES).decode(errors="ignore").split("\n")[1 : MERGES + 1]
         self._letters = _letters_of_bytes()
         letters = [*self._letters.values()]
-        # Joined and split again, because that takes a tenth of a loop over all merges.
+        # Joining all merges and splitting again takes a tenth of the time of a loop over them.
         joined = "\n".join(merges).replace(" ", "").split("\n")
         tokens = [*letters, *(f"{letter}</w>" for letter in letters), *joined, START, END]
         self.encoder = dict(zip(tokens, range(len(tokens)), strict=True))
@@ -72,7 +72,7 @@ class Tokenizer:
         self._words = _compile_words()
 
     def encode(self, text: str) -> list[int]:
-        """Return the numbers of a text's tokens, without those of its start and end."""
+        """Return the ids of a text's tokens, without those of its start and end."""
         cleaned = " ".join(_clean(text).split()).lower()
         return [number for word in self._words.findall(cleaned) for number in self._numbers(word)]
 
@@ -91,7 +91,7 @@ class Tokenizer:
 
 
 def _merged(parts: list[str], pairs: list[str], best: str) -> list[str]:
-    """Join each two parts that are the best pair, from the left."""
+    """Join every occurrence of the best pair, from left to right."""
     merged, place = [], 0
     while place < len(parts):
         joins = place < len(pairs) and pairs[place] == best
@@ -101,7 +101,7 @@ def _merged(parts: list[str], pairs: list[str], best: str) -> list[str]:
 
 
 def _clean(text: str) -> str:
-    """Repair mojibake and unescape HTML, of which printable ASCII has none but after an ampersand."""
+    """Repair mojibake and unescape HTML. Printable ASCII without an ampersand needs neither."""
     if text.isascii() and text.isprintable() and "&" not in text:
         return text
     import ftfy
@@ -110,7 +110,7 @@ def _clean(text: str) -> str:
 
 
 def _letters_of_bytes() -> dict[int, str]:
-    """A printable letter for each byte: itself where it has one, else one behind the first 256, in this order."""
+    """Map each byte to a printable letter: first the bytes that have their own, then the others to U+0100 and up."""
     printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
     others = [byte for byte in range(256) if byte not in printable]
     return {byte: chr(byte) for byte in printable} | {byte: chr(256 + place) for place, byte in enumerate(others)}
@@ -132,11 +132,11 @@ def _build() -> Tokenizer:
     return Tokenizer(Path(package.submodule_search_locations[0], "models", "clip", "bpe_simple_vocab_16e6.txt.gz"))
 
 
-@cache  # once
+@cache  # so that it warns once
 def _warn_of_cut(context_length: int) -> None:
     log.warning("a text is longer than the model reads (%d tokens): the rest is ignored", context_length - 2)
 
 
 def _encodable(text: str) -> str:
-    """Replace lone surrogates, which have no tokens, by '?'. Terminals pass bytes that are not UTF-8 as such."""
+    """Replace lone surrogates, which have no tokens, with '?'. Terminals pass bytes that are not UTF-8 as such."""
     return text.encode(errors="replace").decode()

@@ -1,7 +1,7 @@
-"""Refuses a `tokenizer.json` that would take all memory, or for ever, before the package `tokenizers` sees it.
+"""Reject a `tokenizer.json` that would exhaust the memory or never end, before the package `tokenizers` loads it.
 
-That package trusts its files. Forty normalizers that double each letter ask for 2⁴⁰ bytes, a regular expression may
-backtrack for minutes, and a damaged table of characters ends the process.
+That package trusts its files. Forty normalizers that double each letter allocate 2⁴⁰ bytes, a regular expression may
+backtrack for minutes, and a damaged table of characters crashes the process.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from typing import Any
 
 import numpy as np
 
-# Gemma's, which SigLIP 2 has, is the largest of those that are known: 34 MB, with 6,415 added tokens.
+# The largest known file is Gemma's, which SigLIP 2 uses: 34 MB, with 6,415 added tokens.
 MOST_BYTES = 40 * 2**20
 _MOST_ADDED, _MOST_ADDED_LETTERS = 10_000, 2**18
-# `tokenizers` keeps a Unigram vocabulary in a tree that takes some 200 bytes a letter. XLM-R's pieces have 2.5 million.
+# `tokenizers` keeps a Unigram vocabulary in a tree of about 200 bytes per letter. XLM-R's has 2.5 million letters.
 _MOST_UNIGRAM_LETTERS = 2**22
-_MOST_PARTS = 500  # normalizers, pre-tokenizers, and all that they consist of
-# How much longer all normalizers together may make a text: Unicode's own make 18 letters of one (NFKD of U+FDFA).
+_MOST_PARTS = 500  # normalizers, pre-tokenizers and post-processors, with everything inside them
+# Largest factor by which all normalizers together may lengthen a text. Unicode's own: 18 (NFKD of U+FDFA).
 _MOST_GROWTH, _OF_UNICODE = 2_000, 18
-_LONGEST_WORD = 1_000  # WordPiece takes the square of it
+_LONGEST_WORD = 1_000  # letters; WordPiece's time grows with the square
 _LONGEST_PATTERN, _MOST_REPEATED = 500, 2
 _ESCAPES = re.compile(r"\\[pP]\{\^?\w+\}|\\x\{?[0-9a-fA-F]+\}?|\\[^1-9gk]")
 _CLASS = re.compile(r"\[\^?\]?[^\[\]]*\]")
@@ -31,11 +31,11 @@ _REPEATED = re.compile(r"[*+]|\{\d*,\}")
 
 
 def read_checked(file: Path) -> str:
-    """Return the text of a `tokenizer.json` that can be loaded and used.
+    """Return the text of a `tokenizer.json` after checking that it is safe to load and use.
 
     Raises:
         OSError: it cannot be read.
-        ValueError, TypeError, KeyError, RecursionError, AttributeError: it is none, or costs more than one may.
+        ValueError, TypeError, KeyError, RecursionError, AttributeError: it is invalid, or would cost too much.
     """
     values = json.loads(text := read_text(file), object_pairs_hook=_unique)
     parts = [values.get(name) for name in ("normalizer", "pre_tokenizer", "post_processor")]
@@ -54,7 +54,7 @@ def read_checked(file: Path) -> str:
 
 
 def read_text(file: Path) -> str:
-    """Return a text file of a size that a tokenizer may have.
+    """Return the content of a text file of at most `MOST_BYTES`.
 
     Raises:
         OSError, ValueError: it cannot be read, or is larger.
@@ -67,7 +67,7 @@ def read_text(file: Path) -> str:
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Of two values of a name `tokenizers` may take the one that was not checked."""
+    """Reject duplicate names: `tokenizers` might use the value that was not checked."""
     values = dict(pairs)
     if len(values) < len(pairs):
         raise ValueError("a name has two values")
@@ -81,11 +81,11 @@ def _walk(value: Any) -> Iterator[Any]:
 
 
 def _growth(normalizer: Any) -> int:
-    """Return how many letters a normalizer may make of one."""
+    """Return the largest number of letters that a normalizer may make of one."""
     growth = 1
     for part in _walk(normalizer):
         kind = part.get("type") if isinstance(part, dict) else None
-        if kind == "Replace":  # an expression may match nothing, between any two letters
+        if kind == "Replace":  # an expression may match the empty string between any two letters
             growth *= max(1, len(part["content"]) + ("Regex" in part["pattern"]))
         elif kind == "Prepend":
             growth *= 1 + len(part["prepend"])
@@ -97,9 +97,9 @@ def _growth(normalizer: Any) -> int:
 
 
 def _longest_replacement(charsmap: bytes) -> int:
-    """Check the table of SentencePiece's normalizer; return the bytes of the longest text that it puts in.
+    """Check the table of SentencePiece's normalizer; return the length of its longest replacement in bytes.
 
-    Its format: the size of a tree, the tree (darts-clone's double array of uint32), texts that end with a zero.
+    Its format: the size of a tree, the tree (darts-clone's double array of uint32), zero-terminated texts.
     """
     size = int.from_bytes(charsmap[:4], "little")
     texts = charsmap[4 + size :]
@@ -107,7 +107,7 @@ def _longest_replacement(charsmap: bytes) -> int:
         raise ValueError("its table of characters is damaged")
     units = np.frombuffer(charsmap, "<u4", size // 4, 4).astype(np.int64)
     is_value = units >> 31 == 1
-    # Each node leads to those at the 256 places that differ from its own offset in the last eight bits.
+    # A node's children are at the 256 positions that differ from its entry in `leads` only in the last eight bits.
     leads = np.arange(len(units)) ^ ((units >> 10) << ((units & 512) >> 6))
     starts = units[is_value] & 0x7FFFFFFF
     if (leads[~is_value] | 255).max(initial=0) >= len(units) or starts.max(initial=0) >= max(1, len(texts)):
@@ -119,9 +119,9 @@ def _longest_replacement(charsmap: bytes) -> int:
 
 
 def _check_pattern(pattern: str) -> None:
-    """Refuse an expression that may backtrack for long: repetitions in each other, side by side, or of what was read.
+    """Reject an expression that may backtrack for long: nested or adjacent repetitions, or back-references.
 
-    Those that are in use read words, digits and spaces: `\\p{L}+| ?\\p{N}+|\\s+(?!\\S)`.
+    The expressions in use match words, digits and spaces: `\\p{L}+| ?\\p{N}+|\\s+(?!\\S)`.
     """
     plain = _CLASS.sub("x", _ESCAPES.sub("x", pattern))
     repeated = max(len(_REPEATED.findall(choice)) for choice in plain.split("|"))

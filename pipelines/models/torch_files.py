@@ -1,7 +1,7 @@
-"""Read files of `torch.save` and TorchScript archives, how OpenAI publishes CLIP, without running anything in them.
+"""Read `torch.save` files and TorchScript archives (as OpenAI publishes CLIP) without running anything in them.
 
-`torch.jit.load` runs the archive's own `__setstate__` code, which may write files. On disk the archive is a zip of raw
-tensors and one pickle that names them; here that pickle may build tensors and empty modules only.
+`torch.jit.load` runs the archive's own `__setstate__` code, which may write files. On disk, the archive is a zip of raw
+tensors and one pickle that names them. Here that pickle may build only tensors and empty modules.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ _DTYPES = {
     "DoubleStorage": torch.float64, "LongStorage": torch.int64, "IntStorage": torch.int32,
     "ShortStorage": torch.int16, "CharStorage": torch.int8, "ByteStorage": torch.uint8, "BoolStorage": torch.bool,
 }  # fmt: skip
-# Tensors are stored as they are; what is packed is small.
+# Bytes that unpacking may add. Tensors are stored uncompressed; compressed parts are small.
 _MOST_PACKED = 2**26
-# Far more than a model has. A tuple that holds another one twice, and so on, has few bytes and 2⁶⁰ members.
+# Far more than a model has. Sixty nested tuples that each hold the next one twice take few bytes for 2⁶⁰ members.
 _MOST_MODULES, _MOST_MEMBERS = 100_000, 10_000
-_LEGACY_PICKLES = 5  # of a file before PyTorch 1.6: a number, the version, the system, the tensors, their storages
+_LEGACY_PICKLES = 5  # in a file from before PyTorch 1.6: a number, the version, the system, the tensors, their storages
 _KEPT = {"BINPUT", "LONG_BINPUT", "PUT", "MEMOIZE"}
 _FETCHED = {"BINGET", "LONG_BINGET", "GET"}
 
 
 class _Endless(ValueError):
-    """Few bytes whose reading would not end."""
+    """A pickle of few bytes that would never finish loading."""
 
 
 def read_torch(path: Path) -> State:
@@ -42,7 +42,7 @@ def read_torch(path: Path) -> State:
 
     Raises:
         pickle.UnpicklingError: it builds something other than modules and tensors.
-        ValueError: it is no state dict, or unpacks to much more than it is.
+        ValueError: it is no state dict, or unpacks to much more than its own size.
     """
     if not zipfile.is_zipfile(path):
         _check_legacy(path)
@@ -56,13 +56,13 @@ def read_torch(path: Path) -> State:
 
 
 def _check_archive(path: Path) -> bool:
-    """Check the sizes and the pickle of an archive; return whether it is TorchScript's, not one of `torch.save`."""
+    """Check the size and the pickles of an archive; return whether it is TorchScript's, not one of `torch.save`."""
     with zipfile.ZipFile(path) as archive:
         size = sum(entry.file_size for entry in archive.infolist())
         if size > path.stat().st_size + _MOST_PACKED:
             raise ValueError(f"it unpacks to {size >> 20:,} MB")
         for name in archive.namelist():
-            if name.lower().endswith("data.pkl"):  # PyTorch finds it in any case
+            if name.lower().endswith("data.pkl"):  # PyTorch ignores upper and lower case
                 with archive.open(name) as file:
                     _check_pickle(file)
         return any(name.endswith("/constants.pkl") for name in archive.namelist())
@@ -75,7 +75,7 @@ def _check_legacy(path: Path) -> None:
                 _check_pickle(file)
             except _Endless:
                 raise
-            except Exception:  # no pickle: PyTorch says so
+            except Exception:  # not a pickle: PyTorch reports that itself
                 return
 
 
@@ -84,9 +84,9 @@ def _pickle_in(archive: zipfile.ZipFile) -> str:
 
 
 def _check_pickle(file: IO[bytes]) -> None:
-    """Refuse tuples of tuples without end, which need no space: whoever asks for their hash waits for ever.
+    """Reject tuples nested too deeply: they take little space, but computing their hash would never end.
 
-    Follows the pickle's stack with numbers in the place of values: how many members a tuple has at all depths.
+    Simulates the pickle's stack. In place of a value, the stack holds its number of members at all depths.
     """
     stack: list[int] = []
     marks: list[int] = []
@@ -139,10 +139,10 @@ _BUILDERS = {
 }
 
 
-class _Unpickler(pickle._Unpickler):  # the one in C allocates as much as an index of its memo says
+class _Unpickler(pickle._Unpickler):  # the C version allocates memory for any memo index in the file
     def __init__(self, file: Any, archive: zipfile.ZipFile, folder: str) -> None:
         super().__init__(file)
-        # Once, however often the pickle names it.
+        # Each entry is read once, however often the pickle names it.
         self._read = functools.cache(lambda key: bytearray(archive.read(f"{folder}/{key}")))
 
     def find_class(self, module: str, name: str) -> Any:
@@ -161,7 +161,7 @@ class _Unpickler(pickle._Unpickler):  # the one in C allocates as much as an ind
 
 
 def _tensors(module: _Module) -> Iterator[tuple[str, torch.Tensor]]:
-    """Yield the tensors of a module and of all in it, with their names."""
+    """Yield the tensors of a module and all its submodules, with their names."""
     waiting, seen = [("", module)], 0
     while waiting:
         prefix, module = waiting.pop()

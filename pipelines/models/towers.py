@@ -1,9 +1,9 @@
 """CLIP's two towers, arranged to do only the work that reaches the embedding.
 
-The network is `towhee.models.clip.CLIP`. The towers compute what it computes: of the last block only one position per
-item is read (the class token of an image, the end-of-text token of a text; `clip/model.py` of
-github.com/openai/CLIP), so only that one is computed; and each batch norm is folded into the convolution before it.
-Matrices are multiplied in `dtype`, sums and norms stay in float32.
+The network is `towhee.models.clip.CLIP`, and the towers compute the same embeddings. CLIP reads only one position per
+item from the last block (the class token of an image, the end-of-text token of a text; `clip/model.py` of
+github.com/openai/CLIP), so the last block computes only that position. Each batch norm is folded into the convolution
+before it. Matrices are multiplied in `dtype`; sums and norms stay in float32.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ from .spec import Activation, ModelSpec
 
 
 def clip_network(spec: ModelSpec) -> Any:
-    """Return Towhee's network, in the registry's sizes (several in Towhee's own table are wrong).
+    """Return Towhee's network with the registry's sizes (several in Towhee's own table are wrong).
 
-    If the model has a text encoder of its own, only the image tower.
+    For a model with its own text encoder, return only the image tower.
     """
     clip, sizes = import_clip(), spec.architecture
     plain = dataclasses.replace(sizes, vision_heads=0, mlp_width=0).values()
     network = _OnlyImages(clip, sizes) if spec.text else clip.CLIP(**plain)
     set_activation(network, spec.activation)
-    if sizes.vision_heads:  # Towhee's own number is one head per 64 of the width; it changes no tensor's size
+    if sizes.vision_heads:  # Towhee sets one head per 64 of the width; the number changes no tensor's size
         for block in network.visual.transformer.resblocks:
             block.attn.num_heads, block.attn.head_dim = sizes.vision_heads, sizes.vision_width // sizes.vision_heads
     return network
 
 
 class _OnlyImages(nn.Module):
-    """The image tower of a CLIP whose texts another network reads."""
+    """The image tower of a CLIP whose text encoder is another network."""
 
     def __init__(self, clip: Any, sizes: Architecture) -> None:
         super().__init__()

@@ -1,6 +1,6 @@
 """Runs the model.onnx beside this file in Triton's python backend; `export-model` copies it into the repository.
 
-numpy's own conversions of the backend fail silently with numpy 2, those by DLPack are exact.
+The backend's conversions from and to numpy fail silently with numpy 2; conversions through DLPack are exact.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import triton_python_backend_utils as backend  # is there in the server only
+import triton_python_backend_utils as backend  # exists only inside the server
 
 _USED = b"used_dltensor"
 
@@ -20,7 +20,7 @@ class TritonPythonModel:
     """One tower; the server calls these methods."""
 
     def initialize(self, args: dict[str, str]) -> None:
-        """Load the model by ONNX Runtime, or by OpenVINO where that is missing."""
+        """Load the model with ONNX Runtime, or with OpenVINO if ONNX Runtime is missing."""
         self._run = _load(os.path.join(args["model_repository"], args["model_version"], "model.onnx"))
 
     def execute(self, requests: list[Any]) -> list[Any]:
@@ -32,7 +32,7 @@ class TritonPythonModel:
         embeddings = np.ascontiguousarray(self._run(items), np.float32)
         capsule = embeddings.__dlpack__()
         output = backend.Tensor.from_dlpack("embedding", capsule)
-        # The server's own name for a capsule that was used is not the standard's: numpy would log that at every call.
+        # The server gives a used capsule a name that is not the standard's, which numpy would log at every call.
         ctypes.pythonapi.PyCapsule_SetName(ctypes.py_object(capsule), _USED)
         return backend.InferenceResponse([output])
 

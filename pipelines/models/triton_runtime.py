@@ -1,4 +1,4 @@
-"""Run a model on a server that speaks Triton's protocol, by binary HTTP.
+"""Run a model on a server that speaks Triton's protocol, over HTTP with binary tensors.
 
 Protocol: KServe's "Open Inference Protocol (V2)" with Triton's extensions for binary tensors and configurations, in
 docs/protocol/ of github.com/triton-inference-server/server.
@@ -30,10 +30,11 @@ INPUT, OUTPUT = "input", "embedding"
 DATATYPES = {"image": "UINT8", "text": "INT64"}
 EXPORT = "image-search export-model --format triton"
 CONNECT_SECONDS = 5.0
-PROBE_SECONDS = 1.0  # to connect, and to answer
-# A server's first call may load libraries; a CPU takes seconds for an image of the largest models.
+PROBE_SECONDS = 1.0  # to connect, and again to answer
+# Seconds to wait for an answer, and more for each item. The first call may load libraries; a CPU takes seconds per
+# image with the largest models.
 ANSWER_SECONDS, ITEM_SECONDS = 20.0, 2.0
-# Seconds to wait before the second and the third try. An insert tries for longer (`indexing.execute`).
+# Seconds to wait before the second and the third attempt. An insert retries for longer (`indexing.execute`).
 PAUSES = (0.2, 0.8)
 BUSY = frozenset({429, 502, 503, 504})
 
@@ -44,21 +45,21 @@ def tower_name(spec: ModelSpec, kind: str) -> str:
 
 
 def tower_version(model_id: str, recipe: str, precision: str) -> str:
-    """Return the version number of a tower on a server, made of all that decides its embeddings.
+    """Return the version number of a tower on a server: a hash of everything that determines its embeddings.
 
-    Every request names it, so that a server which has another model by now refuses.
+    Every request names the version, so a server that has another model by now rejects it.
     """
     return str(int(hashlib.sha256(f"{model_id} {recipe} {precision}".encode()).hexdigest()[:12], 16))
 
 
 class TritonRuntime:
-    """Both towers on a server. Thread-safe; the calls of several threads are on their way at the same time.
+    """Both towers on a server. Thread-safe; several threads can have requests in flight at the same time.
 
     Raises:
-        InputError: this is no address, or the server's model computes in another precision.
+        InputError: the address is invalid, or the server's model has another precision.
         ModelMismatch: the server has another model of this name.
         ModelError: the server has no such model, or does not speak the protocol.
-        ModelUnavailable: it does not answer.
+        ModelUnavailable: the server does not answer.
     """
 
     def __init__(self, spec: ModelSpec, url: str, precision: str = "auto") -> None:
@@ -75,20 +76,20 @@ class TritonRuntime:
         """Do nothing: the server is ready."""
 
     def calibrate(self, read_images: Callable[[], np.ndarray]) -> None:
-        """Do nothing: the server decides what it computes in."""
+        """Do nothing: the server chooses its precision."""
 
 
 class ServerProbe:
-    """Asks whether a server has both towers of the model that made a collection, for two seconds at most."""
+    """Checks, with short timeouts, that a server has both towers of the model that made a collection."""
 
     def __init__(self, spec: ModelSpec, url: str, stored_model_id: str) -> None:
         server = _Server(url)
         self._towers, self._wanted = [_Tower(server, kind, spec) for kind in DATATYPES], stored_model_id
 
     def __call__(self, version: str = "") -> None:
-        """Raise ModelUnavailable if it has not, or does not answer, and ModelMismatch if it has another one by now.
+        """Raise ModelUnavailable if the server has no such model or does not answer, ModelMismatch if it has another.
 
-        `version` is what this process asks for, once it has loaded the model: any other is another model.
+        `version` is the one that this process requests, if it has loaded the model: any other version is another model.
         """
         for found in (tower.ask(PROBE_SECONDS) for tower in self._towers):
             if not is_same_model(found.model_id, self._wanted) or version not in ("", found.version):
@@ -96,7 +97,7 @@ class ServerProbe:
 
 
 class _Server:
-    """Requests to one server, tried again while it is busy or a connection breaks."""
+    """Requests to one server, retried while it is busy or if a connection breaks."""
 
     def __init__(self, url: str) -> None:
         try:
@@ -107,10 +108,10 @@ class _Server:
             raise InputError("--model-url is the address of a server, without user and password: http://host:8000")
         self.host = address.netloc.decode()
         self._client = httpx.Client(base_url=address, headers={"Accept-Encoding": "identity"})
-        weakref.finalize(self, self._client.close)  # httpx leaves its connections open
+        weakref.finalize(self, self._client.close)  # httpx would leave its connections open
 
     def ask(self, path: str, items: int = 0, seconds: float = 0.0, **request: Any) -> httpx.Response:
-        """GET, or POST where there is content. Waits by the number of items, or so many seconds."""
+        """Send a GET, or a POST if there is content. The timeout grows with `items`; `seconds` replaces it."""
         timeout = httpx.Timeout(ANSWER_SECONDS + ITEM_SECONDS * items, connect=CONNECT_SECONDS)
         timeout = httpx.Timeout(seconds) if seconds else timeout
         for pause in (*PAUSES, None):
@@ -123,7 +124,7 @@ class _Server:
             except httpx.RequestError as error:
                 reason = " ".join(str(error).split()) or type(error).__name__
                 if isinstance(error, httpx.TimeoutException):
-                    pause = None  # it had its time
+                    pause = None  # no retry: the timeout has passed
             if pause is None:
                 raise ModelUnavailable(
                     f"the model server {self.host} does not answer ({reason}): start it, or leave out --model-url"
@@ -132,7 +133,7 @@ class _Server:
         raise AssertionError  # the last pause is None
 
     def read(self, response: httpx.Response, model: str) -> tuple[Any, bytes]:
-        """Return the JSON of an answer, and the bytes behind it."""
+        """Return the JSON of a response, and the bytes after it."""
         try:
             length = int(response.headers.get("Inference-Header-Content-Length") or len(response.content))
             answer = json.loads(response.content[:length])
@@ -145,7 +146,7 @@ class _Server:
 
 
 class _Served(NamedTuple):
-    """What a server says of a tower. `most` is the largest batch, 0 for any; `expected` are the probe's embeddings."""
+    """What a server reports about a tower: `most` is its largest batch (0: any), `expected` the probe's embeddings."""
 
     model_id: str
     precision: str
@@ -155,7 +156,7 @@ class _Served(NamedTuple):
 
 
 class _Tower:
-    """One tower on a server, of the same model as `other`. It takes and returns what `Runtime` says."""
+    """One tower on a server, of the same model as `other`. Its input and output are those of `Runtime`."""
 
     def __init__(self, server: _Server, kind: str, spec: ModelSpec, other: _Tower | None = None) -> None:
         self._server, self._kind, self._spec, self._other = server, kind, spec, other
@@ -165,7 +166,7 @@ class _Tower:
         self._is_checked = False
 
     def served(self) -> _Served:
-        """Return what the server had when it was first asked."""
+        """Return what the server reported when it was first asked."""
         with self._lock:
             self._served = self._served or self.ask()
             return self._served
@@ -180,9 +181,9 @@ class _Tower:
         return np.concatenate([self._infer(part, served) for part in np.array_split(items, max(parts, 1))])
 
     def ask(self, seconds: float = 0.0) -> _Served:
-        """Ask what the server has, and compare it with the model that is wanted. With `seconds` as a probe."""
+        """Ask the server about the tower, and compare the answer with the wanted model; a probe sets `seconds`."""
         response = self._server.ask(f"/v2/models/{self._name}/config", seconds=seconds)
-        if seconds and response.status_code != 200:  # it may be starting
+        if seconds and response.status_code != 200:  # the server may be starting
             raise ModelUnavailable(f"{self._server.host} has no '{self._name}' ready (status {response.status_code})")
         config, _ = self._server.read(response, self._name)
         try:
@@ -210,7 +211,7 @@ class _Tower:
         return _Served(ours, precision, version, most, expected)
 
     def _check(self, served: _Served) -> None:
-        """Raise ModelError if the server embeds known inputs in another way than PyTorch did at the export."""
+        """Raise ModelError if the server's embeddings of known inputs differ from PyTorch's at the export."""
         cosine = least_cosine(self._infer(probe_of(self._kind, self._spec), served), served.expected)
         if cosine < MIN_COSINE:
             raise ModelError(
@@ -232,7 +233,7 @@ class _Tower:
         return self._embeddings(answer, body, len(items))
 
     def _embeddings(self, answer: Any, body: bytes, rows: int) -> np.ndarray:
-        """Return the answer's embeddings, and trust no part of it: a server may send status 200 and nothing else."""
+        """Check all parts of an answer and return its embeddings: a server may send status 200 and nothing else."""
         size = rows * self._spec.dim * 4
         try:
             (output,) = answer["outputs"]
@@ -245,6 +246,6 @@ class _Tower:
                 f"not the {size} of float32[{rows}, {self._spec.dim}]: look into its log"
             )
         embeddings = np.frombuffer(body, "<f4").reshape(rows, self._spec.dim).astype(np.float32)
-        if not embeddings.any(axis=1).all():  # NaN, which an image may deserve, is any
+        if not embeddings.any(axis=1).all():  # NaN counts as nonzero: an image may yield it
             raise ModelError(f"the model server {self._server.host} sent zeros as embeddings: look into its log")
         return embeddings

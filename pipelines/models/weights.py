@@ -1,4 +1,4 @@
-"""Find the weights file of a model, or download it: from the Hugging Face hub, or from OpenAI's own server."""
+"""Find the weights file of a model, or download it from the Hugging Face hub or from OpenAI's own server."""
 
 from __future__ import annotations
 
@@ -49,14 +49,14 @@ def find(spec: ModelSpec) -> Path | None:
 
 
 def place_of(spec: ModelSpec) -> Path:
-    """Return where the weights file is, or would be if it was here."""
+    """Return the path of the weights file; if it is missing, the path in the cache folder."""
     return find(spec) or _placed(spec)
 
 
 def fetch_beside(spec: ModelSpec, path: Path, file: str) -> Path | None:
-    """Return the file of this name beside a weights file, downloaded if the weights are the hub's; None without one.
+    """Return a file beside the weights, downloaded if the weights are from the hub; None if there is no such file.
 
-    The weights themselves need not be here: another machine may run the model.
+    The weights themselves may be missing: another machine may run the model.
 
     Raises:
         ModelError: it cannot be downloaded.
@@ -69,12 +69,12 @@ def fetch_beside(spec: ModelSpec, path: Path, file: str) -> Path | None:
 
 
 def revision_of(spec: ModelSpec) -> str:
-    """Return the commit that the registry pins or the first download recorded, else 'main'; '' off the hub."""
+    """Return the commit that is pinned or was recorded by the first download, else 'main'; off the hub, as pinned."""
     return commit_of(spec.weights) if spec.weights.hub_file else spec.weights.revision
 
 
 def _placed(spec: ModelSpec) -> Path:
-    """Return where OpenAI's files are kept and where a user may put the file of any model."""
+    """Return the path in the cache folder: OpenAI's files are kept there, and a user may put any model's file there."""
     return cache_dir() / spec.weights.file
 
 
@@ -88,7 +88,7 @@ def _fetch_from_hub(spec: ModelSpec) -> Path:
 
 
 def _verify(spec: ModelSpec, path: Path) -> Path:
-    """Compare a download with its published SHA-256, or with the hub's, which names the file in the hub's cache.
+    """Compare a download with its published SHA-256, or with the hub's, which is the file's name in the hub's cache.
 
     Raises:
         ModelError: they differ; the file was removed.
@@ -106,7 +106,7 @@ def _verify(spec: ModelSpec, path: Path) -> Path:
 
 
 def _download(spec: ModelSpec, target: Path) -> Path:
-    """Download one of OpenAI's files. The `.part` that an interrupted download left is continued."""
+    """Download one of OpenAI's files; continue the `.part` file of an interrupted download."""
     import httpx
 
     part = target.with_name(target.name + ".part")
@@ -124,7 +124,7 @@ def _download(spec: ModelSpec, target: Path) -> Path:
 
 
 def _hold_lock(target: Path) -> AbstractContextManager[object]:
-    """Wait while another process downloads the same file: both would append to one `.part`."""
+    """Wait while another process downloads the same file; otherwise both would append to the same `.part`."""
     from filelock import FileLock, Timeout
 
     lock = FileLock(f"{target}.lock")
