@@ -1,4 +1,4 @@
-"""The data of a run: the images to train on, with their texts, and those to measure on."""
+"""The data of a run: the images to train on, with their texts, and the held-out images."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .options import TrainOptions
 
 @dataclass(frozen=True)
 class Data:
-    """The images to train on and those to measure on; and how many could not be used."""
+    """The images to train on, the held-out images, and the number of images that cannot be used."""
 
     loader: DataLoader
     held_out: HeldOut
@@ -32,10 +32,10 @@ def prepare(
     options: TrainOptions, spec: ModelSpec, images: list[Image], validation: list[Image],
     templates: tuple[str, ...], work: Path, reject_file: RejectFile, hooks: Hooks,
 ) -> Data:  # fmt: skip
-    """Decode the images, leave out those that cannot be used, and divide the others.
+    """Decode the images, drop those that cannot be used, and split the rest into training and held-out images.
 
     Raises:
-        InputError: there are too few images that differ, or nothing that could be measured.
+        InputError: there are too few different images, or nothing to measure.
         Interrupted: Ctrl-C was pressed.
     """
     everything = images + validation

@@ -1,4 +1,4 @@
-"""DataLoader: the batches of each epoch, determined by seed and epoch; and their random augmentation."""
+"""DataLoader: the batches of each epoch, determined by seed and epoch, and their random augmentation."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from .dataset import Texts
 
 _PREFETCHED = 2
-# Images that share one crop window: the window's size differs between groups, so each group is resized by itself.
+# Number of images that share one crop window. Its size differs between groups, so each group is resized separately.
 _CROPPED_TOGETHER = 32
 _SMALLEST_CROP = 2 / 3
 _GREY_SHARE = 0.05
@@ -35,7 +35,7 @@ class Batch:
 
 
 class DataLoader:
-    """Epochs over some images: each image once, with one of its texts; an incomplete last batch is left out.
+    """Epochs over some images: each image once, with one of its texts. An incomplete last batch is dropped.
 
     Args:
         pixels: uint8[images, size, size, 3].
@@ -48,7 +48,7 @@ class DataLoader:
         self.steps = len(rows) // self._batch
 
     def epoch(self, number: int, first: int) -> Iterator[Batch]:
-        """Yield the batches of an epoch from step `first` on; a thread that never calls PyTorch prefetches them."""
+        """Yield the batches of an epoch, from step `first`. A thread that never calls PyTorch prefetches them."""
         random = np.random.default_rng([self._seed, number])
         order = random.permutation(self._rows)[: self.steps * self._batch].reshape(self.steps, self._batch)
         draws = random.random((self.steps, self._batch, 2))
@@ -78,9 +78,9 @@ class DataLoader:
 
 
 def crop_and_flip(pixels: torch.Tensor, size: int) -> torch.Tensor:
-    """Cut a random square out of each image and mirror half of them.
+    """Crop a random square from each image and mirror about half of them.
 
-    uint8[n, h, h, 3] → float32[n, 3, size, size] in 0..255. A square has at least two thirds of the image's side.
+    uint8[n, h, h, 3] → float32[n, 3, size, size] in 0..255. A square's side is at least two thirds of the image's.
     """
     stored = pixels.shape[1]
     groups = []

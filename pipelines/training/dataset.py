@@ -29,7 +29,7 @@ _TOKENIZED_AT_ONCE = 4096
 _SAVE_SECONDS = 5.0
 _SPARE_BYTES = 1 << 30
 
-# Called with the images done, their total and what is being done.
+# Called with the number of images done, their total and the name of the activity.
 OnProgress = Callable[..., object]
 
 
@@ -89,7 +89,7 @@ def _add_row(images: dict[str, Image], place: str, line: int, cells: dict[str, s
 class Texts:
     """The texts of some images as tokens, and which texts belong to which image.
 
-    Texts have numbers: first the distinct captions, regardless of case and spaces, then one for each class.
+    Texts are numbered: first the distinct captions, ignoring case and spacing, then one text for each class.
 
     tokens: int32[sentences, context].
     rows: for each text the rows of `tokens` that phrase it: one for a caption, one per template for a class.
@@ -132,16 +132,16 @@ def decode_images(
     paths: Sequence[str], size: int, work: Path, allow_private: bool, threads: int,
     on_progress: OnProgress, is_stopped: Callable[[], bool],
 ) -> tuple[np.ndarray, list[str]]:  # fmt: skip
-    """Decode images to a model's size into one file of `work`; continue what a killed run left there.
+    """Decode images to a model's size into one file in `work`; continue where a killed run stopped.
 
-    They are decoded before the training and not beside it: decoding in other threads while PyTorch trains starts a
-    second pool of threads, and both fall to a fraction of their speed (measured: from 400 images/s to 50 to 70).
+    Images are decoded before training, not during it. Decoding in other threads while PyTorch trains starts a second
+    thread pool, and both drop to a fraction of their speed (measured: from 400 images/s to 50 to 70).
 
     Returns:
         uint8[n, size, size, 3], memory-mapped, and for each image the reason why it cannot be used, '' if it can.
 
     Raises:
-        InputError: the disk is too small.
+        InputError: the disk has too little free space.
         Interrupted: `is_stopped` returned True.
     """
     file, note = work / "images.u8", work / "images.json"
@@ -185,7 +185,7 @@ def group_duplicates(pixels: np.ndarray, rows: np.ndarray) -> np.ndarray:
 
 
 def split(groups: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the numbers of the images to train on and of those held out; a group stays on one side."""
+    """Return the numbers of the images to train on and of the held-out ones. A group is never split."""
     if not groups.size:
         return np.empty(0, np.int64), np.empty(0, np.int64)
     random = np.random.default_rng(seed)

@@ -1,4 +1,4 @@
-"""Held-out images: their figures between epochs, by the query sets of `image-search evaluate`."""
+"""Held-out images, measured between epochs with the query sets of `image-search evaluate`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class HeldOut:
     """Images that are not trained on, with their captions and labels.
 
     pixels: uint8[n, size, size, 3] of all images; `rows` are the held-out ones, in the order of `images`.
-    context: the most tokens of a text.
+    context: maximum number of tokens of a text.
     """
 
     images: list[Image]
@@ -70,7 +70,7 @@ class HeldOut:
             query_sets.append((evaluator.images_to_captions(), captions))
         figures: dict[str, float] = {}
         for queries, corpus in query_sets:
-            # Without the intervals of `evaluate`: their resamples would take longer than a short epoch.
+            # No confidence intervals, unlike `evaluate`: the resampling would take longer than a short epoch.
             ranks = ranks_of(queries.vectors, corpus.vectors, queries.relevant)
             figures |= {f"{queries.title} {name}": float(per_query(name, ranks).mean()) for name in queries.metrics}
         return figures
@@ -82,7 +82,7 @@ class HeldOut:
 
 
 def score(figures: dict[str, float]) -> float:
-    """Return the number that chooses the best epoch: the mean reciprocal rank of a text's first relevant image."""
+    """Return the score that selects the best epoch: the mean reciprocal rank of a text's first relevant image."""
     return float(
         np.mean([value for name, value in figures.items() if name.endswith(" MRR") and not name.startswith("image")])
     )

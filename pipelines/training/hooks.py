@@ -1,4 +1,4 @@
-"""How a training run talks to its caller."""
+"""Callbacks from a training run to its caller, and the handling of Ctrl-C."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Say = Callable[[str], object]
 
 @dataclass(frozen=True)
 class Hooks:
-    """How a run talks to its caller: progress, lines, and whether Ctrl-C was pressed."""
+    """Callbacks of a run: to report progress, to print a line, and to ask whether Ctrl-C was pressed."""
 
     on_progress: OnProgress
     say: Say
@@ -24,7 +24,7 @@ class Hooks:
 
 @contextmanager
 def stop_on_ctrl_c() -> Iterator[Callable[[], bool]]:
-    """Yield a function that returns whether Ctrl-C was pressed: a step is never cut. A second Ctrl-C raises."""
+    """Yield a function that returns whether Ctrl-C was pressed, so that no step is cut. A second Ctrl-C raises."""
     pressed = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield pressed.is_set

@@ -1,4 +1,4 @@
-"""The network under training: its parts, its text tower for cut texts, its loss, and the mixing of weights."""
+"""The network in training: its parts, its text tower for short rows, its loss, and the mixing of weights."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def tower_of(name: str) -> str:
 
 
 def head_names(network: Any) -> list[str]:
-    """Return the parameters of both projections, the layers before them, both last blocks, and the temperature."""
+    """Return the parameter names of both projections, the layers before them, both last blocks, and the temperature."""
     visual = network.visual
     last_text = f"transformer.resblocks.{len(network.transformer.resblocks) - 1}."
     heads = ["logit_scale", "text_projection", "ln_final.", last_text]
@@ -55,10 +55,10 @@ def head_names(network: Any) -> list[str]:
 
 
 def encode_tokens(network: Any, tokens: torch.Tensor) -> torch.Tensor:
-    """Run `CLIP.encode_text` on rows that are cut after the longest text: int64[n, length] → float[n, dim].
+    """Compute `CLIP.encode_text` for rows that are cut after the longest text: int64[n, length] → float[n, dim].
 
-    Attention is causal and the embedding is read at the end-of-text token, so the positions after it change nothing;
-    leaving them out is several times faster than computing all 77.
+    Attention is causal and the embedding is read at the end-of-text token, so the positions after it change nothing.
+    Leaving them out is several times faster than computing all 77.
     """
     length = tokens.shape[1]
     states = (network.token_embedding(tokens) + network.positional_embedding[:length]).permute(1, 0, 2)
@@ -74,7 +74,7 @@ def encode_tokens(network: Any, tokens: torch.Tensor) -> torch.Tensor:
 
 
 def scale_of(logit_scale: torch.Tensor) -> torch.Tensor:
-    """Return the factor of the cosines, at most 100."""
+    """Return the factor of the cosines: exp of the logit scale, at most 100."""
     return logit_scale.clamp(max=MAX_LOGIT_SCALE).exp()
 
 
@@ -83,13 +83,13 @@ def contrastive_loss(
 ) -> torch.Tensor:
     """Symmetric cross-entropy over cosines (Radford et al. 2021, figure 3); relevant texts share the target equally.
 
-    Two images with the same text, or of the same class, are relevant to each other's text: as wrong answers they would
-    be pushed apart without reason (the targets of supervised contrastive learning, Khosla et al. 2020).
+    If two images have the same text or class, each is relevant to the other's text. As negatives they would be pushed
+    apart without reason. These are the targets of supervised contrastive learning (Khosla et al. 2020).
 
     Args:
         images: float32[n, dim], unit length.
-        texts: float32[m, dim], unit length, m ≥ n: the first n belong to the images in their order, the others to no
-            image and are wrong answers only.
+        texts: float32[m, dim], unit length, m ≥ n. The first n belong to the images, in the same order; the others
+            belong to no image and serve only as negatives.
         relevant: bool[n, m], whether a text is relevant to an image; True for the image's own.
         scale: the factor of the cosines, exp of the logit scale.
     """
@@ -104,17 +104,17 @@ def contrastive_loss(
 def backward_in_parts(
     image_parts: Sequence[Forward], text_parts: Sequence[Forward], loss_of: Callable[..., torch.Tensor]
 ) -> torch.Tensor:
-    """Compute the gradient of the loss over all parts together with the memory of one part; return the loss.
+    """Compute the gradient of the loss over all parts with the memory of one part; return the loss.
 
-    A contrastive loss needs all embeddings at once: plain accumulation, part by part, would compare each image with
-    the texts of its own part only. Gradient caching (Gao et al. 2021, "Scaling Deep Contrastive Learning Batch Size
-    under Memory Limited Setup", §3) embeds all parts without gradients, takes the loss's gradient with respect to the
-    embeddings, and then carries it back through the towers part by part.
+    A contrastive loss needs all embeddings at once. Plain gradient accumulation would compare each image only with the
+    texts of its own part. Gradient caching (Gao et al. 2021, "Scaling Deep Contrastive Learning Batch Size under Memory
+    Limited Setup", §3) embeds all parts without gradients, computes the loss's gradient with respect to the embeddings,
+    and then propagates it through the towers part by part.
 
     Args:
         image_parts: each returns the embeddings of one part of the images; called twice, or once for a single part.
         text_parts: the same for the texts.
-        loss_of: the differentiable loss of all image and all text embeddings.
+        loss_of: returns the differentiable loss of all image and all text embeddings.
     """
     if len(image_parts) == 1:
         loss = loss_of(image_parts[0](), text_parts[0]())
@@ -137,7 +137,7 @@ def backward_in_parts(
 
 @contextmanager
 def halved_momentum(network: Any) -> Iterator[None]:
-    """While images pass twice (gradient caching), let the running statistics of batch norms count them once.
+    """Make the running statistics of batch norms count images once, although gradient caching passes them twice.
 
     Each pass moves the statistics by m' with (1 - m')² = 1 - m, so that both passes together move them by m.
     """
@@ -156,7 +156,7 @@ def interpolate(
 ) -> dict[str, torch.Tensor]:
     """Return alpha · tuned + (1 - alpha) · start, tensor by tensor (WiSE-FT, Wortsman et al. 2022).
 
-    Most of what fine-tuning teaches stays, and what it makes a model forget comes back. 0 and 1 are exact.
+    The mixture keeps most of what fine-tuning teaches, and recovers what it makes a model forget. 0 and 1 are exact.
     """
     mixed = {}
     for name, tensor in tuned.items():

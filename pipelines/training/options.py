@@ -19,7 +19,7 @@ FREEZE = ("none", "image", "text")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 AUGMENT = ("auto", "none", "strong")
 CONFIGS = Path(__file__).with_name("configs")
-# What Wortsman et al. 2022 recommend if nothing else is known.
+# The value that Wortsman et al. 2022 recommend if nothing else is known.
 WISE_FT = 0.5
 
 
@@ -60,10 +60,10 @@ class TrainOptions(AcceptsPaths):
         return self.batch * self.accumulate
 
     def resolved(self) -> TrainOptions:
-        """Return a copy in which the defaults that depend on other options are filled in.
+        """Return a copy with the defaults that depend on other options filled in.
 
         Raises:
-            InputError: an option cannot be used, or not together with another.
+            InputError: an option is invalid, or cannot be combined with another.
         """
         self._check()
         scratch = self.from_scratch
@@ -90,7 +90,7 @@ class TrainOptions(AcceptsPaths):
             "threads": (0, 1e4), "weight_decay": (0, 10), "lr": (-1, 10), "seed": (0, 2**63 - 1),
         }  # fmt: skip
         for name, (low, high) in limits.items():
-            if not low <= getattr(self, name) <= high:  # NaN is outside, too
+            if not low <= getattr(self, name) <= high:  # NaN is rejected, too
                 raise InputError(f"--{name.replace('_', '-')} must be from {max(low, 0):g} to {high:g}")
         if not self.validation and not self.holdout:
             raise InputError("--holdout 0 leaves nothing to measure on: give --validation CSV")
@@ -118,11 +118,11 @@ class TrainOptions(AcceptsPaths):
         return ModelSpec(name=f"scratch ({path.name})", weights=Weights(""), licence="", **values)
 
     def identity(self, start_sha256: str) -> dict[str, Any]:
-        """Return everything that decides the result: a run is continued only if all of it is the same."""
+        """Return everything that determines the result. A run is continued only if all of it is the same."""
         values = dataclasses.asdict(self)
-        for name in ("out", "threads", "checkpoint_every"):  # decide nothing
+        for name in ("out", "threads", "checkpoint_every"):  # they do not affect the result
             del values[name]
-        for name in ("weights", "csv", "validation", "config"):  # by content, below
+        for name in ("weights", "csv", "validation", "config"):  # replaced below, by content or name
             del values[name]
         values["csv"] = sha256_of(Path(self.csv).expanduser())
         values["validation"] = sha256_of(Path(self.validation).expanduser()) if self.validation else ""

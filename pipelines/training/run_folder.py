@@ -1,4 +1,4 @@
-"""RunFolder: the options, checkpoint, best weights and result of a run; consistent whenever the run is killed."""
+"""RunFolder: the options, checkpoint, best weights and result of a run. It stays consistent if the run is killed."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ WORK, RUN_FILE, CHECKPOINT_FILE = "work", "run.json", "checkpoint.pt"
 
 @dataclass
 class Progress:
-    """How far a run is: `step` steps into `epoch`, both counted from 0.
+    """The progress of a run: `step` steps into `epoch`, both counted from 0.
 
-    losses: of the steps of this epoch.
+    losses: one for each step of this epoch.
     history: epoch, loss, score and figures of each measurement.
     """
 
@@ -40,15 +40,15 @@ class Progress:
     step: int = 0
     losses: list[float] = field(default_factory=list)
     history: list[dict[str, Any]] = field(default_factory=list)
-    best_epoch: int = -1  # 0 is the start
+    best_epoch: int = -1  # 0 stands for the start weights
 
 
 class RunFolder:
-    """The folder of `--out`, and in it `work/` until the run is finished.
+    """The folder `--out`, which contains `work/` until the run is finished.
 
     Args:
-        identity: everything that decides the result, see `TrainOptions.identity`.
-        restart: remove a run that is there.
+        identity: everything that determines the result, see `TrainOptions.identity`.
+        restart: discard an existing run.
 
     Raises:
         InputError: the folder holds other files, or a run with other options.
@@ -59,7 +59,7 @@ class RunFolder:
         known: dict[str, Any] = _read_json(self.work / RUN_FILE) or _read_json(out / CARD_FILE).get("run") or {}
         if not known and _holds_other_files(out):
             raise InputError(f"{out} exists and no training run made it: name another folder with --out")
-        if restart and known:  # a finished model stays until the new one takes its place
+        if restart and known:  # a finished model stays until the new one replaces it
             shutil.rmtree(self.work, ignore_errors=True)
             self.work.mkdir()
             write_json(self.work / RUN_FILE, identity)
@@ -84,7 +84,7 @@ class RunFolder:
         return card
 
     def save(self, trainer: Trainer, progress: Progress) -> None:
-        """Write the checkpoint, then remove weights that it does not name."""
+        """Write the checkpoint, then remove the weights of epochs that it no longer needs."""
         cuda = torch.cuda.get_rng_state_all() if trainer.device.startswith("cuda") else []
         checkpoint = {
             "network": trainer.network.state_dict(), "optimiser": trainer.optimiser.state_dict(),
@@ -98,7 +98,7 @@ class RunFolder:
                 file.unlink()
 
     def load(self, trainer: Trainer) -> Progress:
-        """Restore the last checkpoint; without one the run begins.
+        """Restore the last checkpoint; without one, return the progress of a new run.
 
         Raises:
             ModelError: the checkpoint is damaged.
@@ -127,9 +127,9 @@ class RunFolder:
         write_atomically(self._weights_of(epoch), lambda part: save_file(tensors, part))
 
     def finish(self, spec: ModelSpec, trained: int, held_out: int, progress: Progress) -> dict[str, Any]:
-        """Put the best epoch's weights in place with a card about them, which marks the run as finished; return it.
+        """Install the best epoch's weights and a card about them, and mark the run as finished; return the card.
 
-        `after` in the card are the figures of the best epoch that was trained, also where `best_epoch` is 0.
+        `after` in the card holds the figures of the best trained epoch, even if `best_epoch` is 0.
         """
         kept, history = self._weights_of(progress.best_epoch), progress.history
         trained_best = max(history[1:], key=lambda entry: float(entry["score"]))
@@ -151,7 +151,7 @@ class RunFolder:
         return self.read_card()
 
     def _put(self, weights: Path, card: dict[str, Any]) -> None:
-        """Put weights and card in place. A model that is there stays usable, as the old or the new one, at any time."""
+        """Install weights and card. An existing model stays usable at every moment, as the old or the new one."""
         if (self.out / CARD_FILE).is_file():
             write_atomically(self.out / NEXT_FILE, lambda part: shutil.copyfile(weights, part))
             write_json(self.out / CARD_FILE, {**card, "weights": NEXT_FILE})
@@ -195,7 +195,7 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def _holds_other_files(out: Path) -> bool:
-    """True if the folder holds more than a run that was killed in its first moment leaves."""
+    """Return whether the folder holds more than what a run leaves if it is killed right after its start."""
     if not out.is_dir():
         return out.exists()
     work = out / WORK

@@ -1,4 +1,4 @@
-"""A training run from start to end: `train`, which continues a killed run."""
+"""`train`: a training run from start to end, which continues a killed run."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from .options import TrainOptions
 from .run_folder import RunFolder
 from .trainer import Trainer, rate_at
 
-# A short epoch ends without a checkpoint of its own: writing one of a large model takes seconds.
+# An epoch that ends sooner after a checkpoint writes none of its own: that of a large model takes seconds to write.
 _SAVE_SECONDS = 20.0
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -54,8 +54,8 @@ def train(
 
     Args:
         restart: start over if the folder holds another run.
-        rejects: the CSV that lists images that cannot be used, '' for rejected.csv.
-        on_progress: called with the images done, their total, what is being done, and figures by name.
+        rejects: CSV file for the list of images that cannot be used; '' for rejected.csv.
+        on_progress: called with the number of images done, their total, the name of the activity, and figures by name.
         say: called with a line after each measurement.
 
     Raises:
@@ -93,7 +93,7 @@ def train(
 
 
 def _refuse_in_place(options: TrainOptions, spec: ModelSpec) -> None:
-    """Refuse to write the result over what the run starts from: a killed run could neither go on nor be repeated."""
+    """Refuse to overwrite what the run starts from: a killed run could be neither continued nor repeated."""
     out = Path(options.out).expanduser().resolve()
     starts = {"model": spec.weights.path, "weights": options.weights, "config": options.config}
     for name, file in starts.items():
@@ -122,7 +122,7 @@ class _Run:
         self.progress = folder.load(trainer)
 
     def finish_epochs(self) -> None:
-        """Train the epochs that are left; fewer if the patience ends."""
+        """Train the remaining epochs, or fewer if the patience runs out."""
         progress = self.progress
         if not progress.history:
             self._measure(float("nan"))
@@ -148,9 +148,9 @@ class _Run:
         progress.epoch, progress.step = progress.epoch + 1, 0
 
     def _measure(self, loss: float) -> None:
-        """Measure the weights that would be written now, and keep them if they are the best; first those of the start.
+        """Measure the weights that would be written now, and save them if they are the best so far.
 
-        On a tie the earlier ones stay.
+        The first weights measured are those of the start. On a tie the earlier weights stay.
         """
         progress, network = self.progress, self._trainer.network
         mixed = self._start
@@ -166,7 +166,7 @@ class _Run:
             self._folder.save_weights(mixed, progress.epoch)
             progress.best_epoch = progress.epoch
         progress.losses = []
-        if time.monotonic() - self._folder.saved_at > _SAVE_SECONDS:  # without, it is computed again with equal result
+        if time.monotonic() - self._folder.saved_at > _SAVE_SECONDS:  # else a killed run repeats it with equal result
             self._folder.save(self._trainer, progress)
         where = f"epoch {progress.epoch}/{self._options.epochs}, loss {loss:.3f}" if progress.epoch else "before"
         best = ", the best so far" if is_best and progress.epoch else ""

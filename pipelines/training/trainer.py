@@ -1,4 +1,4 @@
-"""Trainer: which parts of a CLIP are trained when, and one optimiser step."""
+"""Trainer: selects the parts of a CLIP to train in each epoch, and runs the optimiser steps."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from .model import (
 )
 from .options import TrainOptions
 
-# Those of CLIP's ViTs (Radford et al. 2021, appendix F).
+# AdamW's betas for CLIP's ViTs (Radford et al. 2021, appendix F).
 _BETAS = (0.9, 0.98)
 # Neither Radford et al. 2021 nor open_clip's defaults clip gradients, but one odd batch of a small set must not undo
 # what was learned.
@@ -49,11 +49,11 @@ class Trainer:
             parameter.requires_grad_(tower_of(name) != options.freeze)
         self.optimiser = make_optimiser(network, options.lr, options.weight_decay)
         self._trained = [name for name, parameter in network.named_parameters() if parameter.requires_grad]
-        # float16 has too few exponents for small gradients.
+        # The exponent range of float16 is too narrow for small gradients.
         self.scaler = torch.amp.GradScaler(self._kind, enabled=dtype == torch.float16)
 
     def begin_epoch(self, epoch: int) -> None:
-        """Unfreeze the parts that this epoch trains, and set every part to its mode."""
+        """Unfreeze the parameters that this epoch trains, and set the mode of the network."""
         heads_only = epoch < self._options.unfreeze_after
         parameters = dict(self.network.named_parameters())
         unfrozen = set(head_names(self.network)) if heads_only else set(self._trained)
@@ -123,8 +123,8 @@ class Trainer:
 def make_optimiser(module: nn.Module, learning_rate: float, weight_decay: float) -> torch.optim.Optimizer:
     """Return AdamW over the unfrozen parameters, with weight decay for the matrices only.
 
-    Gains, biases and the temperature keep their size, and so do embeddings: most tokens occur in few texts, and would
-    fade between them.
+    Gains, biases, the temperature and the embeddings are not decayed. Most tokens occur in few texts; with decay, their
+    embeddings would fade between them.
     """
     named = [(name, parameter) for name, parameter in module.named_parameters() if parameter.requires_grad]
     decayed = {name for name, parameter in named if parameter.dim() >= 2 and "embedding" not in name}
