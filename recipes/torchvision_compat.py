@@ -1,4 +1,4 @@
-"""Imports torchvision beside a CPU-only torch. The product itself needs only torchvision's transforms."""
+"""Imports torchvision alongside a CPU-only torch. The product itself needs only torchvision's transforms."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _declared_schemas: list[Any] = []
 
 
 def import_torchvision() -> Any:
-    """Import torchvision, also if its compiled operators do not match the installed torch.
+    """Import torchvision, even if its compiled operators do not match the installed torch.
 
     Its image transforms are pure Python; only the schemas of `nms` and `qnms` must exist for the import to succeed.
     """

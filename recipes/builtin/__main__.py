@@ -1,10 +1,10 @@
 """Train the `builtin` model: python -m recipes.builtin --photos DIR --work DIR --out FILE.
 
-Every stage leaves its result in the work folder; a later run continues from it. On two cores that are shared with
-other work, two processes of one thread train faster than one process of two: while the image stage runs, start a
-second process with `--beside` as soon as `map.pt` is in the work folder; it trains the text tower. `--start FILE` takes
-both towers from a weights file instead of training them, and continues with the stage joint. A first run at a lower
-`--resolution` is faster: `--start` interpolates the positions that depend on it.
+Each stage writes its result to the work folder, and a later run continues from it. On two cores that are shared with
+other work, two single-threaded processes train faster than one process with two threads. To make use of this, start a
+second process with `--beside` during the image stage, as soon as `map.pt` is in the work folder; it trains the text
+tower. `--start FILE` takes both towers from a weights file instead of training them, and continues with the stage
+joint. A first run at a lower `--resolution` is faster; `--start` then interpolates the position embeddings.
 """
 
 from __future__ import annotations
@@ -61,11 +61,11 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--joint-minutes", type=float, default=10, help="0 leaves this stage out")
     add("--distil-minutes", type=float, default=80, help="0 leaves this stage out")
     add("--distil-rate", type=float, default=1e-3, help="its learning rate; lower it if only the resolution is new")
-    add("--distil-share", type=float, default=1.0, help="of the weights after it, mixed with those before (WiSE-FT)")
-    add("--closer-looks", type=int, default=4, help="how often the image teacher sees a part of each image")
+    add("--distil-share", type=float, default=1.0, help="share of distilled weights mixed with those before (WiSE-FT)")
+    add("--closer-looks", type=int, default=4, help="parts of each image that the image teacher sees")
     add("--phrases", type=int, default=160_000, help="phrases of words for the text tower")
-    add("--vocabulary", type=int, default=0, help="use the first so many tokens only, for trials; 0 is all")
-    add("--max-steps", type=int, default=0, help="end every stage after so many steps, for trials")
+    add("--vocabulary", type=int, default=0, help="use only the first N tokens, for trials; 0 uses all")
+    add("--max-steps", type=int, default=0, help="end every stage after N steps, for trials")
     add("--batch", type=int, default=256)
     add("--resolution", type=int, default=BUILTIN.architecture.image_resolution, help="of the image tower, in pixels")
     add("--seed", type=int, default=20261120)
@@ -85,7 +85,7 @@ def build(options: argparse.Namespace) -> Any:
 
 
 def settings(options: argparse.Namespace, minutes: float, rate: float, batch: int) -> loop.StageSettings:
-    """Return the settings of a stage, with the options that hold for all stages."""
+    """Return the settings of a stage, with the options that apply to all stages."""
     return loop.StageSettings(minutes=minutes, learning_rate=rate, batch=batch, max_steps=options.max_steps)
 
 
@@ -152,7 +152,7 @@ def write(run: Run) -> None:
 
 
 def measure(run: Run) -> None:
-    """Print the figures of the result of the last stage, and of the weights file."""
+    """Print the figures of the last stage's result and of the weights file."""
     options = run.options
     held_out = evaluate.HeldOut(options.evaluation, run.clip.visual.input_resolution)
     if run.student is not None:

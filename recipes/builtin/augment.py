@@ -1,4 +1,4 @@
-"""Tensors of training images: preprocessing as the product does it, random squares of an image, sharpening."""
+"""Training images as tensors: the product's preprocessing, random squares of an image, sharpening."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pipelines.training.data_loader import crop_and_flip, jitter
 
 
 def normalise(pixels: torch.Tensor) -> torch.Tensor:
-    """RGB in 0..1 → CLIP's mean and deviation."""
+    """Normalise RGB in 0..1 by CLIP's mean and deviation."""
     mean = torch.tensor(CLIP_MEAN).view(3, 1, 1)
     std = torch.tensor(CLIP_STD).view(3, 1, 1)
     return (pixels - mean) / std
@@ -30,7 +30,7 @@ def preprocess(image: np.ndarray, size: int) -> torch.Tensor:
 
 
 def random_squares(count: int, side: int, smallest: float) -> torch.Tensor:
-    """Return top, left and side of random squares in pixels, float32[count, 3], each at least `smallest` of `side`."""
+    """Return top, left and side of random squares in pixels, float32[count, 3], of at least `smallest` · `side`."""
     sides = side * torch.empty(count).uniform_(smallest, 1)
     corners = torch.rand(count, 2) * (side - sides).unsqueeze(1)
     return torch.cat([corners, sides.unsqueeze(1)], 1)
@@ -56,7 +56,7 @@ def crop(pixels: torch.Tensor, squares: torch.Tensor, size: int) -> torch.Tensor
 def sharpen(batch: torch.Tensor, most: float) -> torch.Tensor:
     """Sharpen enlarged images, float32[n, 3, size, size], by a random unsharp mask of strength up to `most`.
 
-    Training images are enlarged, which blurs them; the images of users are reduced and sharp. A network that saw only
+    Training images are enlarged, which blurs them; users' images are reduced and sharp. A network trained only on
     blurred images finds less among sharp ones.
     """
     blurred = F.avg_pool2d(batch, 3, 1, 1, count_include_pad=False)

@@ -1,4 +1,4 @@
-"""The training images: decoded once into a flat array, with their labels and captions as numbers."""
+"""The training images, decoded once into a flat array, and their labels and captions as numbers."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-# The size of the training images; the few smaller ones are enlarged to it.
+# Side of the training images in pixels; the few of other sizes are resized to it.
 STORED_SIZE = 72
 
-# How often an image of a set is drawn, against 1 for a set not named here. Described photographs of everyday
-# scenes teach most about free text; narrow sets (one kind of thing, or product cut-outs) teach little.
+# Weights with which images are drawn, by set; 1 for a set that is not listed. Photographs of everyday scenes with
+# captions teach most about free text; narrow sets (one kind of thing, or product cut-outs) teach little.
 DRAW_WEIGHTS = {
     "flickr8k_full": 2.5,
     "coco_mini": 2.5,
@@ -61,7 +61,7 @@ class Photos:
 
 
 def decode_image(data: bytes) -> np.ndarray:
-    """Decode to RGB, `STORED_SIZE` pixels square; the few smaller images are enlarged."""
+    """Decode to RGB, `STORED_SIZE` pixels square; the few images of other sizes are resized."""
     from PIL import Image
 
     with Image.open(io.BytesIO(data)) as image:
@@ -72,7 +72,7 @@ def decode_image(data: bytes) -> np.ndarray:
 
 
 def clean_text(text: str) -> str:
-    """One line, no underscores."""
+    """Return a text on one line, with spaces instead of underscores."""
     return " ".join(text.replace("_", " ").split())
 
 
@@ -83,7 +83,7 @@ def labels_of(table: Path) -> set[str]:
 
 
 def texts_of_row(row: dict[str, Any]) -> tuple[str, list[str]]:
-    """Return label and captions of a row; if there are captions, the label becomes another one."""
+    """Return the label and captions of a row; if there are captions, the label becomes one of them."""
     label = clean_text(row["label"] or "")
     captions = [clean_text(text) for text in row["captions"] or [] if text.strip()]
     if captions and label and "," not in label:
@@ -92,7 +92,7 @@ def texts_of_row(row: dict[str, Any]) -> tuple[str, list[str]]:
 
 
 def prepare(photos_dir: Path, work_dir: Path) -> None:
-    """Decode every image of the parquet files in `photos_dir` into `work_dir`, unless that is done."""
+    """Decode every image of the parquet files in `photos_dir` into `work_dir`, unless this is already done."""
     import pyarrow.parquet as pq
 
     if (work_dir / "photos.json").exists():

@@ -1,9 +1,9 @@
-"""Stage 4: the image tower learns from a classifier that saw a million photographs, besides the images' own texts.
+"""Stage 4: train the image tower on a classifier that saw a million photographs, and on the images' own texts.
 
-The text tower is frozen; its embeddings of all texts are computed once. A small network, the projection head, first
-learns to map the classifier's features into the space of the texts. The image tower then learns three things about
-each image: the classifier's features, the embedding that the projection head gives it, and its own caption. Rare things
-are drawn more often, because the tower should see well whatever people have images of.
+The text tower is frozen; its embeddings of all texts are computed once. A small network, the projection head, has
+learned to map the classifier's features into the space of the texts. The image tower then learns three things about
+each image: the classifier's features, the embedding that the projection head gives it, and its own caption. Images of
+rare things are drawn more often, because users may have images of anything.
 """
 
 from __future__ import annotations
@@ -25,29 +25,29 @@ from . import augment, files, image_tower, loop, projection_head
 from .data import Photos
 from .sampler import Sampler
 
-# The image's own caption weighs little: the projected embedding holds it already, and more. A label says less than that
-# embedding, and is left out.
+# The image's own caption has a small weight: the projected embedding contains it already, and more. A label says less
+# than that embedding, so labels are left out.
 _OWN_WEIGHT = 0.5
 _SIMILARITY_WEIGHT = 2.0
 _NEAR_WEIGHT = 3.0
 _FEATURE_WEIGHT = 3.0
-# Captions whose similarities are compared, besides all labels and class names.
+# Number of captions whose similarities are compared, in addition to all labels and class names.
 _CAPTIONS = 2048
-# The image tower sees the square that the teacher saw, less up to this share of its side: little, for another square is
-# another image, and its colours a little changed.
+# The image tower sees at least this share of the side of the square that the teacher saw. The share is large, because
+# another square is another image. The colours change a little, too.
 _SMALLEST_CROP = 0.88
 _COLOUR_CHANGES = 0.4
-# The most by which edges are sharpened. What is left of an image without its mean over 3 × 3 pixels has 0.22 of its
-# standard deviation in photographs reduced to 96 pixels, 0.14 in these enlarged ones (in squares of them down to 0.10),
-# and 0.22 again if they are sharpened by 1 (2.2).
+# Maximum strength of the sharpening. The difference of an image to its mean over 3 × 3 pixels has 0.22 of the image's
+# standard deviation in photographs reduced to 96 pixels, 0.14 in these enlarged images, and down to 0.10 in squares of
+# them. Sharpening by 1 (squares: by 2.2) restores 0.22.
 _SHARPNESS = 2.5
-# What is shown without colours is the same.
+# Share of images that lose their colours: what they show stays the same.
 _GREY_SHARE = 0.1
 
 
 @dataclass(frozen=True)
 class StageData:
-    """What the loss of a step is computed from."""
+    """The inputs of a step's loss."""
 
     sampler: Sampler
     targets: projection_head.TeacherTargets
@@ -66,7 +66,7 @@ class Student(nn.Module):
         self.guess = nn.Linear(visual.attnpool.k_proj.in_features, teacher_dim)
 
     def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return unit-length embeddings of normalised images, and the predicted teacher's features."""
+        """Return unit-length embeddings of normalised images, and predictions of the teacher's features."""
         visual, states = self.visual, pixels
         with loop.half_precision():
             for convolution, norm in ((1, 1), (2, 2), (3, 3)):
@@ -75,7 +75,7 @@ class Student(nn.Module):
             states = visual.avgpool(states)
             for layer in (visual.layer1, visual.layer2, visual.layer3, visual.layer4):
                 states = layer(states)
-            # One query over a few positions: the kernel for long sequences takes a tenth of the step for its gradient.
+            # One query over a few positions: the gradient of the kernel for long sequences takes a tenth of the step.
             with sdpa_kernel(SDPBackend.MATH):
                 embedded = visual.attnpool(states)
             guess = self.guess(states.mean((2, 3)))
@@ -89,7 +89,7 @@ class Student(nn.Module):
 def similarity_loss(
     images: torch.Tensor, projected: torch.Tensor, texts: torch.Tensor, scale: torch.Tensor
 ) -> torch.Tensor:
-    """KL divergence between the similarities to all texts of the images and of their projected embeddings."""
+    """Return the KL divergence between the text similarities of the images and of their projected embeddings."""
     expected = (scale * projected @ texts.T).softmax(1)
     return F.kl_div((scale * images @ texts.T).log_softmax(1), expected, reduction="batchmean")
 
@@ -103,7 +103,7 @@ def views(pixels: torch.Tensor, squares: torch.Tensor, size: int) -> torch.Tenso
 
 
 def step_loss(student: Student, stage_data: StageData) -> torch.Tensor:
-    """The losses of the images' captions, of their similarities to all texts, and of the teacher's features."""
+    """Return a step's loss: for captions, similarities to texts, projected embeddings and the teacher's features."""
     batch, targets = stage_data.sampler.draw(), stage_data.targets
     looks = torch.randint(len(targets.features), (len(batch.rows),))
     features, squares = targets.features[looks, batch.rows].float(), targets.squares[looks, batch.rows]

@@ -1,4 +1,4 @@
-"""Evaluation on images that no stage trains on or selects by: two photo sets and scikit-image's samples."""
+"""Evaluation on images that no stage uses to train or to select: two photo sets and scikit-image's samples."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ImageEncoder = Callable[[torch.Tensor], torch.Tensor]
 TextEncoder = Callable[[Sequence[str]], torch.Tensor]
 
 LABEL_TEMPLATE = "a photo of a {}"
-# Queries and the sample images that answer them.
+# Queries and the sample images that are relevant to them.
 SAMPLE_QUERIES = {
     "an astronaut": ("astronaut.png",),
     "a cat": ("chelsea.png",),

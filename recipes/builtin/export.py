@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from pipelines.files import write_atomically
 
 MAX_FILE_BYTES = 25_000_000
-# Below this many numbers, int8 saves nothing that matters.
+# Tensors up to this number of elements stay fp16: int8 would save next to nothing.
 _SMALL = 4096
 
 

@@ -10,5 +10,5 @@ from pipelines.files import write_atomically
 
 
 def save(value: object, path: Path) -> None:
-    """Write tensors by `torch.save`."""
+    """Write tensors with `torch.save`."""
     write_atomically(path, lambda part: torch.save(value, part))

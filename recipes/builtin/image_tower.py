@@ -21,13 +21,13 @@ from .sampler import Batch, Sampler
 from .texts import TEMPLATES, label_bank
 
 VALIDATION_SHARE = 0.02
-# Part of a label's target that goes to the labels most similar to it for the teacher: `cat` beside `Egyptian cat`.
+# Share of a label's target that goes to the labels that the teacher finds most similar: `cat` for `Egyptian cat`.
 _NEIGHBOUR_SHARE = 0.1
 _NEIGHBOUR_TEMPERATURE = 0.05
-# The map is trained for this share of the stage and then frozen, so that a second process can train the text tower
-# meanwhile, with fixed targets.
+# The map is trained for this share of the stage and then frozen, so that a second process can train the text tower at
+# the same time, with fixed targets.
 _MAP_SHARE = 0.4
-# Captions drawn as additional wrong answers: their embeddings exist already, so they cost next to nothing.
+# Number of captions drawn as additional negatives. Their embeddings exist already, so they cost next to nothing.
 _EXTRA_CAPTIONS = 1024
 
 
@@ -39,7 +39,7 @@ class TextBank:
     captions: torch.Tensor
 
     def neighbours(self) -> torch.Tensor:
-        """Return for each label the similarity of the others, as shares that add up to one."""
+        """Return each label's similarities to the others, as shares that add up to one."""
         mean = F.normalize(self.labels.float().mean(0), dim=-1)
         alike = mean @ mean.T / _NEIGHBOUR_TEMPERATURE
         return alike.fill_diagonal_(-math.inf).softmax(-1)
@@ -100,9 +100,9 @@ def label_loss(logits: torch.Tensor, labels: torch.Tensor, neighbours: torch.Ten
 
 
 def caption_loss(images: torch.Tensor, texts: torch.Tensor, numbers: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
-    """Symmetric contrastive loss; equal texts are all relevant.
+    """Return the symmetric contrastive loss; equal texts are all relevant.
 
-    Texts beyond the first `len(images)` have no image and are wrong answers only.
+    Texts beyond the first `len(images)` have no image and serve only as negatives.
     """
     return contrastive_loss(images, texts, numbers[: len(images), None] == numbers[None, :], scale)
 
@@ -115,9 +115,9 @@ def own_captions_loss(
     scale: torch.Tensor,
     place: Callable[[torch.Tensor], torch.Tensor] = torch.Tensor.float,
 ) -> torch.Tensor:
-    """The loss of the captioned images against their own captions and `others`, weighted by their share.
+    """Return the loss of the captioned images against their own captions and `others`, weighted by their share.
 
-    `place` as for `text_loss`.
+    `place` is that of `text_loss`.
     """
     captioned = batch.captioned()
     if not captioned:
@@ -135,7 +135,7 @@ def text_loss(
     scale: torch.Tensor,
     place: Callable[[torch.Tensor], torch.Tensor] = torch.Tensor.float,
 ) -> torch.Tensor:
-    """The loss of images against their own texts; labelled and captioned images are weighted by their share.
+    """Return the loss of images against their own texts; labelled and captioned images are weighted by their share.
 
     `place` maps the bank's embeddings into the space of the images, at unit length.
     """

@@ -1,7 +1,7 @@
 """Stage 3: train the text tower and the projection head together, on the features of the image teacher.
 
-The image teacher is frozen, so a step costs little more than its texts: image-text tuning with a locked image side
-(Zhai et al. 2022, "LiT: Zero-Shot Transfer with Locked-image text Tuning").
+The image teacher is frozen, so a step costs little more than encoding its texts. This is image-text tuning with a
+locked image side (Zhai et al. 2022, "LiT: Zero-Shot Transfer with Locked-image text Tuning").
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from . import files, image_tower, loop, projection_head, text_tower, texts
 from .data import Photos
 from .sampler import Sampler
 
-# Labels and class names drawn as wrong answers beside those of the batch, and captions without their image.
+# Number of labels drawn as negatives, of class names to predict, and of captions drawn as negatives, for each step.
 _EXTRA_LABELS = 96
 _CLASS_NAMES = 256
 _EXTRA_CAPTIONS = 64
-# Texts whose embeddings must not move meanwhile, so that words no image shows are not lost.
+# Number of texts per step whose embeddings must not move, so that words that no image shows are not forgotten.
 _ANCHOR_TEXTS = 128
 _ANCHOR_WEIGHT = 2.0
 
@@ -42,7 +42,7 @@ class Pair(nn.Module):
 
 @dataclass(frozen=True)
 class StageData:
-    """What the loss of a step is computed from; tokens of labels and class names are (templates, texts, length)."""
+    """The inputs of a step's loss; tokens of labels and class names are (templates, texts, length)."""
 
     sampler: Sampler
     targets: projection_head.TeacherTargets
@@ -57,7 +57,7 @@ class StageData:
 def build_data(
     clip: Any, photos: Photos, targets: projection_head.TeacherTargets, sampler: Sampler, phrases: int
 ) -> StageData:
-    """Tokenize all texts, and embed words and phrases with the text tower as it is before the stage."""
+    """Tokenize all texts, and embed the anchor texts with the text tower as it is before the stage."""
     tokenizer, shape = text_tower.make_tokenizer(), (len(texts.TEMPLATES), -1)
 
     def tokenize(sentences: list[str]) -> torch.Tensor:
@@ -82,7 +82,7 @@ def build_data(
 
 
 def step_loss(pair: Pair, stage_data: StageData) -> torch.Tensor:
-    """The losses of captions, labels and the teacher's class names against projected embeddings, and of anchors."""
+    """Return a step's loss: captions, labels and class names against projected embeddings, and the anchors."""
     batch, targets = stage_data.sampler.draw(), stage_data.targets
     captioned, total = batch.captioned(), len(batch.rows)
     template = int(torch.randint(len(stage_data.labels), ()))
@@ -116,7 +116,7 @@ def step_loss(pair: Pair, stage_data: StageData) -> torch.Tensor:
 
 @torch.inference_mode()
 def validate(pair: Pair, photos: Photos, rows: np.ndarray, stage_data: StageData) -> str:
-    """Return scores as the validation of the image tower does, with teacher and projection head instead of it."""
+    """Return the scores of `image_tower.score` for the teacher and projection head in place of the image tower."""
     labels, captions = torch.from_numpy(photos.labels[rows]), torch.from_numpy(photos.captions[rows, 0])
     images = pair.head(stage_data.targets.features[0, rows])
     tokens = [stage_data.labels[0], stage_data.captions[captions[captions >= 0]], stage_data.anchors[:1000]]
@@ -139,7 +139,7 @@ def train(
     """
     path = work_dir / "joint.pt"
     if not path.exists():
-        # Before the stage loads its checkpoint: the anchors are embedded by the text tower as it began.
+        # Called before the stage loads its checkpoint: the text tower must embed the anchors as it was at the start.
         stage_data = prepare()
         stage = loop.Stage("joint", pair, settings, work_dir)
         state = stage.learn(

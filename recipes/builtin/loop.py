@@ -60,8 +60,8 @@ class Average:
 class Stage:
     """Minimises a loss until its minutes are used up; resumes from its checkpoint if there is one.
 
-    The learning rate follows a cosine over the *minutes*, not over a number of steps: on a machine shared with other
-    work, the schedule still ends at zero.
+    The learning rate follows a cosine over the *minutes*, not over a number of steps, so that the schedule still ends
+    at zero on a machine shared with other work.
     """
 
     def __init__(self, name: str, module: Any, settings: StageSettings, work_dir: Path) -> None:
@@ -104,7 +104,7 @@ class Stage:
         return self.settings.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * self.share()))
 
     def finished(self) -> bool:
-        """True if the minutes, or the steps of a limited run, are used up."""
+        """Return whether the minutes, or the steps of a limited run, are used up."""
         return self.share() >= 1
 
     def step(self, loss: torch.Tensor) -> None:
@@ -138,7 +138,7 @@ class Stage:
     def learn(
         self, sampler: Sampler, loss_of_step: Callable[[], torch.Tensor], check: Callable[[Any], str]
     ) -> dict[str, torch.Tensor]:
-        """Run a stage that starts from trained weights: measure those first; return the averaged weights by name."""
+        """Measure the trained weights from which a stage starts, then run it; return the averaged weights by name."""
         sampler.go_on(self.steps)
         self.report(math.nan, check)
         state: dict[str, torch.Tensor] = self.run(loss_of_step, check).state_dict()

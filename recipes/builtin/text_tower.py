@@ -18,9 +18,9 @@ from . import files, loop, teacher, texts
 from .data import Photos
 
 VALIDATION_TEXTS = 1000
-# The standard deviation CLIP initialises token embeddings with.
+# The standard deviation with which CLIP initialises token embeddings.
 _TOKEN_STD = 0.02
-# Batches whose texts are sorted by length together: short texts then share a batch.
+# Number of batches whose texts are sorted by length together, so that short texts share a batch.
 _POOL = 8
 
 
@@ -114,7 +114,7 @@ def build_corpus(photos: Photos, amount: int, vocabulary: int, context: int, wor
 def start_from_meanings(clip: Any, token_embeddings: torch.Tensor) -> None:
     """Initialise each token with the teacher's embedding of its letters, reduced to the tower's width.
 
-    The tower then starts as a bag of words, and words that no training text holds still get sensible embeddings.
+    The tower then starts as a bag of words, and words that no training text contains still get sensible embeddings.
     """
     embeddings = token_embeddings.float()
     centred = embeddings - embeddings.mean(0)
@@ -125,7 +125,7 @@ def start_from_meanings(clip: Any, token_embeddings: torch.Tensor) -> None:
 
 
 def batches(corpus: Corpus, batch: int, seed: int) -> Iterator[torch.Tensor]:
-    """Yield the row numbers of endless batches, each of texts of similar length."""
+    """Yield the row numbers of batches without end, each batch with texts of similar length."""
     random = np.random.default_rng(seed)
     chances = corpus.weights[: len(corpus)].numpy()
     chances = chances / chances.sum()

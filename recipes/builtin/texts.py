@@ -1,4 +1,4 @@
-"""The texts the towers learn from: labels, captions, pieces of captions, words and pairs of words."""
+"""The texts that the towers learn from: labels, captions, pieces of captions, words and pairs of words."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-# Templates around the name of a thing; evaluations use the first.
+# Templates for the name of a thing; evaluations use the first.
 TEMPLATES = (
     "a photo of a {}",
     "{}",
@@ -15,7 +15,7 @@ TEMPLATES = (
     "a close-up photo of a {}",
     "a photo of the {}",
 )
-# Templates around one word or two.
+# Templates for phrases of one or two words.
 PHRASES = (
     "{}", "a {}", "a photo of a {}", "the {}", "{} {}", "a {} {}", "a photo of a {} {}", "a {} and a {}",
     "a {} on a {}", "a {} in the {}", "a man with a {}", "a woman with a {}", "a red {}", "a blue {}",

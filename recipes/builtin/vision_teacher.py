@@ -19,10 +19,10 @@ from recipes.torchvision_compat import import_torchvision
 from . import augment, files
 from .data import Photos
 
-# The training images have 72 pixels; enlarged to this they are recognised as often as at the teacher's own 260.
+# The training images, 72 pixels wide, are enlarged to this side. The teacher recognises as many as at its own 260.
 _SIDE = 160
 _BATCH = 64
-# A square has at least this share of an image's side.
+# The side of a square is at least this share of an image's side.
 _SMALLEST_SQUARE = 0.55
 FEATURES, CLASSES = 1280, 1000
 
