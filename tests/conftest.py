@@ -25,21 +25,21 @@ from tests.support.prepared import PreparedProgram
 from tests.support.program import ROOT, CommandResult, program_env
 from tests.support.tcp_proxy import TcpProxy
 
-# Several workers share the cores, and threads of one small model step would wait for each other at every operation.
-# Set here, because PyTorch reads it when it is first imported; programs that the tests start inherit it.
+# pytest-xdist workers share the cores, so threads of a small model would wait for each other at every operation.
+# PyTorch reads this variable at its first import, and programs that the tests start inherit it.
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-pytest_plugins = ["tests.support.browser", "tests.support.remote"]  # one running page a session; remote images
+pytest_plugins = ["tests.support.browser", "tests.support.remote"]  # fixtures of the page, its browser and remote files
 
 SHARED = ROOT.parent / "shared" / "data"
 
-# Fixtures that start the program in a process of its own.
+# Fixtures that start the program in a separate process.
 PROGRAM_FIXTURES = {"command", "prepared_program", "programs", "site", "wheel", "installed"}
 
 
 def starts_process(function: object, seen: frozenset[str] = frozenset()) -> bool:
-    """Tell whether a function, or one of tests and benchmarks that it calls, uses `subprocess`."""
+    """Tell whether a function, or a function of tests or benchmarks that it calls, uses `subprocess`."""
     if not isinstance(function, FunctionType) or not function.__module__.startswith(("tests", "benchmarks")):
         return False
     names = names_of(function.__code__)
@@ -48,7 +48,7 @@ def starts_process(function: object, seen: frozenset[str] = frozenset()) -> bool
 
 
 def names_of(code: CodeType) -> set[str]:
-    """Return the global names that a function uses, those of the functions inside it too."""
+    """Return the global names that a function uses, including those of the functions inside it."""
     inner = (names_of(constant) for constant in code.co_consts if isinstance(constant, CodeType))
     return set(code.co_names).union(*inner)
 
@@ -70,7 +70,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="module")
 def one_thread() -> Iterator[None]:
-    """Use one thread in PyTorch: beside other work, small steps run far faster without threads."""
+    """Limit PyTorch to one thread: beside other work, small steps run far faster without threads."""
     import torch
 
     threads = torch.get_num_threads()
@@ -81,7 +81,7 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def torchvision() -> None:
-    """Import what transformers, open_clip and others, with which tests compare, all import: four seconds of a core."""
+    """Import torchvision, which transformers, open_clip and other reference packages need: four seconds of CPU time."""
     from recipes.torchvision_compat import import_torchvision
 
     import_torchvision()
@@ -95,7 +95,7 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def shared_csv() -> Path:
-    """Return the CSV of the tutorial's 1,000 photographs; skip if the developers' data folder is not there."""
+    """Return the CSV of the tutorial's 1,000 photographs; skip if the developers' data folder is missing."""
     path = SHARED / "reverse_image_search" / "reverse_image_search.csv"
     if not path.exists():
         pytest.skip("the evaluation photographs are not here (a developers' data folder, no part of the product)")
@@ -104,7 +104,7 @@ def shared_csv() -> Path:
 
 @pytest.fixture(scope="session")
 def milvus_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Return the address of a real Milvus server: a 2.3.5 started for this session, or the one in MILVUS_URI."""
+    """Return the address of a real Milvus server: Milvus 2.3.5, started for this session, or the one in MILVUS_URI."""
     if os.environ.get("MILVUS_URI"):
         yield os.environ["MILVUS_URI"]
         return
@@ -120,7 +120,7 @@ def milvus_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture
 def held_up(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
-    """Columns of a server are sent once this is set, of which three rows of nine come before."""
+    """Return an event that reading a server's columns waits for, after it has reported three rows of nine."""
     go = threading.Event()
 
     def read(collection: Collection, fields: tuple[Field, ...], on_progress: Callable[[int, int], None]) -> object:
@@ -152,7 +152,7 @@ def settings(uri: str) -> Iterator[Settings]:
 
 @pytest.fixture(scope="module", params=["lite", "server"])
 def module_settings(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
-    """Return the same for a collection that the tests of a module share, because none changes it."""
+    """Return such settings for a collection that the tests of a module share, because none changes it."""
     on_lite = request.param == "lite"
     uri = str(tmp_path_factory.mktemp("shared") / "s.db") if on_lite else request.getfixturevalue("milvus_server")
     settings = Settings(uri=uri, collection=f"t_{uuid.uuid4().hex[:12]}", model="builtin")
@@ -163,7 +163,7 @@ def module_settings(request: pytest.FixtureRequest, tmp_path_factory: pytest.Tem
 
 
 def drop(settings: Settings) -> None:
-    """Remove a collection from the server, which works for each that is loaded, asked or not."""
+    """Drop the collection on a server: every loaded collection costs the server work, even if no test uses it."""
     collection = Collection(settings.uri, settings.collection)
     if settings.uri.startswith("http") and collection.exists():
         collection.drop()
@@ -184,7 +184,7 @@ def photos(tmp_path: Path) -> Photos:
 
 @pytest.fixture(scope="module")
 def module_photos(tmp_path_factory: pytest.TempPathFactory) -> Photos:
-    """Draw the same for the tests of a module, none of which changes them."""
+    """Draw the same images for the tests of a module, none of which changes them."""
     return draw_photos(tmp_path_factory.mktemp("drawn"))
 
 
@@ -206,7 +206,7 @@ def command(tmp_path: Path) -> Callable[..., CommandResult]:
 
 @pytest.fixture(scope="session")
 def prepared_program() -> Iterator[PreparedProgram]:
-    """Return what runs commands without importing anew what they need."""
+    """Return a program that runs commands without importing their libraries again."""
     program = PreparedProgram()
     yield program
     program.close()
@@ -214,7 +214,7 @@ def prepared_program() -> Iterator[PreparedProgram]:
 
 @pytest.fixture
 def quick_command(tmp_path: Path, prepared_program: PreparedProgram) -> Callable[..., CommandResult]:
-    """Run `image-search …` in an empty folder, too, where not its start but what it does is tested."""
+    """Run `image-search …` in an empty folder, for tests of what a command does and not of its start."""
 
     def run(*arguments: object, env: dict[str, str] | None = None) -> CommandResult:
         folder = tmp_path / "cwd"
@@ -226,7 +226,7 @@ def quick_command(tmp_path: Path, prepared_program: PreparedProgram) -> Callable
 
 @pytest.fixture
 def proxy(milvus_server: str) -> Iterator[TcpProxy]:
-    """Return a proxy in front of the server, by which a test can make it vanish, hang and come back."""
+    """Return a proxy in front of the server, which a test can make vanish, hang and come back."""
     proxy = TcpProxy(urlsplit(milvus_server).port or 0)
     yield proxy
     close(f"http://127.0.0.1:{proxy.port}")

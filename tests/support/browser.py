@@ -1,4 +1,4 @@
-"""A running page, a browser, and functions for what a person does with them."""
+"""A running page, a browser, and functions for what a user does with them."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ from tests.support.requirements import require_or_skip
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, Page
 
-# The sandbox needs rights that a container's root does not have, and its /dev/shm is too small for a browser.
+# Chromium's sandbox needs rights that root in a container lacks, and /dev/shm there is too small for a browser.
 CHROMIUM_FLAGS = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"]
-# On cores that other tests share, a page that answers in a second was seen to take more than thirty.
+# Milliseconds that a wait may take. With other tests on the cores, a page that answers in a second took over thirty.
 PATIENCE_MS = 120_000
 DESKTOP = {"width": 1280, "height": 900}
 LAPTOP = {"width": 1280, "height": 800}
 PHONE = {"width": 390, "height": 844}
-# Screenshots for people; CI keeps this folder.
+# Screenshots to look at; CI keeps this folder.
 ARTIFACTS = ROOT / "test-artifacts"
 AXE = "axe-core@4.14.1"
 
@@ -49,9 +49,9 @@ class Site(NamedTuple):
 
 
 def start_page(folder: Path, *options: str) -> tuple[Fork, str]:
-    """Start the page as a user would and wait for the line with its address; what it prints is in `out` and `err`."""
+    """Start the page as a user would and wait for the line with its address; its output goes to `out` and `err`."""
     cache = folder / "cache"
-    if not cache.exists():  # models are converted once for all
+    if not cache.exists():  # all pages share the converted models
         (cache_dir() / "converted").mkdir(parents=True, exist_ok=True)
         cache.mkdir()
         (cache / "converted").symlink_to(cache_dir() / "converted")
@@ -83,7 +83,7 @@ def stop_page(program: Fork) -> int:
 
 @contextmanager
 def served(folder: Path, columns: list[str], rows: list[list[Any]]) -> Iterator[Site]:
-    """Index the rows, write no column of what the files tell, and run a page of them."""
+    """Index the rows without columns of image metadata, and run a page on them."""
     uri = str(folder / "images.db")
     insert_apart(write_csv(folder / "images.csv", columns, rows), uri)
     program, address = start_page(folder, "--uri", uri)
@@ -93,7 +93,7 @@ def served(folder: Path, columns: list[str], rows: list[list[Any]]) -> Iterator[
 
 @pytest.fixture(scope="session")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """Return one page for all tests; it keeps no state between searches."""
+    """Run one page for all tests; it keeps no state between searches."""
     folder = tmp_path_factory.mktemp("page")
     collection = make_collection(tmp_path_factory.getbasetemp())
     uri = collection.copy_to(folder)
@@ -122,7 +122,7 @@ def browser() -> Iterator[Browser]:
 
 
 def patiently(make: Callable[..., Any]) -> Callable[..., Any]:
-    """Return the same function for a context or page whose waits, of half a minute as it comes, last longer."""
+    """Wrap a function that makes a context or page: its waits last longer than Playwright's default of 30 seconds."""
 
     def made(**options: Any) -> Any:
         window = make(**options)
@@ -134,7 +134,7 @@ def patiently(make: Callable[..., Any]) -> Callable[..., Any]:
 
 @pytest.fixture(scope="module")
 def context(browser: Browser, site: Site) -> Iterator[BrowserContext]:
-    """Return one visitor for a module, so that scripts are fetched once; its language is English."""
+    """Return one browser context for a module, so that scripts are fetched once; its language is English."""
     context = browser.new_context(viewport=DESKTOP, locale="en-GB")
     context.grant_permissions(["clipboard-read", "clipboard-write"], origin=site.address)
     yield context
@@ -143,7 +143,7 @@ def context(browser: Browser, site: Site) -> Iterator[BrowserContext]:
 
 @pytest.fixture
 def page(context: BrowserContext, site: Site) -> Iterator[Page]:
-    """Return a new window. After each test: it made no foreign request, and its console has no errors."""
+    """Return a new window. After each test, check that it made no foreign request and its console has no errors."""
     page = context.new_page()
     complaints = watch(page, site)
     yield page
@@ -153,8 +153,8 @@ def page(context: BrowserContext, site: Site) -> Iterator[Page]:
 
 
 def watch(page: Page, site: Site) -> list[str]:
-    """Return a list that grows by everything that goes wrong in a window."""
-    # Chromium reports each missing image, and Gradio its event stream when a page is left.
+    """Return a list that collects everything that goes wrong in a window."""
+    # Chromium reports each missing image, and Gradio reports its event stream when a page is left.
     expected = re.compile("status of 404|AbortError|Connection errored out")
     complaints: list[str] = []
 
@@ -181,7 +181,7 @@ def open_page(page: Page, site: Site, address: str = "", kind: str = "results") 
 
 
 def wait_for(page: Page, kind: str) -> None:
-    """Wait for an answer of that kind; 'networkidle' never comes, because the page's event stream stays open."""
+    """Wait for an answer of this kind. 'networkidle' never comes, because the page's event stream stays open."""
     page.wait_for_selector(f"[data-kind={kind}]")
     page.wait_for_function("!document.body.classList.contains('searching')")
 
@@ -203,7 +203,7 @@ def wait_for_query(page: Page, **wanted: str) -> None:
     page.wait_for_function("!document.body.classList.contains('searching')")
 
 
-# No image is awaited, and two frames go by in which no card moves.
+# True once every image is loaded or missing and no card has moved for two frames.
 SETTLED = """async () => {
     const cards = () => [...document.querySelectorAll(".cards li")];
     const places = () => cards().map((item) => item.matches(".loaded, .missing") && item.style.cssText);
@@ -214,14 +214,14 @@ SETTLED = """async () => {
 
 
 def settle(page: Page) -> None:
-    """Wait until all images that the document holds are loaded or missing, and laid out by their sizes."""
+    """Wait until all images in the document are loaded or missing, and laid out by their sizes."""
     end = time.monotonic() + PATIENCE_MS / 1000
-    while not page.evaluate(SETTLED):  # `wait_for_function` takes a promise for true, whatever it brings
+    while not page.evaluate(SETTLED):  # `wait_for_function` would take the promise itself for true
         assert time.monotonic() < end
 
 
 def address_of(page: Page) -> str:
-    """Return the window's address as its scripts see it: `page.url` follows a moment later."""
+    """Return the window's address as its scripts see it: `page.url` lags a moment behind."""
     return str(page.evaluate("location.href"))
 
 

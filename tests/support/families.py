@@ -1,4 +1,4 @@
-"""Models of every family as their publishers' own code makes them: small, with random weights."""
+"""Small models of every family with random weights, made by their publishers' own code."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ SENTENCES = {
 
 
 class Original(NamedTuple):
-    """A model in the files that its publisher writes, and what the publisher's code makes of images and texts."""
+    """A model in the files that its publisher writes, and what the publisher's code computes for images and texts."""
 
     spec: ModelSpec
     embed_images: Embed | None
@@ -46,7 +46,7 @@ class Original(NamedTuple):
 
 
 def strings(count: int) -> list[str]:
-    """Return texts in thirty languages, whole, mixed and cut, with a few that only programs write."""
+    """Return texts in thirty languages, whole, mixed and cut, and a few that only programs write."""
     chance = random.Random(7)
     everything = list(SENTENCES.values())
     made = ["", " ", "a_b, (c)! d-e", "A  Photo\tOF", "x" * 300, "dog " * 200, "&amp; é ﬁ 😀"]
@@ -58,7 +58,7 @@ def strings(count: int) -> list[str]:
 
 
 def fill(model: torch.nn.Module, seed: int = 4) -> torch.nn.Module:
-    """Give a network random weights so large that a wrong name, order or activation shows."""
+    """Give a network random weights that are large enough to expose a wrong name, order or activation."""
     torch.manual_seed(seed)
     for name, tensor in model.state_dict().items():
         if tensor.is_floating_point():
@@ -68,7 +68,7 @@ def fill(model: torch.nn.Module, seed: int = 4) -> torch.nn.Module:
 
 
 def siglip(folder: Path) -> Original:
-    """A SigLIP 2 by transformers."""
+    """Make a SigLIP 2 with transformers."""
     from transformers import Siglip2Tokenizer, SiglipConfig, SiglipImageProcessor, SiglipModel, SiglipProcessor
 
     sizes = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 96}
@@ -98,7 +98,7 @@ def siglip(folder: Path) -> Original:
 
 
 def chinese_clip(folder: Path) -> Original:
-    """A Chinese-CLIP by transformers, with the tokenizer and the vocabulary of its publisher's own code."""
+    """Make a Chinese-CLIP with transformers, with the tokenizer and the vocabulary of its publisher's own code."""
     from transformers import ChineseCLIPConfig, ChineseCLIPImageProcessor, ChineseCLIPModel
 
     sizes = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 1, "intermediate_size": 256}
@@ -124,7 +124,7 @@ def chinese_clip(folder: Path) -> Original:
 
 
 def cn_clip(folder: Path) -> Original:
-    """A Chinese-CLIP by its publisher's own code, saved as a training run saves it, with transformers' description."""
+    """Make a Chinese-CLIP with its publisher's code, saved as by a training run, beside transformers' configuration."""
     tokenize = pytest.importorskip("cn_clip.clip", reason=CN_CLIP).tokenize
     from cn_clip.clip.model import CLIP
 
@@ -138,7 +138,7 @@ def cn_clip(folder: Path) -> Original:
 
 
 def open_clip_xlm_roberta(folder: Path) -> Original:
-    """LAION's ViT with XLM-R by open_clip; XLM-R is small, and its tokenizer was trained on a few sentences."""
+    """Make LAION's ViT and XLM-R with open_clip; XLM-R is small, and its tokenizer is trained on a few sentences."""
     from open_clip.hf_model import HFTextEncoder
     from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg
     from open_clip.tokenizer import HFTokenizer
@@ -170,7 +170,7 @@ def open_clip_xlm_roberta(folder: Path) -> Original:
 
 
 def open_clip_siglip(folder: Path) -> Original:
-    """SigLIP 2's ViT-B/32 as open_clip builds it from timm's image tower and its own text tower, but small."""
+    """Make SigLIP 2's ViT-B/32 as open_clip builds it, from timm's image tower and its own text tower, but small."""
     from functools import partial
 
     from open_clip.tokenizer import HFTokenizer
@@ -201,7 +201,7 @@ def open_clip_siglip(folder: Path) -> Original:
 
 
 def sentence_transformers(folder: Path) -> Original:
-    """A DistilBERT with a dense layer, in the files of clip-ViT-B-32-multilingual-v1, but small."""
+    """Make a small DistilBERT with a dense layer, in the files of clip-ViT-B-32-multilingual-v1."""
     from tokenizers import BertWordPieceTokenizer
     from tokenizers.processors import BertProcessing
     from transformers import DistilBertConfig, DistilBertModel
@@ -233,7 +233,7 @@ def sentence_transformers(folder: Path) -> Original:
 
 
 def multilingual_clip(folder: Path, dim: int = 16) -> Original:
-    """An XLM-R with a linear layer, in the files of M-CLIP, but small."""
+    """Make a small XLM-R with a linear layer, in the files of M-CLIP."""
     from transformers import XLMRobertaConfig, XLMRobertaModel
 
     tokenizer = xlm_r_tokenizer(folder)
@@ -269,7 +269,7 @@ def text_model(folder: Path, encoder: TextEncoder, beside: str = "") -> ModelSpe
 
 
 def open_clip_pe(folder: Path) -> Original:
-    """PE core as open_clip builds it from timm's image tower and its own text tower, but small."""
+    """Make PE core as open_clip builds it, from timm's image tower and its own text tower, but small."""
     from functools import partial
 
     from open_clip import tokenize
@@ -296,7 +296,7 @@ def open_clip_pe(folder: Path) -> Original:
 
 
 def train_bpe(special: list[str]) -> tuple[dict[str, int], list[tuple[str, str]]]:
-    """Train a byte-pair vocabulary as Gemma has it, but small; return it with its merges."""
+    """Train a small byte-pair vocabulary of Gemma's kind; return it with its merges."""
     from tokenizers import Tokenizer, models, normalizers, trainers
 
     tokenizer = Tokenizer(models.BPE(byte_fallback=True, fuse_unk=True, unk_token="<unk>"))
@@ -309,7 +309,7 @@ def train_bpe(special: list[str]) -> tuple[dict[str, int], list[tuple[str, str]]
 
 
 def xlm_r_tokenizer(folder: Path) -> Any:
-    """Train XLM-R's kind of tokenizer on a few sentences, write it as the hub has it, and return it."""
+    """Train a tokenizer of XLM-R's kind on a few sentences, write it as the hub stores it, and return it."""
     from tokenizers import Tokenizer, models, pre_tokenizers, trainers
     from transformers import XLMRobertaTokenizer
 

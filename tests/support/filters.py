@@ -8,7 +8,7 @@ from pipelines.fields import Field, FieldType
 from pipelines.milvus.filter_expression import to_expression
 from pipelines.query import And, Compare, Contains, Filter, IsEmpty, Not, OneOf, Or, StartsWith, Under, parse_filter
 
-# Columns that a filter names between backticks, and some that it does not.
+# Column names that a filter quotes in backticks, and some that it does not.
 ODD_NAMES = (
     "Größe (cm)",
     "描述",
@@ -34,7 +34,7 @@ FIELDS = (
 
 
 def parse_checked(text: str) -> Filter:
-    """Reads a filter on FIELDS, as a Milvus Lite collection does."""
+    """Parse a filter on FIELDS, as for a Milvus Lite collection."""
     return parse_filter(text, lambda comparison: to_expression(comparison, FIELDS, lite=True))
 
 

@@ -14,7 +14,7 @@ STEP = 1 << 16
 
 
 class Request(NamedTuple):
-    """What a client asked for."""
+    """A request that a client made."""
 
     method: str
     path: str
@@ -23,7 +23,7 @@ class Request(NamedTuple):
 
 
 class HubServer(http.server.ThreadingHTTPServer):
-    """Serves `data` for every path, or by `files` what each is called; then it knows no others.
+    """Serves `data` at every path or, if `files` has entries, only those files by their names.
 
     The hub addresses files as `/REPOSITORY/resolve/REVISION/FILE`. Its answers carry the commit, and for a large file
     the SHA-256 of its content as ETag.
@@ -35,14 +35,14 @@ class HubServer(http.server.ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.data = data
         self.files: dict[str, bytes] = {}
-        self.etag = ""  # to answer with another than the SHA-256 of the data
+        self.etag = ""  # sent in place of the SHA-256 of the data, unless empty
         self.commit = "c0ffee" * 6 + "0000"
         self.requests: list[Request] = []
         self.knows_ranges = True
         self.status = 200
-        self.cut_after = 0  # bytes of the next answer, after which the connection is closed, once
+        self.cut_after = 0  # byte at which the next answer is cut off and its connection closed, once
         self.slow = False
-        self.token = ""  # what the client has to send
+        self.token = ""  # the token that a client must send
         self.url = f"http://127.0.0.1:{self.server_port}"
 
     @property
@@ -110,4 +110,4 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                     threading.Event().wait(0.05)
 
     def log_message(self, *args: object) -> None:
-        """Silent."""
+        """Print nothing."""

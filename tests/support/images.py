@@ -15,7 +15,7 @@ from benchmarks.hostile_files import webp_claiming as webp_claiming
 RED, GREEN, BLUE, YELLOW = (220, 30, 30), (30, 200, 40), (30, 40, 220), (230, 220, 30)
 QUADRANTS = ((RED, GREEN), (BLUE, YELLOW))
 
-# How an image is stored so that the EXIF orientation makes it upright again.
+# By EXIF orientation: how to store an image so that the orientation turns it upright.
 _STORED_AS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -52,7 +52,7 @@ def photograph(width: int, height: int, seed: int = 1) -> Image.Image:
 
 
 def as_stored(image: Image.Image, orientation: int) -> Image.Image:
-    """Return the image turned, so that the EXIF orientation makes it upright again."""
+    """Return the image turned, so that the EXIF orientation turns it upright again."""
     return image.transpose(_STORED_AS[orientation]) if orientation in _STORED_AS else image
 
 
@@ -82,7 +82,7 @@ def hidden_colours(colour: tuple[int, int, int], form: str, **options: Any) -> b
 
 
 def reference(data: bytes, size: int) -> np.ndarray:
-    """Preprocess a file as CLIP does: PIL's bicubic resize of the short side, then the middle square.
+    """Preprocess a file as CLIP does: resize the short side with PIL's bicubic filter, then crop the middle square.
 
     Sizes are computed as `Resize` and `CenterCrop` of torchvision do.
     """

@@ -16,7 +16,7 @@ _serial = itertools.count()
 
 
 def counts(summary: Summary) -> tuple[int, int, int, int]:
-    """Return inserted, updated, unchanged, rejected; checks that no row was deduplicated or got new metadata."""
+    """Return inserted, updated, unchanged, rejected; check that no row was deduplicated or got new metadata."""
     assert (summary.deduplicated, summary.metadata_updated) == (0, 0)
     return summary.inserted, summary.updated, summary.unchanged, summary.rejected
 
@@ -62,7 +62,7 @@ def vectors(settings: Settings) -> dict[int, np.ndarray]:
 
 
 def distinct_copies(source: Path, folder: Path, count: int) -> list[Path]:
-    """Write files of one image that differ in content: bytes after the end of a JPEG do not belong to the image."""
+    """Write copies of a JPEG that differ in content: bytes after the end of a JPEG do not belong to the image."""
     folder.mkdir(parents=True, exist_ok=True)
     data = source.read_bytes()
     paths = [folder / f"{number:05}.jpg" for number in range(count)]

@@ -1,4 +1,4 @@
-"""An insert in a process of its own that is killed between two writes to Milvus."""
+"""An insert in a separate process that is killed between two writes to Milvus."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pipelines.errors import InputError
 from pipelines.milvus.collection import Collection
 from pipelines.milvus.connection import close
 
-# Each process is forked from one that has imported what takes seconds, and has opened nothing.
+# Each process is forked from one that has imported the slow libraries and has opened nothing.
 _PROCESSES = multiprocessing.get_context("forkserver")
 _PROCESSES.set_forkserver_preload(["tests.support.killed", "pipelines.indexing.run", "towhee", "torch", "pymilvus"])
 
@@ -26,8 +26,8 @@ def agree(gone: int, total: int) -> bool:
 
 
 def run_and_kill(source: Path, settings: Settings, options: dict[str, Any], at: int) -> None:
-    """Run an insert that is killed with SIGKILL before a write, counted from 1, if it has so many."""
-    close(settings.uri)  # a Milvus Lite file belongs to one process
+    """Run an insert that is killed with SIGKILL before write number `at`, counted from 1, if it makes that many."""
+    close(settings.uri)  # only one process can open a Milvus Lite file
     process = _PROCESSES.Process(target=_run, args=(source, settings, options, at))
     process.start()
     process.join(120)
@@ -52,5 +52,5 @@ def _run(source: Path, settings: Settings, options: dict[str, Any], at: int) -> 
 
     for name in ("upsert", "delete", "flush"):
         setattr(Collection, name, counted(getattr(Collection, name)))
-    with suppress(InputError):  # nothing of the source is there: `prune` refuses
+    with suppress(InputError):  # `prune` refuses if no image of the source is there
         run_insert(source, settings, **options)

@@ -1,4 +1,4 @@
-"""Images that say something about themselves, made here, and the damage that cameras and editors do to it."""
+"""Images with EXIF, IPTC and XMP, made here, and the damage that cameras and editors do to these."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Tags = Mapping[int, Any]
 
 
 def exif_of(main: Tags | None = None, exif: Tags | None = None, gps: Tags | None = None) -> Image.Exif:
-    """Return EXIF with these tags in its main directory, in EXIF's own and in that of the GPS."""
+    """Return EXIF with these tags in its main directory, its Exif directory and its GPS directory."""
     made = Image.Exif()
     made.update(main or {})
     for key, tags in ((_EXIF, exif), (_GPS, gps)):
@@ -39,7 +39,7 @@ def jpeg(
 
 
 def jpeg_with(blob: bytes) -> bytes:
-    """Return a JPEG whose EXIF are these bytes, as they are."""
+    """Return a JPEG with exactly these bytes as its EXIF."""
     return encode(quadrants(), "JPEG", exif=b"Exif\0\0" + blob)
 
 

@@ -14,8 +14,8 @@ from filelock import FileLock
 from benchmarks.milvus_server import MilvusServer, find_program
 from tests.support.requirements import require_or_skip
 
-# How often the parts of the server look for work, in milliseconds, and how long a place that was reserved for rows is
-# kept: as it comes, a flush takes three seconds and a new collection three, whatever they hold.
+# Milliseconds between two looks for work by the parts of the server, and until a segment that is reserved for rows
+# expires. With Milvus's defaults, every flush takes three seconds, and every new collection as well.
 QUICK = {
     "DATACOORD_SEGMENT_ASSIGNMENTEXPIRATION": "100",
     "PROXY_TIMETICKINTERVAL": "50",
@@ -29,13 +29,13 @@ QUICK = {
 
 
 def require_milvus() -> None:
-    """Skip a test where no Milvus server can be started."""
+    """Skip a test if no Milvus server can be started."""
     if not find_program():
         require_or_skip("REQUIRE_MILVUS", "no milvus-server here: make .venv-milvus/bin/milvus-server")
 
 
 def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder that all workers of this test run see."""
+    """Return a folder that all workers of this test run share."""
     folder = tmp_path_factory.getbasetemp()
     return folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
 

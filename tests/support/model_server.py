@@ -1,4 +1,4 @@
-"""A small server of Triton's protocol that runs a made-up model, and misbehaves in the ways that servers do."""
+"""A small server that speaks Triton's protocol, runs a made-up model, and misbehaves in the ways that servers do."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def embed(items: np.ndarray, dim: int) -> np.ndarray:
 
 
 class ModelServer:
-    """The server. `facts` is what it says of its model, `change` may change its answers, `busy` answers are 503."""
+    """The server. `facts` describe its model, `change` may alter an answer, and the next `busy` answers are 503."""
 
     def __init__(self, spec: ModelSpec, model_id: str) -> None:
         self.spec, self.most = spec, 256
@@ -39,7 +39,7 @@ class ModelServer:
         self.url = ""
 
     def answer(self, path: str, content: bytes, length: int) -> Answer:
-        """Return status, JSON and the bytes behind it."""
+        """Return the status, the JSON and the bytes that follow it."""
         self.requests[path] += 1
         if self.busy:
             self.busy -= 1

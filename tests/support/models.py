@@ -78,9 +78,9 @@ def odd_texts(count: int) -> list[str]:
 
 
 def write_turned_builtin(folder: Path, turns: int = 1) -> str:
-    """Write a model folder of `builtin` whose embeddings are turned by some places; return its path.
+    """Write a model folder of `builtin` with the numbers of its embeddings rotated by `turns` places; return its path.
 
-    Vectors of it and of `builtin` have the same length, and the cosine of one with the other means nothing.
+    Its embeddings have as many dimensions as those of `builtin`, and the cosine between the two models means nothing.
     """
     from safetensors.numpy import load_file, save_file
 

@@ -1,4 +1,4 @@
-"""Collections of earlier versions (`collections/`), and the random ViT-B/32 that made two of them."""
+"""Collections that earlier versions made (`collections/`), and the random ViT-B/32 behind two of them."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from pathlib import Path
 import numpy as np
 
 DATA = Path(__file__).parents[1] / "collections"
-# Rows hold absolute paths, so the images must be here again.
+# The rows hold absolute paths, so the images must be at this path again.
 WRITTEN_AT = Path("/tmp/image-search-collections-0.1")
 WIDTH, TEXT_WIDTH, LAYERS, DIM = 768, 512, 12, 512
 
 
 def write_random_vit(path: Path) -> Path:
-    """Writes float16 safetensors of 303 MB with OpenAI's tensor names.
+    """Write float16 safetensors of 303 MB with OpenAI's tensor names; return the path.
 
-    The format is written by hand, and the numbers come from the raw stream of PCG64, which NumPy guarantees: the
-    model id of a collection holds the SHA-256 of this file.
+    The format is written by hand, and the numbers come from the raw stream of PCG64, which NumPy guarantees, because
+    the model id of a collection holds the SHA-256 of this file.
     """
     shapes = dict(sorted(_shapes().items()))
     header, end = {}, 0
@@ -37,7 +37,7 @@ def write_random_vit(path: Path) -> Path:
 
 
 def _values(stream: np.random.PCG64, name: str, shape: tuple[int, ...]) -> np.ndarray:
-    """Return uniform numbers that keep activations from growing or vanishing; scales of norms are 1, biases 0."""
+    """Return uniform numbers that keep activations from growing or vanishing; norm scales are 1, biases 0."""
     if name.endswith("bias"):
         return np.zeros(shape, np.float16)
     if "ln_" in name:

@@ -1,4 +1,4 @@
-"""A small collection of real and of hostile images for the tests of the page, made once."""
+"""A small collection of real and hostile images for the tests of the page, made once."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from filelock import FileLock
 from tests.support.prepared import prepared_page
 from tests.support.program import ROOT, program_env
 
-# The first breaks out of markup that is not escaped, the second out of Gradio's templates even if it is escaped.
+# The first breaks out of unescaped markup, the second out of Gradio's templates even if it is escaped.
 HOSTILE_LABEL = "<img src=x onerror=document.body.dataset.pwned=1>"
 HOSTILE_TEMPLATE = "${document.body.setAttribute(String.fromCharCode(120),1)} \\u{{constructor}}"
 HOSTILE_NAME = "<img src=x onerror=document.body.dataset.pwned=2>.png"
 HOSTILE_KIND = "<img src=x onerror=document.body.dataset.pwned=4>"
 HOSTILE_NOTE = '=HYPERLINK("http://evil.example")'
-BIG_ID = 2**62 + 1  # JavaScript's numbers end at 2**53
+BIG_ID = 2**62 + 1  # above 2**53, up to which JavaScript's numbers are exact
 
 IMAGES = {
     "astronaut.png": "astronaut", "camera.png": "photographer", "chelsea.png": "cat", "coffee.png": "coffee_cup",
@@ -35,14 +35,14 @@ IMAGES = {
 
 @dataclass(frozen=True)
 class Collection:
-    """An indexed collection that no process has open; `ids` are by label or by file name."""
+    """An indexed collection that no process has open; `ids` maps labels to ids."""
 
     uri: Path
     images: Path
     ids: dict[str, int]
 
     def copy_to(self, folder: Path) -> str:
-        """Copy the database into a folder: a Milvus Lite file belongs to one process."""
+        """Copy the database into a folder, because only one process can open a Milvus Lite file."""
         return str(shutil.copytree(self.uri, folder / "page.db"))
 
 
@@ -56,7 +56,7 @@ def image_folder() -> Path:
 
 @functools.cache
 def make_collection(folder: Path) -> Collection:
-    """Index the images in a process of its own, so that no connection stays open here; all workers share them."""
+    """Index the images in a separate process, so that no connection stays open here; all workers share them."""
     folder = (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "page_collection"
     source, images = image_folder(), folder / "images"
     rows = [(100 + index, source / name, label) for index, (name, label) in enumerate(IMAGES.items())]
@@ -71,7 +71,7 @@ def make_collection(folder: Path) -> Collection:
 
 
 def _index(folder: Path, photograph: Path, rows: list[tuple[int, Path, str]]) -> None:
-    """Draw what is not among scikit-image's photographs, index all rows, and then break two of the files."""
+    """Draw the images that scikit-image lacks, index all rows, and then break two of the files."""
     from PIL import Image
 
     images = folder / "images"
@@ -102,7 +102,7 @@ def details(index: int) -> tuple[object, ...]:
 
 
 def insert_apart(csv: Path, uri: Path | str) -> None:
-    """Index the images of a CSV in a process of its own, so that no connection stays open here."""
+    """Index the images of a CSV in a separate process, so that no connection stays open here."""
     command = ["insert", str(csv), "--uri", str(uri), "--model", "builtin", "--no-metadata"]
     done = prepared_page().run(command, csv.parent)
     assert done.status == 0, done

@@ -1,7 +1,7 @@
-"""Commands of the program in forks of a process that has imported what they need: most of a short command's time.
+"""Commands in forks of a process that has imported their libraries: importing is most of a short command's time.
 
-Run as a module, this is that process, which all workers of a run share. Each gets a fork of its own: it reads a command
-a line, and answers with a process id and an exit status.
+Run as a module, this is that process, which all workers of a test run share. Each worker gets a fork of its own, which
+reads one request a line: it answers a command with its process id, and a process id with an exit status.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ from filelock import FileLock
 
 from tests.support.program import ROOT, CommandResult, program_env
 
-# What `insert` and `search` import; torch is half of it.
+# Imports of `insert` and `search`; torch takes half of their time.
 LIBRARIES = (
     "import numpy, pyarrow, pandas, PIL.Image, cv2, pymilvus, milvus_lite, openvino, torch, pipelines.cli.commands"
 )
-# What the page needs besides: ten seconds of a core.
+# Further imports of the page: ten seconds of CPU time.
 PAGE = "from app.gradio_import import import_gradio; import_gradio(); import app.server, app.application, app.page"
-# Set before that, as the program does: two that keep quiet, and one that asks nobody.
+# Set before the imports, as the program does: OpenCV and gRPC log nothing, and Gradio sends no analytics.
 QUIET = {"OPENCV_LOG_LEVEL": "SILENT", "GRPC_VERBOSITY": "NONE", "GRADIO_ANALYTICS_ENABLED": "False"}
 
 
 class Fork:
-    """A command that runs; what it prints is in two files."""
+    """A running command; its output goes to two files."""
 
     def __init__(self, pid: int, parent: PreparedProgram) -> None:
         self.pid, self._parent = pid, parent
@@ -50,7 +50,7 @@ class Fork:
             os.kill(self.pid, number)
 
     def wait(self, timeout: float = 240) -> int:
-        """Return the exit status; the command is killed when the time is over."""
+        """Wait for the exit status and return it; kill the command after `timeout` seconds."""
         if self.returncode is None:
             watchdog = threading.Timer(timeout, os.kill, (self.pid, signal.SIGKILL))
             watchdog.start()
@@ -60,13 +60,13 @@ class Fork:
 
 
 class PreparedProgram:
-    """Runs `image-search …` in forks of one process, which has imported some libraries."""
+    """Runs `image-search …` in forks of one process that has imported some libraries."""
 
     def __init__(self, imports: str = LIBRARIES) -> None:
         self._imports = imports
         run = os.environ.get("PYTEST_XDIST_TESTRUNUID", os.getpid())
         self._path = Path(tempfile.gettempdir(), f"prepared-{run}-{zlib.crc32(imports.encode())}")
-        self._parent: subprocess.Popen[str] | None = None  # where this worker is the one that has started it
+        self._parent: subprocess.Popen[str] | None = None  # only in the worker that started it
         self._connection: io.TextIOWrapper | None = None
 
     def run(self, arguments: list[str], folder: Path, env: dict[str, str] | None = None) -> CommandResult:
@@ -76,14 +76,14 @@ class PreparedProgram:
             return CommandResult(status, *(Path(outputs, name).read_text("utf-8") for name in ("out", "err")))
 
     def start(self, arguments: list[str], folder: Path, outputs: Path, env: dict[str, str]) -> Fork:
-        """Start a command in a folder; what it prints goes to the files `out` and `err`."""
+        """Start a command in a folder; its output goes to the files `out` and `err`."""
         for name in ("out", "err"):
             (outputs / name).write_bytes(b"")
         job = {"arguments": arguments, "folder": str(folder), "outputs": str(outputs), "env": env}
         return Fork(self.ask(**job), self)
 
     def ask(self, **job: object) -> int:
-        """Return the process id of a command, or how the one with this process id ended."""
+        """Return the process id of the command in a job, or the exit status of the process in it."""
         if self._connection is None:
             with self._lock():
                 self._connection = self._connect() or self._start()
@@ -91,7 +91,7 @@ class PreparedProgram:
         return int(self._connection.readline())
 
     def close(self) -> None:
-        """Let go of the process, and end it if it was started here: a worker that comes later starts another."""
+        """Close the connection, and end the process if this worker started it: a later worker starts another."""
         if self._connection is not None:
             self._connection.close()
             self._connection = None
@@ -104,7 +104,7 @@ class PreparedProgram:
         return FileLock(self._path.with_name(f"prepared-{os.getuid()}.lock"), timeout=280)  # of all runs: it stays
 
     def _connect(self) -> io.TextIOWrapper | None:
-        """Return a connection to a fork of the process, if it runs."""
+        """Return a connection to a fork of the process, or None if the process does not run."""
         with socket.socket(socket.AF_UNIX) as connection:
             try:
                 connection.connect(str(self._path))
@@ -127,14 +127,14 @@ class PreparedProgram:
 
 @functools.cache
 def prepared_page() -> PreparedProgram:
-    """Return what starts pages, and whatever is to run beside them."""
+    """Return the program that starts pages, and the commands that run beside them."""
     program = PreparedProgram(f"{LIBRARIES}; {PAGE}")
     atexit.register(program.close)
     return program
 
 
 def wait_for_worker(path: str) -> None:
-    """Fork for each worker that connects, and return in the forks. End with the worker that has started this."""
+    """Fork for each worker that connects, and return in the forks. End with the worker that started this process."""
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(path)
         listener.listen()
@@ -150,7 +150,7 @@ def wait_for_worker(path: str) -> None:
 
 
 def wait_for_command() -> list[str]:
-    """Fork for each line of the standard input, and return in the forks, with what each is to run."""
+    """Fork for each command on the standard input, and return its arguments in the fork."""
     for line in iter(sys.stdin.readline, ""):
         job = json.loads(line)
         if "pid" in job:
@@ -172,12 +172,12 @@ def wait_for_command() -> list[str]:
 
 
 def run_to_its_end(arguments: list[str]) -> None:
-    """Run a command, and end as a search does: taking the libraries down would copy all that the forks share."""
+    """Run a command, and exit as a search does: tearing down the libraries would copy the forks' shared memory."""
     from pipelines.cli import main
 
     assert isinstance(sys.stdout, io.TextIOWrapper)
     sys.stdout.reconfigure(line_buffering=True)
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # which programs of a background job ignore
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it
     status = 0
     try:
         main(arguments)
@@ -194,6 +194,6 @@ def run_to_its_end(arguments: list[str]) -> None:
 
 if __name__ == "__main__":
     exec(sys.argv[1])
-    gc.freeze()  # a collection would touch, and so copy, each object that the forks share
+    gc.freeze()  # a garbage collection would touch, and so copy, every object that the forks share
     wait_for_worker(sys.argv[2])
     run_to_its_end(wait_for_command())

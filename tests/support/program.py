@@ -1,4 +1,4 @@
-"""Runs of the program in a process of its own."""
+"""Runs of the program in a separate process."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ class CommandResult(NamedTuple):
 
 
 def program_env(extra: dict[str, str] | None = None) -> dict[str, str]:
-    """Return the environment for a program: this repository is on the path, the user's settings are left out."""
+    """Return the environment for a program, with this repository on the path and without the user's settings."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("IMAGE_SEARCH_")}
     return {**clean, "PYTHONPATH": str(ROOT), **(extra or {})}
 
 
 def run_code(code: str, *arguments: object, env: dict[str, str] | None = None, timeout: float = 60) -> CommandResult:
-    """Run Python code in a process of its own."""
+    """Run Python code in a separate process."""
     done = subprocess.run(
         [sys.executable, "-c", code, *map(str, arguments)],
         env=program_env(env), capture_output=True, text=True, timeout=timeout,
@@ -36,8 +36,8 @@ def run_code(code: str, *arguments: object, env: dict[str, str] | None = None, t
     return CommandResult(done.returncode, done.stdout, done.stderr)
 
 
-# Programs of a background job ignore Ctrl-C, so this one turns it on again. Not by `preexec_fn`: that forks, and the
-# child of a process with gRPC threads sometimes ends before it begins (SIGABRT, or a line of gRPC on stderr).
+# A background job ignores Ctrl-C, so this code turns it on again. `preexec_fn` would not do: it forks, and the child of
+# a process with gRPC threads sometimes ends before it begins (SIGABRT, or a line of gRPC on stderr).
 HEEDING_CTRL_C = (
     "import runpy, signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
     "runpy.run_module('pipelines', run_name='__main__', alter_sys=True)"

@@ -1,6 +1,6 @@
-"""Kinds of image that no library of this project can write: made once with imagecodecs 2026.3.6.
+"""Images of kinds that no library of this project can write, made once with imagecodecs 2026.3.6.
 
-The four colours of `images.quadrants`, 16×16; a grey ramp for JPEG_12_BIT.
+They show the four colours of `images.quadrants`, 16×16; JPEG_12_BIT is a grey ramp.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A camera's RAW, made here: an uncompressed Bayer DNG, with or without a preview."""
+"""A camera's RAW file, made here: an uncompressed Bayer DNG, with or without a preview."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from PIL import Image
 
 _BYTE, _ASCII, _SHORT, _LONG, _RATIONAL, _SRATIONAL = 1, 2, 3, 4, 5, 10
 _CODES = {_BYTE: "B", _ASCII: "s", _SHORT: "H", _LONG: "I", _RATIONAL: "I", _SRATIONAL: "i"}
-# sRGB's primaries: the sensor sees the colours of a screen.
+# The sensor has sRGB's primaries, so it sees the colours of a screen.
 _XYZ_TO_SRGB = (32406, -15372, -4986, -9689, 18758, 415, 557, -2040, 10570)
 
 
 def dng(image: Image.Image, orientation: int = 1, preview: bytes = b"", order: str = "<") -> bytes:
-    """The image as a DNG of 16 bits (RGGB). A preview is a JPEG; as cameras do, it comes first.
+    """Return the image as a 16-bit RGGB DNG. A preview is a JPEG and comes first, as in files of cameras.
 
     Args:
         image: RGB, of even sides, as stored (not turned).
@@ -55,7 +55,7 @@ def _mosaic(image: Image.Image) -> np.ndarray:
 
 
 def _directory(tags: dict[int, tuple[int, Any]], at: int, order: str) -> bytes:
-    """A TIFF directory at an offset, with what it points to behind it. The bytes of tag 273 are those of the strip."""
+    """Return a TIFF directory at an offset, followed by the data it points to. Tag 273 holds the bytes of the strip."""
     entries, behind = [], b""
     start = at + 2 + 12 * len(tags) + 4
     for tag, (kind, values) in sorted(tags.items()):

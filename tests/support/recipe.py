@@ -1,4 +1,4 @@
-"""Drawn images, a small network, and stand-ins for the two teachers: what the tests of the recipe train with."""
+"""Drawn images, a small network and stand-ins for the two teachers, for the tests of the recipe."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from recipes.builtin import augment, data, image_tower, loop, projection_head, t
 
 COLOURS = {"red": (220, 40, 40), "green": (40, 190, 60), "blue": (50, 70, 220), "yellow": (230, 220, 50)}
 SEED = 7
-# Lower than the shipped model's, which is quicker.
+# Lower than the shipped model's, to be quicker.
 RESOLUTION = 64
 
 
@@ -28,12 +28,12 @@ def short_stage(**changes: Any) -> loop.StageSettings:
 
 
 def build(seed: int) -> Any:
-    """The network with random weights."""
+    """Return the network with random weights."""
     return random_network(seed, dataclasses.replace(BUILTIN.architecture, image_resolution=RESOLUTION))
 
 
 def draw(colour: str, shape: str, random: np.random.Generator) -> bytes:
-    """A coloured shape somewhere on grey, as WebP."""
+    """Return a coloured shape at a random place on grey, as WebP."""
     image = Image.new("RGB", (72, 72), tuple(int(v) for v in random.integers(100, 150, 3)))
     left, top = (int(v) for v in random.integers(4, 20, 2))
     box = (left, top, left + 44, top + 44)
@@ -62,7 +62,7 @@ def write_photos(folder: Path) -> None:
 
 
 class WordVectors:
-    """In place of the teacher: a text is the sum of a fixed random vector for each of its words."""
+    """Stands in for the text teacher: a text is the sum of a fixed random vector for each of its words."""
 
     def __init__(self) -> None:
         self.vectors: dict[str, np.ndarray] = {}
@@ -77,7 +77,7 @@ class WordVectors:
 
 
 def word_bank(photos: data.Photos) -> image_tower.TextBank:
-    """The labels' and captions' embeddings."""
+    """Return the embeddings of the labels and captions."""
     vectors = WordVectors()
     labels = vectors.encode(texts.label_bank(photos.label_texts))
     shape = (len(texts.TEMPLATES), len(photos.label_texts), -1)
@@ -85,7 +85,7 @@ def word_bank(photos: data.Photos) -> image_tower.TextBank:
 
 
 def seen_by_a_teacher(photos: data.Photos) -> dict[str, torch.Tensor]:
-    """In place of the image teacher: what colour and shape an image shows, as its features and classes."""
+    """Stand in for the image teacher: return features and logits that tell the colour that an image shows."""
     captions = [photos.caption_texts[row[0]] if row[0] >= 0 else "" for row in photos.captions]
     colours = [
         next(place for place, name in enumerate(COLOURS) if name in (captions[row] or photos.label_texts[label]))
@@ -101,7 +101,7 @@ def seen_by_a_teacher(photos: data.Photos) -> dict[str, torch.Tensor]:
 
 
 def show(photos: data.Photos, clip: object, work_dir: Path) -> projection_head.TeacherTargets:
-    """What the stages with the image teacher know, without one class that is held out."""
+    """Return the image teacher's targets for the stages that learn from it, with one class held out."""
     seen = seen_by_a_teacher(photos)
     torch.save(seen, work_dir / "seen.pt")
     squares = augment.random_squares(len(photos), data.STORED_SIZE, 0.6)

@@ -1,4 +1,4 @@
-"""Fixtures for images and CSVs that lie elsewhere. The server and fsspec's memory file system are real."""
+"""Fixtures for remote images and CSVs. The web server and fsspec's memory file system are real."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.support.web_server import WebServer
 
 @pytest.fixture(scope="module")
 def web_server() -> Iterator[WebServer]:
-    """A web server with one image, `files["ok"]`."""
+    """Run a web server with one image, `files["ok"]`."""
     with WebServer() as running:
         running.files["ok"] = encode(quadrants(), "JPEG")
         yield running
@@ -22,7 +22,7 @@ def web_server() -> Iterator[WebServer]:
 
 
 def forget_clients() -> None:
-    """Close the connections that downloads keep."""
+    """Close the connections that downloads keep open."""
     for allow_private in (True, False):
         http._client(allow_private).close()
     http._make_client.cache_clear()
@@ -30,7 +30,7 @@ def forget_clients() -> None:
 
 @pytest.fixture
 def bucket() -> Iterator[str]:
-    """An empty folder in fsspec's memory file system, of which each process has one."""
+    """Return an empty folder in fsspec's memory file system, which exists once in each process."""
     filesystem = fsspec.filesystem("memory")
     filesystem.store.clear()
     filesystem.pseudo_dirs[:] = [""]

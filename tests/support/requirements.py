@@ -1,4 +1,4 @@
-"""Tests whose real counterpart may be absent."""
+"""Tests that need a program or a package that may be missing."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 
 def require_or_skip(variable: str, reason: str) -> None:
-    """Skip a test because its real counterpart is absent. In CI, which sets the variable to 1, fail instead."""
+    """Skip a test because what it needs is missing. In CI, which sets the variable to 1, fail instead."""
     if os.environ.get(variable) == "1":
         pytest.fail(f"{reason} ({variable}=1)")
     pytest.skip(reason)

@@ -1,4 +1,4 @@
-"""The rows of a source, or the line that refuses it, for tests."""
+"""Reads a source for tests: its rows, or the line that refuses it."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from pipelines.sources.source import Row
 
 
 def rows_of(source: str | os.PathLike[str], chunk: int = 1000, **options: Any) -> list[Row]:
-    """All rows, read in chunks of a size."""
+    """Return all rows, read in chunks of this size."""
     return list(chain.from_iterable(open_source(source, **options).chunks(chunk)))
 
 
 def refusal(path: Path) -> str:
-    """The one line that refuses a source."""
+    """Return the one line that refuses a source."""
     with pytest.raises(InputError) as caught:
         open_source(path)
     message = str(caught.value)

@@ -1,4 +1,4 @@
-"""A TCP proxy that plays a server that is gone, that says nothing, and that is back."""
+"""A TCP proxy that simulates a server that vanishes, hangs and comes back."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.support.program import free_port
 
 
 class TcpProxy:
-    """Forwards connections to 127.0.0.1 from a port of its own, until it is told otherwise."""
+    """Forwards connections from a port of its own to 127.0.0.1, until it is told otherwise."""
 
     def __init__(self, port: int) -> None:
         self._to = port
@@ -23,18 +23,18 @@ class TcpProxy:
         self.open()
 
     def open(self) -> None:
-        """Be there: take connections, and forward what waits in those that there are."""
+        """Accept connections, and forward the bytes that wait in the existing ones."""
         self._forwards.set()
         if self._listener is None:
             self._listener = socket.create_server(("127.0.0.1", self.port))
             threading.Thread(target=self._accept, args=[self._listener], daemon=True).start()
 
     def hang(self) -> None:
-        """Take connections and bytes, and answer nothing, as a stopped process does."""
+        """Accept connections and bytes, and answer nothing, as a stopped process does."""
         self._forwards.clear()
 
     def close(self) -> None:
-        """Be gone, as after kill -9: all connections are reset, and new ones are refused."""
+        """Vanish, as after kill -9: all connections are reset, and new ones are refused."""
         if self._listener is not None:
             with contextlib.suppress(OSError):
                 self._listener.shutdown(socket.SHUT_RDWR)
@@ -47,7 +47,7 @@ class TcpProxy:
                     connection.shutdown(socket.SHUT_RDWR)
                 connection.close()
             self._connections.clear()
-        self._forwards.set()  # threads that waited meet a closed connection
+        self._forwards.set()  # wakes the waiting threads, which find their connection closed
 
     def _accept(self, listener: socket.socket) -> None:
         with contextlib.suppress(OSError):

@@ -16,7 +16,7 @@ SHAPES = ("disc", "bar", "frame", "wedge")
 
 
 def draw(path: Path, colour: str, shape: str, random: np.random.Generator) -> None:
-    """A coloured shape somewhere on grey."""
+    """Draw a coloured shape at a random place on grey."""
     image = Image.new("RGB", (64, 64), tuple(int(v) for v in random.integers(90, 160, 3)))
     left, top = (int(v) for v in random.integers(4, 20, 2))
     box, pen = (left, top, left + 38, top + 38), ImageDraw.Draw(image)

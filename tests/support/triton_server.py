@@ -23,7 +23,7 @@ PROGRAM = _PARTS / "bin" / "tritonserver"
 
 
 class TritonServer:
-    """A server of one model repository, on a port that it keeps when it is started again."""
+    """A server of one model repository, on a port that it keeps when it is restarted."""
 
     def __init__(self, repository: Path, folder: Path) -> None:
         if not PROGRAM.exists():
@@ -45,7 +45,7 @@ class TritonServer:
     def start(self) -> None:
         """Start the server and wait until it answers."""
         libraries = f"{_HOME / 'nvidia_pytriton.libs'}:{sysconfig.get_config_var('LIBDIR')}"
-        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"  # whose Python the backend takes
+        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"  # the backend runs the first Python on it
         with open(self._log, "w") as log:
             self._process = subprocess.Popen(
                 self._command, stdout=log, stderr=log, start_new_session=True,

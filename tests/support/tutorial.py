@@ -9,7 +9,7 @@ from pipelines.milvus.connection import connect
 
 
 def make_tutorial_collection(settings: Settings, dim: int = 256) -> MilvusClient:
-    """As the tutorial makes it: an integer id and a vector, nothing else."""
+    """Create a collection as the tutorial does: an integer id and a vector, nothing else."""
     client = connect(settings.uri)
     schema = client.create_schema(auto_id=False, enable_dynamic_field=False)
     schema.add_field("id", DataType.INT64, is_primary=True)

@@ -13,14 +13,14 @@ MIB = 1 << 20
 
 
 class WebServer:
-    """Serves `/files/…` from `files`, and the misbehaviours below; counts requests and how many ran at once."""
+    """Serves `/files/…` from `files`, and the misbehaviours below; counts requests and the most that ran at once."""
 
     def __init__(self, host: str = "127.0.0.1", delay: float = 0.0) -> None:
         self.files: dict[str, bytes] = {}
         self.delay = delay
         self.requests: Counter[str] = Counter()
         self.hosts: list[str] = []
-        self.secrets: list[str] = []  # what each request says of who asks
+        self.secrets: list[str] = []  # the credentials of each request
         self.at_once = self.most_at_once = 0
         self.lock = threading.Lock()
         self.server = _Server((host, 0), _Handler)
@@ -82,7 +82,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(b"", 302, Location=f"/redirects/{count - 1}" if count > 1 else "/files/ok")
         elif what == "to":
             self._send(b"", 302, **{"Location": rest[0].replace("|", "/"), "Set-Cookie": "a=b; Path=/"})
-        elif what == "busy":  # once
+        elif what == "busy":  # only the first request
             first = owner.requests[self.path] == 1
             self._send(b"" if first else owner.files["ok"], 503 if first else 200)
         elif what == "gzip":
