@@ -1,4 +1,4 @@
-"""Applications that several test files ask: one of a small collection, one with a password, one without."""
+"""Applications that several test files send requests to: of a small collection, with a password, and without one."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from pipelines.milvus.connection import close
 from tests.support.page import Collection, make_collection
 from tests.support.photos import draw_images, write_csv
 
-import_gradio()  # as the product does, before tests import it in twice the time
+import_gradio()  # as the program does; a plain import by a test takes twice the time
 BASE = "http://127.0.0.1:7860"
 PASSWORD = ("ann", "tüü:long")
 
@@ -45,7 +45,7 @@ def client(collection: Collection, cache: Path, tmp_path_factory: pytest.TempPat
 
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
-    """Five images, the last of which is a link to a file outside of their folder."""
+    """Index five images, the last of which is a link to a file outside their folder."""
     folder = tmp_path_factory.mktemp("safe")
     paths = draw_images(folder / "photos", 4)
     outside = draw_images(folder / "outside", 6)
@@ -60,7 +60,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
 
 @pytest.fixture
 def stopped_clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Stop the clock of the limits of applications that are built from now on: no limit is lifted by a slow machine."""
+    """Stop the clock of limits in applications built from now on, so that no slow machine lifts a limit."""
     monkeypatch.setattr(Buckets.__init__, "__defaults__", (lambda: 0.0,))
 
 
@@ -77,7 +77,7 @@ def guarded(library: Library, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 @pytest.fixture(scope="module")
 def open_client(library: Library, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
-    """The same images without a password."""
+    """Serve the same images without a password."""
     app = build_app(Library(replace(library.settings, auth="")), thumbnails=Thumbnails(tmp_path_factory.mktemp("t")))
     with TestClient(app, base_url=BASE) as client:
         yield client
@@ -85,5 +85,5 @@ def open_client(library: Library, tmp_path_factory: pytest.TempPathFactory) -> I
 
 @pytest.fixture
 def no_time_passes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No limit by time has more to give, however slow this machine is."""
+    """Stop the clock of the limits by time, so that they allow no more on a slow machine."""
     monkeypatch.setattr("app.access.Buckets", partial(Buckets, clock=lambda: 0.0))

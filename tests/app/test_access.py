@@ -32,7 +32,7 @@ GUARDED = [
 
 
 def client_at(client: TestClient, address: str) -> TestClient:
-    """Return a client with its own address: limits count by address."""
+    """Return a client with its own address, because limits count by address."""
     return TestClient(client.app, base_url=BASE, client=(address, 1), raise_server_exceptions=False)
 
 
@@ -77,7 +77,7 @@ def test_a_guessing_client_has_to_wait_even_with_the_right_password(library: Lib
     assert throttled.json() == {"error": "Too many wrong passwords; wait a moment."}
     right = base64.b64encode(":".join(PASSWORD).encode()).decode()
     assert owner.get("/api/info", headers={"Authorization": f"Basic {right}"}).status_code == 200
-    assert guesser.get("/api/info").status_code == 401  # no password is no guess
+    assert guesser.get("/api/info").status_code == 401  # a request without a password is no guess
 
 
 def test_a_password_has_two_parts() -> None:
@@ -183,7 +183,7 @@ def test_event_streams_of_a_client_and_of_all_are_limited(monkeypatch: pytest.Mo
             return task
 
         tasks = [await open_one(address) for address in ("a", "a", "a", "b", "c", "d")]
-        assert refused == [("a", 429), ("d", 429)]  # two of one client, four of all
+        assert refused == [("a", 429), ("d", 429)]  # at most two of one client, and four in all
         end.set()
         await asyncio.gather(*tasks)
         await (await open_one("a"))

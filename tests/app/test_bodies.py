@@ -1,4 +1,4 @@
-"""Bodies wait on disk until they are complete; what is aborted or too much never reaches the application."""
+"""Request bodies wait on disk until they are complete; aborted and oversize ones never reach the application."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ async def post(
     checked: Bodies, parts: Sequence[bytes | None], client: str = "1.2.3.4", path: str = "/api/search",
     kind: bytes = b"application/json", length: bytes = b"0",
 ) -> int:  # fmt: skip
-    """Send a request in parts and return the status, 0 for no answer. After a part that is None the client is gone."""
+    """Send a request in parts and return the status, 0 for no answer. With a part of None, the client then hangs up."""
     messages: list[Message] = [{"type": "http.request", "body": part, "more_body": True} for part in parts if part]
     messages.append({"type": "http.disconnect"} if None in parts else {"type": "http.request", "more_body": False})
     statuses = [0]
@@ -110,7 +110,7 @@ def test_a_large_body_waits_on_disk() -> None:
             status = descriptor.stat()
         except OSError:
             return False
-        return (status.st_size, status.st_nlink) == (3 * MB, 0)  # it has no name any more
+        return (status.st_size, status.st_nlink) == (3 * MB, 0)  # its name is removed already
 
     async def test(application: Application, checked: Bodies) -> None:
         task = asyncio.create_task(post(checked, [bytes(MB)] * 3))
@@ -124,7 +124,7 @@ def test_a_large_body_waits_on_disk() -> None:
 
 
 def test_json_of_many_values_is_refused() -> None:
-    """Two million unknown names kept a page busy for a minute and a half."""
+    """Two million unknown names once kept a page busy for a minute and a half."""
 
     async def test(application: Application, checked: Bodies) -> None:
         application.go_on.set()
@@ -143,7 +143,7 @@ def test_a_client_and_all_together_have_a_limit_on_disk(monkeypatch: pytest.Monk
         async def start(client: str) -> asyncio.Task[int]:
             known = len(application.bodies)
             task = asyncio.create_task(post(checked, [bytes(2 * MB)], client))
-            for _ in range(500):  # where none is refused, the fourth would wait for ever
+            for _ in range(500):  # five seconds, because the fourth would wait for ever if none were refused
                 if task.done() or len(application.bodies) > known:
                     break
                 await asyncio.sleep(0.01)
@@ -164,7 +164,7 @@ def test_large_bodies_are_read_two_at_a_time_and_small_ones_pass_them() -> None:
         small = asyncio.create_task(post(checked, [b"small"], "e"))
         while len(application.bodies) < 3:
             await asyncio.sleep(0.01)
-        await asyncio.sleep(0.1)  # in which no other one is read
+        await asyncio.sleep(0.1)  # long enough for another one to be read
         assert sorted(map(len, application.bodies)) == [5, 100_000, 100_000]
         application.go_on.set()
         assert await asyncio.gather(*large, small) == [200] * 5
@@ -173,7 +173,7 @@ def test_large_bodies_are_read_two_at_a_time_and_small_ones_pass_them() -> None:
 
 
 def test_large_bodies_of_one_client_hold_up_nobody_elses() -> None:
-    """An image of the first is slow, and its answer has not begun."""
+    """The application is slow with the first client's bodies, and has not begun to answer them."""
 
     async def test(application: Application, checked: Bodies) -> None:
         slow = [asyncio.create_task(post(checked, [bytes(100_000)], "a")) for _ in range(5)]

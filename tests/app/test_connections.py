@@ -1,4 +1,4 @@
-"""Deadlines and the limit on connections, on a real server; the log that nobody can fill."""
+"""Deadlines and the limit on connections, on a real server, and a log that no client can fill."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ async def answer(scope: Scope, receive: Receive, send: Send) -> None:
 
 @pytest.fixture
 def connect(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[bytes], socket.socket]]:
-    """A function that opens a connection and sends something over it, to a server with short deadlines."""
+    """Return a function that connects to a server with short deadlines and sends something."""
     begun.clear()
     monkeypatch.setattr(connections, "_SWEEP_SECONDS", 0.05)
     listener = listen("127.0.0.1", 0)
@@ -65,7 +65,7 @@ def connect(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[bytes], socke
 
 
 def wait_until_begun(count: int) -> None:
-    """Wait until so many requests have come to the application, and a little more, in which it answers."""
+    """Wait until this many requests have reached the application, and a moment longer for its answers."""
     end = time.monotonic() + 60
     while len(begun) < count and time.monotonic() < end:
         time.sleep(0.01)
@@ -122,7 +122,7 @@ def test_a_body_that_arrives_in_time_is_read(
 ) -> None:
     monkeypatch.setattr(connections, "_HEADER_SECONDS", 0.05)
     one = connect(BODY)
-    time.sleep(0.3)  # more than a header may take, less than a body
+    time.sleep(0.3)  # longer than a header may take, shorter than a body may
     one.sendall(b"123456789")
     assert one.recv(12) == b"HTTP/1.1 200"
 
@@ -142,7 +142,7 @@ def test_an_answer_that_is_not_read_is_given_up(
 
 
 def test_at_the_limit_the_one_goes_that_has_waited_longest(connect: Callable[[bytes], socket.socket]) -> None:
-    busy = connect(REQUEST.replace(b"/ ", b"/never ", 1))  # complete: it waits for nothing
+    busy = connect(REQUEST.replace(b"/ ", b"/never ", 1))  # a complete request: the server waits for nothing more of it
     wait_until_begun(1)
     waiting = [connect(BODY + bytes([49]))]
     waiting += [connect(REQUEST[:10]) for _ in range(MOST - 2)]
@@ -162,7 +162,7 @@ def test_at_the_limit_an_unread_answer_counts_as_waiting(connect: Callable[[byte
 
 @pytest.fixture
 def of_another(connect: Callable[[bytes], socket.socket]) -> Iterator[Callable[[bytes], socket.socket]]:
-    """The same from another address."""
+    """Return the same function for connections from another address."""
     server = connect(REQUEST).getpeername()
     with contextlib.ExitStack() as sockets:
 
@@ -182,7 +182,7 @@ def test_one_address_cannot_take_the_places_of_others(
     connect: Callable[[bytes], socket.socket], of_another: Callable[[bytes], socket.socket]
 ) -> None:
     busy = [connect(REQUEST.replace(b"/ ", b"/never ", 1)) for _ in range(MOST)]
-    wait_until_begun(MOST + 1)  # with the request by which the fixture learns the address
+    wait_until_begun(MOST + 1)  # one is the request from which the fixture learns the server's address
     assert is_closed(connect(REQUEST))
     assert of_another(REQUEST).recv(12) == b"HTTP/1.1 200"
     assert is_closed(busy[0])
@@ -228,7 +228,7 @@ def test_a_fault_is_logged_once_a_minute() -> None:
 
 @pytest.mark.parametrize("before", ["", "logging.basicConfig(format='%(message)s'); "])
 def test_what_the_application_logs_is_bounded(before: str) -> None:
-    """Its own lines and asyncio's; those of uvicorn are counted in `test_server`."""
+    """Its own lines, which are handled like asyncio's; `test_server` counts uvicorn's."""
     fail = "for number in range(5): logging.getLogger('app').warning('fault')"
     done = run_program("-c", f"import logging; from app.log import bound_log; {before}bound_log()\n{fail}")
     assert (done.returncode, done.stderr) == (0, "fault\n")

@@ -1,4 +1,4 @@
-"""The folder of thumbnails keeps to its size."""
+"""The folder of thumbnails stays within its size limit."""
 
 from __future__ import annotations
 

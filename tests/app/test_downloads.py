@@ -1,4 +1,4 @@
-"""The images' own files: one, or several in a ZIP, and what must not leave with them."""
+"""Downloads of the original files, one or several in a ZIP, and what must not leave with them."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_files_of_one_name_stay_apart(tmp_path: Path) -> None:
 
 
 def test_another_page_sends_what_one_has_prepared(open_client: TestClient, guarded: TestClient) -> None:
-    """Of two processes behind a proxy either may get the second request."""
+    """Behind a proxy, either of two processes may get the second request."""
     prepared = open_client.post("/zip", data={"ids": "1,2"})
     answer = guarded.get(f"/{prepared.json()['address']}", auth=(PASSWORD[0].encode(), PASSWORD[1].encode()))
     assert names_in(answer.content) == ["00000.jpg", "00001.jpg"]

@@ -16,7 +16,7 @@ EVENT: dict[str, Any] = {"data": [], "event_data": {"address": "?q=x", "turn": 1
 
 
 def join(client: TestClient, **changes: object) -> int:
-    """Send an event, of which some values are other ones, and return the status."""
+    """Send an event with some of its values replaced, and return the status."""
     body = json.dumps({**EVENT, **changes})
     return client.post("/gradio_api/queue/join", content=body, headers={"Content-Type": "application/json"}).status_code
 
@@ -49,7 +49,7 @@ def test_what_is_no_plain_json_is_refused(open_client: TestClient, path: str, bo
 
 
 def test_a_number_of_a_million_digits_is_refused_unread() -> None:
-    """Python has a limit of its own since 3.10.7."""
+    """Python itself refuses such numbers since 3.10.7; the test turns that limit off."""
     limit = sys.get_int_max_str_digits()
     sys.set_int_max_str_digits(0)
     began = time.thread_time()
@@ -91,5 +91,5 @@ def test_nobody_waits_for_answers_to_what_was_not_asked(
 
 @pytest.mark.parametrize("name", ["a" * 65, "%ED%A0%80", "ä", "a%0Ab"])
 def test_no_other_name_keeps_a_session(open_client: TestClient, name: str) -> None:
-    """Asked by HEAD, which Gradio refuses: a GET that is answered does not end."""
+    """The test sends HEAD, which Gradio refuses with 405, because a GET that is answered does not end."""
     assert [open_client.head(f"/gradio_api/heartbeat/{one}").status_code for one in ("a" * 64, name)] == [405, 404]

@@ -37,7 +37,7 @@ ROWS = [
 
 
 def facets_of(rows: list[dict[str, Any]]) -> Facets:
-    """What a collection with these rows answers."""
+    """Return the facets of a collection with these rows."""
     path, types = Field("path", FieldType.TEXT, key="path"), {"id": pa.int64()}
     types |= {field.key: arrow_type(field) for field in (path, *FIELDS)}
     cells = [{"id": row["id"], "path": row["path"], **{field.key: row[field.name] for field in FIELDS}} for row in rows]

@@ -1,4 +1,4 @@
-"""Gradio is imported without the files that it writes for editors."""
+"""Importing Gradio writes none of its stub files for editors."""
 
 from __future__ import annotations
 

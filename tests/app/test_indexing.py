@@ -1,4 +1,4 @@
-"""The page indexes a folder and follows what changes in it; time passes here as it does for a person."""
+"""The page indexes a folder and follows its changes; the tests wait in real time."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tests.support.photos import draw_images
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return a folder of 24 images that have rested. Lists of what is removed are written beside it."""
+    """Return a folder of 24 images. Indexing writes its lists beside it."""
     monkeypatch.chdir(tmp_path)
     draw_images(tmp_path / "photos", 24)
     return tmp_path / "photos"
@@ -86,8 +86,8 @@ def test_a_file_is_read_once_it_is_complete(
 ) -> None:
     indexer.add(str(folder), watch=True)
     wait_for(lambda: len(paths_of(lite)) == 24)
-    monkeypatch.setattr("app.indexer.REST_SECONDS", 6.0)  # so that no pause of this test counts as the end of a file
-    content = next(folder.iterdir()).read_bytes() + bytes(range(256))  # like no other file
+    monkeypatch.setattr("app.indexer.REST_SECONDS", 6.0)  # longer than any pause while the file is written
+    content = next(folder.iterdir()).read_bytes() + bytes(range(256))  # unlike any other file
     slow = folder / "slow.jpg"
     with open(slow, "wb") as file:
         for start in range(0, len(content), len(content) // 8 + 1):
@@ -108,7 +108,7 @@ def test_where_much_is_gone_nothing_is_removed(folder: Path, indexer: Indexer, l
     wait_for(lambda: "files that are gone: 3 of 24" in job_of(indexer).message)
     assert len(paths_of(lite)) == 24
 
-    folder.rename(folder.with_name("elsewhere"))  # as when a disk is taken away
+    folder.rename(folder.with_name("elsewhere"))  # as if a disk were removed
     wait_for(lambda: job_of(indexer).state == "failed")
     assert len(paths_of(lite)) == 24
 
@@ -127,7 +127,7 @@ def test_only_this_machine_adds_images_from_anywhere(folder: Path, indexer: Inde
         return asking.post("/api/indexing", json=source, headers=headers).status_code
 
     here, other = "127.0.0.1", "192.0.2.1"
-    assert ask(here, [str(folder)], beside) == 404  # it may, but that is not there
+    assert ask(here, [str(folder)], beside) == 404  # allowed, but the folder does not exist
     assert ask(here, [str(folder)], beside, **{"X-Forwarded-For": "10.0.0.1"}) == 403
     assert ask(here, [str(folder)], beside, Origin="http://evil.example") == 403
     assert ask(other, [str(folder)], beside) == ask(other, [], below) == 403
@@ -191,7 +191,7 @@ def test_a_thousand_changes_during_searches_end_as_a_fresh_index(
 
 
 def change(random: Random, files: list[Path], folder: Path, number: int) -> None:
-    """Copy a file slowly, rename one or delete one; a tenth of the folder is never gone at once."""
+    """Copy a file slowly, rename one or delete one, so that a tenth of the folder is never gone at once."""
     one = random.choice(files)
     kind = random.choices(["copy", "rename", "delete"], [6, 3, 1])[0]
     if kind == "rename":

@@ -1,4 +1,4 @@
-"""The page is built while the API answers already; whoever asks for it waits."""
+"""The API answers while the page is still being built, and requests for the page wait."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_the_api_answers_before_gradio_is_imported(
 
 
 def test_a_page_that_was_open_before_gets_its_answers(open_library: Library) -> None:
-    """Its browser asks this process before anybody has opened the page here."""
+    """Its browser sends requests to this process before anybody has opened the page here."""
     app = build_app(open_library, page_after=threading.Event())
     with TestClient(app, base_url=BASE) as client:
         answer = client.get("/gradio_api/queue/data?session_hash=abc")

@@ -1,4 +1,4 @@
-"""A page that outlives what it serves: the collection is replaced or deleted, the Milvus server goes and comes back."""
+"""A page that outlives what it serves: a collection is replaced or deleted, a server goes away and comes back."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ BASE = "http://127.0.0.1:7860"
 
 
 def turns(client: TestClient, status: int, at_most: float) -> dict[str, Any]:
-    """Ask `/readyz` until it has this status; return its answer."""
+    """Poll `/readyz` until it has this status; return its answer."""
     end = time.monotonic() + at_most
     while (answer := client.get("/readyz")).status_code != status:
         assert time.monotonic() < end, answer.text
@@ -42,7 +42,7 @@ def turns(client: TestClient, status: int, at_most: float) -> dict[str, Any]:
 
 
 def page_of(library: Library, folder: Path) -> Callable[[str], Any]:
-    """Return what opens the page at an address and returns its view."""
+    """Return a function that opens the page at an address and returns its view."""
     page = Page(library, QueryImages(folder))
     return lambda address: page.on_load(
         cast(gr.Request, SimpleNamespace(query_params=address, headers={}, client=SimpleNamespace(host="")))
@@ -77,7 +77,7 @@ def test_a_model_that_no_longer_fits_is_told_by_page_api_and_probe(
     lite: Settings, photos: Photos, tmp_path: Path
 ) -> None:
     run_insert(photos.csv, lite)
-    library = Library(lite)  # asks for builtin
+    library = Library(lite)  # its model is builtin
     with TestClient(build_app(library, thumbnails=Thumbnails(tmp_path / "t")), base_url=BASE) as client:
         assert client.get("/api/search?q=a").status_code == 200
         run_insert(photos.csv, replace(lite, model=write_turned_builtin(tmp_path / "turned")), reembed=True)
@@ -93,7 +93,7 @@ def test_a_model_that_no_longer_fits_is_told_by_page_api_and_probe(
 def test_a_file_that_is_gone_and_back_turns_the_probe(
     lite: Settings, photos: Photos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.api.readiness._OLD_SECONDS", 600)  # so that no probe asks for itself
+    monkeypatch.setattr("app.api.readiness._OLD_SECONDS", 600)  # so that no probe looks again by itself
     run_insert(photos.csv, lite)
     library = Library(lite)
     open_page = page_of(library, tmp_path / "q")
@@ -113,7 +113,7 @@ def test_a_file_that_is_gone_and_back_turns_the_probe(
         assert len(client.get("/api/search?q=a&k=12").json()["hits"]) == 12
 
 
-SECONDS = 8  # two of waiting, where no other tests share the cores; gRPC itself would wait for 15 and more
+SECONDS = 8  # seconds: about two when no other tests share the cores; gRPC itself would wait for 15 and more
 
 
 @pytest.mark.long
@@ -132,7 +132,7 @@ def test_a_model_server_that_is_gone_is_told_by_page_and_probe(
             told = turns(client, 503, 2 * SECONDS)
             assert told["reason"] == "the model server does not answer, or does not have the model"
             assert client.get("/api/similar/3").status_code == 200  # runs no model
-            if leave is TcpProxy.close:  # a server that says nothing is given up after its usual 20 seconds
+            if leave is TcpProxy.close:  # a server that hangs is given up only after the usual 20 seconds
                 view = open_page("q=b")
                 assert (view["kind"], view["problem"], view["passes"]) == ("error", told["key"], True)
             proxy.open()
@@ -157,7 +157,7 @@ def test_a_model_that_was_exchanged_on_its_server_is_told_by_the_probe(
             turns(client, 200, 30)
             before = dict(server.facts)
             server.facts |= facts
-            is_searched = not is_loaded and "precision" in facts  # which is asked for once the model is loaded
+            is_searched = not is_loaded and "precision" in facts  # the precision is read when the model is loaded
             told = turns(client, 200 if is_searched else 503, 30)
             assert (told["reason"] == "another model made the collection") is not is_searched
             assert (client.get("/api/search?q=b").status_code == 200) is is_searched
@@ -176,7 +176,7 @@ def on_server(milvus_server: str, module_photos: Photos) -> Settings:
 
 @pytest.mark.parametrize(
     ("leave", "repeats"),
-    # A server that says nothing is given up by gRPC after 15 seconds, which then makes other connections.
+    # gRPC gives up a server that hangs after 15 seconds, and then makes new connections.
     [(TcpProxy.close, 1), (TcpProxy.hang, 1), pytest.param(TcpProxy.hang, 8, marks=pytest.mark.slow)],
 )
 def test_a_server_that_is_gone_is_told_in_seconds_and_asked_again(
@@ -199,7 +199,7 @@ def test_a_server_that_is_gone_is_told_in_seconds_and_asked_again(
         assert open_page("q=id:3")["kind"] == "results"
         leave(proxy)
         start = time.monotonic()
-        assert open_page("q=id:3")["kind"] == "error"  # asks three times: for the image, the hits, and the image again
+        assert open_page("q=id:3")["kind"] == "error"  # reads three times: the image, the hits, and the image again
         assert time.monotonic() - start < SECONDS
         proxy.open()
         assert open_page("q=id:3")["kind"] == "results"

@@ -29,14 +29,14 @@ def test_a_thumbnail_is_a_small_webp_of_the_whole_image_that_may_be_cached(
     assert answer.headers["cache-control"].startswith("private")
     assert answer.headers["x-content-type-options"] == "nosniff"
     assert "sandbox" in answer.headers["content-security-policy"]
-    assert open_image(answer.content).size == (451, 300)  # the image is no larger
+    assert open_image(answer.content).size == (451, 300)  # the size of the image itself
     astronaut = open_image(client.get(f"/thumb/{collection.ids['astronaut']}").content)
     assert astronaut.size == (THUMB[1], THUMB[1])  # 512 × 512
 
 
 @pytest.mark.long
 def test_a_preview_fills_a_screen(client: TestClient, tmp_path: Path) -> None:
-    """A JPEG of 12 megapixels: it is shrunk while it is decoded, and only then to the asked size."""
+    """A JPEG of 12 megapixels is shrunk while it is decoded, and only then resized to the requested size."""
     image = Image.effect_noise((4000, 3000), 60).convert("RGB")
     image.save(tmp_path / "large.jpg")
     thumbnails = Thumbnails(tmp_path)
@@ -143,7 +143,7 @@ def test_a_link_leads_only_where_it_led_when_it_was_indexed(open_client: TestCli
         assert open_client.get(f"/{route}/5").status_code == 404
     inside, kept = folder / "photos" / "00001.jpg", (folder / "photos" / "00001.jpg").read_bytes()
     inside.unlink()
-    inside.symlink_to(private)  # a plain file when it was indexed
+    inside.symlink_to(private)  # it was a plain file when it was indexed
     for route in ("thumb", "preview", "image"):
         assert open_client.get(f"/{route}/2").status_code == 404
     inside.unlink()

@@ -25,14 +25,14 @@ from pipelines.query import Part, filter_parser, language, query
 from pipelines.search import catalog, column_table, embedder, ranking, results
 
 TEXTS = catalogue()
-# Texts that are the same in English: notation.
+# Texts that are the same in English.
 SAME = {
     ("zh", "quoted"),
     ("es", "no"),
     ("fr", "image"),
     *(("fr", f"rows_{form}") for form in ("one", "few", "many", "other")),
 }
-# Modules that name notes and errors.
+# Modules that name the texts of notes and errors.
 NAMING = (
     results, filter_parser, filter_expression, embedder, ranking, language, query, column_table, indexing,
     catalog,
@@ -42,7 +42,7 @@ REQUEST = cast(gr.Request, SimpleNamespace(headers={"accept-language": "de-DE,de
 
 
 def test_only_uploads_are_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A second check behind `Events`, right before the file is opened."""
+    """A second check after that of `Events`, right before the file is opened."""
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "uploads"))
     (tmp_path / "uploads" / "x").mkdir(parents=True)
     inside = tmp_path / "uploads" / "x" / "a.png"

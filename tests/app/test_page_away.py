@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from tests.support.prepared import Fork
 
 pytestmark = pytest.mark.long
-# Counts how often the line above the images comes and goes.
+# Counts how often the line above the images appears or disappears.
 BLINKS = """() => {
     window.blinks = 0;
     const line = document.querySelector(".lost-server");
@@ -37,7 +37,7 @@ BLINKS = """() => {
 
 
 def leave_and_come_back(page: Page, leave: Callable[[], object], come_back: Callable[[], object], said: str) -> None:
-    """Ask and type while the database is away; what was asked is answered later, what was typed is kept."""
+    """Search and type while the database is away: the search is answered later, and the typed text is kept."""
     page.evaluate("window.stayed = true")
     before = labels(page)
     leave()
@@ -91,7 +91,7 @@ def in_this_process(library: Library, folder: Path) -> Iterator[str]:
 def test_a_server_that_still_sends_the_columns(
     browser: Browser, milvus_server: str, held_up: threading.Event, photos: Photos, tmp_path: Path
 ) -> None:
-    """What cannot be answered yet is answered as soon as it can; how far the columns are is said all the while."""
+    """A request that needs the columns is answered when they have come; until then the page says how far they are."""
     settings = Settings(uri=milvus_server, collection=f"t_{uuid.uuid4().hex[:12]}", model="builtin")
     run_insert(photos.csv, settings)
     with in_this_process(Library(settings), tmp_path) as address:
@@ -103,7 +103,7 @@ def test_a_server_that_still_sends_the_columns(
         page.wait_for_selector(".lost-server:not([hidden])")
         assert "ordered and counted by: 3 of 9." in page.inner_text(".lost-server")
         page.evaluate(BLINKS)
-        for _ in range(2):  # it asks again
+        for _ in range(2):  # the page asks again by itself
             with page.expect_response("**/queue/join**"):
                 pass
         assert (page.evaluate("window.blinks"), labels(page)) == (0, before)
@@ -135,7 +135,7 @@ def test_a_server_that_is_gone_and_back(
     wait_for(page, "results")
     leave_and_come_back(page, lambda: leave(proxy), proxy.open, "Die Datenbank antwortet nicht.")
     leave(proxy)
-    page.goto(f"{address}/?q=dog")  # opened while it is away
+    page.goto(f"{address}/?q=dog")  # opened while the server is away
     wait_for(page, "error")
     assert page.inner_text(".message h2").startswith("Die Datenbank antwortet nicht.")
     proxy.open()

@@ -1,4 +1,4 @@
-"""The grid in a real browser: rows of whole images, few of many in the document, keys, a slider, and coming back."""
+"""The grid in a real browser: rows of whole images, few of many cards in the document, keys, a slider, going back."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ FOCUSED = "Number(document.activeElement.closest('li')?.dataset.index ?? -1)"
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """A page of 350 rows of six images, without columns that tell their sizes."""
+    """Run a page of 350 rows of six images, without columns for their sizes."""
     folder = tmp_path_factory.mktemp("grid")
     rows = [[number, image_folder() / FILES[number % 6], f"label {number}"] for number in range(ROWS)]
     with served(folder, ["id", "path", "label"], rows) as site:
@@ -48,7 +48,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 
 def scroll_beyond(page: Page, index: int) -> int:
-    """Turn the mouse wheel until a card after this one is in the document; return how many were there at most."""
+    """Turn the mouse wheel until a card after this one is in the document; return the most cards that it held."""
     most, end = 0, time.monotonic() + 120
     while page.evaluate(LAST) <= index:
         assert time.monotonic() < end
@@ -87,7 +87,7 @@ def test_of_many_cards_few_are_in_the_document(page: Page, site: Site) -> None:
     assert scroll_beyond(page, ROWS - 2) < 120
     assert page.inner_text(".status").startswith(f"{ROWS} images")
     assert page.locator("#bar").bounding_box()["y"] == 8  # type: ignore[index]  # the bar stays
-    # Images that load give their rows other heights, which can move the end out of the window again.
+    # Images that load change the heights of their rows, which can move the end out of the window again.
     page.wait_for_function(
         f"""rows => {{
             window.scrollTo(0, document.body.scrollHeight);

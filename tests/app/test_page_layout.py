@@ -1,4 +1,4 @@
-"""Where the first image begins in a real browser: whatever else is said, most of the window shows images."""
+"""Where the first image begins in a real browser: whatever else the page shows, most of the window shows images."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from tests.support.page import IMAGES, image_folder
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
-HIGHEST = {1280: 180, 390: 150}  # of the first image, by the width of the window
+HIGHEST = {1280: 180, 390: 150}  # largest top of the first image, by the width of the window
 MANY = quote_plus('kind in ["animal", "thing"] and year >= 2001 and taken >= "2019-01-01" and taken < "2024-01-01"')
-# address: and what is there to see
+# By name: the address, and a selector for what the page then shows.
 STATES = {
     "start": ("", ".chips a"),
     "search": ("?q=cat", "#header .brief, .status"),
@@ -29,13 +29,13 @@ STATES = {
     "folded": ("?q=cat&fold=0.9", ".alike:not([hidden])"),
     "all": (f"?q=Katze+Mai+2021+-Hund+id:1&sort=taken&min=0.01&filter={MANY}", ".parts li, .remarks:not(:empty)"),
 }
-# An indexing that lasts as long as one looks at it.
+# An indexing job that does not end.
 JOB = {
     "source": "/home/ann/Photographs", "is_watched": True, "state": "indexing", "rows": 12_345, "total": 98_765,
     "images_per_second": 55.0, "seconds_left": 1_700, "message": "", "key": "", "values": {},
 }  # fmt: skip
 FIRST = "document.querySelector('.cards li').getBoundingClientRect().top + scrollY"
-# Whether all of an element can be seen: in the window, or by scrolling the strip that it stands in.
+# Whether an element can be seen in full, in the window or by scrolling the strip that it is in.
 REACHED = """selector => {
     const element = [...document.querySelectorAll(selector)].find((one) => one.checkVisibility());
     element.scrollIntoView({ block: "nearest", inline: "nearest" });
@@ -49,7 +49,7 @@ WHOLE = "element => element.scrollWidth <= element.clientWidth && element.scroll
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """A page of photographs with dates, one of them several times."""
+    """Run a page of photographs with dates, one of them several times."""
     folder = tmp_path_factory.mktemp("layout")
     names = [*IMAGES, *["chelsea.png"] * 4]
     rows = [
@@ -62,7 +62,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 
 def visit(page: Page, address: str) -> None:
-    """Go to another address of the page that is open, as by a link."""
+    """Go to another address within the open page, as a link does."""
     page.evaluate("address => { document.querySelector('.brand').dataset.address = address }", address)
     page.evaluate("document.querySelector('.brand').click()")
     page.wait_for_function("!document.body.classList.contains('searching')")
@@ -111,7 +111,7 @@ def test_the_panel_counts_the_images_of_the_dates_in_the_box(page: Page, site: S
     page.press("#text input", "Enter")
     page.wait_for_function("document.querySelector('[data-column=kind] .values small')?.textContent === '4'")
     assert counts.all_inner_texts() == ["4", "4"]
-    years = page.locator("[data-column=taken] .tree .row button:not(.opener)")  # all, to choose another
+    years = page.locator("[data-column=taken] .tree .row button:not(.opener)")  # all years, to choose another
     assert [year.split() for year in years.all_inner_texts()] == [
         ["2022", "4"], ["2021", "4"], ["2020", "4"], ["2019", "4"],
     ]  # fmt: skip

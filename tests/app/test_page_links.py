@@ -1,4 +1,4 @@
-"""What the address of the page says, in a real browser: images at addresses, and dates."""
+"""Addresses in a real browser: images at an address of the web, and dates in the address of the page."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_search_by_an_address_outlasts_a_reload_back_and_the_kept_image(
         wait_for_status(page, "for image")
         page.go_back()
         wait_for_status(page, f"“a photo” + image “{name}”")
-        assert web.requests.total() == 1  # the page keeps it
+        assert web.requests.total() == 1  # the page keeps the image
         for kept in (tmp_path / "cache" / "query_images").iterdir():
             kept.unlink()
         page.reload()

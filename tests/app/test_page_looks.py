@@ -1,4 +1,4 @@
-"""The page in a real browser: languages, barriers, light and dark, the keyboard, and what travels."""
+"""The page in a real browser: languages, accessibility, light and dark, the keyboard, and bytes transferred."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.support.browser import (
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
-MAX_WIRE_BYTES, MAX_SEARCH_BYTES = 700_000, 60_000  # of the first load, and of a search without its images
+MAX_WIRE_BYTES, MAX_SEARCH_BYTES = 700_000, 60_000  # of the first load; of a search without its images
 MIXED = "?q=a+cat+-0.5*id:102&filter=kind+%3D%3D+%22thing%22"
 LOCALES = {
     "en-GB": "en", "de-AT": "de", "es-MX": "es", "fr-FR": "fr", "ja-JP": "ja", "ko-KR": "ko", "ru-RU": "ru",
@@ -59,7 +59,7 @@ def test_page_is_light_and_asks_nobody_else(browser: Browser, site: Site) -> Non
 
 
 def measure(page: Page, received: list[float]) -> tuple[float, float]:
-    """Return the bytes that have travelled once it is quiet: of all, and of the thumbnails among them."""
+    """Wait until the network is quiet; return the bytes received in all, and those of thumbnails."""
     count = -1
     while count != len(received):
         count = len(received)
@@ -75,7 +75,7 @@ TRANSFERRED = """performance.getEntriesByType("resource").filter((entry) => entr
 def test_browser_chooses_the_language(page: Page, site: Site, locale: str, language: str) -> None:
     page.set_viewport_size(PHONE)
     agent = page.evaluate("navigator.userAgent")
-    # As a new context with this locale, but with the scripts that the browser has already.
+    # Like a new context with this locale, but the browser keeps the scripts that it has fetched.
     page.context.new_cdp_session(page).send(
         "Emulation.setUserAgentOverride", {"userAgent": agent, "acceptLanguage": locale}
     )
@@ -83,9 +83,9 @@ def test_browser_chooses_the_language(page: Page, site: Site, locale: str, langu
     assert page.evaluate("navigator.language") == locale
     texts = catalogue()[language]
     assert page.get_attribute("html", "lang") == language
-    assert page.get_attribute("#text input", "placeholder") == texts["text_placeholder"]  # Gradio's part
+    assert page.get_attribute("#text input", "placeholder") == texts["text_placeholder"]  # set by Gradio
     assert page.inner_text("#go") == texts["search"]
-    assert page.inner_text("#header h1") == texts["title"]  # the script's
+    assert page.inner_text("#header h1") == texts["title"]  # set by the script
     assert page.get_attribute(".cards .similar >> nth=0", "title") == texts["find_similar"]
     assert texts["quoted"].replace("{text}", "a cat") in page.inner_text(".status")
     assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
@@ -95,7 +95,7 @@ def test_browser_chooses_the_language(page: Page, site: Site, locale: str, langu
 
 
 def scan(page: Page, axe: str) -> list[str]:
-    """What axe-core finds serious or worse."""
+    """Return what axe-core finds serious or critical."""
     page.evaluate(axe)
     report: dict[str, Any] = page.evaluate("axe.run(document, { resultTypes: ['violations'] })")
     assert len(report["passes"]) > 10
@@ -210,8 +210,8 @@ def test_page_works_by_keyboard_alone(page: Page, site: Site) -> None:
     page.keyboard.press("Escape")
     page.wait_for_selector("dialog:not([open])", state="attached")
     after = f".cards li:nth-child({here + 2})"
-    page.wait_for_selector(f"{after} .image:focus-visible")  # where the lightbox was left
-    for _ in range(3):  # after the button that selects, and the badge of near-duplicates where there is one
+    page.wait_for_selector(f"{after} .image:focus-visible")  # the image at which the lightbox was closed
+    for _ in range(3):  # past the button that selects and, if there is one, the badge of near-duplicates
         page.keyboard.press("Tab")
         if page.evaluate("document.activeElement.matches('.similar')"):
             break
@@ -223,7 +223,7 @@ def test_page_works_by_keyboard_alone(page: Page, site: Site) -> None:
     assert page.evaluate("document.activeElement.matches('#text input')")
 
 
-# What has the focus, and whether one sees that: an outline or shadow on it, or on what stands for it.
+# What has the focus, and whether that shows: as an outline of it, of its parent or of its next sibling.
 FOCUSED = """() => {
     const element = document.activeElement;
     const missing = element.getAttribute("aria-disabled") ? "missing-" : "";
@@ -235,7 +235,7 @@ FOCUSED = """() => {
 
 
 def test_card_is_found_by_name(page: Page, site: Site) -> None:
-    """As a screen reader lists them."""
+    """By the roles and names that a screen reader announces."""
     open_page(page, site, "?q=cat")
     for role, name in (
         ("button", "Enlarge rocket"),

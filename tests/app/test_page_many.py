@@ -1,4 +1,4 @@
-"""Ten thousand cards in a real browser: what it holds stays as it was after the first thousand."""
+"""Ten thousand cards in a real browser: the document does not grow after the first thousand."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.slow
 ROWS, FEW = 10_000, 20
-# Scrolls down until so many cards were shown. Returns the most elements that the document had.
+# Scrolls down until this many cards were shown. Returns the largest number of elements that the document had.
 SCROLL = """async (wanted) => {
     let most = 0;
     for (let reached = 0; reached < wanted; ) {
@@ -28,14 +28,14 @@ SCROLL = """async (wanted) => {
     return most;
 }"""
 
-# The first card whose end is in the window.
+# The first card that does not end above the window.
 FIRST = """Math.min(...[...document.querySelectorAll(".cards li")]
     .filter((item) => item.getBoundingClientRect().bottom > 0).map((item) => Number(item.dataset.index)))"""
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """A page of 10,000 rows of twenty images."""
+    """Run a page of 10,000 rows of twenty images."""
     folder = tmp_path_factory.mktemp("many")
     images = draw_images(folder / "images", FEW)
     rows = [[number, images[number % FEW], f"label {number}"] for number in range(ROWS)]
@@ -44,7 +44,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 
 def held(session: CDPSession) -> tuple[int, int]:
-    """Return how many nodes there are, in the document or not, and the bytes of the script's heap."""
+    """Return the number of DOM nodes, in the document or not, and the bytes of the script's heap."""
     session.send("HeapProfiler.collectGarbage")
     session.send("HeapProfiler.collectGarbage")
     return session.send("Memory.getDOMCounters")["nodes"], session.send("Runtime.getHeapUsage")["usedSize"]
@@ -59,7 +59,7 @@ def test_ten_thousand_cards_take_no_more_than_a_thousand(page: Page, site: Site)
     elements = page.evaluate(SCROLL, 1_000)
     nodes, heap = held(session)
     page.evaluate(SCROLL, 4_000)
-    page.wait_for_timeout(1_000)  # the page keeps its place soon after the last scroll
+    page.wait_for_timeout(1_000)  # the page saves its position shortly after the last scroll
     first = page.evaluate(FIRST)
     page.reload()
     page.wait_for_function(f"(first) => ({FIRST}) === first", arg=first)
@@ -67,4 +67,4 @@ def test_ten_thousand_cards_take_no_more_than_a_thousand(page: Page, site: Site)
     nodes_after, heap_after = held(session)
     print(f"nodes {nodes:,} → {nodes_after:,}, heap {heap / 1e6:.1f} → {heap_after / 1e6:.1f} MB")
     assert nodes_after <= nodes + 1_000
-    assert heap_after - heap < 1_000 * (ROWS - 1_000)  # what is known of a card: its texts and addresses
+    assert heap_after - heap < 1_000 * (ROWS - 1_000)  # for each card its texts and addresses

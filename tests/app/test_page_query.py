@@ -1,4 +1,4 @@
-"""The page in a real browser: images as query, weights, filters, more results, and taking them along."""
+"""The page in a real browser: images as a query, weights, filters, more results, and exports."""
 
 from __future__ import annotations
 
@@ -69,14 +69,14 @@ def test_chosen_image_finds_itself_and_has_a_permalink(page: Page, site: Site) -
 
 def test_images_join_the_words_in_the_box_and_leave_by_backspace(page: Page, site: Site) -> None:
     open_page(page, site, kind="start")
-    page.fill("#text input", "at night")  # typed, not asked for
+    page.fill("#text input", "at night")  # typed, not searched for
     page.set_input_files("#image input", image_folder() / "coffee.png")
     wait_for_status(page, "“at night” + your image")
     page.fill("#text input", "at night -people")
     page.evaluate(PASTE, list((image_folder() / "rocket.jpg").read_bytes()))
     wait_for_status(page, "“at night” − “people” + your image + your image")
     assert page.locator(".parts li").count() == 4
-    page.evaluate(PASTE, list((image_folder() / "rocket.jpg").read_bytes()))  # it is there already
+    page.evaluate(PASTE, list((image_folder() / "rocket.jpg").read_bytes()))  # the query has it already
     page.wait_for_function("!document.body.classList.contains('searching')")
     assert page.locator("#bar .tokens li").count() == 2
     save_screenshot(page, "desktop-tokens")
@@ -124,7 +124,7 @@ def test_back_and_reload_come_back_to_the_place(page: Page, site: Site) -> None:
     assert page.evaluate("scrollY") == 0
     page.go_back()
     wait_for_status(page, "“cat”")
-    page.wait_for_function("Math.abs(scrollY - 120) <= 1")  # heights of rows are fractions
+    page.wait_for_function("Math.abs(scrollY - 120) <= 1")  # heights of rows are fractions of a pixel
     page.reload()
     wait_for(page, "results")
     page.wait_for_function("Math.abs(scrollY - 120) <= 1")
@@ -153,7 +153,7 @@ def test_unreadable_image_is_explained(page: Page, site: Site, tmp_path: Path) -
     message = page.inner_text(".said .mistake")
     assert message.startswith("This image cannot be read: it is damaged")
     assert "/" not in message
-    assert page.locator(".cards .label").count() == shown > 0  # what was there stays
+    assert page.locator(".cards .label").count() == shown > 0  # the previous results stay
     save_screenshot(page, "desktop-error")
     ask(page, "a cat")
     assert page.locator(".mistake").count() == 0
@@ -164,7 +164,7 @@ def test_unreadable_image_is_explained(page: Page, site: Site, tmp_path: Path) -
 def test_images_and_words_are_weighed_and_removed(page: Page, site: Site) -> None:
     rocket = site.collection.ids["rocket"]
     open_page(page, site, "?q=a+dark+sky")
-    assert not page.locator(".parts").is_visible()  # words alone stand in the box
+    assert not page.locator(".parts").is_visible()  # a query of words alone is shown in the box
     page.click(f"{card('rocket')} .use")
     wait_for_query(page, q=f"a dark sky id:{rocket}")
     assert page.input_value("#text input") == "a dark sky"
@@ -173,7 +173,7 @@ def test_images_and_words_are_weighed_and_removed(page: Page, site: Site) -> Non
     for written in (f"a dark sky 0.5*id:{rocket}", f"a dark sky -0.5*id:{rocket}", f"a dark sky -id:{rocket}"):
         part.locator(".less").click()
         wait_for_query(page, q=written)
-        assert page.evaluate("document.activeElement.dataset.key") == "less 1"  # the keyboard stays where it was
+        assert page.evaluate("document.activeElement.dataset.key") == "less 1"  # the focus stays where it was
     assert "“a dark sky” − image “rocket”" in page.inner_text(".status")
     assert part.locator(".weight").inner_text() == "−1"
     page.evaluate("document.activeElement.blur()")
@@ -251,7 +251,7 @@ def test_text_and_hostile_filters_say_what_they_mean(page: Page, site: Site) -> 
     page.press("[data-column=year] .high", "Enter")
     page.wait_for_selector("[data-column=year] .mistake")
     assert page.inner_text("[data-column=year] .mistake") == "“many” is not a number."
-    assert page.input_value("[data-column=year] .high") == "many"  # to be put right
+    assert page.input_value("[data-column=year] .high") == "many"  # to be corrected
     assert labels(page) == ["texture"] * 3
     page.fill("[data-column=year] .high", "")
     page.fill(".conditions input", "yeer > 2")
@@ -409,7 +409,7 @@ def test_values_folders_and_months_are_offered_with_their_counts(page: Page, sit
     assert int(page.inner_text(".status").split()[0]) == page.locator(".cards li").count() < 17
     page.click(".panel .clear")
     wait_for(page, "start")
-    page.wait_for_selector("[data-column='shot on'] .tree .row button:text-matches('2020.*16')")  # counted anew
+    page.wait_for_selector("[data-column='shot on'] .tree .row button:text-matches('2020.*16')")  # counted again
     page.click("[data-column='shot on'] .tree .opener")
     page.locator("[data-column='shot on'] .tree .leaf button").first.click()
     wait_for_query(page, filter='`shot on` >= "2020-06-01" and `shot on` < "2020-07-01"')
@@ -496,7 +496,7 @@ def test_address_of_an_image_is_searched_for_and_refused_on_private_networks(pag
     page.press("#text input", "Enter")
     page.wait_for_selector(".said .mistake")
     assert page.inner_text(".said .mistake").startswith("This address is on a private network.")
-    assert page.input_value("#text input").startswith("http://")  # to be put right
+    assert page.input_value("#text input").startswith("http://")  # to be corrected
 
 
 def test_lost_server_is_said_and_what_was_typed_is_asked_when_it_is_back(

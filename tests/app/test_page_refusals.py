@@ -1,4 +1,4 @@
-"""What the page in a real browser says of refusals and calls its columns, in the reader's language."""
+"""Messages about refusals, and the names of columns, in the reader's language in a real browser."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ COLUMNS = "id,path,label,taken,camera,rating,keywords,width,height,ISO value"
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """A page that answers three searches a second, on a desktop whose opener of folders fails."""
+    """Run a page that answers three searches a second, on a desktop whose opener of folders fails."""
     folder = tmp_path_factory.mktemp("refusals")
     files = ("rocket.jpg", "coffee.png", "chelsea.png", "moon.png")
     rows = [
@@ -49,7 +49,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 @pytest.fixture
 def page(browser: Browser, site: Site) -> Iterator[Page]:
-    """A German reader's window."""
+    """Return a German reader's window."""
     page = browser.new_page(locale="de-DE")
     open_page(page, site, "?q=cat")
     yield page
@@ -60,7 +60,7 @@ def test_too_many_requests_are_said_and_the_question_is_asked_again(page: Page, 
     enough = threading.Event()
 
     def ask_on() -> None:
-        with httpx.Client() as client:  # one of its own for each request would take a core
+        with httpx.Client() as client:  # a new client for each request would keep a core busy
             while not enough.wait(0.02):
                 client.post(f"{site.address}/gradio_api/queue/join")
 
@@ -69,7 +69,7 @@ def test_too_many_requests_are_said_and_the_question_is_asked_again(page: Page, 
         other.start()
     try:
         page.fill("#text input", "ein Hund")
-        while not page.evaluate(TOAST, GERMAN["error_too_often"]):  # a question may slip through
+        while not page.evaluate(TOAST, GERMAN["error_too_often"]):  # a search may slip through
             page.press("#text input", "Enter")
             page.wait_for_timeout(300)
     finally:
@@ -80,7 +80,7 @@ def test_too_many_requests_are_said_and_the_question_is_asked_again(page: Page, 
 
 
 def test_an_upload_that_is_too_large_is_said(page: Page, tmp_path: Path) -> None:
-    # As large as an image may be: with the form around it, it is too large for the server.
+    # As large as an image may be; with the form around it, it is too large for the server.
     (tmp_path / "large.png").write_bytes(bytes(MAX_UPLOAD_BYTES))
     page.set_input_files("#image input", tmp_path / "large.png")
     page.wait_for_function(TOAST, arg=GERMAN["too_large"].replace("{size}", "25"))

@@ -1,4 +1,4 @@
-"""The page in a real browser: searching, looking, and what a hostile collection cannot do to whoever looks."""
+"""The page in a real browser: searching, looking at images, and what a hostile collection cannot do to its visitors."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ if TYPE_CHECKING:
 
     from tests.support.prepared import Fork
 
-# Searches of the test that measures nothing but that they end.
+# Number of searches in the test that only checks that they end.
 TRIES = 5
-# No benchmark: other tests share the cores. The milliseconds are printed, for whoever runs this one alone.
+# Not a benchmark, because other tests share the cores. The test prints the milliseconds for a run on its own.
 HANGS_MS = 10_000
 
 
@@ -208,7 +208,7 @@ def test_nothing_moves_when_the_answer_comes(page: Page, site: Site) -> None:
     page.wait_for_selector("#results .cards .blank")
     tops = "['#bar', '.tools'].map(s => Math.round(document.querySelector(s).getBoundingClientRect().top))"
     before = page.evaluate(tops)
-    while held:  # before the handler goes: taking it away may let the held ones go by itself
+    while held:  # before the handler is removed, which may itself release the held requests
         held.pop(0).continue_()
     page.unroute_all()
     wait_for(page, "results")

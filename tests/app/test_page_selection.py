@@ -1,4 +1,4 @@
-"""The page in a real browser: several images selected by click, keys, a band and a long touch, and taken along."""
+"""The page in a real browser: selecting images by click, keys, a band and a long touch, and downloading them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the page says of errors: a sentence of each language for each kind, and where it says so."""
+"""How the page reports errors: a sentence in each language for each kind of error, and the place where it appears."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def kinds(root: type[SearchError] = SearchError) -> Iterator[type[SearchError]]:
 def test_each_kind_of_error_has_a_sentence_in_each_language(kind: type[SearchError]) -> None:
     told = explain(kind("no such thing"))
     assert "{" not in TEXTS["en"][told.key]
-    if kind not in (InputError, WrongType, ForkedProcess):  # of many things, or of the program itself
+    if kind not in (InputError, WrongType, ForkedProcess):  # of many causes, or of the program itself
         assert told.key not in ("error_query", "error_title") or kind.__name__ == "UnknownImage"
     assert told.detail in ("", "No such thing")
     assert explain(kind("no such thing"), reads_english=True).detail == "No such thing"

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.usefixtures("no_time_passes")
 
 @pytest.fixture
 def ask(library: Library, stopped_clock: None) -> Ask:
-    """Ask for /api/info through a page that trusts 10.0.0.0/24: client's address, password, headers → status."""
+    """Return a function that gets /api/info from a page trusting 10.0.0.0/24: address, password, headers → status."""
     trusting = Library(replace(library.settings, trusted_proxy=("10.0.0.0/24", "::1")))
     app = build_app(trusting, ["photos.example"])
 
@@ -73,7 +73,7 @@ def test_clients_that_a_proxy_does_not_name_share_a_larger_limit(ask: Ask) -> No
 def test_the_host_of_a_proxy_counts_and_nobody_elses(ask: Ask) -> None:
     assert ask(PROXY, host="127.0.0.1:7860", x_forwarded_host="photos.example") == 200
     assert ask(PROXY, host="127.0.0.1:7860", x_forwarded_host="evil.example") == 400
-    assert ask("192.0.2.5", x_forwarded_host="evil.example") == 200  # removed
+    assert ask("192.0.2.5", x_forwarded_host="evil.example") == 200  # the header is removed
 
 
 def test_the_page_takes_its_address_from_the_proxy(library: Library) -> None:

@@ -41,7 +41,7 @@ def test_the_oldest_kept_images_are_removed(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_an_image_that_takes_too_long_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Wherever images of strangers or of a collection are decoded."""
+    """The limit holds wherever the page decodes images, those of strangers and those of a collection."""
     for converter in (convert_sent, convert_stored):
         monkeypatch.setattr(converter, "_seconds", 0.0)
     (path,) = map(str, draw_images(tmp_path, 1))
@@ -63,7 +63,7 @@ def test_no_decoder_with_a_known_hole_sees_a_query_image(tmp_path: Path) -> None
 
 
 def test_many_images_at_once_are_refused(tmp_path: Path) -> None:
-    """Else the page, which answers eight questions at the same time, would have none left for words."""
+    """Otherwise images could take all of the page's eight concurrent requests, and leave none for words."""
     images = QueryImages(tmp_path)
 
     def is_refused(client: str) -> bool:

@@ -15,7 +15,7 @@ KEY = "0123456789abcdef" * 2
 
 
 def state_of(*parameters: tuple[str, str]) -> SearchState:
-    """Read a state from the parameters of its address."""
+    """Return the state that an address with these parameters holds."""
     return SearchState.from_url("?" + urlencode(parameters))
 
 

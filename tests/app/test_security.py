@@ -160,7 +160,7 @@ def test_the_page_itself_refuses_such_an_event_too(
 
 
 def test_gradio_itself_copies_no_file_of_the_server(client: TestClient) -> None:
-    """Without `Events` and whatever the page's functions take: it has to believe that the page was launched."""
+    """Gradio itself refuses such a file, even without `Events`, if it believes that the page was launched."""
     from gradio.context import LocalContext
     from gradio.exceptions import InvalidPathError
     from gradio.processing_utils import async_move_files_to_cache

@@ -98,6 +98,6 @@ def test_half_sent_requests_take_neither_all_connections_nor_the_log(tmp_path: P
         assert send(b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n").recv(12) == b"HTTP/1.1 200"
         page.terminate()
         logged = page.stderr.read()
-    assert "system resource" not in logged  # as asyncio calls descriptors: no connection was taken without one
+    assert "system resource" not in logged  # asyncio's words for descriptors: no connection was taken without one
     assert logged.count("Invalid HTTP request received") == 1
     assert len(logged) < 2_000, logged

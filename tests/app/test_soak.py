@@ -1,4 +1,4 @@
-"""Pages that run for twenty minutes, on a server and on Milvus Lite, while everything beside them changes.
+"""Pages that run for twenty minutes, on a server and on Milvus Lite, while everything around them changes.
 
 They are searched all the time. Meanwhile images are inserted, another model embeds all of them, the collection is
 dropped and made anew, a training run is killed, and the server is killed and started again twice.
@@ -33,7 +33,7 @@ from tests.support.program import program_env
 SECONDS = float(os.environ.get("SOAK_SECONDS", "1200"))
 TEXTS = ["a red square", "blue and green", "something dark -green", "a photograph of a dog", "id:3", "year > 2020"]
 
-# The page, and a second thread that changes the collection as it is told: a Milvus Lite file belongs to one process.
+# The page, and a thread that changes the collection on command: only one process can open a Milvus Lite file.
 PAGE = """
 import json, os, sys, threading, traceback
 from app.server import serve
@@ -59,7 +59,7 @@ serve(settings)
 
 
 class Site:
-    """A page in a process of its own, the requests that it answered, and what it took of memory and descriptors."""
+    """A page in a separate process, the answers that it gave, and the memory and descriptors that it used."""
 
     def __init__(self, uri: str, folder: Path) -> None:
         self.uri, self.errors = uri, folder / "errors.txt"
@@ -75,7 +75,7 @@ class Site:
         self.process.stdout.readline()
 
     def tell(self, source: Path | None = None, model: str = "", reembed: bool = False) -> None:
-        """Insert a source in the page's own process, or drop the collection; wait for the end of it."""
+        """Insert a source in the page's own process, or drop the collection; wait until it is done."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         self.process.stdin.write(json.dumps([source and str(source), model, reembed]) + "\n")
@@ -98,7 +98,7 @@ class Site:
         return [(hit["id"], round(hit["score"], 4)) for hit in json.loads(body)["hits"]]
 
     def use(self, stop: threading.Event, seed: int) -> None:
-        """Ask for one thing after the other."""
+        """Send random requests, one after the other."""
         chance = random.Random(seed)
         while not stop.wait(0.2):
             text, number = urllib.parse.quote(chance.choice(TEXTS)), chance.randrange(60)
@@ -115,7 +115,7 @@ class Site:
             self.samples.append((time.monotonic() - start, memory, len(os.listdir(own / "fd"))))
 
     def between(self, first: float, last: float) -> tuple[float, float]:
-        """Return the medians of the memory in MB and of the descriptors in a part of the time."""
+        """Return the medians of memory in MB and of descriptors between two times."""
         part = [sample for sample in self.samples if first <= sample[0] <= last]
         return median(sample[1] for sample in part) / 1024, median(sample[2] for sample in part)
 
@@ -159,7 +159,7 @@ def image_search(*arguments: object) -> str:
 
 
 def killed_training(table: Path, out: Path) -> None:
-    """Start a training run, and kill it in its midst."""
+    """Start a training run, and kill it while it trains."""
     command = [sys.executable, "-m", "pipelines", "train", str(table), "--model", "builtin", "--epochs", "1000"]
     with subprocess.Popen(
         [*command, "--out", str(out)], env=program_env(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL

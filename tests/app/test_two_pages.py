@@ -32,7 +32,7 @@ HOST = "photos.example"
 
 
 class Pages(NamedTuple):
-    """Two pages that run, their ports, and a client of each."""
+    """Two running pages, their ports, and a client of each."""
 
     processes: list[subprocess.Popen[str]]
     ports: list[int]
@@ -88,7 +88,7 @@ def upload(client: httpx.Client, image: Path) -> str:
 
 
 def timeless(value: Any) -> Any:
-    """The value without how long it took."""
+    """Return the value without the entries that depend on time."""
     if isinstance(value, dict):
         return {key: timeless(one) for key, one in value.items() if key not in ("seconds", "age")}
     return [timeless(one) for one in value] if isinstance(value, list) else value
@@ -124,7 +124,7 @@ def test_requests_may_alternate(pages: Pages, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("program", ["nginx", "caddy"])
 def test_behind_a_proxy_the_other_page_goes_on_where_one_has_ended(program: str, pages: Pages, tmp_path: Path) -> None:
-    """With the blocks of docs/server.md and docs/page.md."""
+    """Run the proxies with the configurations of docs/server.md and docs/page.md."""
     if shutil.which(program) is None:
         pytest.skip(f"{program} is not installed")
     port, file = free_port(), tmp_path / "proxy.conf"
@@ -142,7 +142,7 @@ def test_behind_a_proxy_the_other_page_goes_on_where_one_has_ended(program: str,
             address, archive = upload(browser, tmp_path / "photos" / "00005.jpg"), prepare_zip(browser)
             view = ask(browser, address=address)
             counts = [_searches(client) for client in pages.clients]
-            assert counts.count(0) == 1, counts  # a browser stays with one
+            assert counts.count(0) == 1, counts  # a browser stays with one page
             stayed = counts.index(max(counts))
             pages.processes[stayed].terminate()
             pages.processes[stayed].wait(30)
@@ -155,7 +155,7 @@ def test_behind_a_proxy_the_other_page_goes_on_where_one_has_ended(program: str,
 
 
 def _block(name: str, page: str, ports: list[int]) -> str:
-    """A block of the documentation with other ports."""
+    """Return a block of the documentation with these ports in place of its own."""
     text = (ROOT / "docs" / page).read_text()
     block = textwrap.dedent(re.search(rf"^    {re.escape(name)} .*?^    }}\n", text, re.M | re.S)[0])  # type: ignore[index]
     for documented, own in zip(("7860", "7861"), ports, strict=True):
@@ -165,13 +165,13 @@ def _block(name: str, page: str, ports: list[int]) -> str:
 
 
 def _caddy(ports: list[int], port: int, folder: Path) -> str:
-    """The block of the documentation without TLS."""
+    """Return the documented configuration without TLS."""
     site = _block(HOST, "server.md", ports).replace(HOST, f"http://{HOST}:{port}")
     return f"{{\n    admin off\n}}\n{site}"
 
 
 def _nginx(ports: list[int], port: int, folder: Path) -> str:
-    """The two blocks of the documentation without TLS."""
+    """Return the two documented blocks without TLS."""
     upstream, server = _block("upstream", "server.md", ports), _block("server", "page.md", ports)
     server = re.sub(r" *ssl_.*\n", "", server).replace("listen 443 ssl;", f"listen 127.0.0.1:{port};")
     server = server.replace(f"http://127.0.0.1:{ports[0]};", "http://pages;")
@@ -194,7 +194,7 @@ def _wait_for(browser: httpx.Client) -> None:
 
 
 def _searches(client: httpx.Client) -> int:
-    """The searches that a page has counted by itself."""
+    """Return the number of searches that a page has counted itself."""
     text = client.get("/metrics").text
     found = re.findall(r"^image_search_requests_total\{[^}]*/api/search[^}]*\} (\d+)", text, re.M)
     return sum(map(int, found))

@@ -1,4 +1,4 @@
-"""Uploads on the disk: what stays, what goes, and what a killed page has left."""
+"""Uploads on the disk: what stays, what goes, and what a killed page leaves behind."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def test_the_next_start_removes_what_a_killed_page_has_left(tmp_path: Path) -> N
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root gives folders away")
 def test_a_folder_of_another_user_stays(kept: Uploads, tmp_path: Path) -> None:
-    """In it the lock could be a link to any file."""
+    """The lock file in it could be a link to any file."""
     other = tmp_path / "image-search-of-somebody"
     other.mkdir()
     (other / ".running").touch()

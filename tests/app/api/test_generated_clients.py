@@ -17,7 +17,7 @@ from tests.support.page import Collection, image_folder, make_collection
 
 pytestmark = pytest.mark.slow
 
-# Each in an environment of its own: the program needs neither.
+# Each is installed into an environment of its own, because the program needs neither.
 OPENAPI_PYTHON_CLIENT = "openapi-python-client==0.29.1"
 OPENAPI_GENERATOR = "openapi-generator-cli==7.26.0"  # a Java program
 
@@ -85,7 +85,7 @@ def run(*command: object) -> str:
 
 
 def environment_with(folder: Path, *packages: str) -> Path:
-    """Return the folder of programs of a new environment; skip where the package index is out of reach."""
+    """Return the folder of programs of a new environment; skip if the package index cannot be reached."""
     run(sys.executable, "-m", "venv", folder)
     pip = [folder / "bin" / "python", "-m", "pip", "--disable-pip-version-check", "--quiet", "install", *packages]
     done = subprocess.run(list(map(str, pip)), capture_output=True, text=True, timeout=280)
@@ -116,7 +116,7 @@ def document(address: str, tmp_path: Path) -> Path:
 
 
 def check(output: str, cat: int) -> None:
-    """Every way of asking finds the cat, and errors arrive as they are."""
+    """Check that every kind of request finds the cat, and that error messages arrive unchanged."""
     answers = json.loads(output)
     for way in ("get", "json", "form"):
         assert len(answers[way]) == 3, answers

@@ -44,7 +44,7 @@ def client(uri: str, cache: Path) -> Iterator[TestClient]:
 
 @pytest.fixture(scope="module")
 def friendly(uri: str, cache: Path) -> TestClient:
-    """The same images with a password, for the pages of one other origin."""
+    """Serve the same images with a password, and allow the pages of one other origin."""
     settings = Settings(uri=uri, rate_limit=0, auth="ann:secret")
     return TestClient(build_app(Library(settings), thumbnails=Thumbnails(cache), origins=[FRIEND]), base_url=BASE)
 

@@ -1,4 +1,4 @@
-"""schemathesis against the OpenAPI document: whatever fits it, or nearly does, is answered as it says."""
+"""schemathesis against the OpenAPI document: requests that fit it, or nearly do, get the answers that it describes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pipelines import Settings
 from pipelines.milvus.connection import close
 from tests.support.page import make_collection
 
-# `make fuzz` asks for more.
+# `make fuzz` sets a larger number.
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "12"))
 
 
@@ -50,7 +50,7 @@ def test_no_request_breaks_the_server(document: Any, method: str, path: str) -> 
     )
 
     checks = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
-    # The others take nothing that could be wrong.
+    # The other paths take nothing that could be wrong.
     modes = [GenerationMode.POSITIVE, *([GenerationMode.NEGATIVE] if path.startswith(("/api/s", "/api/f")) else [])]
     for mode in modes:
 
