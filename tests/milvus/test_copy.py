@@ -23,7 +23,7 @@ from tests.support.program import CommandResult
 
 
 def equal(one: dict[int, dict[str, object]], other: dict[int, dict[str, object]]) -> bool:
-    """Whether all rows and values are equal, vectors bit by bit."""
+    """Tell whether all rows and values are equal, vectors bit by bit."""
     return one.keys() == other.keys() and all(
         np.array_equal(np.asarray(row.pop("embedding")), np.asarray(other[key].pop("embedding"))) and row == other[key]
         for key, row in one.items()
@@ -43,7 +43,7 @@ def second(tmp_path: Path) -> Iterator[Settings]:
 def test_a_collection_is_copied_to_a_server_and_back(
     lite: Settings, second: Settings, milvus_server: str, photos: Photos
 ) -> None:
-    """Rows, columns, empty cells and vectors; a second run copies nothing; an insert into the copy embeds nothing."""
+    """Rows, columns, empty cells and vectors; a second copy copies nothing; an insert into the copy embeds nothing."""
     photos.csv.write_text(photos.csv.read_text().replace("label0,2010", ","))
     run_insert(photos.csv, lite)
     there = other_end(lite, milvus_server)
@@ -69,7 +69,7 @@ def test_a_file_is_copied_to_a_file_with_empty_cells_and_progress(
     seen: list[int] = []
     summary = copy_collection(collection_of(lite), collection_of(second), lambda done: seen.append(done.rows))
     assert (summary.verified, seen) == (True, [12])
-    assert summary.rows_per_second == round(12 / summary.seconds, 1)  # of all that the copy took
+    assert summary.rows_per_second == round(12 / summary.seconds, 1)  # over the whole time of the copy
     assert all_rows(second)[0]["year"] is None
     assert equal(all_rows(lite), all_rows(second))
 
@@ -122,7 +122,7 @@ def test_a_difference_after_the_copy_is_found(
 
 @pytest.mark.long
 def test_a_copy_keeps_what_only_the_target_has(lite: Settings, second: Settings, photos: Photos) -> None:
-    """Its columns, its rows, and the other sources of a row; a second copy changes nothing."""
+    """The target keeps its columns, its rows, and the other sources of a row; a second copy changes nothing."""
     run_insert(photos.csv, second)
     table = photos.csv.read_text().splitlines()
     few = photos.csv.with_name("few.csv")
@@ -182,7 +182,7 @@ def test_a_copy_that_cannot_be_right_is_refused(
 
 @pytest.mark.long
 def test_a_copy_keeps_the_model_id_of_its_target(lite: Settings, second: Settings) -> None:
-    """The folder of the model was moved: the weights decide, and all rows keep one model id."""
+    """The model's folder was moved: the weights decide which model it is, and all rows keep one model id."""
     source, target = collection_of(lite), collection_of(second)
     many_rows(source, 20, "/models/now@1")
     many_rows(target, 10, "/models/before@1")

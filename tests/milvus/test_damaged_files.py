@@ -26,13 +26,13 @@ def cut(file: Path) -> None:
 
 
 def overwrite(file: Path) -> None:
-    """Put zeros at the place of a file's content, as a lost power supply does."""
+    """Replace a file's content by zeros, as a power failure may."""
     file.write_bytes(bytes(file.stat().st_size))
 
 
 @pytest.fixture
 def folder(lite: Settings, photos: Photos) -> Path:
-    """Index two times, so that there are two files of rows; return the collection's folder."""
+    """Index twice, so that there are two files of rows; return the collection's folder."""
     run_insert(photos.csv, lite, limit=7)
     close(lite.uri)
     run_insert(photos.csv, lite)
@@ -112,7 +112,7 @@ except StoreError as error:
 @pytest.mark.skipif(os.name == "nt", reason="Windows has other permissions")
 def test_a_database_that_cannot_be_written_is_searched(lite: Settings, photos: Photos, tmp_path: Path) -> None:
     as_reader = [sys.executable, "-c", READER]
-    if os.getuid() == 0:  # whom no permission stops, unless this capability is taken away
+    if os.getuid() == 0:  # no permission stops root unless it gives up this capability
         if not shutil.which("setpriv"):
             pytest.skip("there is no setpriv, and no permission stops root")
         as_reader = ["setpriv", "--bounding-set=-dac_override", "--inh-caps=-dac_override", *as_reader]

@@ -1,4 +1,4 @@
-"""Filters in Milvus's language: what each becomes, what is refused, and that no text gets out of its quotes."""
+"""Filters in Milvus's language: what each becomes, what is refused, and that no text escapes from its quotes."""
 
 from __future__ import annotations
 

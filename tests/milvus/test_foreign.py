@@ -1,4 +1,4 @@
-"""Collections that the Milvus quickstart and Towhee's tutorials make are searched, with the model that made them."""
+"""Collections made by the Milvus quickstart and Towhee's tutorials are searched, with the model that made them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.support.program import CommandResult
 
 @pytest.fixture
 def embeddings(photos: Photos) -> np.ndarray:
-    """float32[12, dim], of unit length."""
+    """Return the embeddings of the images, float32[12, dim], of unit length."""
     found = load_model("builtin").embed_images(np.stack([decode(path.read_bytes(), 160) for path in photos.paths]))
     return np.asarray(found / np.linalg.norm(found, axis=1, keepdims=True), np.float32)
 
@@ -45,7 +45,7 @@ def client(settings: Settings) -> MilvusClient:
 
 
 def quickstart(client: MilvusClient, photos: Photos, vectors: np.ndarray) -> None:
-    """As the quickstart: an id, a vector, and everything else in the dynamic field."""
+    """Create a collection as the quickstart does: an id, a vector, and everything else in the dynamic field."""
     client.create_collection("demo", dimension=vectors.shape[1])
     rows = zip(photos.paths, vectors, strict=True)
     client.insert(
@@ -56,7 +56,7 @@ def quickstart(client: MilvusClient, photos: Photos, vectors: np.ndarray) -> Non
 
 
 def tutorial(client: MilvusClient, vectors: np.ndarray, metric: str = "L2") -> None:
-    """As Towhee's first tutorial: an id and an embedding; the images are in a CSV."""
+    """Create a collection as Towhee's first tutorial does: an id and an embedding; the images are in a CSV."""
     schema = client.create_schema(auto_id=False)
     schema.add_field("id", DataType.INT64, is_primary=True)
     schema.add_field("embedding", DataType.FLOAT_VECTOR, dim=vectors.shape[1])
@@ -67,7 +67,7 @@ def tutorial(client: MilvusClient, vectors: np.ndarray, metric: str = "L2") -> N
 
 
 def best(photos: Photos, embeddings: np.ndarray, text: str) -> list[int]:
-    """The ids of all images, nearest to the text first."""
+    """Return the ids of all images, nearest to the text first."""
     query = load_model("builtin").embed_texts([text])[0]
     return np.argsort(-(embeddings @ query)).tolist()
 
@@ -104,7 +104,7 @@ def test_a_collection_without_paths_takes_them_from_a_csv(
     assert (hits[0].id, hits[0].path) == (2, str(photos.paths[2]))
     first = Searcher(replace(settings, paths=str(paths))).search(Query(order="path", limit=1)).hits[0]
     assert first.path == str(photos.paths[0])
-    assert hits[0].score == pytest.approx(1, abs=0.01)  # the cosine, though the metric type is L2
+    assert hits[0].score == pytest.approx(1, abs=0.01)  # the cosine, although the metric type is L2
     assert Searcher(settings).by_image(photos.paths[2], limit=1).hits[0].path == ""
 
 

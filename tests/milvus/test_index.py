@@ -1,4 +1,4 @@
-"""Vector indexes: requests are checked before any work, built and shown; scores stay cosines."""
+"""Vector indexes: requests are checked before any work, then built and shown; scores stay cosines."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_a_server_builds_a_requested_index_from_5000_rows_on() -> None:
     waiting = resolve("http://a:1", Index("HNSW", "IP", {"M": 8}), 4_999)
     assert waiting == Index("FLAT", "IP", {"M": 8, "efConstruction": 200}, wanted="HNSW")
     assert resolve("http://a:1", Index(), 5_000, waiting) == Index("HNSW", "IP", {"M": 8, "efConstruction": 200})
-    # The default of version 0.1 was HNSW whatever the number of rows.
+    # Version 0.1 built HNSW by default, whatever the number of rows.
     old = Index("HNSW", "COSINE", {"M": 16, "efConstruction": 200})
     assert resolve("http://a:1", Index(), 1_000, old) == Index("FLAT", "COSINE", old.params, wanted="HNSW")
     assert resolve("http://a:1", Index("FLAT"), 60_000, old) == Index("FLAT", "COSINE", {})
@@ -101,7 +101,7 @@ def test_search_parameters_stay_the_same_over_neighbouring_pages() -> None:
 
 
 def built(settings: Settings, requested: Index) -> Index:
-    """The index of a dozen rows: a server keeps the requested one in mind and searches every row."""
+    """Return the index of a dozen rows: a server remembers the requested one and searches every row."""
     if is_lite(settings.uri):
         return requested
     return Index("FLAT", requested.metric, requested.params, wanted=requested.type)

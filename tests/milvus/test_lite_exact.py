@@ -23,7 +23,7 @@ ROWS, DIM = 12_000, 48
 
 
 def vectors(kind: str, queries: int) -> tuple[np.ndarray, np.ndarray]:
-    """Rows and queries: random, near duplicates, with some large numbers, or all near but one."""
+    """Return rows and queries: random, near duplicates, with some large numbers, or all close together but one."""
     random = np.random.default_rng(0)
     made = random.standard_normal((ROWS + queries, DIM)).astype(np.float32)
     if kind == "duplicates":
@@ -50,7 +50,7 @@ def search(searched: Exact, queries: np.ndarray, top_k: int, mask: np.ndarray | 
 @pytest.mark.parametrize("codes", ["", "faiss", "vnni"])
 def test_finds_what_faiss_finds(kind: str, metric: str, codes: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exact, "_BLOCK_ROWS", 5_000)
-    # Processors without VNNI compute the same, slowly.
+    # A processor without VNNI computes the same, slowly.
     monkeypatch.setattr(exact, "Codes", partial(Codes, has_vnni=codes == "vnni"))
     stored, asked = vectors(kind, most := FaissProducts.most_queries + 1)
     index = FaissIvfFlatIndex.build(stored, metric, {"nlist": 1})
@@ -59,7 +59,7 @@ def test_finds_what_faiss_finds(kind: str, metric: str, codes: str, monkeypatch:
     if codes:
         searched.make_codes()
     random = np.random.default_rng(1)
-    late = np.arange(ROWS) >= 0.9 * ROWS  # some blocks have none of them
+    late = np.arange(ROWS) >= 0.9 * ROWS  # some blocks have no row in it
     few = random.random(ROWS) < 0.001
     for count in (1, exact.LEAST_QUERIES - 1, exact.LEAST_QUERIES, most):
         for top_k in (1, 12, 300):
@@ -69,7 +69,7 @@ def test_finds_what_faiss_finds(kind: str, metric: str, codes: str, monkeypatch:
                 np.testing.assert_allclose(distances, expected, rtol=2e-5, atol=2e-5)
                 assert np.array_equal(rows < 0, right < 0)
                 for mine, its, far in zip(rows, right, expected, strict=True):
-                    gaps = np.diff(far[its >= 0]) > 1e-4  # where ranks do not depend on the last digits
+                    gaps = np.diff(far[its >= 0]) > 1e-4  # where rounding cannot change the ranks
                     clear = np.append(gaps, False)[:-1] & np.append(True, gaps)[:-1] if len(gaps) else []
                     assert np.array_equal(mine[: len(clear)][clear], its[: len(clear)][clear])
 

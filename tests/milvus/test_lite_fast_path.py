@@ -1,4 +1,4 @@
-"""The replaced functions of Milvus Lite give what the untouched ones give, on random histories."""
+"""The replacements of Milvus Lite's functions return what the original functions return, on random histories."""
 
 from __future__ import annotations
 
@@ -109,13 +109,13 @@ class History:
         return [{**row, "extra": n} for row, n in zip(rows, numbers, strict=True)] if self.dynamic else rows
 
     def write(self) -> None:
-        """One random write."""
+        """Make one random write."""
         partition = str(self.random.choice(PARTITIONS))
         count = int(self.random.integers(1, 25))
         step = self.random.choice(["upsert", "insert", "delete", "flush"], p=[0.35, 0.2, 0.2, 0.25])
         if step == "upsert":
             self.collection.upsert(self.rows(count), partition_name=partition)
-        elif step == "insert":  # of keys that may be there: the newest wins
+        elif step == "insert":  # a key may exist already: its newest row wins
             self.collection.insert(self.rows(count), partition_name=partition)
         elif step == "delete":
             keys = [self.key(n) for n in self.random.integers(0, 60, count).tolist()]
@@ -130,8 +130,8 @@ class History:
         self.collection.load()
 
     def check(self) -> None:
-        """Compares every read with the untouched one."""
-        self.collection._wait_for_bg()  # its files may be deleted otherwise, while the untouched segments are read
+        """Compare every read with the untouched one."""
+        self.collection._wait_for_bg()  # its background work may delete files that the untouched segments still read
         plain, count = Untouched(self.collection), int(self.random.integers(1, 3))
         queries = self.random.standard_normal((count, DIM)).tolist()
         assert self.collection.num_entities == plain.num_entities
@@ -229,7 +229,7 @@ def test_a_flush_of_deletes_alone_is_seen(tmp_path: Path) -> None:
 
 
 def test_a_log_replayed_over_its_own_flush_reads_alike(tmp_path: Path) -> None:
-    """A kill between the flush and the deletion of its log leaves the same rows in a segment and in the memtable."""
+    """A kill after the flush and before its log is deleted leaves the same rows in a segment and in the memtable."""
     history = History(tmp_path / "m.db", 50)
     history.collection.upsert(history.rows(30))
     history.collection.delete([history.key(3)])
@@ -264,10 +264,10 @@ def test_a_key_that_moves_between_partitions_reads_alike(tmp_path: Path) -> None
 
 
 def test_threads_read_what_was_acknowledged_before(tmp_path: Path) -> None:
-    """Readers never get an older version than one acknowledged before they asked; a flush waits for them."""
+    """No reader gets a version older than those acknowledged before it began; a flush waits for the readers."""
     history = History(tmp_path / "m.db", 60, index="ivf_flat")
     collection, stop, flushing = history.collection, threading.Event(), threading.Lock()
-    started: dict[int, int] = {}  # key to the number of its last write; negative: a delete
+    started: dict[int, int] = {}  # by key the number of its last write, negative for a delete
     acknowledged: dict[int, int] = {}
     failures: list[str] = []
 
@@ -359,7 +359,7 @@ def ask(folder: Path, keys: str, mode: str, package: Path | None = None) -> Any:
 
 
 def patched_package(folder: Path) -> Path:
-    """A copy of the installed Milvus Lite with the patch that is proposed upstream."""
+    """Copy the installed Milvus Lite and apply the patch that is proposed upstream; return the folder."""
     shutil.copytree(Path(milvus_lite.__file__).parent, folder / "milvus_lite")
     subprocess.run(["git", "apply", str(PATCH)], cwd=folder, check=True)
     return folder

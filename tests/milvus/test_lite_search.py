@@ -72,7 +72,7 @@ def test_hits_are_those_of_the_server(collection: Collection, limit: int, expres
 
 
 def test_rows_by_id_are_those_of_the_server(collection: Collection) -> None:
-    """Sealed and pending ones, replaced ones, deleted and unknown ones, in the order that was asked for."""
+    """Sealed, pending, replaced, deleted and unknown rows, in the order that was asked for."""
     ids = [395, -3, 0, 5, 288, 292, 330, 10**9, 277, 1]
     own = [field.key for field in collection.fields()]
     for names in ([schema.ID], [schema.ID, *own], [schema.EMBEDDING, schema.ID, schema.PATH]):
@@ -94,7 +94,7 @@ def test_what_is_wrong_is_said_by_the_server(collection: Collection, tmp_path: P
 
 @pytest.mark.slow
 def test_an_open_file_writes_nothing_to_the_terminal(tmp_path: Path) -> None:
-    """gRPC's pings of Milvus Lite, which finds them too many, are refused after a hundred seconds."""
+    """After a hundred seconds Milvus Lite refuses gRPC's keepalive pings as too many; gRPC must not print that."""
     code = "import sys, time; from pipelines.milvus.connection import connect; connect(sys.argv[1]); time.sleep(150)"
     done = run_code(code, tmp_path / "idle.db", timeout=250)
     assert (done.status, done.out, done.err) == (0, "", "")

@@ -1,4 +1,4 @@
-"""A run reads a server as of one moment, which moves with its own writes."""
+"""A run reads a server as of one moment, which advances with the run's own writes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_reads_see_own_writes_at_once_and_those_before_the_moment(milvus_server:
     theirs.name = ours.name
     ours.create(DIM, ())
     ours.read_as_of_now()
-    for turn in range(5):  # a read that does not wait mostly misses a write of this instant
+    for turn in range(5):  # a read that does not wait mostly misses a write made just before
         ours.upsert([row(0, f"/ours/{turn}")])
         assert ours.get([0], ["path"])[0]["path"] == f"/ours/{turn}"
         theirs.upsert([row(1, f"/theirs/{turn}")])

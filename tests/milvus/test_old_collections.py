@@ -27,9 +27,9 @@ SOURCES = {"csv": "images/photos.csv", "folder": "images"}
 
 @pytest.fixture
 def old(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The collections, and the images at the absolute paths and with the times that their rows hold."""
+    """Unpack the collections, and place the images at the absolute paths and with the times that their rows hold."""
     with FileLock(f"{WRITTEN_AT}.lock"):  # one folder for all test runs on this machine
-        shutil.rmtree(WRITTEN_AT, ignore_errors=True)  # left by a run that was killed
+        shutil.rmtree(WRITTEN_AT, ignore_errors=True)  # a killed run may have left it
         try:
             with tarfile.open(DATA / "version-0.1.tar.gz") as archive:
                 archive.extractall(WRITTEN_AT, filter="data")
@@ -45,13 +45,12 @@ def old(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def random_vit(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The weights that made two of the collections."""
+    """Return the weights that made two of the collections."""
     return write_random_vit(tmp_path_factory.mktemp("weights") / "vit.safetensors")
 
 
 def check(folder: Path, name: str, settings: Settings) -> None:
-    """Version 0.1's answer is given again; the first run copies the rows into the present schema and changes nothing;
-    a new and an edited image are taken."""
+    """Check that version 0.1's answer returns, and that runs copy rows into the present schema and take new images."""
     source = SOURCES[name.rpartition("_")[2]]
     expected = json.loads((folder / f"{name}.json").read_text())
     hits = Searcher(settings).by_text("a beach").hits

@@ -55,7 +55,7 @@ def test_a_collection_of_a_newer_version_is_refused_in_one_line() -> None:
 
 
 def check_columns(uri: str) -> None:
-    """Columns and cells come back as they were given, whatever this Milvus stores."""
+    """Check that columns and cells come back as they were given, whether or not this Milvus stores NULL."""
     collection = Collection(uri, "columns")
     if collection.exists():
         collection.drop()
@@ -104,7 +104,7 @@ def test_what_a_source_calls_a_column_decides_its_key() -> None:
 def test_a_file_does_not_get_the_columns_of_another_that_had_its_address(tmp_path: Path) -> None:
     collection = Collection(str(tmp_path / "images.db"), "images")
     collection.create(4, ())
-    # What pymilvus remembers by address. A server started later may get the address of one that was stopped.
+    # pymilvus caches schemas by address, and a server started later may get the address of one that was stopped.
     GlobalCache.schema.set("127.0.0.1:1", "", "images", {"fields": [{"name": "year", "nullable": True}]})
     close_all()
     assert collection.fields() == ()

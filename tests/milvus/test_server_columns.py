@@ -1,4 +1,4 @@
-"""Columns of a server, read without making rows of them."""
+"""A server's columns are read without making rows of them."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def collection(milvus_server: str) -> Iterator[Collection]:
 
 @pytest.fixture
 def library(collection: Collection, held_up: threading.Event, monkeypatch: pytest.MonkeyPatch) -> Iterator[Library]:
-    """The collection as the page has it, which does not wait for the columns."""
+    """Open the collection as the page does, which does not wait for the columns."""
     store(collection, IDS)
     monkeypatch.setattr("app.library.SHOWING", calls.SHOWING._replace(columns=0.0))
     library = Library(Settings(uri=collection.uri, collection=collection.name, model="builtin"))
@@ -72,7 +72,7 @@ def read(collection: Collection, **options: Any) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("rows", [1, 2, len(IDS)])
 def test_each_range_of_ids_is_read(collection: Collection, rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every cell comes back, an empty one as None, whatever the ranges, and nothing is read twice."""
+    """Every cell comes back, an empty one as None, whatever the ranges; nothing is read twice."""
     monkeypatch.setattr("pipelines.milvus.column_reader._ROWS", rows)
     assert read(collection) == []
     expected = store(collection, IDS)
@@ -85,7 +85,7 @@ def test_each_range_of_ids_is_read(collection: Collection, rows: int, monkeypatc
 
 @pytest.mark.slow
 def test_answers_that_a_server_refuses_as_too_long_are_read_in_halves(collection: Collection) -> None:
-    """A server sends no more than 100 MB; these are 120."""
+    """A server sends at most 100 MB at once; these rows have 120."""
     text = "long " * 12_000
     for start in range(0, 2_000, 100):
         store(collection, tuple(range(start, start + 100)), **{PATH: text})
@@ -97,7 +97,7 @@ def test_answers_that_a_server_refuses_as_too_long_are_read_in_halves(collection
 def test_a_request_of_the_page_is_told_how_far_the_columns_are(
     collection: Collection, held_up: threading.Event
 ) -> None:
-    """It does not wait for them; whoever waits gets them."""
+    """The page's request does not wait for the columns; a request that waits gets them."""
     store(collection, IDS)
     catalog = Catalog(collection, collection.fields(), keys=True)
     catalog.check()

@@ -1,7 +1,7 @@
 """Searches of small collections and of fresh segments on a server equal an exact search, also as time passes.
 
-A server hands a segment over from memory to its sealed form 10 to 30 seconds after a flush, and merges small segments
-some minutes later. Both moments lost hits once; so these tests wait for them.
+A server seals a segment of its memory 10 to 30 seconds after a flush, and merges small segments some minutes later.
+Hits were once lost at both moments, so these tests wait for them.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ DIM, LABELS, PAGE = 64, 50, 50
 
 @dataclass
 class Rows:
-    """A collection on the server, and what it holds."""
+    """A collection on the server, and the rows that it should hold."""
 
     collection: Collection
     vectors: np.ndarray = field(default_factory=lambda: np.empty((0, DIM), np.float32))
@@ -51,7 +51,7 @@ class Rows:
         self.vectors, self.labels = np.concatenate([self.vectors, vectors]), self.labels + labels
 
     def check(self) -> None:
-        """Deep, filtered and paged searches find what NumPy finds."""
+        """Check that deep, filtered and paged searches find what NumPy finds."""
         query = self.vectors[7] + 0.3 * self.vectors[11]
         query /= np.linalg.norm(query)
         ranked = np.argsort(-(self.vectors @ query), kind="stable")
@@ -67,14 +67,14 @@ class Rows:
         assert len(seen) == len(set(seen)) == reach // PAGE * PAGE
 
     def found(self, query: np.ndarray, limit: int, expression: str = "") -> list[int]:
-        """Ids of the nearest rows."""
+        """Return the ids of the nearest rows."""
         (hits,) = self.collection.search(query[None], limit, expression)
         return [int(hit[0]) for hit in hits]
 
 
 @pytest.fixture(scope="module")
 def rows_of(milvus_server: str) -> Iterator[dict[str, Rows]]:
-    """Collections of several sizes, by their names."""
+    """Create collections of several sizes; return them by name."""
     made: dict[str, Rows] = {}
     for name, count, requested in [
         ("auto 100", 100, None), ("auto 664", 664, None), ("auto 1000", 1000, None), ("auto 1023", 1023, None),
@@ -91,7 +91,7 @@ def rows_of(milvus_server: str) -> Iterator[dict[str, Rows]]:
 
 
 def wait_until_sealed(collections: Sequence[Rows]) -> None:
-    """Wait until every segment has been handed over, and ten seconds more: this is when hits were lost."""
+    """Wait until every segment is sealed, and ten seconds more: this is when hits were lost."""
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
         segments = [

@@ -57,7 +57,7 @@ def test_a_notebook_that_opened_the_file_first_shares_it(lite: Settings, photos:
 def test_operators_and_a_client_of_the_same_process_see_each_others_rows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: str
 ) -> None:
-    """Also by two paths to the same file, and whoever closes first."""
+    """Even by two paths to the same file, and whichever closes first."""
     (tmp_path / "link").symlink_to(tmp_path)
     monkeypatch.chdir(tmp_path)
     client = MilvusClient(first)

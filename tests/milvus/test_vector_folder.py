@@ -27,7 +27,7 @@ from tests.support.program import CommandResult
 
 @pytest.fixture
 def table(tmp_path: Path) -> Path:
-    """Twelve images with a column of each type, most with gaps, and names that Milvus does not take."""
+    """List twelve images with a column of each type, most with gaps, and names that Milvus does not accept."""
     paths = draw_images(tmp_path / "photos", 12)
     header = ["id", "path", "label", "year", "taken", "Größe", "good", "embedding"]
     rows = [
@@ -51,7 +51,7 @@ def equal(one: dict[int, dict[str, object]], other: dict[int, dict[str, object]]
 
 @pytest.mark.long
 def test_a_collection_returns_from_files_as_it_was(settings: Settings, table: Path, tmp_path: Path) -> None:
-    """On Milvus Lite and on a server: rows, columns, empty cells and vectors; nothing is written twice."""
+    """On Milvus Lite and on a server, rows, columns, empty cells and vectors come back; nothing is written twice."""
     run_insert(table, settings)
     exported = copy_collection(collection_of(settings), VectorFolder(tmp_path / "vectors"))
     assert (exported.copied, exported.verified) == (12, True)
@@ -183,7 +183,7 @@ def test_files_that_cannot_be_right_are_refused(
 
 @pytest.mark.long
 def test_shards_embed_without_milvus_and_are_imported(lite: Settings, photos: Photos, tmp_path: Path) -> None:
-    """Later runs embed what is new or changed; the import equals a plain run."""
+    """Later runs embed only what is new or changed, and the import equals a plain run."""
     run_insert(photos.csv, lite)
     folder, nowhere = str(tmp_path / "vectors"), Settings(uri="http://127.0.0.1:9", model="builtin")
     rejects = str(tmp_path / "rejected.csv")
@@ -207,7 +207,7 @@ def test_shards_embed_without_milvus_and_are_imported(lite: Settings, photos: Ph
 
 
 def clip_retrieval_output(folder: Path, paths: list[Path], dim: int = 256) -> np.ndarray:
-    """Write what `clip-retrieval inference` writes for a folder of images: two partitions."""
+    """Write what `clip-retrieval inference` writes for a folder of images, in two partitions; return the embeddings."""
     import pandas as pd
 
     vectors = np.random.default_rng(0).normal(size=(len(paths), dim)).astype(np.float16)
@@ -266,7 +266,7 @@ def test_the_commands(quick_command: Callable[..., CommandResult], photos: Photo
 
 @pytest.fixture
 def store(milvus_server: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder that the server may read."""
+    """Return a folder that the server may read."""
     if "MILVUS_URI" in os.environ:
         pytest.skip("the store of a server that the tests did not start is not known")
     return tmp_path_factory.mktemp("store")
@@ -276,7 +276,7 @@ def store(milvus_server: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_bulk_load_merges_and_takes_the_name(
     milvus_server: str, store: Path, lite: Settings, table: Path, tmp_path: Path
 ) -> None:
-    """Into nothing, then into a collection with other rows: the same as an import by upsert, empty cells included."""
+    """A load into no collection, then into one with other rows, equals an import by upsert, with empty cells, too."""
     run_insert(table, lite)
     copy_collection(collection_of(lite), VectorFolder(tmp_path / "vectors"))
     there, plain = elsewhere(Settings(uri=milvus_server)), elsewhere(Settings(uri=milvus_server))

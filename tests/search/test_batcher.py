@@ -1,4 +1,4 @@
-"""Calls that are run together: each caller gets its own result, no batch waits to fill, errors stay in their batch."""
+"""Batched calls: each caller gets its own result, no batch waits to fill, and errors stay in their batch."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_a_lone_caller_does_not_wait() -> None:
         start = time.perf_counter()
         assert batcher(number) == number
         seconds.append(time.perf_counter() - start)
-    assert min(seconds) < 0.001  # were there a wait, each call would have it
+    assert min(seconds) < 0.001  # if there were a wait, each call would have it
 
 
 def test_an_error_is_raised_for_every_caller_of_its_batch_and_no_other() -> None:
@@ -106,7 +106,7 @@ def test_a_wrong_number_of_results_is_an_error() -> None:
 def test_searches_that_run_together_get_the_results_of_single_searches(
     lite: Settings, photos: Photos, tmp_path: Path
 ) -> None:
-    """Other words, weights, ids, filters and limits at once; few calls of the model and of Milvus."""
+    """Different words, weights, ids, filters and limits at once take few calls of the model and of Milvus."""
     run_insert(photos.csv, lite)
     searcher = Searcher(lite)
     queries = [

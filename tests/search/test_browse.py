@@ -97,7 +97,7 @@ def natural(text: str) -> list[Any]:
     ],
 )  # fmt: skip
 def test_rows_are_listed_in_the_order_of_a_column(album: Album, order: str, key: Any) -> None:
-    """Those without a value come last, and equal ones by id."""
+    """Rows without a value come last, and rows with equal values are ordered by id."""
     given = sorted((row for row in album.rows if key(row) is not None), key=lambda row: (key(row), row["id"]))
     empty = sorted((row for row in album.rows if key(row) is None), key=lambda row: row["id"])
     expected = [row["id"] for row in [*given, *empty]]
@@ -159,7 +159,7 @@ def test_facets_count_the_rows_of_a_filter(album: Album) -> None:
     counts = {value: sum(row["label"] == value for row in left) for value in LABELS}
     assert {value.value: value.count for value in label.values} == {key: n for key, n in counts.items() if key}
     assert (label.distinct, label.empty) == (3, counts[""])
-    assert (year.low, year.high, year.empty) == (2000, 2003, ROWS // 5)  # its own condition does not count for it
+    assert (year.low, year.high, year.empty) == (2000, 2003, ROWS // 5)  # the condition on year does not count here
     months = {(entry.year, month): count for entry in taken.years for month, count in entry.months}
     assert sum(months.values()) == sum(entry.count for entry in taken.years) == facets.total - taken.empty
     days = [datetime(1970, 1, 1) + timedelta(milliseconds=row["taken"]) for row in left if row["taken"] is not None]
@@ -176,7 +176,7 @@ def test_facets_count_the_rows_of_a_filter(album: Album) -> None:
         ('label == "castle" and year >= 2002', "label", "year >= 2002"),
         ('label in ["castle"] and (year >= 2002 and not (label == "Cathedral"))', "label", "year >= 2002"),
         ('(label == "castle" or label contains "coral") and featured == true', "label", "featured == true"),
-        ('label == "castle" or year >= 2002', "label", 'label == "castle" or year >= 2002'),  # not of one column
+        ('label == "castle" or year >= 2002', "label", 'label == "castle" or year >= 2002'),  # this joins two columns
         ("taken >= 2019-05 and taken < 2019-07 and year >= 2002", "taken", "year >= 2002"),
         ("featured == true", "featured", None),
     ],
@@ -184,7 +184,7 @@ def test_facets_count_the_rows_of_a_filter(album: Album) -> None:
 def test_a_column_is_counted_without_its_own_condition(
     album: Album, filter: str, column: str, others: str | None
 ) -> None:
-    """Its other values say what choosing them instead would give; the other columns heed the condition."""
+    """Its other values tell what choosing them instead would give; the other columns obey the condition."""
     if not album.searcher.is_lite and "contains" in filter:
         pytest.skip("a server has no `contains`")
     chosen = album.searcher.facets(filter)
@@ -242,7 +242,7 @@ def test_an_order_that_is_none_is_refused(album: Album) -> None:
 
 
 def is_seen(album: Album, *expected: int) -> bool:
-    """Whether the filter finds these: at once on Milvus Lite, on a server as soon as it answers with the writes."""
+    """Tell whether the filter finds these rows: at once on Milvus Lite, within 20 seconds on a server."""
     end = time.monotonic() + (0 if album.searcher.is_lite else 20)
     while [hit.id for hit in listed(album, "name", filter="year == 1900")] != list(expected):
         if time.monotonic() > end:
@@ -253,7 +253,7 @@ def is_seen(album: Album, *expected: int) -> bool:
 
 @pytest.fixture
 def asked_often(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ask a server at every look whether rows changed, and read the columns as soon as they did."""
+    """Check a server for changed rows at every read, and read the columns as soon as rows changed."""
     monkeypatch.setattr("pipelines.search.catalog._CHECK_SECONDS", 0.0)
     monkeypatch.setattr("pipelines.search.catalog._SHARE", 0)
     monkeypatch.setattr("pipelines.search.catalog._WORTH_WAITING", 60.0)  # on a slow machine, too
@@ -276,7 +276,7 @@ def test_new_and_removed_rows_are_seen(album: Album) -> None:
 @pytest.mark.long
 @pytest.mark.usefixtures("asked_often")
 def test_an_update_is_seen_after_compaction(milvus_server: str) -> None:
-    """A server then has as many rows, and as many flushed ones, as before the update."""
+    """After compaction, a server has as many rows, and as many flushed ones, as before the update."""
     collection = Collection(milvus_server, f"t_{uuid.uuid4().hex[:12]}")
     collection.create(256, FIELDS)
     rows = [make_row(number) for number in range(5)]
@@ -303,7 +303,7 @@ def flushed_rows(collection: Collection) -> int:
 @pytest.mark.usefixtures("asked_often")
 @pytest.mark.parametrize("album", ["server"], indirect=True)
 def test_an_update_that_is_not_flushed_is_seen_later(album: Album, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A server tells of it in no way, so its columns are read again after some minutes; here after none."""
+    """A server does not report such an update, so its columns are read again after some minutes; here at once."""
     row = make_row(1)
     store(album.collection, [{**row, "year": 1900}])
     monkeypatch.setattr("pipelines.search.catalog._OLDEST_SECONDS", 0.0)

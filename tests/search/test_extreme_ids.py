@@ -19,7 +19,7 @@ LARGEST = 2**63 - 1
 
 @pytest.fixture
 def ids(settings: Settings) -> list[int]:
-    """Return the smallest ids and the largest that can be stored."""
+    """Return the two smallest ids, 0, and the largest id that can be stored."""
     return [-(2**63), 1 - 2**63, 0, LARGEST - (not is_lite(settings.uri))]
 
 

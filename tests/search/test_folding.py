@@ -1,4 +1,4 @@
-"""Near duplicates folded into the best of them."""
+"""Near duplicates are folded into the best of them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pipelines.search.folding import Folding
 
 
 def fold(embeddings: np.ndarray, threshold: float) -> tuple[list[int], list[int]]:
-    """Row by row, as the class says it."""
+    """Fold row by row, as the docstring of `Folding` describes."""
     alike = embeddings @ embeddings.T >= threshold
     kept: list[int] = []
     folded: list[int] = []

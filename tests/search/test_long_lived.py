@@ -1,4 +1,4 @@
-"""A searcher that outlives what it searches: the collection is replaced, dropped, embedded anew, indexed otherwise."""
+"""A searcher that outlives what it searches: its collection is replaced, dropped, re-embedded or re-indexed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.support.models import write_turned_builtin
 from tests.support.photos import Photos, write_csv
 from tests.support.program import run_code
 
-AT_MOST = 30.0  # seconds until a change is noticed: one, but other tests share the cores
+AT_MOST = 30.0  # seconds until a change is noticed: about one, but other tests share the cores
 
 
 def soon(check: Callable[[], bool]) -> bool:
@@ -33,7 +33,7 @@ def soon(check: Callable[[], bool]) -> bool:
 
 @pytest.fixture
 def free(settings: Settings, photos: Photos) -> Settings:
-    """Settings that take the collection's own model, and a collection of `builtin`."""
+    """Make a collection of `builtin`; return settings that take the collection's own model."""
     run_insert(photos.csv, settings)
     return replace(settings, model="")
 
@@ -52,7 +52,7 @@ def test_a_collection_embedded_by_another_model_is_searched_with_that_model(
         assert [(hit.id, round(hit.score, 2)) for hit in after] == [(hit.id, round(hit.score, 2)) for hit in before]
     assert soon(lambda: searcher.settings.model == turned)
     assert searcher.info().model.startswith(turned)
-    write_turned_builtin(tmp_path / "turned", 7)  # trained again, in the same folder
+    write_turned_builtin(tmp_path / "turned", 7)  # retrained, in the same folder
     run_insert(photos.csv, replace(free, model=turned), reembed=True)
     assert [hit.id for hit in searcher.by_text("a dog", 12).hits] == [hit.id for hit in before]
     assert searcher.by_image(photos.paths[3], 1).hits[0].id == 3

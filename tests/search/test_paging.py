@@ -1,4 +1,4 @@
-"""Pages that follow each other."""
+"""Consecutive pages."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ quick = settings(max_examples=150, deadline=None)
 @quick
 @given(st.lists(st.integers(0, 4), max_size=60), st.integers(1, 7), st.integers(0, 10_000), st.booleans())
 def test_pages_neither_repeat_nor_skip(levels: list[int], limit: int, seed: int, cut: bool) -> None:
-    """Many equal scores, given in another order each time: as an engine may that is asked for more."""
+    """Many rows have equal scores and come in a different order each time, as from an engine that is asked for more."""
     stored = [[number, level / 4] for number, level in enumerate(levels)]
     shuffled = random.Random(seed)
 

@@ -1,4 +1,4 @@
-"""Rankings that pages of one query share: as deep as Milvus lists rows, and no longer than the rows are the same."""
+"""Rankings that the pages of one query share: as deep as Milvus returns rows, and valid until rows change."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DIM = 256
 
 
 def ranked(scores: np.ndarray, groups: np.ndarray, asked: list[int]) -> Ranked:
-    """A ranking of rows 0, 1, … of these scores; rows of a group are alike."""
+    """Return a ranking of rows 0, 1, … with these scores; rows of a group are alike."""
     order = np.argsort(-scores, kind="stable")
 
     def ask(count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -33,7 +33,7 @@ def test_all_rows_are_reached_with_three_questions() -> None:
     random = np.random.default_rng(0)
     scores, groups, asked = random.random(20_000), random.integers(0, 40, 20_000), list[int]()
     best = np.argsort(-scores)[:MAX_LIMIT]
-    firsts = best[np.sort(np.unique(groups[best], return_index=True)[1])]  # of each group, best first
+    firsts = best[np.sort(np.unique(groups[best], return_index=True)[1])]  # the best row of each group, best first
     found = ranked(scores, groups, asked)
     assert found.folded(0.9, None, 5)[0][:5].tolist() == firsts[:5].tolist()
     assert asked == [64, 1_024]
@@ -47,7 +47,7 @@ def test_all_rows_are_reached_with_three_questions() -> None:
 
 @pytest.mark.parametrize("least", [0.5, 0.97, 1.0])
 def test_a_threshold_ends_a_ranking(least: float) -> None:
-    """Rows of equal score are all counted, and only those above it are folded."""
+    """Rows with equal scores are all counted, and only those above the threshold are folded."""
     scores, groups, asked = np.round(np.random.default_rng(0).random(20_000), 2), np.arange(20_000) % 7, list[int]()
     found = ranked(scores, groups, asked)
     above = int((scores >= least).sum())
@@ -60,7 +60,7 @@ def test_a_threshold_ends_a_ranking(least: float) -> None:
 def test_what_a_deeper_question_finds_comes_after_what_was_shown() -> None:
     """An approximate index finds better rows when it is asked for more."""
     scores = np.linspace(1, 0, 1_500)
-    missed = set(range(0, 60, 7))  # by the first question
+    missed = set(range(0, 60, 7))  # by the first search
 
     def ask(count: int) -> tuple[np.ndarray, np.ndarray]:
         ids = np.array([key for key in range(1_500) if count > 64 or key not in missed])[:count]
@@ -76,7 +76,7 @@ def test_what_a_deeper_question_finds_comes_after_what_was_shown() -> None:
 
 @pytest.mark.long
 def test_pages_of_folded_hits_are_cut_from_one_ranking(lite: Settings) -> None:
-    """Deeper than the first question, to the last of them; a row that is removed meanwhile is on no further page."""
+    """Pages go deeper than the first search, to the last hit; a row that is removed meanwhile is on no later page."""
     random = np.random.default_rng(0)
     vectors = np.repeat(random.standard_normal((1_300, DIM)), 2, axis=0)
     vectors[1::2] += random.standard_normal((1_300, DIM)) * random.choice(

@@ -1,4 +1,4 @@
-"""Results as CSV: names and cells that a spreadsheet would run as a formula are made texts."""
+"""Results as CSV: names and cells that a spreadsheet would run as a formula are written as texts."""
 
 from __future__ import annotations
 

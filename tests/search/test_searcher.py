@@ -161,7 +161,7 @@ def test_many_threads_get_their_own_answers(lite: Settings, photos: Photos) -> N
 
 @pytest.mark.long
 def test_large_lite_collections_change_to_an_exact_faster_index(lite: Settings, tmp_path: Path) -> None:
-    """6,000 rows: IVF_FLAT that probes all its lists; a selective filter still gets all its hits."""
+    """6,000 rows get an IVF_FLAT that probes all its lists, and a selective filter still gets all its hits."""
     paths = draw_images(tmp_path / "p", 60)
     rows = [[number, paths[number % 60], number % 500] for number in range(6000)]
     run_insert(write_csv(tmp_path / "l.csv", ["id", "path", "part"], rows), lite)
@@ -185,7 +185,7 @@ def test_a_collection_whose_index_is_gone_gets_one_again(lite: Settings, photos:
 
 @pytest.mark.long
 def test_1000_photographs_are_indexed_and_searched(lite: Settings, shared_csv: Path) -> None:
-    """1,000 photographs in, a second run changes nothing, any test image finds 10 with label and path."""
+    """A second run changes nothing, and each of 100 test images finds ten photographs with label and path."""
     assert run_insert(shared_csv, lite).inserted == 1000
     assert run_insert(shared_csv, lite).unchanged == 1000
     searcher = Searcher(lite)

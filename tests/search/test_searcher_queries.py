@@ -62,7 +62,7 @@ def make_rows() -> list[dict[str, Any]]:
 
 @pytest.fixture(scope="module", params=["lite", "server"])
 def shelf(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shelf]:
-    """240 rows with empty cells, every fourth vector a near duplicate of the one before."""
+    """Store 240 rows with empty cells; every fourth vector is a near duplicate of the one before."""
     lite = request.param == "lite"
     uri = str(tmp_path_factory.mktemp("shelf") / "s.db") if lite else request.getfixturevalue("milvus_server")
     settings = Settings(uri=uri, collection=f"t_{uuid.uuid4().hex[:12]}", model="builtin")
@@ -86,7 +86,7 @@ def shelf(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 
 def ids_of(shelf: Shelf, filter: Any) -> set[int]:
-    """What a search finds under a filter: the same as the filter leaves without a query."""
+    """Return the ids that a search finds under a filter; check that the filter finds the same without a query."""
     found = shelf.searcher.search(Query((Part("x"),), ROWS, filter=filter))
     ids = {hit.id for hit in found.hits}
     left = shelf.searcher.search(Query(limit=ROWS, filter=filter))
@@ -210,7 +210,7 @@ def test_parts_that_cancel_each_other_out_are_a_clear_error(shelf: Shelf) -> Non
     ],
 )  # fmt: skip
 def test_pages_follow_each_other(shelf: Shelf, text: str, asked: dict[str, Any]) -> None:
-    """Equal scores and duplicates included: what small pages show is what one of all rows does."""
+    """Small pages show the same hits as one page of all rows, even with equal scores and duplicates."""
     parts = parse_query(text)
     whole = shelf.searcher.search(Query(parts, ROWS, **asked))
     assert not whole.has_more
@@ -233,7 +233,7 @@ def test_near_duplicates_are_folded_and_counted(shelf: Shelf) -> None:
     assert len(folded) + sum(hit.folded for hit in folded) == len(whole) == ROWS
     kept = shelf.vectors[[hit.id + 50 for hit in folded]]
     assert np.triu(kept @ kept.T, 1).max() < 0.9
-    assert {hit.folded for hit in folded if hit.id == -50} <= {6}  # six equal vectors beside it
+    assert {hit.folded for hit in folded if hit.id == -50} <= {6}  # six other rows have an equal vector
 
 
 def test_the_end_of_what_can_be_reached_is_said(shelf: Shelf) -> None:

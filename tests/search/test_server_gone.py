@@ -1,4 +1,4 @@
-"""A Milvus server that goes away: a search says so within seconds, and the first one after it is back works."""
+"""A Milvus server that goes away: a search reports it within seconds, and the first one after its return works."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pipelines.milvus.collection import Collection
 from tests.support.photos import Photos
 from tests.support.tcp_proxy import TcpProxy
 
-AT_MOST = 8.0  # seconds: some two, where no other tests share the cores; gRPC itself would wait for 15 and more
+AT_MOST = 8.0  # seconds: about two when no other tests share the cores; gRPC itself would wait for 15 and more
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def stored(milvus_server: str, module_photos: Photos) -> Settings:
 
 @pytest.fixture
 def settings(stored: Settings, proxy: TcpProxy) -> Settings:
-    """Return the same, reached by the proxy."""
+    """Return the same settings, through the proxy."""
     return replace(stored, uri=f"http://127.0.0.1:{proxy.port}")
 
 
@@ -40,7 +40,7 @@ def seconds_until_it_is_unavailable(ask: Callable[[], object]) -> float:
     return time.monotonic() - start
 
 
-@pytest.mark.parametrize("wait", [0.0, 1.5])  # before and after the last look at the server has become old
+@pytest.mark.parametrize("wait", [0.0, 1.5])  # before and after the last check of the server is too old
 @pytest.mark.parametrize("leave", [TcpProxy.close, TcpProxy.hang])
 def test_a_server_that_is_gone_is_told_within_seconds(
     settings: Settings, proxy: TcpProxy, leave: Callable[[TcpProxy], None], wait: float
@@ -86,7 +86,7 @@ def test_a_connection_that_breaks_while_the_server_is_silent_costs_seconds_too(
     searcher = Searcher(settings)
     searcher.by_text("a dog")
     proxy.hang()
-    for _ in range(8):  # after 15 s gRPC gives the connection up and makes new ones
+    for _ in range(8):  # after 15 s gRPC gives up the connection and makes new ones
         time.sleep(3)
         assert seconds_until_it_is_unavailable(lambda: searcher.by_text("a dog")) < AT_MOST
     proxy.open()

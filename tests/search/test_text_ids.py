@@ -1,4 +1,4 @@
-"""Ids of a CSV that are texts: stored, shown, searched, filtered and exported as they are given."""
+"""Ids of a CSV that are texts are stored, shown, searched, filtered and exported as they are given."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ IDS = ["SKU-1", "007", "42", "c2c1e7f0-0000-4000-8000-000000000000", 'a "b" c']
 
 @pytest.fixture(scope="module")
 def searcher(module_settings: Settings, module_photos: Photos) -> Searcher:
-    """Search five photographs with these ids."""
+    """Index five photographs with these ids, and return a searcher."""
     rows = list(zip(IDS, module_photos.paths, strict=False))
     table = write_csv(module_photos.folder / "skus.csv", ["id", "path"], rows)
     assert did(run_insert(table, module_settings, metadata=False)) == {"inserted": 5}
