@@ -37,7 +37,7 @@ def test_a_file_that_broke_is_no_longer_found(
 
 
 def test_a_file_that_cannot_be_read_now_is_kept(lite: Settings, photos: Photos, tmp_path: Path) -> None:
-    """A missing file, one that another program has replaced by a folder, and a cell that Milvus cannot store."""
+    """A missing file, a file that another program has replaced by a folder, and a cell that Milvus cannot store."""
     run_insert(photos.csv, lite)
     photos.paths[3].unlink()
     photos.paths[5].unlink()

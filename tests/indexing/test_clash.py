@@ -14,7 +14,7 @@ from tests.support.insert import all_rows
 from tests.support.photos import Photos, write_csv
 from tests.support.program import CommandResult
 
-# All ways out, both sources and the id are in the one line.
+# The one line names the id, both sources and all ways out.
 CLASH = r"^id 1 is .*00001.jpg in .*photos.csv and .*other.csv: .*--ids from-path.*--replace.*--collection"
 
 

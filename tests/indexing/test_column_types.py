@@ -27,13 +27,13 @@ CELLS = {
 
 
 def table(photos: Photos, columns: dict[str, list[str]], name: str = "t.csv", first: int = 0) -> Path:
-    """A CSV of some of the photographs with these columns."""
+    """Write a CSV of some of the photographs with these columns."""
     paths = [f"photos/{path.name}" for path in photos.paths[first:]]
     return write_csv(photos.folder.parent / name, ["path", *columns], [*zip(paths, *columns.values(), strict=False)])
 
 
 def found(settings: Settings, filter: str, column: str = NAME) -> list[object]:
-    """What the rows that match a filter have in a column, in the order of their paths."""
+    """Return what the rows that match a filter have in a column, in the order of their paths."""
     hits = Searcher(settings).by_text("a photo", 100, filter=filter).hits
     return [hit.fields[column] for hit in sorted(hits, key=lambda hit: hit.path)]
 

@@ -1,8 +1,8 @@
 """Random days on a folder and two CSVs, against a plain model of what should be stored after each run.
 
-On a day files are added, deleted, renamed, edited, broken and touched, folders are renamed, lines and columns of CSVs
-come and go, a disk is unmounted and mounted, a folder loses its rights. Then sources are indexed, some with `--prune`
-or `--limit`; some runs are killed and started again.
+On a day, files are added, deleted, renamed, edited, broken and touched, folders are renamed, lines and columns of CSVs
+come and go, a disk is unmounted and mounted, and a folder becomes unreadable. Then sources are indexed, some with
+`--prune` or `--limit`; some runs are killed and started again.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from tests.support.photos import draw_images
 CONTENTS, BROKEN = 8, "broken"
 WORDS = ("", "x", "y", "z")
 KILLED = 0.06  # the share of runs that are killed
-ELSEWHERE = 12345  # the number that the disk had when its files were indexed, if it has another one now
+ELSEWHERE = 12345  # the device number that the disk had when its files were indexed, if it has another one now
 
 
 @dataclass
@@ -54,7 +54,7 @@ class Entry:
 
 @dataclass
 class World:
-    """Files and CSVs on a disk, and what should be stored of them."""
+    """Files and CSVs on a disk, and the rows that should be stored of them."""
 
     root: Path
     bytes_of: dict[str, bytes]
@@ -64,7 +64,7 @@ class World:
     columns: dict[str, list[str]] = field(default_factory=lambda: {"one.csv": ["label"], "two.csv": ["tag"]})
     rows: dict[int, Entry] = field(default_factory=dict)
     mounted: bool = True
-    locked: str = ""  # a folder that cannot be looked into
+    locked: str = ""  # a folder that cannot be listed or read
     serial: int = 0
 
     @property
@@ -72,13 +72,13 @@ class World:
         return self.root / "disk"
 
     def path(self) -> str:
-        """A new path."""
+        """Return a new path."""
         self.serial += 1
         folder = self.random.choice(["disk", "disk/a", "disk/b", "home"] if self.mounted else ["home"])
         return str(self.root / folder / f"{self.random.choice('mnop')}{self.serial}.jpg")
 
     def here(self) -> list[str]:
-        """The paths of files that can be seen."""
+        """Return the paths of the files that can be seen."""
         return sorted(
             path
             for path in self.files
@@ -89,7 +89,7 @@ class World:
         return bool(self.locked) and path.startswith(f"{self.locked}/")
 
     def lock(self, folder: Path) -> None:
-        """Take away the right to look into a folder, if that binds: root may look into every one."""
+        """Take away the right to read a folder, if that has an effect: root may read every folder."""
         if folder.exists():
             folder.chmod(0)
             self.locked = "" if os.access(folder, os.R_OK) else str(folder)
@@ -138,7 +138,7 @@ class World:
             os.rename(old, new)
             self.files[new] = self.files.pop(old)
             for line in (line for lines in self.tables.values() for line in lines if line["path"] == old):
-                if self.random.random() < 0.5:  # somebody mends the CSV
+                if self.random.random() < 0.5:  # somebody corrects the CSV
                     line["path"] = new
 
     def rename_folder(self) -> None:
@@ -184,7 +184,7 @@ class World:
         columns.remove(column) if column in columns else columns.append(column)
 
     def unmount(self) -> None:
-        """The mount point stays, empty, on another disk."""
+        """Unmount the disk: its mount point stays, empty, and is on another disk."""
         if self.mounted and self.disk.exists():
             self.disk.rename(self.root / "unmounted")
             self.disk.mkdir()
@@ -202,7 +202,7 @@ class World:
     # What should be stored.
 
     def listed(self, source: str) -> list[tuple[int | None, str, dict[str, str]]]:
-        """Id, path and cells of the source's rows."""
+        """Return the id, path and cells of each row of the source."""
         if source == "disk":
             paths = sorted((p for p in self.here() if p.startswith(f"{self.disk}/")), key=_walk_order)
             return [
@@ -244,7 +244,7 @@ class World:
         return embedded
 
     def clashes(self, source: str, limit: int) -> bool:
-        """Whether the run should stop: an id of the CSV is that of another image, which only other sources list."""
+        """Tell whether the run should stop: the CSV has the id of another image, which only other sources list."""
         stored = [
             (self.rows.get(key or 0), path, self.seen(path)) for key, path, _ in self.listed(source)[: limit or None]
         ]
@@ -258,7 +258,7 @@ class World:
         )
 
     def find(self, name: str, given_id: int | None, path: str, used: set[int]) -> tuple[int, int | None]:
-        """The id of a row, and the id under which it was stored, None for a new one."""
+        """Return the id of a row, and the id under which it was stored, or None for a new one."""
         natural = path_id(path)
         if given_id is not None and given_id in self.before:
             return given_id, given_id
@@ -292,7 +292,7 @@ class World:
     ) -> None:
         columns = dict(stored.columns) if stored else {}
         sources = stored.sources if stored else ()
-        # The row that another source brought for the file becomes one with that of the id that the CSV gives it.
+        # The row that another source made for the file is merged into the row with the CSV's id.
         twins = [one for one, row in self.before.items() if row.path == path and one > 10**6 and one != old]
         for twin in twins[:1] if stored and stored.path != path and key < 10**6 else []:
             columns |= {c: v for c, v in self.before[twin].columns.items() if v}
@@ -376,7 +376,7 @@ def play(world: World, settings: Settings, days: int, embedded: list[int]) -> No
             world.lock(world.disk / "a")
         for source in world.random.sample(["disk", "one.csv", "two.csv"], world.random.randrange(1, 3)):
             if not world.listed(source):
-                continue  # refused: a source without rows
+                continue  # refused: the source has no rows
             prunes = world.random.random() < 0.4
             limit = 0 if prunes else world.random.choice([0, 0, 2])
             if world.clashes(source, limit):
@@ -431,7 +431,7 @@ def as_expected(world: World) -> dict[int, tuple[object, ...]]:
 
 @pytest.fixture
 def embedded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The number of images of each model call."""
+    """Return a list of the number of images in each model call."""
     sizes: list[int] = []
     original = ClipEmbedding.__call__
 
@@ -445,7 +445,7 @@ def embedded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 @pytest.fixture
 def bytes_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
-    """Eight images and a file that is none, by name."""
+    """Return the contents of eight images and of a file that is no image, by name."""
     monkeypatch.chdir(tmp_path)
     images = draw_images(tmp_path / "contents", CONTENTS)
     return {**{str(number): path.read_bytes() for number, path in enumerate(images)}, BROKEN: b"no image"}
@@ -454,7 +454,7 @@ def bytes_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes
 def play_anew(
     random: Random, uri: str, bytes_of: dict[str, bytes], embedded: list[int], tmp_path: Path, days: int
 ) -> None:
-    """Play with empty folders and a collection of its own."""
+    """Play with empty folders and a new collection."""
     with tempfile.TemporaryDirectory(dir=tmp_path) as name:
         (Path(name) / "home").mkdir()
         (Path(name) / "disk").mkdir()
@@ -493,5 +493,5 @@ def test_a_thousand_days(lite: Settings, bytes_of: dict[str, bytes], embedded: l
 def test_ten_days_on_a_server(
     milvus_server: str, bytes_of: dict[str, bytes], embedded: list[int], tmp_path: Path, seed: int
 ) -> None:
-    # A play waits for the server most of its minute, too long to shrink one that fails: its seed names it.
+    # A play takes a minute, mostly waiting for the server, so a failing one is not shrunk: its seed identifies it.
     play_anew(Random(seed), milvus_server, bytes_of, embedded, tmp_path, days=10)

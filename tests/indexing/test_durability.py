@@ -1,4 +1,4 @@
-"""What goes wrong round a Milvus: killed runs, a killed server, a full disk, damaged index files; one line each."""
+"""Failures around Milvus: killed runs, a killed server, a full disk, damaged index files, each reported in one line."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def wait_for(happened: Callable[[], bool]) -> None:
 
 
 def start_insert(program: PreparedProgram, source: Path, settings: Settings, *more: str) -> Fork:
-    """Start an insert, and wait until it has written something (a Lite file is the process's own: its size tells)."""
+    """Start an insert, and wait until it has written rows. It has locked a Lite file, so the size of that tells."""
     options = ["--uri", settings.uri, "--collection", settings.collection, "--model", "builtin", *more]
     process = program.start(["insert", str(source), *options], source.parent, source.parent, program_env(QUIET))
     collection, files = collection_of(settings), Path(settings.uri)
@@ -55,7 +55,7 @@ def start_insert(program: PreparedProgram, source: Path, settings: Settings, *mo
 def test_killed_runs_lose_and_double_nothing(
     settings: Settings, photos: Photos, tmp_path: Path, prepared_program: PreparedProgram
 ) -> None:
-    """Killed at random points, images changing in between; then ids and vectors are those of a clean run."""
+    """Runs are killed at random points while images change; then ids and vectors are those of a clean run."""
     paths = distinct_copies(photos.paths[0], tmp_path / "many", 400)
     source = write_csv(tmp_path / "many.csv", ["id", "path"], list(enumerate(paths)))
     for kill in range(3 if not settings.uri.startswith("http") else 1):
@@ -77,7 +77,7 @@ def test_killed_runs_lose_and_double_nothing(
 def test_a_second_ctrl_c_ends_it_at_once(
     lite: Settings, photos: Photos, tmp_path: Path, prepared_program: PreparedProgram
 ) -> None:
-    """Without waiting for what is in flight; the run after it goes on."""
+    """It does not wait for what is in flight, and the next run goes on from there."""
     paths = distinct_copies(photos.paths[0], tmp_path / "many", 1200)
     source = write_csv(tmp_path / "many.csv", ["id", "path"], list(enumerate(paths)))
     process = start_insert(prepared_program, source, lite, "--batch-size", "400")  # seconds of work in flight
@@ -91,7 +91,7 @@ def test_a_second_ctrl_c_ends_it_at_once(
 
 
 class Relay:
-    """A TCP relay in front of a Milvus that can be cut."""
+    """A TCP relay in front of Milvus that can be cut."""
 
     def __init__(self, uri: str) -> None:
         host, port = uri.removeprefix("http://").split(":")
@@ -103,7 +103,7 @@ class Relay:
         threading.Thread(target=self._accept, daemon=True).start()
 
     def cut(self, seconds: float) -> None:
-        """Ends every connection and lets none be made for so long."""
+        """End every connection, and refuse new ones for this many seconds."""
         self._refuse = True
         for end in self._open:
             with suppress(OSError):
@@ -191,7 +191,7 @@ def test_a_full_disk_is_one_line_and_nothing_acknowledged_is_lost(
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="a small disk can be mounted by root only")
 def test_a_disk_that_fills_under_milvus_lite(photos: Photos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Milvus Lite itself runs into it: the failed write, and then nothing more until it was opened again."""
+    """Milvus Lite itself meets the full disk: that write fails, and nothing more is written until it is reopened."""
     small = tmp_path / "small"
     small.mkdir()
     done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(small)], capture_output=True)
@@ -245,7 +245,7 @@ def test_a_damaged_index_file_is_built_again(lite: Settings, photos: Photos, dam
 
 
 def test_an_index_that_is_there_already_is_success(lite: Settings, photos: Photos) -> None:
-    """A build of minutes breaks the call; repeated, Milvus answers that the index exists."""
+    """A build of minutes breaks the call; when the call is repeated, Milvus answers that the index exists."""
     run_insert(photos.csv, lite)
     collection = collection_of(lite)
     build_index(collection.client, collection.name, collection.index)
@@ -270,7 +270,7 @@ def test_a_call_is_repeated_until_the_deadline() -> None:
 
 
 def test_a_collection_that_is_not_loaded_yet_is_waited_for(milvus_server: str, photos: Photos) -> None:
-    """As on a server that has started again: it answers before it has loaded what it held."""
+    """A restarted server answers before it has loaded its collections."""
     settings = Settings(uri=milvus_server, collection=f"later_{time.time_ns()}", model="builtin")
     run_insert(photos.csv, settings)
     searcher = Searcher(settings)
@@ -280,7 +280,7 @@ def test_a_collection_that_is_not_loaded_yet_is_waited_for(milvus_server: str, p
 
     def load() -> None:
         asked.set()
-        # It returns a while after the server can search.
+        # This returns a while after the server can search.
         searcher.collection.client.load_collection(settings.collection)
 
     later = threading.Timer(1.5, load)
@@ -346,7 +346,7 @@ def test_a_server_without_tls_or_without_that_database(
 
 
 def test_a_wrong_token_is_named_as_one() -> None:
-    """As pymilvus reports it: a failed connection, raised from the server's refusal."""
+    """pymilvus reports it as a failed connection, raised from the server's refusal."""
     import grpc
     from pymilvus.exceptions import MilvusException
 

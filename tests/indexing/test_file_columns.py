@@ -1,4 +1,4 @@
-"""Columns that are read from the files: which collection has them, when a file is read, and whose word counts."""
+"""Columns that are read from the files: which collection has them, when a file is read, and whose value counts."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ ALL = [name for name in COLUMNS if name != "place" or has_places()]
 
 @pytest.fixture
 def camera(tmp_path: Path) -> list[Path]:
-    """A folder of four images of a camera, of which the last one says nothing about itself."""
+    """Make a folder of four images of a camera, the last of which has no metadata; return their paths."""
     paths = draw_images(tmp_path / "camera", 4)
     for number, path in enumerate(paths[:3]):
         tag(path, number)
@@ -52,7 +52,7 @@ def tag(path: Path, number: int) -> None:
 
 
 def cells(settings: Settings, *names: str) -> dict[str, tuple[Any, ...]]:
-    """The cells of some columns, dates as text, by the name of the file."""
+    """Return the cells of some columns by the name of the file, with dates as text."""
     fields = {field.name: field for field in collection_of(settings).fields()}
     found = {}
     for row in all_rows(settings).values():
@@ -107,7 +107,7 @@ def test_an_unchanged_file_is_not_read_again(settings: Settings, camera: list[Pa
     summary = run_insert(camera[0].parent, settings)
     assert (did(summary), summary.read) == ({"unchanged": 4}, {})
     assert cells(settings, "label", *ALL) == before
-    # With other times the same change is found.
+    # With another modification time, the same change is found.
     os.utime(camera[0])
     assert did(run_insert(camera[0].parent, settings)) == {"updated": 1, "unchanged": 3}
     assert cells(settings, "taken")["00000.jpg"] == ("1999-05-01T10:11:12",)
@@ -211,7 +211,7 @@ def test_a_column_of_a_table_is_the_table_s_whichever_came_first(
 
 @pytest.mark.long
 def test_a_table_of_dates_in_either_order_takes_a_column_over(lite: Settings, camera: list[Path]) -> None:
-    """Nothing that the files told is left to decide which number is the day."""
+    """The dates from the files no longer count, so nothing tells which number is the day, and the cells stay text."""
     run_insert(camera[0].parent, lite)
     table = write_csv(camera[0].parent.parent / "images.csv", ["path", "taken"], [[camera[0], "01/02/2020"]])
     run_insert(table, lite)

@@ -1,4 +1,4 @@
-"""A run over a folder says what it left out, lists what it cannot read, and keeps what it cannot see."""
+"""A run over a folder reports what it left out, lists what it cannot read, and keeps what it cannot see."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.support.raw_images import dng
 
 
 def folder_of(photos: Photos, folder: Path, *names: str) -> Path:
-    """A folder that holds a copy of one photo under each name."""
+    """Make a folder that holds a copy of one photo under each name."""
     for name in names:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(photos.paths[0], folder / name)
@@ -77,7 +77,7 @@ def test_a_trial_with_a_limit_stores_the_types_of_the_whole_csv(lite: Settings, 
 
 
 @pytest.mark.skipif(sys.platform != "linux" or not shutil.which("setpriv"), reason="drops root's rights by setpriv")
-@pytest.mark.parametrize("mode", [0o000, 0o444])  # cannot be listed; can be listed, but not its files
+@pytest.mark.parametrize("mode", [0o000, 0o444])  # cannot be listed; can be listed, but its files cannot be read
 def test_nothing_is_pruned_below_a_folder_that_cannot_be_looked_into(
     mode: int, lite: Settings, photos: Photos, tmp_path: Path
 ) -> None:

@@ -1,4 +1,4 @@
-"""One file is one row with one id, whoever lists it, by whatever path, and wherever it moves."""
+"""One file is one row with one id, whichever source lists it, by whatever path, and wherever it moves."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.support.photos import Photos, draw_images, write_csv
 
 
 def ids(settings: Settings) -> dict[str, int]:
-    """Id by path."""
+    """Return the ids by path."""
     return {str(row["path"]): key for key, row in all_rows(settings).items()}
 
 
@@ -26,7 +26,7 @@ def sources(settings: Settings) -> dict[int, tuple[str, ...]]:
 
 @pytest.fixture
 def album(tmp_path: Path) -> Path:
-    """A folder of four images, two of them in a folder of their own."""
+    """Make a folder of four images, two of them in a folder of their own."""
     paths = draw_images(tmp_path / "album", 4)
     (tmp_path / "album" / "cats").mkdir()
     for path in paths[2:]:
@@ -68,7 +68,7 @@ def test_a_file_at_the_place_of_a_moved_one_gets_the_next_free_id(lite: Settings
 
 
 def test_equal_files_of_a_renamed_folder_keep_apart(lite: Settings, album: Path, tmp_path: Path) -> None:
-    """The row whose path ends alike is taken, else the one with the smallest id."""
+    """The row whose path has the longest end in common is taken; among equals, the one with the smallest id."""
     (album / "dogs").mkdir()
     for name in ("00002.jpg", "00003.jpg"):
         shutil.copy(album / "cats" / "00002.jpg", album / "dogs" / name)
@@ -86,7 +86,7 @@ def test_a_copy_whose_original_is_there_is_a_row_of_its_own(lite: Settings, albu
 
 
 def test_a_copy_of_a_file_that_only_cannot_be_seen_is_a_row_of_its_own(lite: Settings, album: Path) -> None:
-    """The row's device is that of a disk that is not mounted now: the original may be on it."""
+    """The row's device is that of a disk that is not mounted now, so the original may be on it."""
     run_insert(album, lite)
     collection = collection_of(lite)
     collection.upsert({**row, "_device": 12345} for row in all_rows(lite).values())
@@ -95,7 +95,7 @@ def test_a_copy_of_a_file_that_only_cannot_be_seen_is_a_row_of_its_own(lite: Set
 
 
 def test_a_csv_and_its_images_that_moved_together_are_moved(settings: Settings, photos: Photos, tmp_path: Path) -> None:
-    """Relative paths, ids derived from them; and the row keeps what other sources know of it."""
+    """The CSV has relative paths, and ids are derived from paths; the ids stay as they were."""
     photos.csv.write_text("path,label,year\n" + "\n".join(f"photos/{p.name},x,{2000}" for p in photos.paths) + "\n")
     run_insert(photos.csv, settings)
     before = ids(settings)
@@ -128,7 +128,7 @@ def test_the_ids_of_a_csv_replace_those_of_a_folder(settings: Settings, photos: 
 
 @pytest.mark.long
 def test_a_csv_may_have_several_rows_for_one_image(lite: Settings, photos: Photos, tmp_path: Path) -> None:
-    """As for captions. A folder that lists the image adopts one of them."""
+    """Such a CSV lists captions. A folder that lists the image adopts one of its rows."""
     rows = [[number, photos.paths[number % 2]] for number in range(6)]
     table = write_csv(tmp_path / "captions.csv", ["id", "path"], rows)
     assert did(run_insert(table, lite)) == {"inserted": 2, "deduplicated": 4}

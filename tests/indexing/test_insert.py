@@ -107,13 +107,13 @@ def test_empty_cells_are_empty_in_any_column(settings: Settings, photos: Photos)
 def test_a_folder_is_indexed_with_its_names_as_labels(lite: Settings, tmp_path: Path) -> None:
     draw_images(tmp_path / "album" / "cats", 3)
     draw_images(tmp_path / "album" / "dogs", 2)
-    assert did(run_insert(tmp_path / "album", lite)) == {"inserted": 3, "deduplicated": 2}  # drawn alike
+    assert did(run_insert(tmp_path / "album", lite)) == {"inserted": 3, "deduplicated": 2}  # the drawn images are equal
     rows = collection_of(lite).query("label == 'cats'", ["label"])
     assert len(rows) == 3
 
 
 def test_two_sources_share_a_collection(lite: Settings, tmp_path: Path) -> None:
-    """Ids that are derived from paths do not collide between folders with equal names in them."""
+    """Ids that are derived from paths do not collide between folders that hold equal names."""
     draw_images(tmp_path / "a", 3)
     draw_images(tmp_path / "b", 3)
     run_insert(tmp_path / "a", lite)
@@ -269,7 +269,7 @@ def test_decoding_overlaps_with_embedding(lite: Settings, photos: Photos, monkey
 
 
 def test_a_failing_milvus_ends_the_run_with_its_own_error(lite: Settings, photos: Photos) -> None:
-    """An exception inside an operator comes out as itself, not as Towhee's text of it."""
+    """An exception inside an operator is raised as itself, not as Towhee's text about it."""
     run_insert(photos.csv, lite, limit=1)
     pipeline = build_insert(load_model("builtin"), collection_of(lite), lite)
     with pytest.raises(SearchError, match="Milvus"):

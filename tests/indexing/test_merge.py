@@ -1,4 +1,4 @@
-"""A source speaks only of its own columns, and the summary says which columns got other values."""
+"""A source changes only its own columns, and the summary names the columns whose values changed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.support.program import CommandResult
 
 
 def cells(settings: Settings, *names: str) -> dict[str, tuple[object, ...]]:
-    """The cells of some columns, by the name of the file."""
+    """Return the cells of some columns by the name of the file."""
     return {Path(str(row["path"])).name: tuple(row[name] for name in names) for row in all_rows(settings).values()}
 
 

@@ -81,7 +81,7 @@ def test_a_row_stays_until_the_last_source_lets_go_of_it(lite: Settings, photos:
 def test_a_source_that_vanished_removes_nothing(lite: Settings, photos: Photos, tmp_path: Path) -> None:
     run_insert(photos.csv, lite)
     run_insert(photos.folder, lite)
-    shutil.move(photos.folder, tmp_path / "elsewhere")  # as when a disk is not mounted
+    shutil.move(photos.folder, tmp_path / "elsewhere")  # as if a disk were not mounted
     with pytest.raises(InputError, match=r"nothing is left of 12 images of .*nothing was removed"):
         run_insert(photos.csv, lite, rejects=str(tmp_path / "r.csv"), prune=yes)
     with pytest.raises(InputError, match="there is no file or folder"):
@@ -108,7 +108,7 @@ def test_the_command_asks_and_needs_yes_without_a_terminal(
 
 
 def test_most_rows_gone_need_yes(photos: Photos, lite: Settings, capsys: pytest.CaptureFixture[str]) -> None:
-    """At a terminal the question is not even asked: a lost folder is more likely than seven deleted images."""
+    """Even at a terminal no question is asked: a lost folder is more likely than seven deleted images."""
     from pipelines.cli.prune import confirm
 
     run_insert(photos.folder, lite)
@@ -154,12 +154,12 @@ def test_an_excluded_image_is_let_go_of(lite: Settings, photos: Photos) -> None:
 
 
 def on_device(settings: Settings, number: int) -> None:
-    """Stores all rows as if their files had been on a disk with this number."""
+    """Store all rows as if their files had been on a disk with this device number."""
     collection_of(settings).upsert({**row, "_device": number} for row in all_rows(settings).values())
 
 
 def test_nothing_on_a_disk_that_is_not_mounted_is_gone(settings: Settings, photos: Photos, tmp_path: Path) -> None:
-    """Its mount point is a folder of another disk, where the files are not."""
+    """The mount point is then a folder of another disk, and does not hold the files."""
     extra = write_csv(tmp_path / "extra.csv", ["id", "path"], [[50, draw_images(tmp_path / "home", 1)[0]]])
     run_insert(photos.csv, settings)
     on_device(settings, 12345)
@@ -259,7 +259,7 @@ def test_the_command_prune_removes_what_is_gone_whatever_source_listed_it(
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
-    """A folder in which a small disk is mounted."""
+    """Return a folder on which a small disk is mounted."""
     mount_point = tmp_path / "disk"
     mount_point.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(mount_point)]

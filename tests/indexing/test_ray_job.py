@@ -1,4 +1,4 @@
-"""A run as a job of a Ray cluster that was started apart, with its token: what docs/scale.md shows."""
+"""A run as a job on a Ray cluster that was started separately, with its token, as docs/scale.md shows."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ Ray = Callable[..., str]
 
 @pytest.fixture
 def ray_job() -> Iterator[Ray]:
-    """Start a cluster on ports of its own; return what runs `ray job …` on it."""
+    """Start a cluster on ports of its own; return a function that runs `ray job …` on it."""
     pytest.importorskip("ray")
     pytest.importorskip("ray.dashboard.optional_deps", exc_type=ImportError, reason="no dashboard: 'ray[default]'")
-    folder = tempfile.mkdtemp(prefix="ray")  # the path of a socket in it has at most 107 characters
+    folder = tempfile.mkdtemp(prefix="ray")  # short, because the path of a socket has at most 107 characters
     ports = {name: str(free_port()) for name in PORTS}
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"  # with image-search
     token = secrets.token_urlsafe(24)
@@ -62,7 +62,7 @@ def ray_job() -> Iterator[Ray]:
         wait_for(int(ports["dashboard-port"]), head)
         yield run
     finally:
-        head.send_signal(signal.SIGTERM)  # ends the processes that it has started
+        head.send_signal(signal.SIGTERM)  # it then ends the processes that it has started
         try:
             head.wait(60)
         finally:
@@ -72,7 +72,7 @@ def ray_job() -> Iterator[Ray]:
 
 
 def wait_for(port: int, head: subprocess.Popen[bytes]) -> None:
-    """Until something listens there: asking by Ray's own program costs two seconds of a core each time."""
+    """Wait until the port is open. Each check by Ray's own program would cost two seconds of CPU time."""
     for _ in range(1200):
         assert head.poll() is None
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
@@ -88,8 +88,8 @@ def test_a_job_goes_on_without_the_machine_that_submitted_it(
     command = ["image-search", "insert", str(photos.csv), "--uri", settings.uri, "--collection", settings.collection]
     command += ["--model", "builtin", "--runner", "ray", "--shards", "2"]
     job = settings.collection
-    ray_job("submit", "--no-wait", f"--submission-id={job}", "--", *command, tries=10)  # its agent comes later
-    said = ray_job("logs", "--follow", job)  # to its end
+    ray_job("submit", "--no-wait", f"--submission-id={job}", "--", *command, tries=10)  # Ray's job agent starts later
+    said = ray_job("logs", "--follow", job)  # until the job ends
     assert "12 rows" in said
     assert "succeeded" in ray_job("status", job), said
     run_insert(photos.csv, lite)

@@ -1,4 +1,4 @@
-"""Shards on a real Ray cluster of one machine: as a plain run, whatever is killed meanwhile."""
+"""Shards on a real Ray cluster of one machine store what a plain run stores, whatever is killed meanwhile."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ ON_RAY = ("--model", "builtin", "--runner", "ray", "--shards", "3")
 
 
 def rows_of(folder: Path) -> dict[int, np.ndarray]:
-    """Return id → embedding; no id is there twice."""
+    """Return the embeddings by id; check that no id is there twice."""
     files = VectorFolder(folder)
     rows = [row for part in files.scan("", ["embedding"]) for row in part]
     assert len({row["id"] for row in rows}) == len(rows) == files.count()
@@ -99,7 +99,7 @@ def start(source: Path, folder: Path, *target: str) -> subprocess.Popen[str]:
 
 
 def workers(driver: int) -> list[int]:
-    """Return the processes that run shards now and descend from this one."""
+    """Return the processes that run shards now and descend from the driver."""
     parents, names = {}, {}
     for status in Path("/proc").glob("[0-9]*/status"):
         try:
@@ -126,7 +126,7 @@ def wait_for_worker(run: subprocess.Popen[str]) -> int:
 
 
 def wait_for_the_last_worker() -> None:
-    """Workers of a driver that was killed end by themselves, but not at once."""
+    """Wait for the workers of a killed driver, which end by themselves, but not at once."""
     for _ in range(100):
         if not workers(1):
             return
@@ -206,10 +206,10 @@ def test_on_a_server_whatever_is_killed_the_rows_are_those_of_a_plain_run(
 
 
 def assert_plain(settings: Settings, many: Path, tmp_path: Path, command: Command) -> None:
-    """Compare a collection with a plain run, and remove it."""
+    """Check that a collection equals that of a plain run, and drop it."""
     assert command("insert", many, "--to", tmp_path / "plain", "--model", "builtin", timeout=300).status == 0
     found, plain = vectors(settings), rows_of(tmp_path / "plain")
-    assert collection_of(settings).count() == len(plain)  # each id once: `vectors` would not tell
+    assert collection_of(settings).count() == len(plain)  # each id once: `vectors` would hide a second one
     assert found.keys() == plain.keys()
     assert all(found[key] @ plain[key] > 0.9999 for key in plain)
     collection_of(settings).drop()

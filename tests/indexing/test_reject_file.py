@@ -27,7 +27,7 @@ def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def break_file(path: Path) -> bytes:
-    """Write something that is no image into a file; returns what it held."""
+    """Overwrite a file with something that is no image; return what it held."""
     data = path.read_bytes()
     path.write_bytes(b"no image")
     return data

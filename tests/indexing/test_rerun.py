@@ -1,4 +1,4 @@
-"""A second run touches only what changed, and embeds nothing whose embedding is there: on Milvus Lite and a server."""
+"""A second run touches only what changed, and embeds nothing that has an embedding, on Milvus Lite and on a server."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.support.program import CommandResult
 
 @pytest.fixture
 def embedded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The number of images of each model call."""
+    """Return a list of the number of images in each model call."""
     sizes: list[int] = []
     original = ClipEmbedding.__call__
 
@@ -67,7 +67,7 @@ def test_renamed_and_copied_files_take_the_embedding_that_is_there(
 
 @pytest.mark.long
 def test_equal_files_of_one_run_are_embedded_once(settings: Settings, photos: Photos, embedded: list[int]) -> None:
-    """Also where the first of them is still on its way, and where it cannot be used."""
+    """Even if the first of them is not stored yet, or cannot be used."""
     photos.paths[3].write_bytes(b"no image")
     rows = [[number, photos.paths[number % 12]] for number in range(2500)]
     summary = run_insert(write_csv(photos.folder / "twins.csv", ["id", "path"], rows), settings)
@@ -128,7 +128,7 @@ def test_a_moved_tree_with_ids_of_its_own_is_moved(lite: Settings, photos: Photo
 
 
 def of_another_model(settings: Settings, dim: int) -> dict[int, dict[str, object]]:
-    """Makes the collection one of another model's, of other dimensions."""
+    """Replace the collection by one whose rows another model made, with `dim` dimensions; return its rows."""
     rows = all_rows(settings)
     collection = collection_of(settings)
     fields = collection.fields()
@@ -146,7 +146,7 @@ def of_another_model(settings: Settings, dim: int) -> dict[int, dict[str, object
 @pytest.mark.long
 @pytest.mark.parametrize(("uri", "dim"), [("lite", 256), ("lite", 64), ("server", 64)], indirect=["uri"])
 def test_another_models_rows_are_refused_or_replaced(settings: Settings, photos: Photos, dim: int) -> None:
-    """All of the collection, also what another source brought; up to the end the old rows are there."""
+    """The whole collection is replaced, with rows of other sources; the old rows stay until the end."""
     extra = photos.folder / "extra"
     extra.mkdir()
     shutil.copyfile(photos.paths[2], extra / "one.jpg")
@@ -173,7 +173,7 @@ def test_another_models_rows_are_refused_or_replaced(settings: Settings, photos:
 
 @pytest.mark.long
 def test_a_killed_change_of_model_goes_on(lite: Settings, photos: Photos, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Stopped at each step of the exchange, the next run ends with the new collection, and nothing is lost."""
+    """If the exchange is stopped at any step, the next run ends with the new collection, and nothing is lost."""
     run_insert(photos.csv, lite)
     wanted = vectors(lite)
     for step in (1, 2, 3):

@@ -1,4 +1,4 @@
-"""How soon a run has something to embed: what is loaded and read before its first image."""
+"""How soon a run has something to embed: what it loads and reads before its first image."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_the_model_loads_while_a_new_collection_is_made(
 
 
 def test_towhee_is_imported_before_pytorch_beside_it(lite: Settings, photos: Photos) -> None:
-    """PyTorch's import puts back the filters of warnings that it found: what Towhee's import says would be printed."""
+    """PyTorch's import restores the warning filters that it found, so Towhee's import beside it would print some."""
     code = (
         "import sys; from pipelines import Settings; from pipelines.indexing import run, target\n"
         "decode = target.decode\n"
@@ -91,11 +91,11 @@ def test_the_first_images_are_embedded_before_the_other_files_are_read(
     monkeypatch.setattr(plan, "hash_files", hashing)
     summary = run_insert(source, Settings(uri=lite.uri, model="builtin", batch_size=16))
     assert did(summary)["inserted"] == 300
-    assert read == [48, 252]  # three batches, and the rest
+    assert read == [48, 252]  # three batches, then the rest
 
 
 def test_of_two_lists_at_once_one_is_decoded_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In turns, both would be ready last, and the model would wait for the first."""
+    """If they took turns, both would be ready late, and the model would wait for the first."""
     order: list[int] = []
     decode = ImageDecode(workers=1)
 

@@ -1,4 +1,4 @@
-"""A row that takes over from one with another id, in a run that is killed before the other one is deleted."""
+"""A row takes over from one with another id, in a run that is killed before it deletes the other one."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_a_run_after_a_killed_one_deletes_what_that_left(settings: Settings, pho
     close(settings.uri)
     others = photos.folder.parent / "others"
     draw_images(others, 1)
-    run_insert(others, settings)  # any run mends it
+    run_insert(others, settings)  # any run repairs it
     rows = {key: row for key, row in all_rows(settings).items() if row["path"] in map(str, photos.paths)}
     assert sorted(rows) == list(range(12))
     assert all(row[schema.SIZE] < 0 for row in rows.values())

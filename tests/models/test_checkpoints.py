@@ -26,13 +26,13 @@ from tests.support.models import IMAGES, RESNET, TEXTS, VIT, random_network, spe
 
 
 def torchscript(network: torch.nn.Module, path: Path) -> None:
-    """An archive as OpenAI publishes them: traced, in fp16, with three numbers among the tensors."""
+    """Write an archive as OpenAI publishes them: traced, in fp16, with three numbers among the tensors."""
     context = network.context_length
     for name, number in (("input_resolution", 32), ("context_length", context), ("vocab_size", 49408)):
         if hasattr(network, name):
             delattr(network, name)
         network.register_buffer(name, torch.tensor(number))
-    # Any code will do: it is never run.
+    # Any code will do, because it is never run.
     network.encode_text = lambda text: network.token_embedding(text).sum(1) @ network.text_projection
     images, texts = torch.zeros(1, 3, 32, 32), torch.zeros(1, context, dtype=torch.long)
     traced = torch.jit.trace_module(network, {"encode_image": images, "encode_text": texts}, check_trace=False)
@@ -91,7 +91,7 @@ def test_int8_tensors_are_multiplied_by_their_scales(tmp_path: Path) -> None:
     save_file(tensors, tmp_path / "w.safetensors")
     state = load_state_dict(tmp_path / "w.safetensors")
     assert state["a"].tolist() == [[-63.5, 32.0], [0.0, 254.0]]
-    assert sorted(state) == ["a", "norm.scale"]  # a tensor that only happens to have such a name stays
+    assert sorted(state) == ["a", "norm.scale"]  # a tensor that only happens to have such a name is kept
 
 
 @pytest.mark.parametrize(
@@ -149,11 +149,11 @@ def test_a_malicious_pickle_is_refused_and_never_runs(form: str, tmp_path: Path)
     assert "weights_only=False" not in str(caught.value)
     if form == "torch.save":
         torch.load(path, weights_only=False)["extra"].close()
-    assert marker.exists() == (form == "torch.save")  # it would have run
+    assert marker.exists() == (form == "torch.save")  # loaded without checks, it runs
 
 
 class RunsOnLoad(torch.nn.Module):
-    """TorchScript's own way to run code when an archive is loaded."""
+    """Uses TorchScript's own way to run code when an archive is loaded."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -213,7 +213,7 @@ def test_a_file_that_is_not_the_models_is_refused_in_one_line(name: str, damage:
 def test_a_file_of_another_model_is_refused_with_the_name_of_the_model_that_it_seems_to_hold(
     held: str, tmp_path: Path
 ) -> None:
-    """In sizes only: the tensors take no memory, on disk neither."""
+    """The file only has the sizes of the other model: its tensors take no memory and no disk space."""
     with torch.device("meta"):
         names = build_shapes(get_model(held).architecture)
     state = {name: torch.zeros(()).expand(shape) for name, shape in names.items()}
@@ -225,7 +225,7 @@ def test_a_file_of_another_model_is_refused_with_the_name_of_the_model_that_it_s
 
 
 def build_shapes(architecture: Architecture) -> dict[str, tuple[int, ...]]:
-    """Names and sizes of a model's tensors."""
+    """Return the names and sizes of a model's tensors."""
     from pipelines.towhee_compat import import_clip
 
     network = import_clip().CLIP(**architecture.values())
@@ -239,7 +239,7 @@ def test_a_file_that_is_no_clip_is_called_so(tmp_path: Path) -> None:
 
 
 def test_a_known_file_of_equal_sizes_is_recognised_by_its_hash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """LAION's ViT-B/32 in the place of OpenAI's would load and search worse: only the activation differs."""
+    """LAION's ViT-B/32 in the place of OpenAI's would load, as only the activation differs, and would search worse."""
     path = save_as("safetensors", random_network(VIT), tmp_path)
     other = dataclasses.replace(
         spec_of(VIT), name="tiny_gelu", weights=Weights("other", sha256=hashlib.sha256(path.read_bytes()).hexdigest())

@@ -1,4 +1,4 @@
-"""A loaded CLIP: its runtime is chosen by device and installation, and all agree with PyTorch in float32."""
+"""A loaded CLIP: device and installation decide on its runtime, and every runtime agrees with PyTorch in float32."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def test_a_device_that_is_not_here_is_refused() -> None:
 
 
 def test_a_search_by_words_loads_no_pytorch(command: Callable, quick_command: Callable, photos, tmp_path: Path) -> None:
-    """Its import would be half of the time that a search takes; who indexed has converted both towers."""
+    """Importing it would take half of a search's time; the insert has converted both towers."""
     uri, new = tmp_path / "search.db", {"IMAGE_SEARCH_CACHE": str(tmp_path / "cache")}
     assert quick_command("insert", photos.csv, "--uri", uri, "--model", "builtin", env=new).status == 0
     done = command("search", "a cat", "--uri", uri, env={**new, "PYTHONVERBOSE": "1"})

@@ -1,4 +1,4 @@
-"""Exported models: the files compute what PyTorch does, whoever loads them, and say which model they are."""
+"""Exported models: the files compute what PyTorch computes, in any runtime, and say which model they are."""
 
 from __future__ import annotations
 

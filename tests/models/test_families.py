@@ -102,7 +102,7 @@ def test_openvino_computes_what_pytorch_does(original: Original) -> None:
     read = tokenizer(original)
     if original.embed_images is not None:
         assert cosines(fast.embed_images(IMAGES), exact.embed_images(IMAGES)).min() > 0.999
-    for texts in (STRINGS[:1], STRINGS[1:40]):  # of one length, and of another
+    for texts in (STRINGS[:1], STRINGS[1:40]):  # two batches of different lengths
         tokens = read(texts)
         assert cosines(fast.embed_texts(tokens), exact.embed_texts(tokens)).min() > 0.999
 
@@ -218,7 +218,7 @@ def test_a_registered_model_has_the_tensors_of_the_original_in_full_size(
     spec = next(spec for spec in (*list_models(), *list_text_models()) if spec.name == name)
     with torch.device("meta"):
         state = reference(spec)
-        apart = {"linear.weight": state.pop("linear.weight")} if spec.weights.beside else {}  # another file
+        apart = {"linear.weight": state.pop("linear.weight")} if spec.weights.beside else {}  # in a file of its own
         theirs = {key: one.shape for key, one in {**with_own_names(state), **with_own_names(apart)}.items()}
         ours = {key: one.shape for key, one in empty_network(spec).state_dict().items()}
     assert {key: theirs.get(key) for key in ours} == ours

@@ -1,4 +1,4 @@
-"""Model folders and weights files that want all memory, or for ever, end in one line and status 3."""
+"""Model folders and weights files that would take all memory, or never end, are refused in one line with status 3."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ CARD: dict[str, Any] = {
 
 
 def folder_with(folder: Path, card: object) -> Path:
-    """Write a model folder whose card is JSON, or this text."""
+    """Write a model folder whose card is this text, or this value as JSON."""
     (folder / "model.json").write_text(card if isinstance(card, str) else json.dumps(card))
     (folder / "model.safetensors").write_bytes(b"")
     return folder
@@ -106,7 +106,7 @@ def load(model: str) -> None:
 
 @pytest.mark.long
 def test_every_hostile_model_is_one_line(tmp_path: Path) -> None:
-    """`make attack` takes each by a command, and measures its memory and time."""
+    """`make attack` loads each of them by a command, and measures its memory and time."""
     for name, options in make(tmp_path).items():
         with pytest.raises(ModelError) as raised:
             load(options[1])
@@ -128,7 +128,7 @@ def test_sizes_are_bounded_though_the_tensors_have_them(sizes: dict[str, int]) -
 def test_a_configuration_of_many_megabytes_is_not_read(tmp_path: Path, name: str) -> None:
     (tmp_path / "model.safetensors").write_bytes(b"")
     with open(tmp_path / name, "wb") as file:
-        file.truncate(2**40)  # takes no disk; no memory has room for it
+        file.truncate(2**40)  # sparse: it takes no disk space, and fits in no memory
     with pytest.raises(ModelError, match="more than 16 MB"):
         get_model(str(tmp_path))
 
@@ -176,9 +176,9 @@ TUPLES = b"N\x85q\x00" + b"".join(b"h%ch%c\x86q%c" % (at, at, at + 1) for at in 
 
 
 def test_a_pickle_of_tuples_in_tuples_is_refused(tmp_path: Path) -> None:
-    """Whoever asks for the hash of such a key waits for ever, or has no stack left.
+    """Hashing such a key takes for ever, or overflows the stack.
 
-    Here of 65,536: PyTorch would end, were they not refused. `make attack` has one of 2⁶⁰.
+    The first key here has 65,536 leaves, so the test would end even without the check. `make attack` has one of 2⁶⁰.
     """
     for key in (TUPLES, b"N" + b"\x85" * 10**6 + b"q\x10"):
         data = b"\x80\x02" + key + b"}h\x10Ns."
@@ -189,7 +189,7 @@ def test_a_pickle_of_tuples_in_tuples_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_pickle_is_checked_under_any_spelling_of_its_name(tmp_path: Path) -> None:
-    """PyTorch reads it."""
+    """PyTorch reads it under this spelling."""
     path = tmp_path / "w.pt"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("w/DATA.PKL", b"\x80\x02" + TUPLES + b"}h\x10Ns.")
@@ -229,7 +229,7 @@ def test_an_archive_that_unpacks_to_much_more_is_refused(tmp_path: Path) -> None
 
 
 def test_a_pickle_cannot_ask_for_memory_by_an_index(tmp_path: Path) -> None:
-    """LONG_BINPUT: pickle in C makes its memo as long as the index says, here 34 GB."""
+    """LONG_BINPUT: the unpickler in C makes its memo as long as the index says, here 34 GB."""
     path = tmp_path / "w.pt"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("w/constants.pkl", b"")

@@ -1,4 +1,4 @@
-"""Tokenizers in a model folder that want all memory, or for ever, are refused before they are built."""
+"""Tokenizers in a model folder that would take all memory, or never end, are refused before they are built."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def test_a_hostile_tokenizer_is_one_line(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize("name", ["tokenizer.json", "vocab.txt"])
 def test_a_tokenizer_of_many_megabytes_is_not_read(tmp_path: Path, name: str) -> None:
     with open(tmp_path / name, "wb") as file:
-        file.truncate(2**40)  # takes no disk; no memory has room for it
+        file.truncate(2**40)  # sparse: it takes no disk space, and fits in no memory
     with pytest.raises(ModelError, match="it has more than 40 MB"):
         FileTokenizer(tmp_path / name, 77)
 

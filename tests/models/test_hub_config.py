@@ -1,4 +1,4 @@
-"""What stands beside the weights decides: sizes, activation and preprocessing are read from there, never assumed."""
+"""The files beside the weights decide: sizes, activation and preprocessing are read from them, never assumed."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 @pytest.fixture
 def clip_folder(tmp_path: Path, torchvision: None) -> Callable[..., Path]:
-    """Write a small CLIP as transformers does, with this activation."""
+    """Return a function that writes a small CLIP as transformers does, with this activation."""
 
     def write(activation: str = "gelu", name: str = "clip") -> Path:
         hugging_face(VIT77, activation).save_pretrained(tmp_path / name)
@@ -133,7 +133,7 @@ def test_open_clips_own_configs_describe_the_registered_models(
     (tmp_path / OPEN_CLIP).write_text(json.dumps({"model_cfg": model, "preprocess_cfg": published}))
     found, spec = read_config(tmp_path), get_model(name)
     assert found is not None
-    if spec.family == "siglip":  # open_clip resizes by another filter than the publisher, and cleans texts more
+    if spec.family == "siglip":  # open_clip resizes with another filter than the publisher, and cleans texts more
         found.values.update(bilinear=True, cleaning="lower")
     assert {key: getattr(spec, key) for key in found.values} == found.values
 
@@ -152,6 +152,6 @@ def test_a_folder_of_the_hub_is_indexed_and_searched_and_remembers_its_config(
     for tower in ("text_config", "vision_config"):
         config[tower]["hidden_act"] = "quick_gelu"
     (folder / "config.json").write_text(json.dumps(config))
-    load_model.cache_clear()  # another process
+    load_model.cache_clear()  # as in another process
     with Searcher(settings) as searcher, pytest.raises(ModelMismatch, match="was made by"):
         searcher.by_text("a dog")

@@ -65,7 +65,7 @@ RECIPES_OF_01 = {
 
 
 def test_a_known_model_keeps_the_id_that_it_had_in_version_01() -> None:
-    """Whoever changes how a known model makes embeddings has to give it another name."""
+    """A known model whose embeddings change has to get another name."""
     assert {name: get_model(name).recipe for name in RECIPES_OF_01} == RECIPES_OF_01
     for spec in list_models():
         assert make_model_id(spec.name, "0123456789abcdef", spec.recipe) == f"{spec.name}@0123456789ab"

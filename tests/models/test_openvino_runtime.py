@@ -52,7 +52,7 @@ def test_both_towers_are_converted_once_for_their_weights_and_versions(
     first = open_vino(spec, path).embed_texts(tokenize(["a dog"], 20))
     times = {file: file.stat().st_mtime_ns for file in cache.iterdir()}
     assert sorted(file.suffix for file in times) == [".bin", ".bin", ".npy", ".npy", ".xml", ".xml"]
-    monkeypatch.setattr(openvino_tower, "build", None)  # PyTorch is not asked again
+    monkeypatch.setattr(openvino_tower, "build", None)  # PyTorch is not needed again
     np.testing.assert_array_equal(open_vino(spec, path).embed_texts(tokenize(["a dog"], 20)), first)
     monkeypatch.undo()
     monkeypatch.setenv("IMAGE_SEARCH_CACHE", str(cache.parent))
@@ -97,7 +97,7 @@ def test_the_text_tower_is_compiled_once_for_all_starts(tmp_path: Path, cache: P
     tokens = tokenize(TEXTS, 20)
     expected = open_vino(spec, path).embed_texts(tokens)
     (kept,) = (cache.parent / "compiled").iterdir()
-    assert kept.stat().st_size < 1 << 20  # without weights
+    assert kept.stat().st_size < 1 << 20  # it holds no weights
     for damaged in (b"", kept.read_bytes()[:1000], bytes(255 - byte for byte in kept.read_bytes())):
         again = open_vino(spec, path)
         again.prepare_texts()

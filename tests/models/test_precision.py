@@ -1,4 +1,4 @@
-"""`--precision`: what the model computes in is a choice, recorded in every row, and no part of the model id."""
+"""`--precision`: the type that the model computes in is a choice, stored in every row, and no part of the model id."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_fp32_is_the_same_to_five_digits_by_both_runtimes_on_every_machine() -> 
 @pytest.mark.long
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_half_precision_runs_on_every_cpu(precision: str) -> None:
-    """By OpenVINO where the CPU has instructions for it, else by PyTorch."""
+    """OpenVINO runs it if the CPU has instructions for it, otherwise PyTorch does."""
     model, exact = ClipModel(BUILTIN, device="cpu", precision=precision), pytorch("fp32")
     assert model.runtime.precision == precision
     assert f" {precision} on cpu" in model.description
@@ -81,7 +81,7 @@ def test_the_precision_is_recorded_and_shown_and_may_differ_from_row_to_row(
     collection = Collection(lite.uri, lite.collection)
     print_info(collection.info(), collection.precisions(), lite, as_json=False)
     assert "precision  bf16, fp32\n" in capsys.readouterr().out
-    assert {len(collection.precisions(until=precision)) for precision in ("fp32", "bf16")} == {1, 2}  # the first row's
+    assert {len(collection.precisions(until=precision)) for precision in ("fp32", "bf16")} == {1, 2}  # 1 for the first
 
 
 @pytest.mark.parametrize(("device", "said"), [(0, "device=0: there is no such GPU here"), (-1, "")])

@@ -1,4 +1,4 @@
-"""The image tower in int8: near float32 on images of one's own, or refused."""
+"""The image tower in int8: near float32 on the user's own images, or refused."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_channels_that_are_far_larger_than_others_cost_nothing(tmp_path: Path) -
     network = random_network(VIT)
     weights = network.state_dict()
     for block in ("visual.transformer.resblocks.0", "visual.transformer.resblocks.1"):
-        weights[f"{block}.ln_2.weight"][:2] *= 1000  # the next layer takes it back: in float32 nothing changes
+        weights[f"{block}.ln_2.weight"][:2] *= 1000  # the next layer undoes this: in float32 nothing changes
         weights[f"{block}.mlp.c_fc.weight"][:, :2] /= 1000
     network.load_state_dict(weights)
     spec, path = spec_of(VIT), Path(save(network, tmp_path / "w.safetensors"))
@@ -95,7 +95,7 @@ def test_a_collection_in_int8_is_searched_in_any_precision(tmp_path: Path) -> No
         image = folder / "00007.jpg"
         assert searcher.by_image(image, 1).hits[0].path == str(image)
     said = []
-    for number in (48, 49):  # mixing is allowed, and said once
+    for number in (48, 49):  # mixing is allowed, and reported once
         draw_images(folder, number + 1)
         summary = run_insert(folder, Settings(uri=settings.uri, precision="fp32"))
         assert summary.inserted == 1

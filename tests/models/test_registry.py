@@ -18,7 +18,7 @@ from pipelines.models.registry import get_model, list_models
 from pipelines.models.spec import CLIP_MEAN, CLIP_STD, ModelSpec
 from pipelines.models.text_models import list_text_models
 
-# Our row → architecture and weights as open_clip calls them.
+# Our name → architecture and weights as open_clip names them.
 OPEN_CLIP = {
     "clip_vit_base_patch32": ("ViT-B-32", "openai"),
     "clip_vit_base_patch16": ("ViT-B-16", "openai"),
@@ -40,7 +40,7 @@ BEYOND_CLIP = {
     "xlm-roberta-base-ViT-B-32", "siglip2-base-patch32-256", "siglip2-base-patch16-224", "siglip2-base-patch16-256",
     "siglip2-base-patch16-384", "chinese-clip-vit-base-patch16", "PE-Core-S-16-384",
 }  # fmt: skip
-# Neither their commits nor their SHA-256 are public text: the first download records the commit.
+# Their commits and SHA-256 are not published as text, so the first download records the commit.
 UNPINNED = {*BEYOND_CLIP, "clip_vit_large_patch14_laion2b"}
 
 
@@ -91,7 +91,7 @@ def test_every_download_is_pinned_or_known_to_be_not(spec: ModelSpec) -> None:
         return
     assert re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", weights.revision)
     assert f"/{weights.revision}/" in weights.source
-    # The SHA-256 of this one is not published; all other files are verified by theirs.
+    # The SHA-256 of this one is not published; all other files are verified.
     assert re.fullmatch(r"[0-9a-f]{64}", weights.sha256) or spec.name == "clip_vit_base_patch16_laion2b"
     assert spec.quality is not None
 

@@ -1,4 +1,4 @@
-"""Tokens: those of the reference implementations, on a thousand texts of every kind."""
+"""Tokens equal those of the reference implementations, on a thousand texts of every kind."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def texts() -> list[str]:
 
 
 def wrong_texts(texts: list[str], expected: np.ndarray) -> list[str]:
-    """Those whose tokens differ."""
+    """Return the texts whose tokens differ."""
     assert expected.shape == (len(texts), 77)
     return [text for text, ours, theirs in zip(texts, tokenize(texts), expected, strict=True) if (ours != theirs).any()]
 
@@ -35,13 +35,13 @@ def test_tokens_are_those_of_towhee(texts: list[str]) -> None:
 def test_tokens_are_those_of_open_clip(texts: list[str]) -> None:
     import open_clip
 
-    # It puts "clean=lower" between; the texts are the same otherwise.
+    # open_clip adds its cleaning "lower"; the texts are the same otherwise.
     assert wrong_texts(texts, open_clip.get_tokenizer("ViT-B-32")(texts).numpy()) == []
 
 
 @pytest.mark.usefixtures("torchvision")
 def test_tokens_are_those_of_hugging_face(texts: list[str], tmp_path: Path) -> None:
-    """`CLIPTokenizer` from the same vocabulary, in the form it wants."""
+    """The test builds `CLIPTokenizer` from the same vocabulary, in the form that it wants."""
     from transformers import CLIPTokenizer
 
     reference = tokenizer.load_tokenizer()
@@ -50,7 +50,7 @@ def test_tokens_are_those_of_hugging_face(texts: list[str], tmp_path: Path) -> N
     merges = gzip.decompress(path.read_bytes()).decode().split("\n")[1 : 49152 - 256 - 2 + 1]
     (tmp_path / "merges.txt").write_text("\n".join(["#version: 0.2", *merges]))
     theirs = CLIPTokenizer.from_pretrained(tmp_path)
-    # Its fast tokenizer repairs no mojibake and unescapes no HTML: give it what CLIP's cleaning makes of a text.
+    # Its fast tokenizer repairs no mojibake and unescapes no HTML, so it gets the texts after CLIP's cleaning.
     from towhee.models.clip.simple_tokenizer import basic_clean, whitespace_clean
 
     cleaned = [whitespace_clean(basic_clean(text)).lower() for text in texts]

@@ -22,7 +22,7 @@ VIT77, RESNET77 = (dataclasses.replace(sizes, context_length=77) for sizes in (V
 
 
 def normalised(spec: ModelSpec, images: np.ndarray) -> torch.Tensor:
-    """uint8[n, s, s, 3] → what the references' own preprocessing hands to the network."""
+    """Return uint8[n, s, s, 3] as the references' own preprocessing hands it to the network."""
     mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (spec.mean, spec.std))
     return (torch.from_numpy(images).permute(0, 3, 1, 2) / 255 - mean) / std
 
@@ -30,7 +30,7 @@ def normalised(spec: ModelSpec, images: np.ndarray) -> torch.Tensor:
 def assert_equal(
     spec: ModelSpec, weights: str, images: np.ndarray, embeddings: torch.Tensor, texts: torch.Tensor
 ) -> None:
-    """The unit vectors of PyTorch in float32 are within 1e-5 of the reference's in every element."""
+    """Check that PyTorch's unit vectors in float32 are within 1e-5 of the reference's in every element."""
     model = PyTorchRuntime(spec, Path(weights), "cpu", "fp32")
     tokens = tokenize(TEXTS, spec.architecture.context_length)
     for ours, theirs in ((model.embed_images(images), embeddings.numpy()), (model.embed_texts(tokens), texts.numpy())):
@@ -56,7 +56,7 @@ def hugging_face(architecture: Architecture, activation: str) -> torch.nn.Module
         "hidden_act": activation, "projection_dim": architecture.embed_dim,
     }  # fmt: skip
     model = CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=architecture.embed_dim)).eval()
-    for name, tensor in model.state_dict().items():  # so large that a wrong name, order or activation shows
+    for name, tensor in model.state_dict().items():  # large enough to expose a wrong name, order or activation
         if tensor.dim() >= 1:
             torch.nn.init.normal_(tensor, mean=float("norm" in name and "weight" in name), std=0.15)
     return model
@@ -126,7 +126,7 @@ def test_a_model_of_full_size_equals_open_clips(name: str, tmp_path: Path) -> No
 
 @pytest.mark.usefixtures("torchvision")
 def test_the_wrong_activation_would_be_noticed(tmp_path: Path) -> None:
-    """What the tests above rest on: the two activations differ by more than they allow."""
+    """The tests above rest on this: the two activations differ by more than those tests allow."""
     weights = save(hugging_face(VIT77, "gelu"), tmp_path / "model.safetensors")
     exact, quick = (
         PyTorchRuntime(spec_of(VIT77, activation=kind), Path(weights), "cpu", "fp32") for kind in ("gelu", "quick_gelu")
@@ -136,7 +136,7 @@ def test_the_wrong_activation_would_be_noticed(tmp_path: Path) -> None:
 
 
 def test_no_network_is_built_by_torchs_compiler() -> None:
-    """Its import takes seconds, in the first run of each model."""
+    """Importing it takes seconds, in the first run of each model."""
     done = run_code(
         "import sys; from pipelines.models import networks, registry\n"
         "for name in sys.argv[1:]: networks._shapes(registry.get_model(name))\n"

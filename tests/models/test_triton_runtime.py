@@ -1,6 +1,6 @@
-"""The client of a model server: what it asks, what it believes, and what it says when a server misbehaves.
+"""The client of a model server: what it sends, what it believes, and what it reports when a server misbehaves.
 
-The server is a small one that speaks the protocol; `test_triton_server.py` asks a real Triton.
+The server is a small one that speaks the protocol; `test_triton_server.py` uses a real Triton.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def cut(answer: Answer) -> Answer:
 
 
 def empty(answer: Answer) -> Answer:
-    """What Triton's python backend sends with numpy 2."""
+    """Answer as Triton's python backend does with numpy 2."""
     status, head, _ = answer
     for output in head.get("outputs", ()):
         output["parameters"]["binary_data_size"] = 0

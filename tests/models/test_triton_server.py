@@ -135,7 +135,7 @@ def test_an_insert_goes_on_when_the_server_is_back(
     def on_progress(summary: Summary, total: int) -> None:
         if summary.inserted and not away:
             elsewhere.server.stop(how)
-            away.append(threading.Timer(2, elsewhere.server.start))  # the third try of a batch is over by then
+            away.append(threading.Timer(2, elsewhere.server.start))  # by then, a batch has failed its third try
             away[0].start()
 
     settings = dataclasses.replace(lite, batch_size=4, model_url=elsewhere.url)
@@ -174,7 +174,7 @@ def test_an_insert_ends_when_the_server_stays_away(
 ) -> None:
     monkeypatch.setattr(execute, "AWAY_SECONDS", 1.0)
     settings = dataclasses.replace(lite, model_url=elsewhere.url)
-    load_model("builtin", "", "auto", "auto", 0, "auto", elsewhere.url)  # it was there
+    load_model("builtin", "", "auto", "auto", 0, "auto", elsewhere.url)  # the server was there before
     elsewhere.server.stop()
     try:
         with pytest.raises(ModelUnavailable, match="does not answer"):
@@ -198,7 +198,7 @@ def test_another_model_on_the_server_is_refused(
     elsewhere.export(Settings(model=other))
     elsewhere.server.start()
     draw_images(photos, 6)
-    with pytest.raises(ModelError, match="unknown model: 'small-image' version"):  # of a model that is loaded
+    with pytest.raises(ModelError, match="unknown model: 'small-image' version"):  # the model was loaded before
         run_insert(photos, settings)
     for one in (searcher, other_searcher):  # with the model loaded, and without
         with pytest.raises(ModelMismatch, match=r"has .*small@.* in fp32 by now"):

@@ -83,7 +83,7 @@ def download(url: str, sha256: str = SHA256) -> Path:
 
 
 def refusal(url: str, cache: Path, sha256: str = SHA256) -> str:
-    """The one line with which a download fails. No file is left under the final name."""
+    """Return the one line with which a download fails; check that no file is left under the final name."""
     with pytest.raises(ModelError) as caught:
         download(url, sha256)
     message = str(caught.value)
@@ -112,7 +112,7 @@ def test_an_interrupted_download_continues_where_it_stopped(server: HubServer, c
 
 
 def leave_part(cache: Path, content: bytes) -> Path:
-    """The rest of an earlier download."""
+    """Leave a part of an earlier download in the cache."""
     cache.mkdir()
     (cache / "weights.pt.part").write_bytes(content)
     return cache / "weights.pt.part"
@@ -192,7 +192,7 @@ def test_two_processes_download_a_file_once(server: HubServer, cache: Path) -> N
 
 # --- The Hugging Face hub --------------------------------------------------------------------------------------------
 
-# In a process of its own, because huggingface_hub reads its environment variables when it is imported.
+# In a separate process, because huggingface_hub reads its environment variables when it is imported.
 LOCATE = (
     "import dataclasses, json, sys\n"
     "from pipelines.errors import ModelError\n"
@@ -206,7 +206,7 @@ LOCATE = (
 
 
 class Hub:
-    """A user's machine: `locate` runs there, in a new process, against a server in the place of the hub."""
+    """A user's machine: `locate` runs there, in a new process, against a server in place of the hub."""
 
     def __init__(self, folder: Path, server: HubServer) -> None:
         self.server = server
@@ -227,7 +227,7 @@ class Hub:
         return run_code(LOCATE, json.dumps(values), env={**self.environment, **environment})
 
     def refusal(self, **options: str) -> str:
-        """The one line with which the download fails; it names the model, the repository, and two ways out."""
+        """Return the line with which the download fails; check that it names model, repository and two ways out."""
         done = self.locate(**options)
         assert (done.status, done.out, done.err.count("\n")) == (1, "", 1), done.err
         for part in ("tiny: ", REPOSITORY, HUB_FILE, f"put it at {self.placed}", "--model builtin"):
@@ -342,7 +342,7 @@ def test_a_model_of_the_registry_without_a_network_is_refused_by_the_command(
 def test_a_repository_of_the_hub_is_a_model_by_its_name(
     hub: Hub, tmp_path: Path, photos: Photos, quick_command: Callable[..., CommandResult]
 ) -> None:
-    """Its description, tokenizer and weights come by their names, and the next run asks nobody."""
+    """Its description, tokenizer and weights are found by their names, and the next run sends no request."""
     families.chinese_clip(tmp_path / "original")
     hub.server.files = {path.name: path.read_bytes() for path in (tmp_path / "original").iterdir()}
     hub.server.requests.clear()
