@@ -13,7 +13,7 @@ from pipelines.fields import format_date
 
 
 def ms(*parts: int) -> int:
-    """Milliseconds since 1970 of a moment."""
+    """Return a moment in milliseconds since 1970."""
     return round(datetime(*parts, tzinfo=timezone.utc).timestamp() * 1000)  # type: ignore[misc, arg-type]
 
 

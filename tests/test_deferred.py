@@ -1,4 +1,4 @@
-"""Packages that are imported when they are first used: `pipelines.deferred`, and what it leaves out of a search."""
+"""Packages that are imported at their first use: `pipelines.deferred`, and the imports that it spares a search."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pipelines.milvus.connection import close
 from tests.support.photos import Photos
 from tests.support.program import run_code
 
-# What a search of a file for words does without; together they would take as long as all of it.
+# Modules that a search of a file for words does not need. Importing them would take as long as all of the search.
 _LEFT_OUT = (
     "torch", "torchvision", "pandas", "scipy", "requests", "urllib3", "httpx", "huggingface_hub", "faiss", "ftfy",
     "cv2", "PIL", "pkg_resources", "setuptools", "towhee.hub", "towhee.models", "openvino.tools.ovc", "gradio",
@@ -25,7 +25,7 @@ _SEARCH = (
 
 
 def imported(*arguments: object) -> set[str]:
-    """The modules that a search imports."""
+    """Return the modules that a search imports."""
     done = run_code(_SEARCH, *arguments)
     assert done.status == 0, done.err
     *hits, modules = done.out.splitlines()
@@ -43,7 +43,7 @@ def test_a_search_of_a_file_imports_only_what_it_needs(lite: Settings, photos: P
 
 
 def test_what_was_left_out_is_there_when_it_is_used(lite: Settings, photos: Photos) -> None:
-    """Other code of the process may use the same pymilvus with tables of pandas, and pandas itself."""
+    """Other code in the process may use the same pymilvus with tables of pandas, and pandas itself."""
     run_insert(photos.csv, lite)
     close(lite.uri)
     code = (

@@ -14,8 +14,8 @@ from pipelines.errors import StoreUnavailable
 from tests.support.program import run_code
 
 
-def test_after_the_door_towhees_own_ops_and_pipe_are_the_same_objects() -> None:
-    """Quietly, too: Towhee's own imports print deprecation warnings."""
+def test_after_importing_pipelines_towhees_own_ops_and_pipe_are_the_same_objects() -> None:
+    """No warning is printed, although Towhee's own imports print deprecation warnings."""
     code = (
         "from pipelines import ops as our_ops, pipe as our_pipe\n"
         "from towhee import ops, pipe\n"

@@ -49,7 +49,7 @@ def umask(request: pytest.FixtureRequest) -> Iterator[int]:
 
 
 def test_a_new_file_is_as_readable_as_the_umask_says(umask: int, tmp_path: Path) -> None:
-    def replace_by_a_private_file(part: Path) -> None:  # as safetensors writes
+    def replace_by_a_private_file(part: Path) -> None:  # as safetensors does
         descriptor, name = tempfile.mkstemp(dir=tmp_path)
         os.close(descriptor)
         os.replace(name, part)

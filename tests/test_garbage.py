@@ -1,4 +1,4 @@
-"""What full garbage collections pass over."""
+"""What full garbage collections skip."""
 
 from __future__ import annotations
 

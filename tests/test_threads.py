@@ -18,7 +18,7 @@ from tests.support.program import ROOT, run_code
 ALLOWED = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
 needs_two = pytest.mark.skipif(len(ALLOWED) < 2, reason="needs Linux and two cores")
 
-# Threads by name after an image was decoded and embedded, and what the libraries were told.
+# Counts the threads by name after images were decoded and embedded, and reads the number that each library uses.
 REPORT = """
 import json, os, sys, threading
 runtime, threads, cores, *paths = sys.argv[1:]

@@ -1,4 +1,4 @@
-"""The attacks run and hold; all of them with `make attack`."""
+"""The quick attacks run and do no harm; `make attack` runs all of them."""
 
 from __future__ import annotations
 

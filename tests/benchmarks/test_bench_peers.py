@@ -1,4 +1,4 @@
-"""The peers' benchmark: what it does with a peer that fails, hangs or is absent, and how it renders what was found."""
+"""The peers' benchmark: what it does with a peer that fails, hangs or is absent, and how it renders its findings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`make bench-files IMAGES=folder` finds what Pillow reads otherwise, and the reason."""
+"""`make bench-files IMAGES=folder` finds what Pillow reads differently, and the reason."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What many rows take lies on the line through two measurements."""
+"""The forecast for many rows lies on the line through two measurements."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from benchmarks.forecast import forecast
 
 
 def size(rows: int) -> dict[str, Any]:
-    """Figures that are lines: 100 MB and 3 kB a row for HNSW, an hour of one core for 1,000 rows, and so on."""
+    """Return linear figures: 100 MB plus 3 kB a row for HNSW, an hour of one core for 1,000 rows, and so on."""
     work = {"client": 0.6 * rows, "server": 3.0 * rows}
     nothing = {"client": 0.0, "server": 0.0}
     return {
@@ -24,7 +24,7 @@ def size(rows: int) -> dict[str, Any]:
 
 @pytest.fixture
 def lines() -> dict[str, str]:
-    """The last column for a million rows, measured at 1,000 and 4,000, on machines of 1 GB and two cores."""
+    """Return the last column for a million rows, measured at 1,000 and 4,000, on machines of 1 GB and two cores."""
     figures = {"embed": 0.036, "sizes": [size(1000), size(4000)]}
     cells = [row.strip("| ").split("|") for row in forecast(figures, 1_000_000, 1, 2).splitlines()[2:]]
     return {name.strip(): value.strip() for name, _, value in cells}
@@ -36,7 +36,7 @@ def test_memory_and_work_grow_with_the_rows(lines: dict[str, str]) -> None:
     assert lines["import by upsert with hnsw, hours of one core"] == "1,000"
     assert lines["import by bulk load with hnsw, hours of one core"] == "500"
     assert lines["memory of the server, hnsw"] == "2.96 GB"
-    assert lines["machines of 1 GB for that, hnsw"] == "5"  # of each, seven tenths are usable
+    assert lines["machines of 1 GB for that, hnsw"] == "5"  # seven tenths of each are usable
     assert lines["machines of 1 GB for that, ivf_sq8"] == "2"
 
 

@@ -1,4 +1,4 @@
-"""The whole insert run among hostile files: `make bench-files` does the same with 2,000 good ones."""
+"""The whole insert run over hostile files; `make bench-files` does the same with 2,000 good ones."""
 
 from __future__ import annotations
 

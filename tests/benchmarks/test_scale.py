@@ -1,4 +1,4 @@
-"""A long CSV on a small machine: it goes through, and memory does not grow with it."""
+"""A long CSV on a small machine: the run completes, and its memory does not grow with the CSV."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ GROWTH_MB = 90
 def test_8_000_rows_go_through_in_the_memory_of_2_000(tmp_path: Path) -> None:
     """Towhee's own scheduler hangs on this many rows with this many steps (6 threads on 2 cores).
 
-    What grows is what Milvus Lite holds of the 6,000 further rows, some 40 MB; in megabytes and not as a share, for
-    the program beside it became smaller. Images that pile up would be 70 MB more. A second try, because when the
-    allocator's peaks fall together differs from run to run.
+    Milvus Lite holds some 40 MB for the 6,000 further rows; images that pile up would be 70 MB more. The limit is in
+    megabytes and not a share, because the program itself became smaller. There is a second try, because the
+    allocator's peaks fall together in some runs and not in others.
     """
     paths = draw(tmp_path, 200)
     paths[13].write_bytes(b"one bad image")

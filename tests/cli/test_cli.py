@@ -141,7 +141,7 @@ def test_letters_that_the_terminals_encoding_lacks_are_escaped(command: Command,
 
 
 def test_a_cache_that_cannot_be_made_costs_speed_only(quick_command: Command, photos: Photos, db: str) -> None:
-    cache = {"IMAGE_SEARCH_CACHE": str(photos.paths[0] / "cache")}  # below a file
+    cache = {"IMAGE_SEARCH_CACHE": str(photos.paths[0] / "cache")}  # a path below a file
     done = quick_command("insert", photos.folder, "--uri", db, "--model", "builtin", env=cache)
     assert (done.status, done.err.count("\n")) == (0, 1)
     assert "name another one by IMAGE_SEARCH_CACHE" in done.err
@@ -193,7 +193,7 @@ def test_info_and_drop(quick_command: Command, indexed: str) -> None:
     assert (info["rows"], info["dim"]) == (12, 256)
     assert info["fields"].items() >= {"label": "text", "year": "int", "width": "int"}.items()
     assert "rows       12" in quick_command("info", "--uri", indexed).out
-    refused = quick_command("drop", "--uri", indexed)  # no terminal to say yes on
+    refused = quick_command("drop", "--uri", indexed)  # there is no terminal to say yes on
     assert refused.status == 1
     assert quick_command("info", "--uri", indexed).status == 0
     assert quick_command("drop", "--uri", indexed, "--yes").out == "removed 'images' (12 rows)\n"
@@ -215,7 +215,7 @@ def test_options_come_from_the_environment(quick_command: Command, photos: Photo
 
 
 COMMANDS = sorted(group.commands)
-# What a variable holds, and what it stands for.
+# What a variable holds, and the value that it stands for.
 RAW = {bool: "yes", int: "7", float: "0.5", str: "some"}
 READ = {bool: True, int: 7, float: 0.5, str: "some"}
 
@@ -276,7 +276,7 @@ def test_help_is_a_manual() -> None:
     ],
 )
 def test_a_quick_start_imports_nothing_slow(code: str, packages: set[str]) -> None:
-    """Start-up is quick because of what it does not import: nothing but click, to print a manual."""
+    """Start-up is quick because it imports nothing slow: only click, to print a manual."""
     shown = (
         "import sys; before = set(sys.modules)\n"
         f"try:\n    {code}\nexcept SystemExit:\n    pass\n"

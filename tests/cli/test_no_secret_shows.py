@@ -1,4 +1,4 @@
-"""Every command of the parser with a password in each place that may hold one: nothing that it leaves shows it."""
+"""Every command runs with a password in each place that may hold one; nothing that it leaves shows the password."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.support.program import CommandResult, program_env, run_code
 SECRET = "hunter2"
 COMMANDS: dict[str, click.Command] = group.commands
 AWAY = f"http://ann:{SECRET}@127.0.0.1:1"
-# Of each secret of the parser its variable, and the addresses that may hold one.
+# The variable of each secret option of the parser, with a value that holds the secret.
 SECRETS = {
     env_name(parameter.name or ""): f"ann:{SECRET}"
     for command in COMMANDS.values()
@@ -30,7 +30,7 @@ SECRETS = {
     if parameter.opts[0].endswith(("token-file", "auth-file"))
 }
 KEYS = {"AWS_ACCESS_KEY_ID": SECRET, "AWS_SECRET_ACCESS_KEY": SECRET, "AWS_SESSION_TOKEN": SECRET, "HF_TOKEN": SECRET}
-# What a command needs beside its addresses to reach Milvus, or to fail before; a new command has to be named here.
+# What a command needs besides its addresses to reach Milvus, or to fail earlier; a new command must be added here.
 ARGUMENTS: dict[str, list[str]] = {
     "insert": ["{csv}", "--model", "builtin"], "search": ["a square"], "serve": ["--port", "0"],
     "evaluate": [], "train": ["{csv}", "--out", "{photos}/out", "--model", "none"], "info": [],
@@ -115,7 +115,7 @@ def test_a_run_on_ray_shows_no_secret(command: Callable[..., CommandResult], pho
     pytest.importorskip("ray")
     folder = photos.csv.parent
     given = ["--runner", "ray", "--shards", "2", "--to", str(folder / "shards")]
-    with tempfile.TemporaryDirectory(prefix="ray") as logs:  # of a short name, which Ray's sockets need
+    with tempfile.TemporaryDirectory(prefix="ray") as logs:  # a short name, because of Ray's sockets
         env = {**SECRETS, **KEYS, "IMAGE_SEARCH_URI": str(folder / "s.db"), "RAY_TMPDIR": logs}
         done = command("insert", *arguments_of("insert", photos), *given, env=env, timeout=800)
         assert done.status == 0, done.err
@@ -126,7 +126,7 @@ def test_a_run_on_ray_shows_no_secret(command: Callable[..., CommandResult], pho
 
 
 def test_a_traceback_with_all_values_shows_no_secret() -> None:
-    """As of a failure that nobody foresaw, by a tool that prints the variables of every frame."""
+    """As after a failure that nobody foresaw, by a tool that prints the variables of every frame."""
     code = (
         "import traceback; from pipelines import Settings; from pipelines.milvus.collection import Collection\n"
         "from pipelines.cli.collection import CopyOptions; from pipelines.settings import read_options\n"

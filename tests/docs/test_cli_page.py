@@ -1,4 +1,4 @@
-"""The page of the command line says what `--help` says today."""
+"""The page of the command line shows what `--help` prints today."""
 
 from __future__ import annotations
 

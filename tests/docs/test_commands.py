@@ -1,4 +1,4 @@
-"""Every command that the documentation shows in a block of `sh` exists, with the options that it is given."""
+"""Every command in an `sh` block of the documentation exists, with the options that it is given."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from pipelines.cli.commands import group
 from tests.support.program import ROOT
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
-MANUAL = ROOT / "docs" / "cli.md"  # which is made of the commands themselves
+MANUAL = ROOT / "docs" / "cli.md"  # generated from the commands themselves
 
 
 def commands_of(page: Path) -> Iterator[list[str]]:
-    """Yield the words of each line, without its comment; a line that goes on is one."""
+    """Yield the words of each command without its comment; a continued line counts as one."""
     for block in re.findall(r"^```sh\n(.*?)^```", page.read_text(encoding="utf-8"), re.M | re.S):
         for line in block.replace("\\\n", " ").splitlines():
             if match := re.search(r"\b(image-search|make) +[^# ].*", line):

@@ -13,7 +13,7 @@ NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
 
 
 def outputs(cell: nbformat.NotebookNode) -> str:
-    """All text a cell printed or returned."""
+    """Return all text that a cell printed or returned."""
     return "".join(output.get("text") or output.get("data", {}).get("text/plain", "") for output in cell["outputs"])
 
 
@@ -32,14 +32,14 @@ def check_outputs(notebook: nbformat.NotebookNode) -> None:
 
 
 def test_quickstart_keeps_its_outputs() -> None:
-    """The images show where the notebook is only looked at; paths of the machine that ran it do not."""
+    """A viewer that does not run the notebook shows its images, but no path of the machine that ran it."""
     text = (NOTEBOOKS / "quickstart.ipynb").read_text(encoding="utf-8")
     check_outputs(nbformat.reads(text, as_version=4))
     assert len(text) < 500_000
     assert not re.search(r"(/tmp|/home|/root|/Users|site-packages)/", text)
 
 
-@pytest.mark.program  # a kernel
+@pytest.mark.program  # it starts a kernel
 def test_quickstart_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path))
     notebook = nbformat.read(NOTEBOOKS / "quickstart.ipynb", as_version=4)

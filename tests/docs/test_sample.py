@@ -1,4 +1,4 @@
-"""The demo's own images, found in an installed package, indexed and found again; and the card of its model."""
+"""The demo's own images are found in an installed package, indexed and found again; its model's card is current."""
 
 from __future__ import annotations
 

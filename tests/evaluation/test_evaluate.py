@@ -98,7 +98,7 @@ def test_labels_and_captions_are_read_from_csvs_by_id_and_by_path(
 def test_another_model_is_measured_on_the_same_images_and_compared_with_published_figures(
     lite: Settings, photos: Photos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Random weights of a small size, in the cache under a published model's name."""
+    """The other model has random weights and a small size, and lies in the cache under a published model's name."""
     name = "clip_vit_base_patch32"
     cache = tmp_path / "cache"
     cache.mkdir()
@@ -136,14 +136,14 @@ def test_another_model_is_measured_on_the_same_images_and_compared_with_publishe
     assert "&lt;script&gt;alert(1)" in page
     assert "default-src &#39;none&#39;" in page or "default-src 'none'" in page
     assert not re.search(r"(?:src|href)=\"(?!data:|#)", page)
-    assert 'class="gone"' in page  # the image that is no more
+    assert 'class="gone"' in page  # the image that is gone
 
 
 @pytest.mark.long
 def test_captions_and_labels_in_several_languages_stand_side_by_side(
     lite: Settings, photos: Photos, tmp_path: Path
 ) -> None:
-    """Each is asked as a search in that language asks it."""
+    """Each text is searched for as a search in its language does."""
     kinds = [("dog", "Hund"), ("cat", "Katze"), ("beach", "Strand")]
     rows = [[n, path, *kinds[n % 3]] for n, path in enumerate(photos.paths)]
     table = write_csv(tmp_path / "all.csv", ["id", "path", "kind", "kind_de"], rows)
@@ -162,7 +162,7 @@ def test_captions_and_labels_in_several_languages_stand_side_by_side(
     by_name = evaluate(lite, EvaluateOptions(text_columns=("en=kind", "de=kind_de"), templates="{}"))
     assert [found.classes for found in by_name] == [3, 3]
     one, other = (found.task("labels").figures["mAP@10"].value for found in by_name)  # type: ignore[union-attr]
-    assert one == pytest.approx(other)  # everyday words, which are translated
+    assert one == pytest.approx(other)  # everyday words are translated
     for wrong, message in (("de", "LANGUAGE=COLUMN"), ("xx=kind", "languages are"), ("de=none", "no column 'none'")):
         with pytest.raises(InputError, match=message):
             evaluate(lite, EvaluateOptions(captions=str(captions), text_columns=(wrong,)))

@@ -1,4 +1,4 @@
-"""The evaluator's figures do not depend on the order of inserting."""
+"""The evaluator's figures do not depend on the order of inserts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pipelines.milvus.collection import Collection
 
 @pytest.mark.long
 def test_the_order_of_inserting_changes_no_figure(settings: Settings, tmp_path: Path) -> None:
-    """The rows are sorted by id, so means, intervals and the queries drawn are the same."""
+    """The rows are sorted by id, so means, intervals and the drawn queries are the same."""
     random = np.random.default_rng(6)
     vectors, told = unit(random.normal(size=(60, 5))), unit(random.normal(size=(180, 5)))
     truth = GroundTruth(

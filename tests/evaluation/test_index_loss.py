@@ -1,4 +1,4 @@
-"""What an index loses is measured where it loses: deep, filtered and paged searches, not only the first ten hits."""
+"""The loss of an index is measured where it occurs: in deep, filtered and paged searches, not only in ten hits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Retrieval metrics are those of torchmetrics, their intervals those of SciPy."""
+"""Retrieval metrics equal those of torchmetrics, and their intervals those of SciPy."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_formulas_are_those_of_torchmetrics(ties: bool, judge, monkeypatch: pyte
 
         is_relevant = np.zeros(rows, bool)
         is_relevant[relevant] = True
-        # Among equal scores the rows that are not relevant come first: no query is credited with a lucky order.
+        # Among equal scores, rows that are not relevant come first, so that no query is credited with a lucky order.
         order = np.lexsort((is_relevant, -exact.scores_of(query, vectors)[0]))
         places = np.empty(rows, np.float32)
         places[order] = rows - np.arange(rows)
@@ -59,7 +59,7 @@ def test_the_interval_is_that_of_scipy() -> None:
 
 
 def test_average_precision_at_ten_is_the_formula_written_out() -> None:
-    """torchmetrics divides by the relevant answers found, not by all there are: Σ precision@r / min(10, R)."""
+    """Σ precision@r / min(10, R); torchmetrics divides by the relevant answers found, not by all that there are."""
     random = np.random.default_rng(4)
     for _ in range(200):
         ranks = np.sort(random.choice(60, int(random.integers(1, 30)), replace=False) + 1)

@@ -15,7 +15,7 @@ from tests.support.web_server import WebServer
 
 
 def reason_for(url: str, seconds: float = http.TOTAL_SECONDS) -> str:
-    """Why a URL cannot be downloaded."""
+    """Return the reason why a URL cannot be downloaded."""
     with pytest.raises(UnreadableFile) as caught:
         http.download(url, io.BytesIO(), MAX_BYTES, allow_private=True, seconds=seconds)
     assert "\n" not in str(caught.value)
@@ -64,7 +64,7 @@ def test_neither_a_password_nor_a_cookie_follows_a_redirect(web_server: WebServe
 def test_a_slow_server_is_given_up_in_time(
     web_server: WebServer, path: str, limit: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Left alone, each of them would take six seconds or more."""
+    """Without the limit, each of them would take six seconds or more."""
     monkeypatch.setattr(http, "READ_SECONDS", 0.5)
     start = time.monotonic()
     assert reason_for(f"{web_server.url}/{path}", seconds=1) == f"timed out after {limit}"
@@ -119,7 +119,7 @@ def test_only_the_first_download_waits_for_a_host_that_does_not_answer(monkeypat
         start = time.monotonic()
         reasons = [reason_for(url, seconds=5) for _ in range(20)]
         assert set(reasons) == {"cannot connect within 0.3 s"}
-        assert time.monotonic() - start < 4  # 6, were each waited for
+        assert time.monotonic() - start < 4  # 6 if each were waited for
     finally:
         for one in [*full, listener]:
             one.close()

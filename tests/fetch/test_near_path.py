@@ -1,4 +1,4 @@
-"""A missing file is told with the one that its path nearly names."""
+"""The message about a missing file names the file that its path nearly names."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pipelines.fetch.read import read_file
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Photos/ with four images."""
+    """Make the folder Photos/ with four images."""
     photos = tmp_path / "Photos"
     photos.mkdir()
     for name in ("a.JPG", unicodedata.normalize("NFD", "Übersee.jpg"), "two.jpg", "TWO.jpg"):
@@ -41,7 +41,7 @@ def test_no_file_or_several_are_no_hint(folder: Path, path: str) -> None:
 
 
 def test_a_file_that_comes_later_is_seen(folder: Path) -> None:
-    os.utime(folder / "Photos", (1, 1))  # the clock of file systems ticks slowly
+    os.utime(folder / "Photos", (1, 1))  # an old time, because the clock of file systems ticks slowly
     assert hint(f"{folder}/photos/new.jpg") == ""
     (folder / "Photos" / "NEW.jpg").touch()
     assert hint(f"{folder}/photos/new.jpg") == f", but there is {folder}/Photos/NEW.jpg"

@@ -28,7 +28,7 @@ from tests.support.web_server import WebServer
 
 
 def reason_for(url: str, allow_private: bool = True) -> str:
-    """Why an image cannot be fetched."""
+    """Return the reason why an image cannot be fetched."""
     with pytest.raises(UnreadableImage) as caught:
         read_file(url, allow_private)
     assert "\n" not in str(caught.value)
@@ -57,7 +57,7 @@ SPECIAL = list(csv.DictReader((Path(__file__).parent / "special_addresses.csv").
 
 @pytest.mark.parametrize("row", SPECIAL, ids=lambda row: row["block"])
 def test_the_registries_of_special_addresses_decide(row: dict[str, str]) -> None:
-    """IANA's registries; the anycast addresses of 192.0.0.0/24 serve the own network and are refused with it."""
+    """IANA's registries decide; the anycast addresses of 192.0.0.0/24 serve the local network and are refused, too."""
     network = ipaddress.ip_network(row["block"])
     for address in (network[0], network[network.num_addresses // 2], network[-1]):
         assert is_public(str(address)) == (row["public"] == "True")
@@ -73,7 +73,7 @@ def test_private_addresses_are_refused_in_every_notation(web_server: WebServer, 
 
 @pytest.fixture
 def resolver(monkeypatch) -> dict[str, list[list[str]]]:
-    """Answers for made-up names, one after the other; and 127.0.0.2 counts as a public address."""
+    """Return the answers for made-up names, given one after the other; let 127.0.0.2 count as a public address."""
     answers: dict[str, list[list[str]]] = {}
     real = socket.getaddrinfo
 
@@ -148,7 +148,7 @@ def test_tls_checks_the_name_and_not_the_address(tmp_path: Path, monkeypatch) ->
         port = secure.server.server_port
         assert "no secure connection" in reason_for(f"https://localhost:{port}/files/ok")
         monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "cert.pem"))
-        forget_clients()  # of other tests
+        forget_clients()  # those of other tests
         try:
             assert read_file(f"https://localhost:{port}/files/ok", True) == b"image"
             with pytest.raises(UnreadableFile, match="timed out after 1 s"):
@@ -159,7 +159,7 @@ def test_tls_checks_the_name_and_not_the_address(tmp_path: Path, monkeypatch) ->
 
 
 def test_many_threads_share_one_client(web_server: WebServer) -> None:
-    forget_clients()  # of other tests
+    forget_clients()  # those of other tests
     with ThreadPoolExecutor(40) as pool:
         pieces = set(pool.map(lambda _: read_file(f"{web_server.url}/files/ok", True), range(400)))
     assert pieces == {web_server.files["ok"]}

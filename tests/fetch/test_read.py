@@ -16,7 +16,7 @@ from tests.support.web_server import WebServer
 
 
 def reason_for(path: str | os.PathLike[str]) -> str:
-    """Why a file cannot be read."""
+    """Return the reason why a file cannot be read."""
     with pytest.raises(UnreadableImage) as caught:
         read_file(path, allow_private=True)
     assert "\n" not in str(caught.value)

@@ -1,4 +1,4 @@
-"""A name server that gives another address each time it is asked, on a network of its own without a way out."""
+"""A name server that gives another address at each request, on an isolated network."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.program import ROOT, program_env
 
-PUBLIC = "93.184.215.14"  # in this network it is an address of its only machine
+PUBLIC = "93.184.215.14"  # on this network it is an address of its only machine
 ISOLATED = ["unshare", "--user", "--map-root-user", "--mount", "--net"]
 ENTER = f"""
 set -e
@@ -20,7 +20,7 @@ echo "nameserver 127.0.0.1" > "$2"
 mount --bind "$2" /etc/resolv.conf
 exec "$0" -c "$1"
 """
-# The page of each address is that address itself.
+# The page at each address shows that address.
 CODE = f"""
 import http.server, socket, struct, threading
 from pipelines.errors import UnreadableImage

@@ -81,7 +81,7 @@ def test_the_page_shows_remote_images(
         assert client.get("/image/1").content == web_server.files["ok"]
         assert client.get("/image/2").content == photos.paths[0].read_bytes()
         before = web_server.requests["/files/ok"]
-        for _ in range(2):  # the second from the cache
+        for _ in range(2):  # the second time from the cache
             assert {client.get(f"/thumb/{number}").headers["content-type"] for number in (1, 2)} == {"image/webp"}
         assert web_server.requests["/files/ok"] == before + 1
     strict = Thumbnails(tmp_path / "other")

@@ -84,7 +84,7 @@ def test_the_system_ends_what_computes_too_long_whatever_library_it_is_in(
 
 @pytest.mark.long
 def test_an_image_that_only_waits_for_the_processor_is_not_refused(converter: Converter) -> None:
-    """As on a busy machine: the process computes nothing for longer than an image may take."""
+    """As on a busy machine, the process is stopped for longer than an image may take."""
     converter.warm_up()
     process = process_of(converter)
     converter._seconds = 5
@@ -136,7 +136,7 @@ def test_a_process_that_dies_is_replaced(converter: Converter) -> None:
 
 
 def test_no_image_waits_for_a_new_process_where_one_is_idle() -> None:
-    """Starting one takes seconds on a busy machine, and an attacker may end one after another."""
+    """Starting a process takes seconds on a busy machine, and an attacker may end one after another."""
     converter = Converter(processes=2, seconds=60)
     converter._idle.extend(convert._Process(convert.MEMORY) for _ in range(2))
     process_of(converter).kill()
@@ -150,7 +150,7 @@ def test_no_image_waits_for_a_new_process_where_one_is_idle() -> None:
 
 
 def test_ctrl_c_ends_no_image_that_is_in_work(converter: Converter) -> None:
-    """A terminal sends it to all processes; the program first stores what it has begun."""
+    """A terminal sends Ctrl-C to all processes; the program first stores what it has begun."""
     converter.warm_up()
     process = process_of(converter)
     process.send_signal(signal.SIGINT)
@@ -159,7 +159,7 @@ def test_ctrl_c_ends_no_image_that_is_in_work(converter: Converter) -> None:
 
 
 def test_the_processes_end_with_a_program_that_is_killed() -> None:
-    """The pipe from which they read is closed."""
+    """They end when the pipe from which they read is closed."""
     code = (
         "import os; from pipelines.images.convert import Converter; c = Converter(1); c.warm_up();"
         "print(c._idle[0]._process.pid, flush=True); os.kill(os.getpid(), 9)"

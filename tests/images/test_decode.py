@@ -93,12 +93,12 @@ def test_damaged_exif_costs_only_the_orientation(form: str) -> None:
 
 
 def stored_for_6() -> Image.Image:
-    """What orientation 6 turns into the quadrants."""
+    """Return the image that orientation 6 turns into the quadrants."""
     return quadrants(120, 80).transpose(Image.Transpose.ROTATE_90)
 
 
 def exif_of_type(kind: int, count: int = 1) -> bytes:
-    """EXIF with orientation 6, of a type of TIFF's: 1 BYTE, 3 SHORT, 4 LONG, 6 SBYTE, 8 SSHORT, 9 SLONG."""
+    """Return EXIF with orientation 6 in a type of TIFF's: 1 BYTE, 3 SHORT, 4 LONG, 6 SBYTE, 8 SSHORT, 9 SLONG."""
     size = {1: 1, 3: 2, 4: 4, 6: 1, 8: 2, 9: 4}[kind]
     value = ((6).to_bytes(size, "little") * count).ljust(4, b"\0")
     entry = (0x0112).to_bytes(2, "little") + kind.to_bytes(2, "little") + count.to_bytes(4, "little") + value
@@ -154,14 +154,14 @@ def test_exif_comes_before_xmp() -> None:
 
 
 def png_with(chunk: bytes, data: bytes, late: bool) -> bytes:
-    """A PNG, stored for orientation 6, with one more chunk before or behind its pixels."""
+    """Return a PNG, stored for orientation 6, with one more chunk before or after its pixels."""
     png = encode(stored_for_6(), "PNG")
     at = png.index(b"IEND" if late else b"IDAT") - 4
     return png[:at] + len(data).to_bytes(4, "big") + chunk + data + crc32(chunk + data).to_bytes(4, "big") + png[at:]
 
 
 def raw_profile(name: str, profile: bytes) -> tuple[bytes, bytes]:
-    """The text of ImageMagick's `Raw profile type …`: a name, the length, then hexadecimal digits."""
+    """Return the text of ImageMagick's `Raw profile type …`: a name, the length, then hexadecimal digits."""
     digits = profile.hex()
     lines = "\n".join(digits[at : at + 72] for at in range(0, len(digits), 72))
     return f"Raw profile type {name}\0".encode(), f"\n{name}\n{len(profile):8}\n{lines}\n".encode()
@@ -272,7 +272,7 @@ def test_cmyk_has_the_same_colours_as_in_pillow(form: str) -> None:
 @pytest.mark.parametrize("adobe", [True, False])
 def test_cmyk_with_and_without_adobes_marker_has_the_same_colours_as_in_pillow(adobe: bool) -> None:
     data = encode(quadrants().convert("CMYK"), "JPEG", quality=95)
-    if not adobe:  # Pillow inverts where the marker is
+    if not adobe:  # Pillow inverts only if the marker is there
         at = data.index(b"\xff\xee")
         data = data[:at] + data[at + 2 + int.from_bytes(data[at + 2 : at + 4], "big") :]
     expected = np.array(Image.open(io.BytesIO(data)).convert("RGB")).astype(int)
@@ -368,7 +368,7 @@ def test_transparency_of_a_heic_is_laid_over_white() -> None:
 
 
 def bmp(bits: int, pixels: bytes, palette: bytes = b"", compression: int = 0, gap: int = 0) -> bytes:
-    """A BMP of 8×2 pixels, with some unused bytes before them."""
+    """Return a BMP of 8×2 pixels, with some unused bytes before them."""
     offset = 54 + len(palette) + gap
     header = struct.pack("<IiiHHIIiiII", 40, 8, 2, 1, bits, compression, len(pixels), 0, 0, len(palette) // 4, 0)
     return b"BM" + struct.pack("<IHHI", offset + len(pixels), 0, 0, offset) + header + palette + bytes(gap) + pixels
@@ -394,7 +394,7 @@ def test_an_odd_bmp_keeps_its_colours(kind: str) -> None:
 
 
 def colours_of_sensor(pixels: np.ndarray) -> list[str]:
-    """The nearest colour names of the four quadrants: LibRaw brightens as a camera does."""
+    """Return the nearest colour names of the four quadrants, because LibRaw brightens as a camera does."""
     height, width = pixels.shape[:2]
     corners = pixels[height // 4 :: height // 2, width // 4 :: width // 2].reshape(4, 3).astype(int)
     colours = {"red": RED, "green": GREEN, "blue": BLUE, "yellow": YELLOW}
@@ -419,7 +419,7 @@ def test_the_preview_of_a_raw_is_taken_and_turned_once(orientation: int, has_exi
     preview = (
         encode(quadrants(96, 64), "JPEG", orientation, quality=95) if has_exif else encode(stored, "JPEG", quality=95)
     )
-    data = dng(Image.new("RGB", stored.size), orientation, preview)  # the sensor saw black
+    data = dng(Image.new("RGB", stored.size), orientation, preview)  # the sensor's own image is black
     assert decode(data).shape == (64, 96, 3)
     for pixels in (decode(data), decode(data, 48)):
         assert colours_at_corners(pixels) == UPRIGHT
@@ -487,7 +487,7 @@ def test_a_jpeg_xl_in_a_container_grey_transparent_or_animated_is_read_as_a_png_
 
 
 def psd(image: Image.Image) -> bytes:
-    """A Photoshop document without layers: its composite, not compressed."""
+    """Return a Photoshop document without layers: only its uncompressed composite."""
     width, height = image.size
     sizes = (3).to_bytes(2, "big") + height.to_bytes(4, "big") + width.to_bytes(4, "big")
     planes = b"".join(band.tobytes() for band in image.split())
@@ -522,7 +522,7 @@ def test_an_xbm_is_black_on_white() -> None:
 
 
 def netpbm(magic: str, maxval: int) -> bytes:
-    """A ramp of 64 steps from black to white, as PGM (P2, P5) or PPM (P3, P6); P2 and P3 are text."""
+    """Return a ramp of 64 steps from black to white, as PGM (P2, P5) or PPM (P3, P6); P2 and P3 are text."""
     ramp = np.tile((np.linspace(0, 1, 64) * maxval).round().astype(int), (64, 1))
     ramp = np.repeat(ramp[..., None], 3 if magic in ("P3", "P6") else 1, -1)
     values = ramp.astype(np.uint8 if maxval < 256 else ">u2").tobytes()

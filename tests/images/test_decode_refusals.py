@@ -27,7 +27,7 @@ SIZE = 224
 
 
 def refusal(data: bytes) -> str:
-    """Why an image is refused."""
+    """Return the reason why an image is refused."""
     with pytest.raises(UnreadableImage) as caught:
         decode(data)
     assert "\n" not in str(caught.value)
@@ -35,7 +35,7 @@ def refusal(data: bytes) -> str:
 
 
 def reason_for(source: str | bytes) -> str:
-    """Why the operator leaves out an image; it never raises."""
+    """Return the reason why the operator leaves out an image; the operator never raises."""
     image, reason = ImageDecode(size=SIZE, reasons=True)(source)
     assert image.shape == (0, 0, 3)
     assert reason
@@ -179,7 +179,7 @@ def test_a_tiny_webp_that_claims_268_megapixels_is_refused_by_its_header() -> No
     assert "too many pixels" in refusal(webp_claiming(side))
 
 
-# In a process of its own: a mistake here is a crash, a hang or a full memory, and must not be this process's.
+# In a separate process, because a mistake here is a crash, a hang or a full memory.
 _HOSTILE = """
 import json, os, re, resource, sys
 resource.setrlimit(resource.RLIMIT_AS, (8 << 30, 8 << 30))
@@ -329,7 +329,7 @@ def test_a_raw_of_more_pixels_than_fit_is_refused_and_its_preview_is_not() -> No
 def test_a_jpeg_xl_that_claims_too_many_pixels_is_refused_by_its_header(in_container: bool) -> None:
     pytest.importorskip("imagecodecs", reason="JPEG XL is an extra: pip install imagecodecs")
     side = 20_000
-    bits = 3 << 1 | (side - 1) << 3 | 1 << 33  # not small; 30 bits of height; as wide as high
+    bits = 3 << 1 | (side - 1) << 3 | 1 << 33  # not small; a height of 30 bits; square
     codestream = b"\xff\x0a" + bits.to_bytes(8, "little") + bytes(100)
     box = (8 + len(codestream)).to_bytes(4, "big") + b"jxlc" + codestream
     data = b"\0\0\0\x0cJXL \r\n\x87\n\0\0\0\x14ftypjxl \0\0\0\0jxl " + box if in_container else codestream
@@ -387,12 +387,12 @@ def test_what_makes_a_small_file_costly_is_limited(
 ) -> None:
     assert reason in refusal(make(many))
     reason = ImageDecode(reasons=True)(make(few))[1]
-    assert "too many" not in reason  # it may lack what its header says
+    assert "too many" not in reason  # the file may lack what its header announces
 
 
 @pytest.mark.parametrize("form", ["JPEG2000", "ICNS", "TIFF", "JPEG", "MPO"])
 def test_no_decoder_with_a_known_hole_sees_an_image_of_strangers(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of the last three only what OpenCV leaves to Pillow; the first two are Pillow's."""
+    """Pillow reads the first two; it reads the other three only where OpenCV does not."""
     data = encode(photograph(64, 64), form, 6 if form == "TIFF" else 0)
     if form in ("JPEG", "MPO"):
         monkeypatch.setattr("pipelines.images.decode._decode_opencv", lambda *_: None)

@@ -1,4 +1,4 @@
-"""What the files know: EXIF, IPTC and XMP as cameras, phones and editors write them, and as they are damaged."""
+"""The metadata of files: EXIF, IPTC and XMP as cameras, phones and editors write them, and as they are damaged."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from tests.support.metadata import (
 from tests.support.raw_images import dng
 
 SAMPLES = Path(__file__).parents[2].parent / "shared" / "data" / "exif_samples"
-# What exiftool 12.57 says of these files.
+# What exiftool 12.57 reads from these files.
 EXPECTED = Path(__file__).with_name("exif_samples.csv")
 SIZE = {"width": 120, "height": 80}
 MAKE, MODEL, DESCRIPTION, RATING = 0x010F, 0x0110, 0x010E, 0x4746
@@ -45,7 +45,7 @@ AREZZO = {1: "N", 2: (43.0, 28.0, 2.814), 3: "E", 4: (11.0, 53.0, 6.456)}
 
 
 def taken(data: bytes) -> tuple[str, str]:
-    """The date as text, and the offset; '' for what is not there."""
+    """Return the date as text, and the offset; '' for what is missing."""
     found = read_metadata(data)
     return format_date(found["taken"]) if "taken" in found else "", found.get("taken_offset", "")
 
@@ -95,7 +95,7 @@ def test_a_camera_s_image_tells_everything() -> None:
         ({TAKEN: "9999:12:31 23:59:59"}, ("", "")),
         ({TAKEN: "٢٠٢١:05:01 10:11:12"}, ("", "")),
         ({TAKEN: 20210501}, ("", "")),
-        ({0x9004: "2021:05:01 10:11:12"}, ("", "")),  # digitised: of a scan that is another day
+        ({0x9004: "2021:05:01 10:11:12"}, ("", "")),  # the date of digitising: a scan is of another day
     ],
 )  # fmt: skip
 def test_a_date_is_that_of_the_clock_on_the_wall(exif: dict[int, Any], expected: tuple[str, str]) -> None:
@@ -116,7 +116,7 @@ def test_tomorrow_is_possible_on_another_side_of_the_earth_and_later_is_not() ->
         ({1: "S", 2: (43.0, 30.0, 0.0), 3: "W", 4: (11.0, 15.0, 36.0)}, (-43.5, -11.26)),
         ({1: "s", 2: (43.5, 0.0, 0.0), 3: "w", 4: (11.26, 0.0, 0.0)}, (-43.5, -11.26)),
         ({1: "S", 2: (0.0, 0.0, 0.0), 3: "E", 4: (11.0, 0.0, 0.0)}, (0.0, 11.0)),
-        ({2: (43.0, 30.0, 0.0), 4: (11.0, 15.0, 36.0)}, None),  # which side?
+        ({2: (43.0, 30.0, 0.0), 4: (11.0, 15.0, 36.0)}, None),  # no hemisphere
         ({1: "N", 2: (0.0, 0.0, 0.0), 3: "E", 4: (0.0, 0.0, 0.0)}, None),
         ({1: "N", 2: (95.0, 0.0, 0.0), 3: "E", 4: (11.0, 0.0, 0.0)}, None),
         ({1: "N", 2: (43.0, 0.0, 0.0), 3: "E", 4: (181.0, 0.0, 0.0)}, None),
@@ -217,7 +217,7 @@ def test_maker_notes_are_passed_over() -> None:
         directory([(MAKE, 99, 4, b"abcd")]),  # no such type
         directory([(0x8769, 4, 1, struct.pack("<I", 8))]),  # points at itself
         directory([(0x8769, 2, 4, b"abcd"), (0x8825, 4, 1, b"\xff\xff\xff\xff")]),
-        directory([(0x010F, 3, 1, b"\x07\0\0\0")], count=65_535),  # a number where a text belongs
+        directory([(0x010F, 3, 1, b"\x07\0\0\0")], count=65_535),  # a number in place of a text
         b"MM\0*" + struct.pack(">I", 2**31),
         b"II+\0\x08\0\0\0" + bytes(40),
     ],
@@ -235,7 +235,7 @@ def test_what_stands_before_the_break_is_read() -> None:
 
 
 def test_entries_that_claim_the_same_bytes_again_and_again_take_no_memory() -> None:
-    """Pillow copies 60 KB for each of 5,000 entries, in an image of 61 KB."""
+    """Pillow would copy 60 KB for each of 5,000 entries, in an image of 61 KB."""
     blob = directory([(tag, 7, 60_400, struct.pack("<I", 8)) for tag in range(1000, 6000)]).ljust(60_500, b"\0")
     data, tiff = jpeg_with(blob), encode(quadrants(), "TIFF")
     hostile_tiff = directory([(0x8769, 4, 1, struct.pack("<I", 40))]).ljust(40, b"\0") + blob[8:]
@@ -280,7 +280,7 @@ def test_a_raw_is_read_without_its_pixels(orientation: int, size: tuple[int, int
 
 
 def test_the_directories_of_a_cr3_and_of_a_raf_are_found() -> None:
-    """LibRaw would read no such file: only what is looked for is in it."""
+    """The files hold only what is looked for; LibRaw would read neither."""
     parts = {b"CMT1": directory([(MAKE, 2, 4, b"Can\0")]), b"CMT2": directory([(LENS, 2, 3, b"RF\0\0")])}
     gps = directory([(1, 2, 2, b"S\0\0\0")])
     cr3 = b"\0\0\0\x18ftypcrx " + b"".join(struct.pack(">I", 99) + name + part for name, part in parts.items())
@@ -319,7 +319,7 @@ def test_the_segments_of_a_jpeg_say_what_pillow_reads() -> None:
     ordinary = [
         plain,
         plain[:2] + exif + plain[2:],  # in two segments
-        bare[:start] + exif + bare[start:],  # behind the frame
+        bare[:start] + exif + bare[start:],  # after the frame header
         encode(photograph(90, 60), "JPEG", orientation=6, progressive=True),
         encode(photograph(90, 60).convert("CMYK"), "JPEG"),
         encode(photograph(90, 60).convert("L"), "JPEG"),

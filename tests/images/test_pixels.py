@@ -67,11 +67,11 @@ def test_transparent_parts_lie_over_white_as_in_files() -> None:
     assert np.abs(ImageDecode()(image) - from_file).max() <= 1
 
 
-def test_bytes_in_other_clothes_are_decoded(tmp_path: Path) -> None:
+def test_bytes_like_and_file_like_objects_are_decoded(tmp_path: Path) -> None:
     data = encode(quadrants(), "PNG")
     (tmp_path / "a").write_bytes(data)
     written = io.BytesIO()
-    written.write(data)  # and not wound back
+    written.write(data)  # and not rewound
     with open(tmp_path / "a", "rb") as file:
         for source in (bytearray(data), memoryview(data), io.BytesIO(data), written, file):
             assert colours_at_corners(ImageDecode()(source)) == UPRIGHT

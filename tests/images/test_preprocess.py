@@ -1,4 +1,4 @@
-"""The model's input is that of CLIP's references: to within 0.1 levels if a JPEG is decoded in full, else nearly."""
+"""The model's input is that of CLIP's references: to within 0.1 levels unless a JPEG is shrunk, else nearly."""
 
 from __future__ import annotations
 
@@ -32,21 +32,21 @@ LARGE = ((1920, 1080), (1200, 2000), (4000, 3000))
 
 
 def hugging_face(image: Image.Image) -> np.ndarray:
-    """float32[3, 224, 224] by `CLIPImageProcessor` with the settings that OpenAI's models come with: its defaults."""
+    """Return float32[3, 224, 224] from `CLIPImageProcessor` with its defaults, the settings of OpenAI's models."""
     from transformers import CLIPImageProcessor
 
     return np.asarray(CLIPImageProcessor()(image, return_tensors="np")["pixel_values"][0])
 
 
 def open_clip(image: Image.Image) -> np.ndarray:
-    """The same by open_clip's transform."""
+    """Return the same from open_clip's transform."""
     from open_clip.transform import image_transform
 
     return image_transform(SIZE, is_train=False, mean=SPEC.mean, std=SPEC.std)(image).numpy()
 
 
 def levels(normalised: np.ndarray) -> np.ndarray:
-    """Back to 0..255, float[224, 224, 3]."""
+    """Return normalised pixels as levels of 0..255, float[224, 224, 3]."""
     return (normalised.transpose(1, 2, 0) * SPEC.std + SPEC.mean) * 255
 
 
@@ -85,7 +85,7 @@ def test_exact_preprocessing_is_an_option(command: Callable[..., Any], lite: Set
     asked_for = dataclasses.replace(lite, exact_preprocess=True)
     score = Searcher(asked_for).by_image(data).hits[0].score
     assert 0.99 <= score < 0.999999, "searched as the reference decodes it, inserted shrunk"
-    close_all()  # one process at a time
+    close_all()  # only one process can open the file
     done = command(
         "search", "--image", tmp_path / "a.jpg", "--uri", lite.uri, env={"IMAGE_SEARCH_EXACT_PREPROCESS": "1"}
     )
@@ -110,7 +110,7 @@ def test_without_a_shrink_the_pixels_are_those_of_clips_own_preprocessing() -> N
     for image in (*made, *real_images()):
         for form in ("JPEG", "PNG"):
             data = encode(image, form, **({"quality": 92} if form == "JPEG" else {}))
-            # 448 is where a JPEG of twice the size would be shrunk
+            # A JPEG is shrunk if its short side has at least four times the size: 896 for 224.
             size = SIZE if min(image.size) < 4 * SIZE else 336
             difference = np.abs(decode(data, size).astype(int) - reference(data, size))
             assert difference.mean() <= 0.1, (image.size, form)
@@ -138,7 +138,7 @@ def test_at_each_threshold_of_the_jpeg_shrink_the_image_stays_the_same(factor: i
 
 @pytest.mark.parametrize(("short", "expected"), [(895, 1), (896, 2), (1791, 2), (1792, 4), (3583, 4), (3584, 8)])
 def test_a_jpeg_is_shrunk_from_twice_the_requested_size_on(short: int, expected: int) -> None:
-    """448 is twice CLIP's 224: at 2 × 448 the half of it still has 448."""
+    """Half of an image of 896 pixels still has 448, twice CLIP's 224."""
     image = Image.open(io.BytesIO(encode(Image.new("RGB", (short + 10, short)), "JPEG")))
     assert _jpeg_shrink(image, 224, None) == expected
     assert _jpeg_shrink(image, None, None) == 1

@@ -27,7 +27,7 @@ def test_clip_embeds_one_item_as_it_embeds_many(photos: Photos) -> None:
 
 
 def test_clip_takes_images_of_any_size(photos: Photos) -> None:
-    """An image that was decoded in full gives the embedding of one that was decoded to the model's size."""
+    """An image that was decoded in full gives the same embedding as one decoded to the model's size."""
     embed = ClipEmbedding("builtin", "image")
     full, fitted = ImageDecode("rgb")(str(photos.paths[0])), ImageDecode("rgb", size=SIDE)(str(photos.paths[0]))
     assert full.shape == (72, 96, 3)

@@ -101,7 +101,7 @@ def test_images_that_are_known_to_be_quick_need_no_process() -> None:
 def test_every_command_that_decodes_has_the_deadline(
     lite: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`insert` has it in `tests/indexing/test_broken.py`."""
+    """`tests/indexing/test_broken.py` tests that of `insert`."""
     monkeypatch.setattr(image_decode, "PATIENT_SECONDS", 0.3)
     slow, good = tmp_path / "slow.qoi", tmp_path / "good.png"
     slow.write_bytes(qoi_of_differences(1500))

@@ -13,7 +13,7 @@ from tests.support.tutorial import make_tutorial_collection
 
 
 def milvus_address(settings: Settings) -> dict[str, str]:
-    """Host and port for a server, as the tutorial gives them; `uri` for a Lite file."""
+    """Return host and port of a server, as the tutorial gives them, or the `uri` of a Lite file."""
     if "://" not in settings.uri:
         return {"uri": settings.uri}
     host, port = settings.uri.removeprefix("http://").split(":")

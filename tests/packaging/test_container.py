@@ -20,7 +20,7 @@ USER = 10001
 
 
 def run_tool(name: str, *arguments: str) -> None:
-    """Run a program of this environment or of the system; skip the test where it is missing."""
+    """Run a program of this environment or of the system; skip the test if it is missing."""
     program = shutil.which(name, path=str(Path(sys.executable).parent)) or shutil.which(name)
     if program is None:
         pytest.skip(f"no {name} here")
@@ -48,7 +48,7 @@ def test_manifests_follow_the_schemas_of_kubernetes(manifest: Path) -> None:
 
 
 def manifests() -> dict[str, dict[str, Any]]:
-    """Return what is to be created, by its kind."""
+    """Return the specs of the manifests, by kind."""
     documents = [document for path in MANIFESTS for document in yaml.safe_load_all(path.read_text())]
     return {document["kind"]: document["spec"] for document in documents}
 

@@ -1,6 +1,6 @@
 """The container image, built by `make image` without a registry and run: insert, search, the page, SIGTERM.
 
-Where the build has to be told of this machine's package index, `IMAGE_BUILD_OPTIONS` holds further options of
+If the build cannot reach this machine's package index by itself, `IMAGE_BUILD_OPTIONS` holds further options of
 `buildah build`, such as `--build-arg TORCH_INDEX=…` or `--volume /etc/pip.conf:/etc/pip.conf:ro`.
 """
 
@@ -26,12 +26,12 @@ from tests.support.program import ROOT
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]
 
-# Debian's root file system takes the name of the image that the Dockerfile begins with: both hold Python 3.11.
+# Debian's root file system gets the name of the Dockerfile's base image, because both hold Python 3.11.
 BASE = "docker.io/library/python:3.11-slim"
 PACKAGES = "ca-certificates,python3,python3-venv,python-is-python3"
 MOST_BYTES = 2.5e9
 USER = 10001
-# Of what the Dockerfile fetches a package, PyTorch without CUDA, and Debian's lists.
+# Fetches a part of what the Dockerfile fetches: one package, PyTorch without CUDA, and Debian's package lists.
 PROBE = """\
 FROM {base}
 ARG TORCH_INDEX={torch_index}
@@ -42,7 +42,7 @@ RUN apt-get --error-on=any update
 
 
 class Builder:
-    """Buildah with a store of its own."""
+    """Buildah with its own store of images."""
 
     def __init__(self, folder: Path) -> None:
         configuration = folder / "storage.conf"
@@ -61,14 +61,14 @@ class Builder:
         )
 
     def __call__(self, *command: str) -> str:
-        """Return what a command prints; what goes wrong is shown."""
+        """Return what a command prints; show it if the command fails."""
         done = subprocess.run(command, cwd=ROOT, env=self._environment, capture_output=True, text=True)
         assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
         return done.stdout.strip()
 
 
 class Container:
-    """A container of the image on this machine's network, with folders for images and in the place of its volume."""
+    """A container of the image on this machine's network, with folders mounted for images and as its volume."""
 
     def __init__(self, builder: Builder, folder: Path) -> None:
         self._builder, self.folder = builder, folder
@@ -85,7 +85,7 @@ class Container:
 
 @pytest.fixture(scope="module")
 def builder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Builder]:
-    """Return a builder that has the base image and reaches what the Dockerfile fetches; its layers are removed."""
+    """Return a builder that has the base image and reaches the package indexes; remove its layers at the end."""
     for tool in ("buildah", "mmdebstrap", "make"):
         if shutil.which(tool) is None:
             pytest.skip(f"no {tool} here: on Debian, apt install buildah mmdebstrap make")
@@ -175,7 +175,7 @@ def test_the_page_answers_and_sigterm_ends_it(config: dict[str, Any], container:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
     serve = shlex.join([*config["Entrypoint"], *config["Cmd"], "--port", port])
-    # The image's own port may be taken here: the network is this machine's.
+    # The container is on this machine's network, where the image's own port may be taken.
     health_check = [part.replace("7860", port) for part in config["Healthcheck"]["Test"][1:]]
     page = container.start("sh", "-c", f"{serve} & echo $! >/data/pid; wait $!; echo status $?")
     try:
@@ -188,9 +188,9 @@ def test_the_page_answers_and_sigterm_ends_it(config: dict[str, Any], container:
         container.run("sh", "-c", "kill -TERM $(cat /data/pid)")
         printed, _ = page.communicate(timeout=30)
     finally:
-        container.run("sh", "-c", "kill -KILL $(cat /data/pid) || true")  # buildah's death would leave it
+        container.run("sh", "-c", "kill -KILL $(cat /data/pid) || true")  # killing buildah would leave it running
         page.kill()
-    assert "status 143\n" in printed, printed  # 128 and the number of SIGTERM
+    assert "status 143\n" in printed, printed  # 128 plus the number of SIGTERM
     assert "Traceback" not in printed
     unhealthy = container.start(*health_check)
     assert "Connection refused" in unhealthy.communicate()[0]
@@ -198,7 +198,7 @@ def test_the_page_answers_and_sigterm_ends_it(config: dict[str, Any], container:
 
 
 def test_a_read_only_root_file_system_is_enough(builder: Builder, config: dict[str, Any], container: Container) -> None:
-    """As `compose.yaml` and the manifests have it, with a /tmp in memory."""
+    """As in `compose.yaml` and the manifests, with a /tmp in memory."""
     root = builder("buildah", "mount", container.name)
     program = ["env", "--ignore-environment", *config["Env"], *config["Entrypoint"], "search", "red", "--json"]
     script = (

@@ -1,4 +1,4 @@
-"""The wheel, installed beside the dependencies that are here: it works from any folder, without the repository."""
+"""The wheel, installed beside the dependencies of this environment, works from any folder, without the repository."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SOURCES = ("pyproject.toml", "README.md", "LICENSE", "NOTICE", *(path.name for p
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Build the wheel from a copy of the sources: setuptools writes beside them."""
+    """Build the wheel from a copy of the sources, because setuptools writes beside them."""
     source = tmp_path_factory.mktemp("source")
     for name in filter(lambda name: (ROOT / name).exists(), SOURCES):
         shutil.copy(ROOT / name, source)
@@ -51,7 +51,7 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run_pip(*arguments: str) -> None:
-    """Run pip; its output is shown if it fails."""
+    """Run pip; show its output if it fails."""
     done = subprocess.run([sys.executable, "-m", "pip", *arguments], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
 

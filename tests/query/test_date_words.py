@@ -1,4 +1,4 @@
-"""Dates in people's words are offered as filters, in the languages of the page."""
+"""Dates in everyday words are offered as filters, in the languages of the page."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The query language and the ranges of queries: what is read, what is never misread, and that it is read back."""
+"""The query language and the limits of queries: what is read, what is never misread, and what is read back."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from tests.support.recipe import SEED, build, short_stage, word_bank, write_phot
 
 @pytest.fixture(scope="session")
 def photos_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Drawn images with labels and captions."""
+    """Draw images with labels and captions."""
     folder = tmp_path_factory.mktemp("photos")
     write_photos(folder)
     return folder
@@ -21,7 +21,7 @@ def photos_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def photos(photos_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> data.Photos:
-    """The images as the stages see them."""
+    """Return the images as the stages see them."""
     work = tmp_path_factory.mktemp("prepared")
     data.prepare(photos_dir, work)
     return data.load(work)
@@ -29,13 +29,13 @@ def photos(photos_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> data.P
 
 @pytest.fixture(scope="session")
 def stages(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder in which a finished stage leaves its result."""
+    """Return the folder in which a finished stage leaves its result."""
     return tmp_path_factory.mktemp("stages")
 
 
 @pytest.fixture(scope="module")
 def learned(photos: data.Photos, stages: Path, one_thread: None) -> image_tower.ImageStudent:
-    """An image tower after forty small steps, which are made once."""
+    """Return an image tower after forty small steps, which are made once."""
     student = image_tower.train(build(SEED), photos, word_bank(photos), short_stage(), stages, SEED)
     assert (stages / "image_tower.pt").exists()
     again = image_tower.train(build(SEED), photos, word_bank(photos), short_stage(), stages, SEED)

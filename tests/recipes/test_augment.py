@@ -24,7 +24,7 @@ def test_augmentation_changes_images_and_keeps_their_form(photos: data.Photos) -
 
 
 def test_a_square_is_cut_where_it_is() -> None:
-    """Without enlarging, a square's pixels are the image's own."""
+    """A square that is not enlarged has the image's own pixels."""
     pixels = torch.from_numpy(np.random.default_rng(SEED).integers(0, 256, (2, 72, 72, 3), np.uint8))
     cut = augment.crop(pixels, torch.tensor([[18.0, 30.0, 36.0], [36.0, 0.0, 36.0]]), 36)
     assert (cut[0] - pixels[0, 18:54, 30:66].permute(2, 0, 1)).abs().max() < 0.1

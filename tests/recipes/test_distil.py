@@ -1,4 +1,4 @@
-"""Towers learn from the teacher of images, and stages go on from their checkpoints."""
+"""Towers learn from the image teacher, and stages resume from their checkpoints."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_stage_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_classifier_teaches_the_image_tower(photos: data.Photos, tmp_path: Path) -> None:
-    """From random weights."""
+    """It starts with random weights."""
     clip = build(SEED).eval()
     targets = show(photos, clip, tmp_path)
     training, held_out = photos.split(0.3, SEED)
@@ -58,7 +58,7 @@ def test_a_classifier_teaches_the_image_tower(photos: data.Photos, tmp_path: Pat
 
 
 def images_and_projections(clip: object, photos: data.Photos, rows: np.ndarray, stage_data: distil.StageData) -> float:
-    """The mean cosine between images and what the projection head makes of the teacher's features."""
+    """Return the mean cosine between images and the projection head's output for the teacher's features."""
     visual = clip.visual.eval()  # type: ignore[attr-defined]
     images = image_tower.embed_with(lambda pixels: normalize(visual(pixels), dim=-1), visual, photos, rows)
     return float((images * stage_data.head(stage_data.targets.features[0, rows])).sum(1).mean())

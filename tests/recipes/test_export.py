@@ -1,4 +1,4 @@
-"""The file that ships: small, and of the same embeddings."""
+"""The file that ships is small and gives the same embeddings."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_another_resolution_keeps_all_but_the_positions() -> None:
 
 
 def test_quantised_rows_are_within_half_a_step() -> None:
-    torch.manual_seed(SEED)  # and rows so large that fp16 holds their scales in full
+    torch.manual_seed(SEED)  # the rows are large enough for fp16 to hold their scales in full
     weight = torch.randn(8, 3, 5, 5) * torch.logspace(-2, 1, 8).view(8, 1, 1, 1)
     packed = export.pack({"w": weight.repeat(1, 20, 1, 1), "b": torch.ones(3)})
     assert packed["w"].dtype == torch.int8

@@ -20,7 +20,7 @@ def test_caption_loss_counts_equal_texts_as_right() -> None:
     images, told = vectors[[0, 0, 1]], vectors[[0, 0, 1]]
     scale = torch.tensor(50.0)
     twins = image_tower.caption_loss(images, told, numbers, scale)
-    # Two right answers of equal score: the least that can be had is a fair coin's entropy, for two of three.
+    # Two of three images have two right answers of equal score: their least loss is the entropy of a fair coin.
     assert twins == pytest.approx(2 / 3 * math.log(2), abs=1e-3)
     swapped = image_tower.caption_loss(images, told.flip(0), numbers, scale)
     assert swapped > 10

@@ -30,7 +30,7 @@ def test_teacher_knows_that_a_puppy_is_nearly_a_dog() -> None:
 
 @needs_teacher
 def test_image_teacher_knows_a_cat(tmp_path: Path) -> None:
-    """scikit-image's photograph, at the 72 pixels of the training images."""
+    """Uses scikit-image's photograph, at the 72 pixels of the training images."""
     import skimage
 
     with Image.open(Path(skimage.__file__).parent / "data" / "chelsea.png") as image:

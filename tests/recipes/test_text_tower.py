@@ -1,4 +1,4 @@
-"""The text tower follows the teacher of texts, and its texts are phrases of words."""
+"""The text tower follows the text teacher, and its texts are phrases of words."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_texts_by_length_give_the_same_embeddings() -> None:
 
 @pytest.fixture(scope="module")
 def corpus(photos: data.Photos) -> text_tower.Corpus:
-    """Labels and captions in training, 300 combinations of their words for validation."""
+    """Return labels and captions for training, and 300 combinations of their words for validation."""
     bank, tokenizer = word_bank(photos), text_tower.make_tokenizer()
     sentences = [*texts.label_bank(photos.label_texts), *photos.caption_texts]
     sentences += texts.word_phrases([*COLOURS, "circle", "square"], 300, SEED)

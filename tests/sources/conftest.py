@@ -10,7 +10,7 @@ import pytest
 
 @pytest.fixture
 def csv_of(tmp_path: Path) -> Callable[..., Path]:
-    """Writes a CSV; text is UTF-8."""
+    """Return a function that writes a CSV; text is UTF-8."""
 
     def write(content: str | bytes, name: str = "photos.csv") -> Path:
         path = tmp_path / name

@@ -1,4 +1,4 @@
-"""A folder leaves out bins, thumbnails, hidden and excluded files, and names the kinds that cannot be read."""
+"""A folder leaves out bins, thumbnails, hidden and excluded files, and reports the kinds that cannot be read."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def touch(folder: Path, *names: str) -> None:
 
 
 def taken(folder: Path, **options: object) -> list[str]:
-    """The images that are taken, relative to the folder."""
+    """Return the images that are taken, relative to the folder."""
     return [os.path.relpath(row.path, folder) for row in rows_of(folder, **options)]
 
 
@@ -130,7 +130,7 @@ def test_a_linked_folder_is_followed_once(tmp_path: Path) -> None:
 def test_a_folder_inside_keeps_its_own_path_whatever_links_to_it(tmp_path: Path) -> None:
     touch(tmp_path, "in/b/a.jpg", "in/.store/c.jpg")
     (tmp_path / "in/a").symlink_to("b")
-    (tmp_path / "in/c").symlink_to(".store")  # this one would be left out under its own name
+    (tmp_path / "in/c").symlink_to(".store")  # its target would be left out under its own name
     assert taken(tmp_path / "in") == ["b/a.jpg", "c/c.jpg"]
 
 
@@ -169,7 +169,7 @@ PACKAGES = ("pillow_heif", "rawpy", "imagecodecs")
 
 @pytest.fixture
 def no_packages(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As if no optional package were installed."""
+    """Act as if no optional package were installed."""
     for module in PACKAGES:
         monkeypatch.setitem(sys.modules, module, None)
 

@@ -1,4 +1,4 @@
-"""A column of dates is found whatever their form, and `--types` decides where the cells cannot."""
+"""A column of dates is recognised in any form, and `--types` decides what the cells do not."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def table(csv_of, *cells: str, name: str = "x") -> Path:
 
 
 def column(source, *types: str) -> tuple[FieldType, list[object]]:
-    """The type of the first column and its values, dates as text."""
+    """Return the type of the first column and its values, with dates as text."""
     opened = open_source(source, types=parse_types(types))
     field = opened.fields[0]
     values = [next(iter(row.fields.values())) for chunk in opened.chunks(100) for row in chunk]

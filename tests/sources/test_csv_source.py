@@ -25,7 +25,7 @@ def test_derived_ids_depend_on_the_absolute_path_alone(csv_of, tmp_path: Path) -
     here = rows_of(csv_of("path\nsub/a.jpg\nsub/../b.jpg\n"))
     there = rows_of(csv_of(f"label,path\nx,{tmp_path}/b.jpg\ny,a.jpg\n", "sub/other.csv"))
     assert [row.id for row in here] == [there[1].id, there[0].id]
-    assert path_id("/photos/a.jpg") == 214002434225164391  # never to change: it is what collections hold
+    assert path_id("/photos/a.jpg") == 214002434225164391  # must never change, because collections hold it
 
 
 def test_derived_ids_are_distinct_and_fit_a_signed_64_bit_number(csv_of) -> None:
@@ -181,7 +181,7 @@ def test_a_file_that_changes_during_the_run_is_refused_in_one_line(csv_of) -> No
 # --- Size ------------------------------------------------------------------------------------------------------------
 
 
-# VmHWM and not ru_maxrss: the latter starts with the peak of the process that forked.
+# VmHWM and not ru_maxrss, because the latter starts with the peak of the process that forked.
 _COUNT = """
 import re, sys
 from pipelines.sources import open_source

@@ -77,7 +77,7 @@ def test_missing_cells_at_the_end_of_a_row_are_empty(csv_of) -> None:
 
 
 def column(path: Path, name: str) -> tuple[FieldType, bool, list[object]]:
-    """A column's type, whether it has gaps, and its values."""
+    """Return a column's type, whether it has gaps, and its values."""
     field = next(field for field in open_source(path).fields if field.name == name)
     return field.type, field.has_gaps, [row.fields[name] for row in rows_of(path)]
 

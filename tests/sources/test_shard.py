@@ -1,4 +1,4 @@
-"""`--shard`: the parts of a source are the whole, each row once, whatever the order and whoever runs the others."""
+"""`--shard`: together, the parts of a source hold each row once, in any order and on any machine."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_a_limit_is_of_the_source_and_the_parts_share_it(table: Path) -> None:
 
 
 def test_all_parts_agree_on_the_columns(tmp_path: Path) -> None:
-    """One late word makes a column text, in the parts without it too: they fill one collection."""
+    """One late word makes a column text, even in the parts without it, because all parts fill one collection."""
     table = write_csv(tmp_path / "a.csv", ["path", "n"], [[f"{n}.jpg", "x" if n == 99 else n] for n in range(100)])
     assert len({open_source(table, shard=Shard(number, 8)).fields for number in range(1, 9)}) == 1
 

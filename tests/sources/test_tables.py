@@ -24,7 +24,7 @@ FIELDS = {
 
 
 def frame() -> pd.DataFrame:
-    """The records with types that know an empty cell."""
+    """Return the records with types that can hold an empty cell."""
     return pd.DataFrame(RECORDS).astype({"year": "Int64", "sold": "boolean"})
 
 

@@ -16,7 +16,7 @@ from tests.support.training import COLOURS, SHAPES, draw
 
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """160 images of 16 combinations, two captions each in rows of their own, and a file that is no image."""
+    """Draw 160 images of 16 combinations, with two captions each in separate rows, and add a file that is no image."""
     random, folder = np.random.default_rng(5), tmp_path_factory.mktemp("drawn")
     rows = [["broken.jpg", "a teal disc"]]
     (folder / "broken.jpg").write_bytes(b"nothing")
@@ -29,14 +29,14 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def few(drawn: Path) -> Path:
-    """The first 48 images with one caption each."""
+    """List the first 48 images with one caption each."""
     rows = [line.split(",") for line in drawn.read_text().splitlines()[2:98:2]]
     return write_csv(drawn.with_name("few.csv"), ["path", "caption"], rows)
 
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A ViT as OpenAI builds them, with random weights, in a folder as `train` leaves it."""
+    """Write a ViT as OpenAI builds them, with random weights, in a folder as `train` leaves it."""
     folder = tmp_path_factory.mktemp("tiny")
     save(random_network(VIT), folder / "model.safetensors")
     spec = ModelSpec("tiny", VIT, Weights(""), "none")

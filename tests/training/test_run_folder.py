@@ -1,4 +1,4 @@
-"""The folder of a run, and that of the model it wrote."""
+"""The folder of a training run, and the folder of the model that it wrote."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ def test_the_model_that_is_trained_is_not_written_over(
     assert all(torch.equal(after[key], before[key]) for key in before)
 
 
-# Runs `train --restart` again and again, each time in a fork that ends, as by kill -9, when it is about to change one
-# more file or folder of the run than the fork before.
+# Runs `train --restart` again and again, each time in a fork that exits abruptly, as by kill -9, before a change to the
+# files or folders of the run. Each fork makes one change more than the fork before.
 KILLED = """
 import itertools, json, os, shutil, sys
 from pathlib import Path

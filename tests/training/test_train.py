@@ -59,7 +59,7 @@ def test_builtin_learns_what_it_is_shown_and_is_searched_with(
 
 
 def _search_with(images: Path, folder: Path) -> None:
-    """Insert and search with `./mine`; without --model; after the folder was moved."""
+    """Insert and search with `./mine`, then without --model, then after the folder was moved."""
     db = str(folder / "search.db")
     listed = write_csv(folder / "some.csv", ["path"], [[images / f"{number}.jpg"] for number in range(32)])
     assert run_insert(listed, Settings(uri=db, model="./mine")).inserted == 32
@@ -107,7 +107,7 @@ def test_a_killed_run_ends_with_the_same_weights_bit_for_bit(few: Path, tiny: Pa
 
 
 def _wait_for_checkpoints(path: Path, count: int, process: subprocess.Popen[bytes]) -> None:
-    """Returns once so many new ones were written."""
+    """Return once this many new checkpoints were written."""
     deadline = time.monotonic() + 60
     seen = path.stat().st_mtime_ns if path.exists() else 0
     while count:
@@ -119,8 +119,8 @@ def _wait_for_checkpoints(path: Path, count: int, process: subprocess.Popen[byte
 
 
 def test_measured_on_a_csv_of_its_own(few: Path, tiny: Path, tmp_path: Path) -> None:
-    """An image that both CSVs list is only measured on."""
-    rows = [[f"{number}.jpg", f"image {number}"] for number in range(40, 60)]  # the first eight are in the other, too
+    """An image that both CSVs list is used for measuring only."""
+    rows = [[f"{number}.jpg", f"image {number}"] for number in range(40, 60)]  # the other CSV has the first eight, too
     apart = write_csv(few.with_name("apart.csv"), ["path", "caption"], rows)
     card = train(short_run(few, tmp_path / "out", model=str(tiny), epochs=1, validation=str(apart))).card
     assert card is not None
@@ -129,7 +129,7 @@ def test_measured_on_a_csv_of_its_own(few: Path, tiny: Path, tmp_path: Path) -> 
 
 @pytest.fixture
 def _last_epoch_is_best(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the trained weights be written, whatever one epoch on a few drawings is worth."""
+    """Make the last epoch the best one, so that its weights are written, whatever it is worth on a few drawings."""
     scores = itertools.count()
     monkeypatch.setattr("pipelines.training.train.score", lambda figures: next(scores))
 
