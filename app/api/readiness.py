@@ -33,6 +33,7 @@ _REASONS: dict[type[SearchError], str] = {
     StoreUnavailable: "Milvus does not answer, or is loading the collection",
     ModelUnavailable: "the model server does not answer, or does not have the model",
 }
+_OTHER_REASON = "no search is possible"
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +72,10 @@ class Readiness:
             self._library.searcher().probe()
         except SearchError as error:
             key = kind_of(error).key
-            reason = next((text for kind, text in _REASONS.items() if isinstance(error, kind)), "no search is possible")
+            reason = next((text for kind, text in _REASONS.items() if isinstance(error, kind)), _OTHER_REASON)
             if reason != self._reason:
                 log.warning("not ready: %s", error)
+        except Exception:  # a bug; it must not end the thread of `watch`
+            reason = _OTHER_REASON
+            log.exception("not ready")
         self._reason, self._key, self._asked = reason, key, time.monotonic()

@@ -30,6 +30,7 @@ from pipelines import Settings, __version__
 from pipelines.errors import ModelError, SearchError, StoreError, StoreLocked
 from pipelines.milvus.connection import close
 from pipelines.search.present import Present
+from pipelines.search.searcher import Searcher
 from tests.support.page import BIG_ID, HOSTILE_LABEL, IMAGES, Collection, image_folder, make_collection
 
 ROWS = 17
@@ -175,6 +176,27 @@ def test_a_probe_asks_nobody(client: TestClient, monkeypatch: pytest.MonkeyPatch
     asked.clear()
     assert {client.get(probe).status_code for _ in range(20) for probe in ("/readyz", "/healthz")} == {200}
     assert not [name for name in asked if "(watch)" not in name]  # only the thread in the background
+
+
+def test_a_bug_does_not_end_the_thread_that_keeps_readiness_current(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def wait_for(status: int) -> Any:
+        for _ in range(500):
+            if (answer := client.get("/readyz")).status_code == status:
+                return answer.json()
+            time.sleep(0.02)
+        raise AssertionError(answer.text)
+
+    def fail(searcher: Searcher) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("app.api.readiness._OLD_SECONDS", 600)  # only the thread asks
+    with monkeypatch.context() as broken:
+        broken.setattr(Searcher, "probe", fail)
+        assert wait_for(503)["reason"] == "no search is possible"
+    assert wait_for(200)["status"] == "ok"
+    assert "ZeroDivisionError" in caplog.text
 
 
 def test_a_filter_without_words_lists_its_images(client: TestClient) -> None:
