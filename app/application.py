@@ -37,7 +37,8 @@ from .texts import text_routes
 from .uploads import KeepUploads, Uploads
 
 _EXPOSED = ["Content-Disposition", "Content-Range", "ETag", "Retry-After"]
-_ASKING = ("/api/", "/thumb/", "/preview/", "/image/", "/download/", "/zip")  # paths whose requests call Milvus
+# Paths whose requests call Milvus.
+_ASKING = ("/api/", "/thumb/", "/preview/", "/image/", "/details/", "/folder/", "/download/", "/zip")
 
 
 def build_app(

@@ -134,7 +134,7 @@ class LatePage:
         Parser.max_files, Parser.max_fields = _always(_FILES_OF_UPLOAD), _always(0)  # fields would stay in memory
         blocks = Page(self._library).build().queue(default_concurrency_limit=CONCURRENCY, max_size=200, api_open=False)
         blocks.state_session_capacity = _SESSIONS
-        blocks._queue.sleep_when_free = _POLL_SECONDS
+        blocks._queue.sleep_when_free = max(_POLL_SECONDS, blocks._queue.sleep_when_free)
         self._parent.user_middleware = self._app.user_middleware  # Gradio looks here for CORS
         gr.mount_gradio_app(
             self._parent, blocks, path="/", **appearance(), allowed_paths=[], max_file_size=MAX_UPLOAD_BYTES,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -40,6 +41,16 @@ def test_details_show_what_a_camera_wrote(tmp_path: Path) -> None:
         "taken": "2021-05-14T10:30:00", "camera": "Box 1", "height": 40,
     }  # fmt: skip
     assert _from_file(str(tmp_path / "b.jpg"), {}) == {}
+
+
+def test_the_calls_of_a_request_share_one_limit_of_time(
+    client: TestClient, collection: Collection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    requests: list[str] = []
+    monkeypatch.setattr(Library, "answering", lambda _: nullcontext(requests.append("one")))
+    assert client.get(f"/details/{collection.ids['gone']}").status_code == 200
+    assert client.post(f"/folder/{collection.ids['gone']}").status_code == 403
+    assert len(requests) == 2
 
 
 def test_details_of_a_file_that_is_gone(client: TestClient, collection: Collection) -> None:
