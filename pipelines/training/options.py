@@ -106,8 +106,7 @@ class TrainOptions(AcceptsPaths):
             if spec.family != "clip" or spec.text or spec.squash:
                 raise InputError(f"--model {self.model}: only CLIPs whose texts CLIP's own tower reads can be trained")
             return spec
-        path = Path(self.config).expanduser()
-        path = path if path.is_file() else CONFIGS / path.name
+        path = self._config_path
         try:
             values = model_values(json.loads(path.read_text(encoding="utf-8")))
         except FileNotFoundError:
@@ -122,10 +121,17 @@ class TrainOptions(AcceptsPaths):
         values = dataclasses.asdict(self)
         for name in ("out", "threads", "checkpoint_every"):  # they do not affect the result
             del values[name]
-        for name in ("weights", "csv", "validation", "config"):  # replaced below, by content or name
+        for name in ("weights", "csv", "validation", "config"):  # replaced below, by content
             del values[name]
         values["csv"] = sha256_of(Path(self.csv).expanduser())
         values["validation"] = sha256_of(Path(self.validation).expanduser()) if self.validation else ""
         values["weights"] = start_sha256
         values["model"] = get_model(self.model).name if self.model else self.config
+        if self.from_scratch:
+            values["config"] = sha256_of(self._config_path)
         return values
+
+    @property
+    def _config_path(self) -> Path:
+        path = Path(self.config).expanduser()
+        return path if path.is_file() else CONFIGS / path.name

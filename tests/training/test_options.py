@@ -35,3 +35,14 @@ def test_the_configuration_of_builtin_is_that_of_builtin() -> None:
     values = model_values(json.loads((CONFIGS / "builtin.json").read_text()))
     assert values["architecture"] == BUILTIN.architecture
     assert values["activation"] == BUILTIN.activation
+
+
+def test_a_configuration_that_has_changed_makes_another_run(few: Path, tmp_path: Path) -> None:
+    config = tmp_path / "small.json"
+    config.write_text((CONFIGS / "builtin.json").read_text())
+    options = short_run(few, tmp_path / "out", model="", from_scratch=True, config=str(config))
+    before = options.identity("")
+    assert options.identity("") == before
+    config.write_text(config.read_text().replace('"image_resolution": 160', '"image_resolution": 96'))
+    after = options.identity("")
+    assert {name for name in before if before[name] != after[name]} == {"config"}
