@@ -42,7 +42,9 @@ class InsertOptions:
     columns: str = option("", "Of what the files tell take only these columns: width,taken,camera. [default: all]")
     rejects: str = option("", "CSV (id,path,reason,source) for images that cannot be used. [default: rejected.csv]")
     to: str = option("", "Write rows and embeddings as files into this folder, not into Milvus: see import.")
-    checksum: bool = option(False, "Compare the content of files instead of time and size; reads every file.")
+    checksum: bool = option(
+        False, "Compare files by content, not by time and size; reads every file, and embeds images at addresses again."
+    )
     reembed: bool = option(False, "If another model made the collection: embed all of it again with this one.")
     prune: bool = option(False, "Afterwards remove rows of this source whose file or CSV line is gone; asks first.")
     dry_run: bool = option(False, "With --prune: only list the rows that would be removed; nothing is indexed.")
