@@ -1,4 +1,4 @@
-"""What the viewer says of an image, and who may open its folder."""
+"""What the viewer shows of an image, and who may open its folder."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_details_say_where_the_file_is_and_what_the_columns_hold(client: TestCli
     assert (known["path"], known["folder"], known["bytes"]) == (str(file), str(file.parent), file.stat().st_size)
     assert (known["is_here"], known["can_open"]) == (True, False)
     assert ["kind", "kind", HOSTILE_KIND] in known["fields"]
-    assert (known["width"], known["height"]) == (640, 427)  # from the file: the collection has no such columns
+    assert (known["width"], known["height"]) == (640, 427)  # read from the file: the collection has no such columns
     assert known["card"]["label"] == "rocket"
     assert known["card"]["use"] == f"?q=a+cat+id%3A{collection.ids['rocket']}"
 
@@ -62,7 +62,7 @@ def test_details_of_a_file_that_is_gone(client: TestClient, collection: Collecti
 
 @pytest.fixture
 def opener(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A desktop whose opener writes down what it is asked for."""
+    """Set up a desktop whose opener writes down what it is asked to open."""
     asked = tmp_path / "asked.txt"
     script = tmp_path / "xdg-open"
     script.write_text(f'#!/bin/sh\nprintf %s "$1" > {asked}\n')
@@ -77,7 +77,7 @@ Post = Callable[..., int]
 
 @pytest.fixture
 def post(settings: Settings, library: Library) -> Post:
-    """Ask for the folder of image 1: address of the page, of the client, headers → status."""
+    """Return a function that asks to open the folder of image 1: page's address, client's address, headers → status."""
 
     def status(base: str, client: str, host: str = "127.0.0.1", name: str = "", proxy: str = "", **headers: str) -> int:
         own = Library(replace(settings, auth="", host=host, trusted_proxy=(proxy,) if proxy else ()))
@@ -110,7 +110,7 @@ def test_a_folder_that_does_not_open_is_an_error(post: Post, opener: Path) -> No
     ("base", "client", "headers"),
     [
         ("http://127.0.0.1:7860", "192.0.2.1", {}),  # another machine
-        ("http://192.0.2.1:7860", "127.0.0.1", {}),  # a tunnel, or a proxy that names nobody
+        ("http://192.0.2.1:7860", "127.0.0.1", {}),  # a tunnel, or a proxy that does not name its client
         ("http://photos.example", "127.0.0.1", {"name": "photos.example"}),
         ("http://127.0.0.1:7860", "127.0.0.1", {"name": "photos.example"}),  # the Host is forged, or the proxy's own
         ("http://127.0.0.1:7860", "127.0.0.1", {"proxy": "127.0.0.1"}),
@@ -129,7 +129,7 @@ def test_a_folder_is_opened_for_nobody_else(
 def test_a_proxy_that_speaks_the_http_of_1996_is_not_this_machine(
     library: Library, settings: Settings, opener: Path
 ) -> None:
-    """As nginx does unless it is told otherwise, and names neither itself nor its client."""
+    """nginx speaks HTTP/1.0 by default, and then names neither itself nor its client."""
     app, status = build_app(Library(replace(settings, auth=""))), list[int]()
 
     async def receive() -> Message:

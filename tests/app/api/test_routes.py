@@ -161,7 +161,7 @@ def test_info_probes_and_metrics(client: TestClient) -> None:
 
 
 def test_a_probe_asks_nobody(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither Milvus nor the collection, so that it takes as long at a million rows: there is no other way to them."""
+    """It reads neither Milvus nor the collection, so a million rows do not slow it. `Present.get` leads to both."""
     monkeypatch.setattr("app.api.readiness._OLD_SECONDS", 600)
     assert client.get("/readyz").status_code == 200
     asked, present = list[str](), Present.get
@@ -175,7 +175,7 @@ def test_a_probe_asks_nobody(client: TestClient, monkeypatch: pytest.MonkeyPatch
     assert [name for name in asked if "(watch)" not in name], "nothing is noted: this test would see nothing"
     asked.clear()
     assert {client.get(probe).status_code for _ in range(20) for probe in ("/readyz", "/healthz")} == {200}
-    assert not [name for name in asked if "(watch)" not in name]  # only the thread in the background
+    assert not [name for name in asked if "(watch)" not in name]  # only the background thread reads them
 
 
 def test_a_bug_does_not_end_the_thread_that_keeps_readiness_current(
@@ -341,7 +341,7 @@ def test_openapi_has_every_route_with_examples(client: TestClient) -> None:
 
 @pytest.mark.long
 def test_many_users_get_their_own_answers(client: TestClient, collection: Collection) -> None:
-    """Each of 24 threads asks for other words and other images: the answers are those asked for alone."""
+    """Each of 24 threads searches for other words, and gets the answers of the same searches made alone."""
     texts = [f"{label} {number}" for number, label in enumerate(IMAGES.values())]
     alone = {text: client.get("/api/search", params={"q": text, "k": 17}).json()["hits"] for text in texts}
     assert len({str(hits) for hits in alone.values()}) == len(texts)
@@ -377,7 +377,7 @@ def test_decompression_bomb_is_refused_before_it_is_decoded(client: TestClient) 
 
 @pytest.mark.long
 def test_query_images_of_one_client_are_decoded_one_by_one(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else one client with slow images would take all places."""
+    """Otherwise one client with slow images would take all places."""
     real, lock = convert_sent, threading.Lock()
     inside, most = 0, 0
 
@@ -387,7 +387,7 @@ def test_query_images_of_one_client_are_decoded_one_by_one(client: TestClient, m
             inside += 1
             most = max(most, inside)
         try:
-            time.sleep(0.2)  # so that all ten would be in here together
+            time.sleep(0.2)  # long enough for all ten to be in here together
             return real(*arguments, **options)
         finally:
             with lock:
@@ -444,7 +444,7 @@ def test_images_are_searched_for_two_at_a_time_and_one_of_a_client() -> None:
         async with anyio.create_task_group() as group:
             for client in "aaabbcd":
                 group.start_soon(slots.run, partial(search, client), client)
-            await anyio.sleep(0.3)  # in which no other one begins
+            await anyio.sleep(0.3)  # long enough for another one to begin
             assert sorted(begun) == ["a", "b"]
             release.set()
 
