@@ -33,8 +33,9 @@ _CLIENTS = 10_000
 _STREAMS = 100
 # Clients of a trusted proxy that does not name them share the limits of this many clients.
 _PEOPLE = 10
-# Factor by which requests that are not costly have a higher limit: a page of results loads a hundred thumbnails.
-_CHEAP = 10
+# Requests that are not costly have ten times the limit: a page of results loads a hundred thumbnails. It is never below
+# 200 a second, because to open the page takes 66 requests, and the page does not start if one of them is refused.
+_CHEAP, _CHEAP_AT_LEAST = 10, 200
 
 
 class Buckets:
@@ -69,14 +70,14 @@ class Buckets:
 class RateLimit:
     """Refuses a client's costly requests (searches, uploads, ZIPs) above `rate` a second, and a burst of twice that.
 
-    Other requests have ten times that limit. Probes have none. The refusal is a 429.
+    Other requests have ten times that limit, and at least 200 a second. Probes have none. The refusal is a 429.
     """
 
     def __init__(self, rate: float) -> None:
         def buckets(rate: float) -> tuple[Buckets, Buckets]:
             return Buckets(rate, 2 * rate), Buckets(_PEOPLE * rate, 2 * _PEOPLE * rate)
 
-        self._costly, self._other = buckets(rate), buckets(_CHEAP * rate)
+        self._costly, self._other = buckets(rate), buckets(max(_CHEAP * rate, _CHEAP_AT_LEAST))
 
     def __call__(self, scope: Scope) -> ASGIApp | None:
         if scope["path"] in OPEN_PATHS:
