@@ -92,11 +92,12 @@ class VisionTeacher(torch.nn.Module):
 
 def _teacher(side: int) -> Any:
     """Compile the teacher with OpenVINO, which runs it several times faster than PyTorch."""
-    import pipelines.models.openvino_tower  # noqa: F401 - keeps OpenVINO from reporting its use to a web service
+    # First this module: it keeps OpenVINO from reporting its use to a web service.
+    from pipelines.models.openvino_tower import from_torch
     import openvino  # isort: skip
 
     example = torch.zeros(2, side, side, 3, dtype=torch.uint8)
-    return openvino.compile_model(openvino.convert_model(VisionTeacher(), example_input=example), "CPU")
+    return openvino.compile_model(from_torch(VisionTeacher(), example), "CPU")
 
 
 def _show(photos: Photos, squares: torch.Tensor | None, side: int) -> tuple[torch.Tensor, torch.Tensor]:
