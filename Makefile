@@ -26,9 +26,9 @@ check: .venv/installed-dev  ## style, types, import layers and the fast tests: u
 	{ $(BIN)/lint-imports --no-logo && $(BIN)/mypy; } & types=$$!; $(PYTEST) --numprocesses 2 --dist worksteal -m "not (server or browser or program or long or slow)"; \
 	tests=$$?; wait $$types && exit $$tests
 
-# Four workers, even on two cores, because many of these tests wait for servers and processes.
+# Six workers, even on two cores, because many of these tests wait for servers and processes. Each takes 1 to 2 GB.
 test: .venv/installed-dev  ## all tests but the slow ones: under 7 minutes on two cores
-	$(PYTEST) --numprocesses 4 --dist worksteal -m "not slow"
+	$(PYTEST) --numprocesses 6 --dist worksteal -m "not slow"
 
 test-slow: .venv/installed-dev  ## the slow tests; the last one takes SOAK_SECONDS (1200)
 	$(PYTEST) --numprocesses 3 --dist worksteal -m "slow and not soak"
