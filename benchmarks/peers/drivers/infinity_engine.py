@@ -36,4 +36,8 @@ class Infinity(VectorFile):
 
 
 if __name__ == "__main__":
-    drive(Infinity(), "infinity-emb")
+    peer = Infinity()
+    try:
+        drive(peer, "infinity-emb")
+    finally:  # the engine's threads would keep the process alive
+        peer.loop.run_until_complete(peer.engine.astop())
