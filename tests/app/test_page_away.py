@@ -101,7 +101,7 @@ def test_a_server_that_still_sends_the_columns(
         before = labels(page)
         page.select_option(".order select", "path")
         page.wait_for_selector(".lost-server:not([hidden])")
-        assert "ordered and counted by: 3 of 9." in page.inner_text(".lost-server")
+        assert "sorted and counted by: 3 of 9." in page.inner_text(".lost-server")
         page.evaluate(BLINKS)
         for _ in range(2):  # the page asks again by itself
             with page.expect_response("**/queue/join**"):
