@@ -1,4 +1,4 @@
-"""Runs `image-search serve` for `python -m app`."""
+"""Run `image-search serve` for `python -m app`."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Chooses a field of the filter form for each column of a collection."""
+"""Choose a field of the filter form for each column of a collection."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Limits how long a client may take to send a request or read its answer, and how many connections may be open.
+"""Limit how long a client may take to send a request or read its answer, and how many connections may be open.
 
 uvicorn waits forever for the rest of a request. Among other servers, hypercorn has a deadline, but accepts connections
 until no file descriptor is left; granian has a deadline for headers only.

@@ -1,4 +1,4 @@
-"""Reads and checks every event of the page before Gradio sees it."""
+"""Read and check every event of the page before Gradio sees it."""
 
 from __future__ import annotations
 

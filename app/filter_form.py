@@ -1,4 +1,4 @@
-"""Converts the filter form to a filter, and a filter to the form."""
+"""Convert the filter form to a filter, and a filter to the form."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Imports Gradio without writing its stub files for editors, which take more than half of the import time."""
+"""Import Gradio without writing its stub files for editors, which take more than half of the import time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Serves the images of the collection: `/thumb/{id}`, `/preview/{id}` and `/image/{id}`.
+"""Serve the images of the collection: `/thumb/{id}`, `/preview/{id}` and `/image/{id}`.
 
 A client names an id, never a path. A file is sent only after it was decoded, or after its first bytes were checked.
 """

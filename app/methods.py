@@ -1,4 +1,4 @@
-"""Adds HEAD wherever there is GET, and 405 with `Allow` for methods that a path does not support."""
+"""Add HEAD wherever there is GET, and 405 with `Allow` for methods that a path does not support."""
 
 from __future__ import annotations
 

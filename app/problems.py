@@ -1,4 +1,4 @@
-"""Chooses the text for an error in the reader's language, and the field beside which the page shows it."""
+"""Choose the text for an error in the reader's language, and the field beside which the page shows it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Decides which proxies are trusted to report a client's address, host and scheme."""
+"""Decide which proxies are trusted to report a client's address, host and scheme."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reads the events of the page's script. Any client may have written them, so no value is trusted."""
+"""Read the events of the page's script. Any client may have written them, so no value is trusted."""
 
 from __future__ import annotations
 

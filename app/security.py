@@ -1,4 +1,4 @@
-"""Checks the host, origin and path of every request, and adds security headers to every answer.
+"""Check the host, origin and path of every request, and add security headers to every answer.
 
 This is pure ASGI, because Starlette's BaseHTTPMiddleware breaks the event stream that carries the page's answers.
 """

@@ -1,4 +1,4 @@
-"""Runs the page's server: opens its port, announces its address, and shuts it down."""
+"""Run the page's server: open its port, announce its address, and shut it down."""
 
 from __future__ import annotations
 

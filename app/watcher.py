@@ -1,4 +1,4 @@
-"""Follows the changes in a source, by events of the file system and by a sweep every few minutes."""
+"""Follow the changes in a source, by events of the file system and by a sweep every few minutes."""
 
 from __future__ import annotations
 

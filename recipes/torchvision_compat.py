@@ -1,4 +1,4 @@
-"""Imports torchvision alongside a CPU-only torch. The product itself needs only torchvision's transforms."""
+"""Import torchvision alongside a CPU-only torch. The product itself needs only torchvision's transforms."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checks in the background whether the collection can be searched, so that a readiness probe costs nothing."""
+"""Check in the background whether the collection can be searched, so that a readiness probe costs nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Prints the results of all commands: tables, JSON, CSV."""
+"""Print the results of all commands: tables, JSON, CSV."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Turns options dataclasses into commands. Each field is an option, with its name, help and default in one place."""
+"""Turn options dataclasses into commands. Each field is an option, with its name, help and default in one place."""
 
 from __future__ import annotations
 

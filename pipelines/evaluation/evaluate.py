@@ -1,4 +1,4 @@
-"""Evaluates a collection, and the same images under other models, by labels and captions."""
+"""Evaluate a collection, and the same images under other models, by labels and captions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Evaluates one collection: query sets made from its ground truth, and the loss of its index."""
+"""Evaluate one collection: query sets made from its ground truth, and the loss of its index."""
 
 from __future__ import annotations
 

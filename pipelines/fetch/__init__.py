@@ -1,1 +1,1 @@
-"""Reads the bytes of files that are local, on the web or in object stores."""
+"""Read the bytes of files that are local, on the web or in object stores."""

@@ -1,4 +1,4 @@
-"""Downloads over http and https from URLs that strangers may have written into a CSV.
+"""Download over http and https from URLs that strangers may have written into a CSV.
 
 Such a URL must not give access to the private network, so `network` checks the address of every connection, including
 those of redirects. Proxies from the environment are not used: they would resolve host names without this check.
@@ -50,7 +50,7 @@ class _Interrupted(Exception):
 
 
 def find(url: str, allow_private: bool = False) -> None:
-    """Checks that a server has a file, without reading it. (Uses GET: some servers answer HEAD with 404 for any file.)
+    """Check that a server has a file, without reading it. (Uses GET: some servers answer HEAD with 404 for any file.)
 
     Raises:
         MissingFile: the server has no such file.
@@ -63,7 +63,7 @@ def find(url: str, allow_private: bool = False) -> None:
 def download(
     url: str, target: IO[bytes], max_bytes: int, allow_private: bool = False, seconds: float = TOTAL_SECONDS
 ) -> None:
-    """Writes the content of a URL into `target`, in place of what it holds.
+    """Write the content of a URL into `target`, in place of what it holds.
 
     Args:
         allow_private: also connect to private, loopback and link-local addresses.
@@ -86,7 +86,7 @@ def download(
 
 
 def _try(url: str, target: IO[bytes], max_bytes: int, client: httpx.Client) -> None:
-    """Makes one attempt. Follows redirects itself, so that a message can name the URL they lead to."""
+    """Make one attempt. Follow redirects itself, so that a message can name the URL they lead to."""
     where = ""
     try:
         request = client.build_request("GET", url, timeout=httpx.Timeout(READ_SECONDS, connect=CONNECT_SECONDS))
@@ -127,7 +127,7 @@ def _save(response: httpx.Response, target: IO[bytes], max_bytes: int) -> None:
 
 
 def _explain(error: Exception, where: str) -> Exception:
-    """Returns an error with a readable reason. Tests class names: httpx and httpcore each have their own classes."""
+    """Return an error with a readable reason. Compare class names: httpx and httpcore each have their own classes."""
     name = type(error).__name__
     detail = " ".join(str(error).split())[:120]
     if isinstance(error, UnreadableFile):

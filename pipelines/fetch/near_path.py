@@ -1,4 +1,4 @@
-"""Finds the file that a slightly wrong path probably means, to name it after "no such file"."""
+"""Find the file that a slightly wrong path probably means, to name it after "no such file"."""
 
 from __future__ import annotations
 

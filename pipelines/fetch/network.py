@@ -1,4 +1,4 @@
-"""Opens connections only to addresses that were checked.
+"""Open connections only to addresses that were checked.
 
 This module resolves a host name, checks each of its addresses, and connects to the address that it checked: a second
 lookup could return another one.
@@ -46,7 +46,7 @@ class Deadline(threading.local):
     seconds = at = float("inf")
 
     def start(self, seconds: float) -> None:
-        """Ends the download this many seconds from now."""
+        """End the download this many seconds from now."""
         self.seconds, self.at = seconds, time.monotonic() + seconds
 
     def left(self) -> float:
@@ -67,7 +67,7 @@ class CheckedTransport(httpx.BaseTransport):
         )  # fmt: skip
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        """Sends a request. The body of the response is streamed."""
+        """Send a request. The body of the response is streamed."""
         url = request.url
         target = httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
         answer = self._pool.handle_request(
@@ -76,7 +76,7 @@ class CheckedTransport(httpx.BaseTransport):
         return httpx.Response(answer.status, headers=answer.headers, stream=_Body(answer), extensions=answer.extensions)
 
     def close(self) -> None:
-        """Closes all connections."""
+        """Close all connections."""
         self._pool.close()
 
 
@@ -102,7 +102,7 @@ class _Network(httpcore.SyncBackend):
         self, host: str, port: int, timeout: float | None = None, local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.NetworkStream:  # fmt: skip
-        """Connects to the first checked address that answers."""
+        """Connect to the first checked address that answers."""
         if self._silent_until.get((host, port), 0) > time.monotonic():
             raise httpcore.ConnectTimeout("did not answer a moment ago")
         failure: Exception | None = None

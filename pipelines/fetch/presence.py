@@ -1,4 +1,4 @@
-"""Tells whether a file is gone or only cannot be seen now: on a disk, on the web or in an object store."""
+"""Tell whether a file is gone or only cannot be seen now: on a disk, on the web or in an object store."""
 
 from __future__ import annotations
 

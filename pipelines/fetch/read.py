@@ -1,4 +1,4 @@
-"""Reads the bytes of one file: from a disk, the web (httpx) or an object store (fsspec)."""
+"""Read the bytes of one file: from a disk, the web (httpx) or an object store (fsspec)."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def is_remote(path: object) -> TypeGuard[str]:
 
 
 def resolve_dots(path: str) -> str:
-    """Makes a local path absolute and removes '.' and '..'. Links stay, except before '..'.
+    """Make a local path absolute and remove '.' and '..'. Links stay, except before '..'.
 
     `link/..` is the parent of the link's target, as for the system. For `os.path.normpath` it is the link's own folder.
     """
@@ -58,7 +58,7 @@ def is_web(url: str) -> bool:
 
 
 def local_path(path: str) -> str:
-    """Returns the local path of `file:///home/me/a.jpg`, and any other path unchanged."""
+    """Return the local path of `file:///home/me/a.jpg`, and any other path unchanged."""
     if path[:7].lower() != "file://":
         return path
     from urllib.parse import urlsplit
@@ -68,7 +68,7 @@ def local_path(path: str) -> str:
 
 
 def read_file(path: str | os.PathLike[str], allow_private: bool = False) -> bytes:
-    """Reads an image file of at most 64 MiB.
+    """Read an image file of at most 64 MiB.
 
     Args:
         path: a URL (`http(s)://…`, `s3://…`, `gs://…`), or the path of a regular file: no FIFO, device or folder.
@@ -104,7 +104,7 @@ def _read_local(path: str | os.PathLike[str]) -> bytes:
 
 
 def _open_without_waiting(path: str, flags: int) -> int:
-    """Opens a FIFO without waiting until another process writes into it."""
+    """Open a FIFO without waiting until another process writes into it."""
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
@@ -128,7 +128,7 @@ def _read_remote(url: str, allow_private: bool) -> bytes:
 
 
 def download_file(url: str, target: IO[bytes], allow_private: bool = False) -> None:
-    """Writes the content of a URL into `target`. From the web it may have at most 16 GiB, the limit for a CSV.
+    """Write the content of a URL into `target`. From the web it may have at most 16 GiB, the limit for a CSV.
 
     Raises:
         UnreadableFile: the message is the reason.
@@ -143,7 +143,7 @@ def download_file(url: str, target: IO[bytes], allow_private: bool = False) -> N
 
 
 def open_store(url: str) -> tuple[Any, str]:
-    """Returns the fsspec file system of a URL and the name in it. Keys and endpoints come from the environment.
+    """Return the fsspec file system of a URL and the name in it. Keys and endpoints come from the environment.
 
     Raises:
         UnreadableFile: this kind of URL is not supported, or needs a package that is not installed.
@@ -163,7 +163,7 @@ def open_store(url: str) -> tuple[Any, str]:
 
 @contextmanager
 def store_errors(url: str = "") -> Iterator[None]:
-    """Turns any exception of an object store into an error of one line. Each store raises its own exceptions.
+    """Turn any exception of an object store into an error of one line. Each store raises its own exceptions.
 
     Args:
         url: named in the message, if given.

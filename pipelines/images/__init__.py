@@ -1,1 +1,1 @@
-"""Turns the bytes of an image into pixels, and into a model's input."""
+"""Turn the bytes of an image into pixels, and into a model's input."""

@@ -1,4 +1,4 @@
-"""Converts images to smaller ones in processes of their own: a slow or hostile file is stopped with its process.
+"""Convert images to smaller ones in processes of their own: a slow or hostile file is stopped with its process.
 
 A thread that decodes cannot be stopped. The limits by format (`cost.py`) refuse files that are known to be slow; the
 limits on time and memory here stop all others.

@@ -1,4 +1,4 @@
-"""Estimates what an image costs to decode beyond its pixels, from its bytes and before anything is decoded.
+"""Estimate what an image costs to decode beyond its pixels, from its bytes and before anything is decoded.
 
 Some formats have a number that a few bytes can raise at will: the scans of a JPEG, the tiles of a TIFF, the layers of a
 JPEG 2000. A file of 200 KB with 20,000 scans of 121 megapixels keeps libjpeg busy for five minutes.

@@ -1,4 +1,4 @@
-"""Decodes the bytes of an image to RGB pixels with OpenCV, or raises an error that says why it cannot.
+"""Decode the bytes of an image to RGB pixels with OpenCV, or raise an error that says why it cannot.
 
 No damaged or hostile file may crash or hang the process or fill its memory: the header is checked before anything is
 decoded, and a large JPEG is shrunk while it is decoded. Pillow decodes what OpenCV gets wrong: transparency, AVIF, LAB.
@@ -41,7 +41,7 @@ def decode(
     data: bytes, size: int | Fit | None = None, exact: bool = False, edge: int | None = None, only_quick: bool = False,
     only_safe: bool = False,
 ) -> np.ndarray:  # fmt: skip
-    """Decodes one image, upright (by its EXIF) and with transparency over white.
+    """Decode one image, upright (by its EXIF) and with transparency over white.
 
     Args:
         data: the bytes of the image's file.
@@ -109,7 +109,7 @@ def _decode(
 
 
 def decode_pillow(image: Image) -> np.ndarray:
-    """Returns a Pillow image upright as uint8[height, width, 3] RGB, without changing the image itself.
+    """Return a Pillow image upright as uint8[height, width, 3] RGB, without changing the image itself.
 
     Raises:
         UnreadableImage: with the reason.

@@ -1,4 +1,4 @@
-"""Reads the tags and values of EXIF, in which a camera records how an image was taken, from its bytes.
+"""Read the tags and values of EXIF, in which a camera records how an image was taken, from its bytes.
 
 Only wanted tags of limited size are read: Pillow copies what every entry claims, and a few KB of entries can claim
 gigabytes. The layout is that of a TIFF (EXIF 2.32, section 4.6.2), which most RAW files share.

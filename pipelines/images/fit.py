@@ -1,4 +1,4 @@
-"""Describes how an image becomes the input of a model. This module is quick to import."""
+"""Describe how an image becomes the input of a model. This module is quick to import."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Opens an image with Pillow without decoding it, or raises an error that says why a file is not an image."""
+"""Open an image with Pillow without decoding it, or raise an error that says why a file is not an image."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ _IN_ICON = re.compile(rb"(?:\x89PNG\r\n\x1a\n.{4}IHDR|\xff\x4f\xff\x51.{4})(.{4}
 
 
 def open_image(data: bytes) -> Image:
-    """Opens the image without decoding it, and refuses one that claims too many pixels.
+    """Open the image without decoding it, and refuse one that claims too many pixels.
 
     Raises:
         UnreadableImage: with the reason.
@@ -94,7 +94,7 @@ def open_image(data: bytes) -> Image:
 
 
 def limit_opencv(threads: int) -> None:
-    """Sets how many threads OpenCV uses in this process."""
+    """Set how many threads OpenCV uses in this process."""
     _prepare_libraries()
     import cv2
 
@@ -121,7 +121,7 @@ def _prepare_libraries() -> tuple[str, ...]:
 
 
 def _check_icon(data: bytes) -> None:
-    """Refuses an icon that holds a huge image, whose size the icon's own header does not tell."""
+    """Refuse an icon that holds a huge image, whose size the icon's own header does not tell."""
     if data.startswith((b"\0\0\1\0", b"icns")):
         for sides in _IN_ICON.findall(data):
             width, height = (int.from_bytes(side, "big") for side in sides)

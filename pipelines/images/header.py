@@ -1,4 +1,4 @@
-"""Reads the header of an image's file: the size of the image, and its metadata as stored."""
+"""Read the header of an image's file: the size of the image, and its metadata as stored."""
 
 from __future__ import annotations
 

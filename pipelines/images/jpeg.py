@@ -1,4 +1,4 @@
-"""Reads the header of a JPEG: opens it with Pillow but without its EXIF, or reads its segments.
+"""Read the header of a JPEG: open it with Pillow but without its EXIF, or read its segments.
 
 60 KB of EXIF can claim gigabytes, which Pillow copies (see `exif.py`).
 """
@@ -57,7 +57,7 @@ def read_segments(data: bytes) -> Segments | None:
 
 
 def open_jpeg(data: bytes) -> Image:
-    """Opens a JPEG of any size, without decoding it. Raises nearly any exception if the file is damaged."""
+    """Open a JPEG of any size, without decoding it. Raises nearly any exception if the file is damaged."""
     return _jpeg_file()(io.BytesIO(data))
 
 

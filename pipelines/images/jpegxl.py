@@ -1,4 +1,4 @@
-"""Reads JPEG XL with imagecodecs (libjxl)."""
+"""Read JPEG XL with imagecodecs (libjxl)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def is_jpegxl(data: bytes) -> bool:
 
 
 def read_jpegxl(data: bytes, max_pixels: int) -> Image:
-    """Decodes the first image of a JPEG XL, upright, to 8 bits per channel.
+    """Decode the first image of a JPEG XL, upright, to 8 bits per channel.
 
     Raises:
         UnreadableImage: with the reason.

@@ -1,4 +1,4 @@
-"""Finds the orientation of an image in EXIF, or else in XMP, wherever a file stores them, and turns it upright."""
+"""Find the orientation of an image in EXIF, or else in XMP, wherever a file stores them, and turn it upright."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def _find(exif: bytes, xmp: bytes) -> object:
 
 
 def turn_upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
-    """Turns uint8[height, width, 3] as the orientation says."""
+    """Turn uint8[height, width, 3] as the orientation says."""
     import cv2
 
     if orientation >= 5:
@@ -69,7 +69,7 @@ def turn_upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
 
 
 def read_png_chunks(image: Image, data: bytes) -> bool:
-    """Adds to image.info the metadata that comes after a PNG's pixels.
+    """Add to image.info the metadata that comes after a PNG's pixels.
 
     Returns:
         False if a chunk claims to be longer than the file: OpenCV would allocate up to 4 GB for it.
@@ -87,7 +87,7 @@ def read_png_chunks(image: Image, data: bytes) -> bool:
 
 
 def _read_late_chunks(image: Image, metadata: bytes) -> None:
-    """Adds to image.info the metadata of a PNG that has a header and metadata, but no pixels."""
+    """Add to image.info the metadata of a PNG that has a header and metadata, but no pixels."""
     from PIL import PngImagePlugin
 
     try:
@@ -100,7 +100,7 @@ def _read_late_chunks(image: Image, metadata: bytes) -> None:
 
 
 def _decode_raw_profiles(image: Image) -> None:
-    """Decodes the EXIF and XMP that older versions of ImageMagick write into a PNG."""
+    """Decode the EXIF and XMP that older versions of ImageMagick write into a PNG."""
     for name, key in (
         ("Raw profile type exif", "exif"),
         ("Raw profile type APP1", "exif"),

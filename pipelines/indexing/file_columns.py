@@ -1,4 +1,4 @@
-"""Decides which columns of a collection come from the files, and which of them a run reads."""
+"""Decide which columns of a collection come from the files, and which of them a run reads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tells which stored files are gone. A file that merely cannot be seen now is kept.
+"""Tell which stored files are gone. A file that merely cannot be seen now is kept.
 
 A local file is gone if the deepest existing folder above it can be listed, does not hold it, and is on the disk that
 held the file when it was indexed. While that disk is not mounted, no file of it is gone. A remote file is gone if its

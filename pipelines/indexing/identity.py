@@ -1,4 +1,4 @@
-"""Matches rows of a source with stored rows. One file is one row, whoever lists it and wherever it has moved."""
+"""Match rows of a source with stored rows. One file is one row, whoever lists it and wherever it has moved."""
 
 from __future__ import annotations
 

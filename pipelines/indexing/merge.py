@@ -1,4 +1,4 @@
-"""Merges a row with what is stored. A source changes only its own columns, and does not speak for other sources."""
+"""Merge a row with what is stored. A source changes only its own columns, and does not speak for other sources."""
 
 from __future__ import annotations
 

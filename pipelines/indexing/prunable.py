@@ -1,4 +1,4 @@
-"""Finds what an insert with --prune would remove."""
+"""Find what an insert with --prune would remove."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Replaces a row by one with another id: stores the new row, then deletes the old one. A kill may come in between."""
+"""Replace a row by one with another id: store the new row, then delete the old one. A kill may come in between."""
 
 from __future__ import annotations
 

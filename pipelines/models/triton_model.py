@@ -1,4 +1,4 @@
-"""Runs the model.onnx beside this file in Triton's python backend; `export-model` copies it into the repository.
+"""Run the model.onnx beside this file in Triton's python backend; `export-model` copies it into the repository.
 
 The backend's conversions from and to numpy fail silently with numpy 2; conversions through DLPack are exact.
 """

@@ -1,4 +1,4 @@
-"""Runs calls that several threads make at the same time as one batch."""
+"""Run calls that several threads make at the same time as one batch."""
 
 from __future__ import annotations
 

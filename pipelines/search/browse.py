@@ -1,4 +1,4 @@
-"""Lists rows in the order of a column and counts them. None of this needs an embedding."""
+"""List rows in the order of a column and count them. None of this needs an embedding."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Keeps a collection's columns in memory and reads them again when its rows change."""
+"""Keep a collection's columns in memory and read them again when its rows change."""
 
 from __future__ import annotations
 

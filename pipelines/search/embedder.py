@@ -1,4 +1,4 @@
-"""Turns the parts of a query into one embedding."""
+"""Turn the parts of a query into one embedding."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Folds near duplicates into the best-ranked one of them."""
+"""Fold near duplicates into the best-ranked one of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Finds the rows of a column table that match a filter: the same that Milvus finds with the filter's expression."""
+"""Find the rows of a column table that match a filter: the same that Milvus finds with the filter's expression."""
 
 from __future__ import annotations
 

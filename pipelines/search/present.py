@@ -1,4 +1,4 @@
-"""Keeps a collection open, checks whether it changed, and opens it again if it did."""
+"""Keep a collection open, check whether it changed, and open it again if it did."""
 
 from __future__ import annotations
 

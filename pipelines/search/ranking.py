@@ -1,4 +1,4 @@
-"""Finds the rows of a collection nearest to an embedding. Searches of several threads share one call of Milvus."""
+"""Find the rows of a collection nearest to an embedding. Searches of several threads share one call of Milvus."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Chooses how a model reads the texts of a query, and the notes for the user about it."""
+"""Choose how a model reads the texts of a query, and the notes for the user about it."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ def open_source(
     ids_from_path: bool = False,
     types: Mapping[str, ColumnType] = NO_TYPES,
 ) -> Source:
-    """Opens and checks a table or a folder: local, on the web (a table only), or in an object store.
+    """Open and check a table or a folder: local, on the web (a table only), or in an object store.
 
     If it is a list of rejected images, opens the rows of these images in the sources that the list names.
 
@@ -83,7 +83,7 @@ def open_source(
 
 
 def _open_recorded(name: str, allow_private: bool, types: Mapping[str, ColumnType]) -> Source:
-    """Opens a source that a list of rejected images names."""
+    """Open a source that a list of rejected images names."""
     if os.path.isfile(name) and read_rejects(Path(name)) is not None:
         raise InputError(f"{name} is a list of rejected images itself")
     return open_source(name, allow_private=allow_private, types=types)
@@ -98,7 +98,7 @@ def _open_table(
     ids_from_path: bool,
     types: Mapping[str, ColumnType],
 ) -> Source:
-    """Opens a table whose relative paths start from `base`, a folder or a URL."""
+    """Open a table whose relative paths start from `base`, a folder or a URL."""
     name = str(table).partition("?")[0] if is_remote(base) else table
     suffix = os.path.splitext(name)[1].lower()
     if suffix in CONVERTERS:

@@ -1,4 +1,4 @@
-"""Chooses the files of a folder: none that is hidden, a thumbnail, in a recycle bin or excluded by a pattern."""
+"""Choose the files of a folder: none that is hidden, a thumbnail, in a recycle bin or excluded by a pattern."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Selection:
         self._hidden_count, self._excluded_count = 0, 0
 
     def enter(self, folder: str, ignore_file: str) -> None:
-        """Reads the patterns from the text of the folder's ignore file, '' if there is none.
+        """Read the patterns from the text of the folder's ignore file, '' if there is none.
 
         Raises:
             InputError: a pattern is malformed.

@@ -115,7 +115,7 @@ def _encoding(start: bytes) -> str:
 
 
 def find_path_column(path: object, headers: dict[str, list[str]], path_column: str) -> tuple[str, str]:
-    """Returns the first separator whose header has a column of paths, and that column's name.
+    """Return the first separator whose header has a column of paths, and that column's name.
 
     Args:
         path: named in messages.
@@ -160,7 +160,7 @@ def records(
 
 
 def _open(path: os.PathLike[str], encoding: str = "", errors: str = "") -> Any:
-    """Opens the file as text in an encoding; without one, as bytes."""
+    """Open the file as text in an encoding; without one, as bytes."""
     try:
         return open(path, encoding=encoding, errors=errors, newline="") if encoding else open(path, "rb")
     except OSError as error:
@@ -168,7 +168,7 @@ def _open(path: os.PathLike[str], encoding: str = "", errors: str = "") -> Any:
 
 
 def refuse_first_mistake(path: os.PathLike[str], layout: Layout) -> None:
-    """Finds the row that another reader refused: pandas names only a line, a decoder only an offset in its buffer.
+    """Find the row that another reader refused: pandas names only a line, a decoder only an offset in its buffer.
 
     Raises:
         InputError: for the first row that has too many cells or is not text.

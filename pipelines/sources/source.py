@@ -84,7 +84,7 @@ class Shard(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> Shard:
-        """Reads `3/16`; '' is the whole source.
+        """Read `3/16`; '' is the whole source.
 
         Raises:
             InputError: the text is anything else.
@@ -121,7 +121,7 @@ def path_id(path: str) -> int:
 
 
 def absolute_in(base: str) -> Callable[[str], str]:
-    """Returns a function that turns cells of the column `path` into absolute paths or URLs; '' stays ''.
+    """Return a function that turns cells of the column `path` into absolute paths or URLs; '' stays ''.
 
     Args:
         base: the folder that relative paths start from, or the URL of the CSV that holds them.
@@ -150,7 +150,7 @@ def absolute_in(base: str) -> Callable[[str], str]:
 
 
 def in_chunks(rows: Iterable[Row], size: int) -> Iterator[list[Row]]:
-    """Lists of `size` rows; the last one may be shorter."""
+    """Yield lists of `size` rows; the last one may be shorter."""
     remaining = iter(rows)
     while chunk := list(islice(remaining, size)):
         yield chunk

@@ -1,4 +1,4 @@
-"""Converts other tables to CSV: JSON Lines, Parquet and DataFrames. Each becomes a temporary CSV and is checked as one.
+"""Convert other tables to CSV: JSON Lines, Parquet and DataFrames. Each becomes a temporary CSV and is checked as one.
 
 Row numbers count the rows of the table from 1.
 """
@@ -25,7 +25,7 @@ _INDEX = re.compile(r"__index_level_\d+__")
 
 
 def convert_file(path: os.PathLike[str], suffix: str, path_column: str) -> tuple[TemporaryFile, Layout]:
-    """Converts a JSON Lines or Parquet file to a CSV without a header.
+    """Convert a JSON Lines or Parquet file to a CSV without a header.
 
     Raises:
         InputError: the file is damaged or has no column of paths.
@@ -35,7 +35,7 @@ def convert_file(path: os.PathLike[str], suffix: str, path_column: str) -> tuple
 
 
 def convert_frame(frame: DataFrame, path_column: str) -> tuple[TemporaryFile, Layout]:
-    """Converts a DataFrame to a CSV without a header. A named index becomes a column.
+    """Convert a DataFrame to a CSV without a header. A named index becomes a column.
 
     Raises:
         InputError: there is no column of paths.

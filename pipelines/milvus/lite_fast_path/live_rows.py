@@ -161,27 +161,27 @@ def _read_memtable(memtable: Any, scope: frozenset[str] | None) -> MemtableRows:
 
 
 def apply_insert(self: Any, batch: pa.RecordBatch) -> None:
-    """Replaces `MemTable.apply_insert`."""
+    """Replace `MemTable.apply_insert`."""
     with self._lock:
         self._rows_by_scope = {}
         untouched["apply_insert"](self, batch)
 
 
 def apply_delete(self: Any, batch: pa.RecordBatch) -> None:
-    """Replaces `MemTable.apply_delete`."""
+    """Replace `MemTable.apply_delete`."""
     with self._lock:
         self._rows_by_scope = {}
         untouched["apply_delete"](self, batch)
 
 
 def add_batch(self: Any, batch: pa.RecordBatch) -> None:
-    """Replaces `DeltaIndex.add_batch`. (Deletes are dropped only together with their rows, which changes no result.)"""
+    """Replace `DeltaIndex.add_batch`. (Deletes are dropped only together with their rows, which changes no result.)"""
     self._generation = getattr(self, "_generation", 0) + 1
     untouched["add_batch"](self, batch)
 
 
 def read_snapshot(self: Any) -> tuple[tuple[Any, ...], Any]:
-    """Replaces `Collection._read_snapshot`: return the same `LiveRows` until segments or flushed deletes change."""
+    """Replace `Collection._read_snapshot`: return the same `LiveRows` until segments or flushed deletes change."""
     with self._maintenance_lock:
         segments = tuple(self._segment_cache.values())
         if not all(isinstance(segment, LazySegment) for segment in segments):  # opened before `apply`

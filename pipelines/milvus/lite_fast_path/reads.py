@@ -28,7 +28,7 @@ def query(
     partition_names: list[str] | None = None, limit: int | None = None, offset: int = 0,
     timezone: str | None = None, order_by_pk: bool = False,
 ) -> list[Row]:  # fmt: skip
-    """Replaces `Collection.query`."""
+    """Replace `Collection.query`."""
     sources = _select(self, expr, partition_names, timezone) if isinstance(expr, str | None) else None
     if sources is None:
         request = (expr, output_fields, partition_names, limit, offset, timezone, order_by_pk)
@@ -52,7 +52,7 @@ def get(
     self: Any, pks: list[Any], partition_names: list[str] | None = None, expr: str | None = None,
     output_fields: list[str] | None = None, timezone: str | None = None,
 ) -> list[Row]:  # fmt: skip
-    """Replaces `Collection.get`."""
+    """Replace `Collection.get`."""
     segments, live = self._read_snapshot()
     if expr or not isinstance(pks, list) or not isinstance(live, LiveRows):
         answer: list[Row] = untouched["get"](self, pks, partition_names, expr, output_fields, timezone)
@@ -78,7 +78,7 @@ def get(
 
 
 def num_entities(self: Any, partition_names: list[str] | None) -> int:
-    """Replaces `Collection._num_entities`."""
+    """Replace `Collection._num_entities`."""
     _, live = self._read_snapshot()
     if not isinstance(live, LiveRows):
         answer: int = untouched["_num_entities"](self, partition_names)
@@ -96,7 +96,7 @@ def read_columns(collection: Any, names: list[str]) -> list[pa.Table] | None:
 
 
 def answer_query(self: Any, request: Any, context: Any) -> Any:
-    """Replaces `MilvusServicer.Query`: count rows that match a filter without reading them. All else is unchanged."""
+    """Replace `MilvusServicer.Query`: count rows that match a filter without reading them. All else is unchanged."""
     sources = None
     if request.expr and "count(*)" in request.output_fields:
         with suppress(Exception):  # the original function hits the same error and reports it

@@ -23,7 +23,7 @@ def execute_search_with_index(
     query_vectors: np.ndarray, segments: Any, memtable: Any, delta_index: Any, top_k: int, metric_type: str,
     pk_field: str, vector_field: str, **options: Any,
 ) -> list[list[Row]]:  # fmt: skip
-    """Replaces the function of `milvus_lite.search.executor_indexed`: find the nearest rows per source, then of all."""
+    """Replace the function of `milvus_lite.search.executor_indexed`: find the nearest rows per source, then of all."""
     if not isinstance(delta_index, LiveRows):
         request = (query_vectors, segments, memtable, delta_index, top_k, metric_type, pk_field, vector_field)
         answer: list[list[Row]] = untouched["execute_search_with_index"](*request, **options)
