@@ -9,7 +9,7 @@ from typing import Any, TypedDict
 from pipelines.fields import row_id
 from pipelines.search.results import Hit
 
-from .columns import readable
+from .form_fields import readable
 from .search_state import SearchState
 
 _LONGEST_FIELD = 300  # characters

@@ -10,7 +10,7 @@ from pipelines.errors import InputError
 from pipelines.fields import PATH, format_date
 from pipelines.query import And, Compare, Contains, Filter, Not, OneOf, Or, StartsWith, Under, parse_filter
 
-from .columns import Chosen, Column
+from .form_fields import Chosen, Column
 
 _DAY = 86_400_000  # milliseconds
 

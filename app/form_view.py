@@ -10,8 +10,8 @@ from pipelines.query import date_filter
 from pipelines.query.order import WORDS, Order
 from pipelines.search.facets import Suggestion
 
-from .columns import Chosen, Column
 from .filter_form import Condition, fill_form, leave_out, replace_value, take_apart
+from .form_fields import Chosen, Column
 from .library import Example
 from .search_state import PAGE, SearchState
 

@@ -22,7 +22,7 @@ from pipelines.search.results import Hit, Results
 from pipelines.search.searcher import Searcher
 from pipelines.settings import Settings
 
-from .columns import Column, describe_columns, readable
+from .form_fields import Column, describe_columns, readable
 from .search_state import SearchState
 
 SAMPLES = 24

@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from app.columns import Column, describe_columns
 from app.filter_form import fill_form, read_form
+from app.form_fields import Column, describe_columns
 from app.search_state import SearchState
 from pipelines.errors import InputError
 from pipelines.fields import Field, FieldType
