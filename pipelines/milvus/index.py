@@ -1,8 +1,8 @@
 """The vector index of a collection: its types and parameters, how one is chosen and how it is searched.
 
 Milvus Lite gets FLAT below 5,000 rows. Above, it gets IVF_FLAT with a single list: this is an exact scan too, with
-and without filters, but in C++, at a fifth of FLAT's latency. HNSW gains little there (a million rows in 19 ms instead
-of 26: `make bench-serve`) and loses hits, most of all under selective filters.
+and without filters, but in C++, at a fifth of FLAT's latency. HNSW gains little there (a million rows in 12 ms instead
+of 14: `make bench-serve`) and loses hits, most of all under selective filters.
 
 A server gets FLAT below 50,000 rows and HNSW above; Zilliz Cloud gets its AUTOINDEX. A server searches a sealed segment
 that has no index yet with a temporary index of rows // 39 lists. It probes 16 of them, whatever the search requests: of
