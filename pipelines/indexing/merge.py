@@ -1,4 +1,4 @@
-"""Merge a row with what is stored. A source changes only its own columns, and does not speak for other sources."""
+"""Merge a row with the stored one. A source changes only its own columns; all others keep their values."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ _FOR_OTHER_CALLS = {
 
 @cache
 def import_client() -> type[MilvusClient]:
-    """Import pymilvus, and fix what is slow or noisy in it."""
+    """Import pymilvus without the packages that only other calls need, and silence its log and gRPC's."""
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # the C++ part of gRPC writes to stderr directly
     with deferred(_FOR_OTHER_CALLS):
         import pymilvus

@@ -7,8 +7,8 @@ of 14: `make bench-serve`) and loses hits, most of all under selective filters.
 A server gets FLAT below 50,000 rows and HNSW above; Zilliz Cloud gets its AUTOINDEX. A server searches a sealed segment
 that has no index yet with a temporary index of rows // 39 lists. It probes 16 of them, whatever the search requests: of
 1,000 rows it finds about 650. Segments under 1,024 rows never get an index, so this state can be permanent. FLAT is
-exempt from it. Therefore no other index is built below 5,000 rows: FLAT stands in for it, and keeps the wanted type in
-its parameters.
+exempt from it. Therefore a collection below 5,000 rows gets FLAT, even if another type was requested. The parameters of
+the FLAT index record the requested type.
 
 Embeddings have length 1, so the three metric types rank hits alike: IP equals the cosine, and L2 (Milvus returns the
 squared distance) is 2 - 2 × cosine.
@@ -58,8 +58,7 @@ class Index:
 
     In a request, the type can be AUTO, and '' keeps the type or the metric type of the current index.
 
-    wanted: the type that a server's FLAT index stands in for until there are enough rows; `params` then belong to this
-        type.
+    wanted: the requested type, if a server has FLAT until there are enough rows; `params` then belong to this type.
     """
 
     type: str = ""

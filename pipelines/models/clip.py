@@ -37,7 +37,7 @@ def load_model(
 
     Args:
         threads: CPU threads; 0 uses one per core available to the process. PyTorch has one setting per process.
-        model_url: address of the model server, for the runtime 'triton'.
+        model_url: URL of the model server; needed if `runtime` is 'triton'.
 
     Raises:
         InputError: the name is unknown, or the runtime does not run here, or not in this precision.

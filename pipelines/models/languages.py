@@ -54,7 +54,7 @@ _LONGEST_UNSPACED = 12  # characters
 
 
 class Reading(NamedTuple):
-    """What is known about a text.
+    """The language of a text, and its English translation.
 
     language: its code; '' if its letters are Latin and its words unknown, for example names.
     english: the text in English words; '' if one of its words is not in the glossary.

@@ -91,9 +91,9 @@ class Tower:
         return compiled if least_cosine(found, expected) >= MIN_COSINE else None
 
     def _compile_file(self) -> Any:
-        """Compile the converted tower. OpenVINO caches the compiled text tower, without weights, for the next start.
+        """Compile the converted tower, or load the compiled text tower from OpenVINO's cache on the disk.
 
-        This halves the time to the first hit, and takes less than a megabyte.
+        The cache halves the time to the first hit. It holds no weights and takes less than a megabyte.
         """
         if self._kind == "text":
             kept = {"CACHE_DIR": str(cache_dir() / "compiled"), "CACHE_MODE": "OPTIMIZE_SIZE"}

@@ -103,7 +103,7 @@ def open_runtime(
 
 
 def _gpu_possible() -> bool:
-    """Return whether PyTorch might find a GPU. Asking PyTorch itself needs its import: more than a second."""
+    """Return whether PyTorch might find a GPU. To import PyTorch and call it would take more than a second."""
     if version("torch").endswith("+cpu"):
         return False
     return (

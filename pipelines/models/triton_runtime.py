@@ -181,7 +181,7 @@ class _Tower:
         return np.concatenate([self._infer(part, served) for part in np.array_split(items, max(parts, 1))])
 
     def ask(self, seconds: float = 0.0) -> _Served:
-        """Ask the server about the tower, and compare the answer with the wanted model; a probe sets `seconds`."""
+        """Request the tower's configuration, and check that it is the wanted model. Only a probe sets `seconds`."""
         response = self._server.ask(f"/v2/models/{self._name}/config", seconds=seconds)
         if seconds and response.status_code != 200:  # the server may be starting
             raise ModelUnavailable(f"{self._server.host} has no '{self._name}' ready (status {response.status_code})")

@@ -1,4 +1,4 @@
-"""Downloads of the original files, one or several in a ZIP, and what must not leave with them."""
+"""Downloads of the original files, single or as a ZIP, and the files that must not be downloaded."""
 
 from __future__ import annotations
 

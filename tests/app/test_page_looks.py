@@ -223,7 +223,7 @@ def test_page_works_by_keyboard_alone(page: Page, site: Site) -> None:
     assert page.evaluate("document.activeElement.matches('#text input')")
 
 
-# What has the focus, and whether that shows: as an outline of it, of its parent or of its next sibling.
+# The name of the focused element, and whether it, its parent or its next sibling has a visible outline.
 FOCUSED = """() => {
     const element = document.activeElement;
     const missing = element.getAttribute("aria-disabled") ? "missing-" : "";

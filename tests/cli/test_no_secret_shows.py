@@ -126,7 +126,7 @@ def test_a_run_on_ray_shows_no_secret(command: Callable[..., CommandResult], pho
 
 
 def test_a_traceback_with_all_values_shows_no_secret() -> None:
-    """As after a failure that nobody foresaw, by a tool that prints the variables of every frame."""
+    """Print a traceback with the variables of every frame, as some tools do after an unexpected error."""
     code = (
         "import traceback; from pipelines import Settings; from pipelines.milvus.collection import Collection\n"
         "from pipelines.cli.collection import CopyOptions; from pipelines.settings import read_options\n"
